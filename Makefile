@@ -1,0 +1,67 @@
+# Everything runs in a private environment, made on first use and again when pyproject.toml changes.
+# Another interpreter: make PYTHON=python3.12 <target>
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+FIND_SERVER := $(BIN)/python -c 'import sys; sys.tracebacklimit = 0; \
+	from redpool.embedded import find_server; find_server()'
+COUNT_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(len(find_servers()))'
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint types unit bench clean server
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: server ## see the pool at work
+	@$(BIN)/redpool demo
+
+test: server ## lint, types and unit; all of them run, any failure counts
+	@$(MAKE) --no-print-directory --keep-going lint types unit
+
+lint: $(STAMP) ## ruff: rules and layout
+	@echo "== ruff"; status=0; \
+	$(BIN)/ruff check --quiet || status=1; \
+	$(BIN)/ruff format --check || status=1; \
+	exit $$status
+
+types: $(STAMP) ## mypy --strict
+	@echo "== mypy"; $(BIN)/mypy
+
+unit: server ## pytest
+	@echo "== pytest"; $(BIN)/pytest -q
+
+bench: server ## measure against redis-py
+	@$(BIN)/redpool bench
+
+clean: ## remove the environment, caches and builds
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) not found: install Python 3.11 or newer, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); say make PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) lacks the venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) -V); this takes a minute, once"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Only a bare Debian machine, such as a fresh container, is changed, and no service is started on it.
+server: $(STAMP)
+	@if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null \
+		&& [ "$$($(COUNT_SERVERS) 2>/dev/null)" = 0 ]; then \
+		echo "No Redis server found: apt-get install -y redis-server"; \
+		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		apt-get install -y -qq redis-server >/dev/null 2>&1 \
+			|| { apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; } || true; \
+	fi
+	@$(FIND_SERVER)

@@ -1,0 +1,7 @@
+"""`python -m redpool`."""
+
+import sys
+
+from redpool.cli import main
+
+sys.exit(main())

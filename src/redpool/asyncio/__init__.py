@@ -1,0 +1,14 @@
+"""redpool for event loops: the names of `redpool`, with `await` where redis-py's asyncio twin has it.
+
+::
+
+    pool = redpool.asyncio.ConnectionPool(host="localhost", port=6379, db=0)
+    r = redis.asyncio.Redis(connection_pool=pool)
+"""
+
+from ..core.instrument import Instrument
+from ..core.stats import PoolDump, PoolStats
+from ..errors import PoolClosed, PoolFull, PoolTimeout
+from .pool import ConnectionPool
+
+__all__ = ["ConnectionPool", "Instrument", "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout"]

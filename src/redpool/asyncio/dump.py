@@ -1,0 +1,49 @@
+"""Who holds what, read from the tasks themselves: it costs nothing until someone asks."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from ..core.stats import Lease, PoolDump, Waiter
+from ..redispy import connections
+
+_FRAMES = 5
+
+
+def holder_name(task: asyncio.Task[Any] | None) -> str:
+    """`task 'Task-7'`, or that there is none."""
+    if task is None:
+        return "no task"
+    return f"task {task.get_name()!r}" + (" (done)" if task.done() else "")
+
+
+def describe(
+    name: str,
+    leases: Iterable[tuple[float, asyncio.Task[Any] | None, Any, Any]],
+    waiters: Iterable[tuple[float, asyncio.Task[Any] | None]],
+) -> PoolDump:
+    """A dump from what the core knows: (age, task, stack, connection) of leases, (age, task) of waiters."""
+    return PoolDump(
+        name,
+        tuple(
+            Lease(
+                age,
+                holder_name(task),
+                "".join(stack.format()) if stack else _seen(task),
+                connections.last_command(connection),
+            )
+            for age, task, stack, connection in leases
+        ),
+        tuple(Waiter(age, holder_name(task)) for age, task in waiters),
+    )
+
+
+def _seen(task: asyncio.Task[Any] | None) -> str | None:
+    """Where the holder is now."""
+    if task is None or task.done():
+        return None
+    frames = [(frame, frame.f_lineno) for frame in task.get_stack(limit=_FRAMES)]
+    return "".join(traceback.StackSummary.extract(iter(frames)).format()) or None

@@ -1,0 +1,284 @@
+"""A pool's part on one event loop: no lock, futures, a task for each dial, one timer.
+
+What must stay true: nothing is awaited between a decision of the core and its bookkeeping here; a caller who is
+cancelled while a grant is on its way hands the connection on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
+from ..core.pool import PoolCore
+from ..core.slot import Slot
+from ..core.stats import PoolDump
+from ..core.ticket import Ticket, TicketState
+from ..redispy import connections, options
+from .dump import describe, holder_name
+
+if TYPE_CHECKING:
+    from .pool import ConnectionPool
+
+logger = logging.getLogger("redpool")
+
+_monotonic = time.monotonic
+_NEVER = float("inf")
+_STACK_LIMIT = 30
+
+
+class OnLoop:
+    """The connections of one pool on one loop."""
+
+    def __init__(self, owner: ConnectionPool, loop: asyncio.AbstractEventLoop | None, max_connections: int) -> None:
+        self.owner = weakref.ref(owner)
+        self.inherited = False  # from the parent of a forked child
+        self._config, self._hooks = owner.config, owner._hooks
+        self._make_connection = weakref.WeakMethod(owner.make_connection)
+        budget = options.dial_budget(owner.connection_kwargs)
+        self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
+        if max_connections != self.core.max_connections:
+            self.core.resize(max_connections, _monotonic())
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = _NEVER  # when the timer goes off
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dials: dict[Slot, asyncio.Task[None]] = {}
+        if loop is not None:
+            self.loop = loop
+            self._vacated = asyncio.Event()
+            self._arm()
+
+    # -- callers -----------------------------------------------------------------------------------------------------
+
+    async def wait(self, ticket: Ticket) -> Slot:
+        """The slot that the ticket is granted, or what ended it otherwise, raised."""
+        await self._park(ticket)
+        if ticket.slot is not None:
+            return ticket.slot
+        if ticket.state is TicketState.TIMED_OUT:
+            self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
+        assert ticket.error is not None
+        raise connections.own_error(ticket.error)
+
+    async def _park(self, ticket: Ticket) -> None:
+        ticket.holder = asyncio.current_task()
+        ticket.waker = self.loop.create_future()
+        self.carry_out()
+        if ticket.state is not TicketState.WAITING:
+            return
+        try:
+            await ticket.waker
+        except BaseException:
+            slot = self.core.give_up(ticket, _monotonic())
+            if slot is not None:
+                self.core.release(slot, _monotonic())
+            self.carry_out()
+            raise
+
+    async def settle(self, slot: Slot) -> bool:
+        """Check a connection that has rested or has received something. False: it was no good, and is gone."""
+        good = False
+        try:
+            good = connections.quiet(slot.connection) or await connections.peek_async(slot.connection)
+            if good and slot.doubt == "ping":
+                good = await connections.ping_async(slot.connection)
+        finally:
+            if not good:
+                self.core.reject(slot, _monotonic())
+                self.carry_out()
+        return good
+
+    def watch(self, slot: Slot, got: Slot | Ticket) -> None:
+        """Record who took the connection, and tell the hooks."""
+        if self._config.leak_after is not None:
+            frames = traceback.walk_stack(sys._getframe(2))
+            slot.stack = traceback.StackSummary.extract(frames, limit=_STACK_LIMIT, lookup_lines=False)
+        waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
+        self._hooks.fire("acquired", self._config.name, waited)
+
+    async def warm_up(self, opens: int, timeout: float | None) -> None:
+        """Wait until `opens` connections are open."""
+        now = _monotonic()
+        ticket = self.core.warm_up(opens, now, _NEVER if timeout is None else now + timeout)
+        await self._park(ticket)
+        if ticket.error is not None:
+            raise connections.own_error(ticket.error)
+
+    async def vacated(self, timeout: float | None) -> None:
+        """Wait, for so many seconds at most, until the closed pool has no connection; the caller's own don't count."""
+        me = asyncio.current_task()
+        if not any(slot.holder is me for slot in self.core.leased()) and not self.core.vacant:
+            try:
+                await asyncio.wait_for(self._vacated.wait(), timeout)
+            except TimeoutError:
+                pass
+        # Transports close in the loop's next turn; the caller may be about to end the loop.
+        await asyncio.sleep(0)
+
+    def cut_leases(self) -> None:
+        """End the connections in use under their users' hands."""
+        for slot in self.core.leased():
+            connections.cut_async(slot.connection)
+
+    def do(self, act: Callable[[OnLoop], None]) -> None:
+        """Let `act` change the core, on this loop, and carry out what follows."""
+
+        def acted() -> None:
+            act(self)
+            self.carry_out()
+
+        try:
+            here = asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            here = False
+        if self.loop.is_closed():
+            self.discard()
+        elif here:
+            acted()
+        else:
+            self.loop.call_soon_threadsafe(acted)
+
+    def discard(self) -> None:
+        """Drop everything without a word: the loop is closed."""
+        for slot in self.core.slots:
+            if slot.connection is not None:
+                connections.close_now(slot.connection)
+
+    # -- carrying out orders -----------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """Empty the outbox, and set the timer."""
+        core = self.core
+        while core.outbox:
+            for order in core.take_orders():
+                self._carry_out_one(order)
+        if core.wake_at < self._armed:
+            self._arm()
+        if core.closed and core.vacant:
+            self._vacated.set()
+
+    def _carry_out_one(self, order: AnyOrder) -> None:
+        if isinstance(order, Wake):
+            if not order.ticket.waker.done():
+                order.ticket.waker.set_result(None)
+        elif isinstance(order, Dial):
+            self._dials[order.slot] = self._spawn(self._dial(order.slot))
+        elif isinstance(order, Check):
+            self._spawn(self._check(order.slot))
+        elif isinstance(order, Close):
+            self._close_one(order)
+        elif isinstance(order, CutDial):
+            self._dials[order.slot].cancel()
+        elif isinstance(order, ReportLeak):
+            self._report_leak(order)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # In a context of its own: a connection outlives the request that happened to need it.
+        task = self.loop.create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _dial(self, slot: Slot) -> None:
+        try:
+            if not self.core.begin_dial(slot, _monotonic()):
+                return
+            started = slot.since
+            try:
+                connection = await self._open()
+            except asyncio.CancelledError:
+                late = slot.dial_deadline == _NEVER
+                self._dial_failed(slot, RedisTimeoutError("the dial took too long" if late else "the dial was ended"))
+                if not late:
+                    raise
+            except BaseException as error:
+                self._dial_failed(slot, error)
+            else:
+                connection._redpool = (self, slot)
+                now = _monotonic()
+                self.core.dialed(slot, connection, now)
+                self._hooks.fire("opened", self._config.name, now - started)
+        finally:
+            self._dials.pop(slot, None)
+            self.carry_out()
+
+    async def _open(self) -> Any:
+        make = self._make_connection()
+        if make is None:
+            raise RedisTimeoutError("the pool is gone")
+        connection = make()
+        await connections.connect_async(connection)
+        return connection
+
+    def _dial_failed(self, slot: Slot, error: BaseException) -> None:
+        owner = self.owner()
+        retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
+        self.core.dial_failed(slot, error, _monotonic(), retryable)
+        self._hooks.fire("dial_failed", self._config.name, error)
+
+    async def _check(self, slot: Slot) -> None:
+        answered = False
+        try:
+            connection = slot.connection
+            good = connections.quiet(connection) or await connections.peek_async(connection)
+            answered = good and await connections.ping_async(connection)
+        finally:
+            self.core.checked(slot, answered, _monotonic())
+            self.carry_out()
+
+    def _close_one(self, order: Close) -> None:
+        connections.close_now(order.connection)
+        self.core.closed_connection(order.slot, _monotonic())
+        logger.debug("%s: closed a connection: %s", self._config.name, order.reason.value)
+        self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
+
+    def _report_leak(self, order: ReportLeak) -> None:
+        holder = holder_name(order.slot.holder)
+        stack = "".join(order.slot.stack.format()) if order.slot.stack else ""
+        logger.warning(
+            "%s: a connection has been held for %.1f s by %s, which took it here:\n%s",
+            self._config.name, order.age, holder, stack,
+        )  # fmt: skip
+        self._hooks.fire("leaked", self._config.name, order.age, holder, stack)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed = self.core.wake_at
+        if self._armed < _NEVER:
+            # The loop must not keep alive a pool that nobody else holds.
+            delay = max(0.0, self._armed - _monotonic())
+            self._timer = self.loop.call_later(delay, _tick, weakref.ref(self))
+
+    def _tick(self) -> None:
+        self._timer, self._armed = None, _NEVER
+        self.core.tick(_monotonic())
+        self.carry_out()
+
+    # -- what can be seen --------------------------------------------------------------------------------------------
+
+    def dump(self) -> PoolDump:
+        """Who holds what, and who waits how long."""
+        now = _monotonic()
+        leases = [(now - slot.since, slot.holder, slot.stack, slot.connection) for slot in self.core.leased()]
+        waiters = [(now - ticket.since, ticket.holder) for ticket in self.core.waiting()]
+        return describe(self._config.name, leases, waiters)
+
+
+def _tick(ref: weakref.ref[OnLoop]) -> None:
+    here = ref()
+    if here is not None:
+        here._tick()

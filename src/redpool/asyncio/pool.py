@@ -1,0 +1,292 @@
+"""The pool for event loops: what users hold. Each loop that it is used on has an `OnLoop` of its own beneath."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+from redis.asyncio.connection import Connection
+from redis.maint_notifications import MaintNotificationsConfig
+
+from ..core.config import whole_number
+from ..core.instrument import Hooks
+from ..core.slot import Reason, Slot, State
+from ..core.stats import PoolDump, PoolStats
+from ..core.ticket import Ticket
+from ..redispy import connections
+from ..redispy.surface import AsyncSurface
+from .onloop import OnLoop
+
+logger = logging.getLogger("redpool")
+
+_monotonic = time.monotonic
+_running_loop = asyncio.get_running_loop
+_current_task = asyncio.current_task
+_LEASED = State.LEASED
+
+# Whose a connection is, where it isn't ours.
+_NOBODYS: tuple[Any, Any] = (None, None)
+
+
+class ConnectionPool(AsyncSurface):
+    """A pool of connections to Redis or Valkey, for event loops: fair, bounded, and open about itself.
+
+    It takes the place of `redis.asyncio.ConnectionPool` and of `redis.asyncio.BlockingConnectionPool`::
+
+        pool = redpool.asyncio.ConnectionPool(host="localhost", port=6379, db=0)
+        r = redis.asyncio.Redis(connection_pool=pool)
+
+    The options are those of `redpool.ConnectionPool`. One pool may be used on several loops, one after the other or
+    side by side in threads: each has its own connections, up to `max_connections` of them. What belonged to a loop
+    that was closed is dropped without a word.
+    """
+
+    def __init__(
+        self,
+        connection_class: Any = Connection,
+        max_connections: int | None = None,
+        maint_notifications_config: MaintNotificationsConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs["max_connections"] = max_connections
+        self._prepare(connection_class, maint_notifications_config, kwargs)
+        self._hooks = Hooks(self.config.instruments, _log_hook_fault)
+        self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
+        self._closed = False
+        self._max_connections = self.config.max_connections
+        self._by_loop: dict[asyncio.AbstractEventLoop, OnLoop] = {}
+        self._entering = threading.Lock()
+        self._here: OnLoop | None = None  # of the loop that used the pool last
+        _pools.add(self)
+
+    # -- checkout and release ----------------------------------------------------------------------------------------
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
+        """Check a connection out, waiting at most `timeout` seconds for one. The arguments are redis-py's; unused.
+
+        Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the dial raised where the server can't be reached.
+        """
+        here = self._here
+        if here is None or here.loop is not _running_loop():
+            here = self._enter()
+        while True:
+            got = here.core.acquire(_monotonic(), self._dial_retries.failures)
+            slot: Slot = await here.wait(got) if isinstance(got, Ticket) else got
+            slot.holder = _current_task()
+            # What has arrived is in memory already, so each checkout looks at it: that costs no system call.
+            if (slot.doubt == "ping" or not connections.quiet(slot.connection)) and not await here.settle(slot):
+                continue
+            slot.doubt = None
+            if self._watched:
+                here.watch(slot, got)
+            return slot.connection
+
+    async def release(self, connection: Any) -> None:
+        """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
+
+        Nothing is awaited, so no cancellation can come between. Giving back twice, or what isn't this pool's, does
+        nothing but warn.
+        """
+        here, slot = getattr(connection, "_redpool", _NOBODYS)
+        if here is not self._here and not self._reachable(here, connection):
+            return
+        if slot.state is not _LEASED or slot.connection is not connection:
+            warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=2)
+            return
+        now = _monotonic()
+        used = now - slot.since
+        here.core.release(slot, now, None if connections.may_be_reused(connection) else Reason.ERROR)
+        if here.core.outbox:
+            here.carry_out()
+        if self._hooks.released:
+            self._hooks.fire("released", self.config.name, used)
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """`async with pool.connection() as conn:` checks out and gives back; one left mid-reply is closed."""
+        connection = await self.get_connection()
+        try:
+            yield connection
+        finally:
+            await self.release(connection)
+
+    def owns_connection(self, connection: Any) -> bool:
+        """Whether this pool opened the connection, on a loop that it still serves."""
+        return getattr(connection, "_redpool", _NOBODYS)[0] in self._by_loop.values()
+
+    def _reachable(self, here: OnLoop | None, connection: Any) -> bool:
+        """Whether a release may go on here and now; if not, it was dealt with."""
+        if here is None or here.owner() is not self:
+            warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=3)
+        elif here.inherited:
+            return False
+        elif here.loop.is_closed():
+            here.discard()
+        elif here.loop is _running_loop():
+            return True
+        else:
+            here.loop.call_soon_threadsafe(here.loop.create_task, self.release(connection))
+        return False
+
+    # -- one pool, several loops -------------------------------------------------------------------------------------
+
+    def _enter(self) -> OnLoop:
+        """The part of this pool that lives on the running loop."""
+        loop = _running_loop()
+        with self._entering:
+            for closed in [each for each in self._by_loop if each.is_closed()]:
+                self._by_loop.pop(closed).discard()
+            here = self._by_loop.get(loop)
+            if here is None:
+                here = self._by_loop[loop] = OnLoop(self, loop, self._max_connections)
+                if self._closed:
+                    here.core.close(_monotonic())
+            self._here = here
+        return here
+
+    def _view(self) -> OnLoop | None:
+        """The part on the running loop, else the one used last."""
+        try:
+            return self._by_loop.get(_running_loop(), self._here)
+        except RuntimeError:
+            return self._here
+
+    # -- the whole pool ----------------------------------------------------------------------------------------------
+
+    async def warm_up(self, n: int | None = None, timeout: float | None = 30.0) -> None:
+        """Have `n` connections (default `min_idle`) open on the running loop, within `timeout` seconds.
+
+        Raises what a dial raised, or `PoolTimeout`; `ValueError` where `n` is more than `max_connections`.
+        """
+        await self._enter().warm_up(self.config.min_idle if n is None else n, timeout)
+
+    def resize(self, max_connections: int) -> None:
+        """Allow `max_connections` from now on; surplus connections close, used ones as they come back."""
+        whole_number("max_connections", max_connections, at_least=max(1, self.config.min_idle))
+        self._max_connections = max_connections
+        self._each(lambda here: here.core.resize(max_connections, _monotonic()))
+
+    @property
+    def max_connections(self) -> int:
+        """The most connections open at once, on each loop."""
+        return self._max_connections
+
+    def drain(self) -> None:
+        """Replace every connection: idle ones now, used ones as they come back."""
+        self._each(lambda here: here.core.drain(_monotonic()))
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the idle connections; with `inuse_connections` cut the used ones, too. The pool stays usable.
+
+        Whoever is using one of them sees a `redis.ConnectionError`.
+        """
+        self.drain()
+        if inuse_connections:
+            self._each(OnLoop.cut_leases)
+        await asyncio.sleep(0)
+
+    async def re_auth_callback(self, token: Any) -> None:
+        """Used by redis-py when credentials change: every connection is replaced by one that has the new ones."""
+        self.drain()
+
+    def reset(self) -> None:
+        """Begin anew, with no connection: idle ones close now, those in use as they come back. Opens a closed pool."""
+        self._each(lambda here: here.core.close(_monotonic()))
+        self._by_loop.clear()
+        self._here = None
+        self._closed = False
+
+    async def aclose(self, timeout: float | None = 5.0, force: bool = False) -> None:
+        """No more checkouts (`PoolClosed`), waiters are told, idle connections close.
+
+        Connections in use close as they come back; this waits for them for `timeout` seconds at most (`None`: as long
+        as it takes), but not for those that the calling task itself holds. With `force` they are cut: their users
+        see a `redis.ConnectionError`.
+        """
+        await self._on_close()
+        self._closed = True
+        self._each(lambda here: here.core.close(_monotonic()))
+        if force:
+            self._each(OnLoop.cut_leases)
+        here = self._by_loop.get(_running_loop())
+        if here is not None:
+            await here.vacated(timeout)
+
+    close = aclose
+
+    def _each(self, act: Any) -> None:
+        """Do something to the part on every loop, on its own loop."""
+        for here in list(self._by_loop.values()):
+            here.do(act)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    # -- what can be seen --------------------------------------------------------------------------------------------
+
+    def stats(self) -> PoolStats:
+        """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
+        return self._seen().core.stats(_monotonic())
+
+    def dump(self) -> PoolDump:
+        """Who holds what, now: age, task, where it was taken, last command; and who waits how long."""
+        return self._seen().dump()
+
+    def _seen(self) -> OnLoop:
+        return self._view() or OnLoop(self, None, self._max_connections)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        counts = self._seen().core.counts(_monotonic())
+        return f"<{type(self).__module__}.{type(self).__name__} {self.config.name} {state}: {counts}>"
+
+    @property
+    def _available_connections(self) -> list[Any]:
+        return self._seen().core.idle_connections()
+
+    @property
+    def _in_use_connections(self) -> set[Any]:
+        return {slot.connection for slot in self._seen().core.leased()}
+
+    @property
+    def _created_connections(self) -> int:
+        return self._seen().core.open
+
+    def _begin_in_child(self) -> None:
+        """After a fork, in the child: start empty. The parent's transports share its selector, so none is touched."""
+        for here in self._by_loop.values():
+            here.inherited = True
+            _graveyard.append(here)
+        self._by_loop = {}
+        self._here = None
+        self._entering = threading.Lock()
+
+
+def _log_hook_fault(hook: object, error: BaseException) -> None:
+    logger.error("dropped the hook %r, which raised", hook, exc_info=error)
+
+
+_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
+# What a forked child inherited must not even be finalized: closing a transport would take it out of the selector that
+# the child shares with its parent.
+_graveyard: list[OnLoop] = []
+
+
+def _begin_in_child() -> None:
+    for pool in _pools:
+        pool._begin_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)

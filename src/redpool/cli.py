@@ -1,0 +1,47 @@
+"""The command line: `redpool COMMAND`. Argument parsing only; each command is a module.
+
+A command's module has `add_arguments(parser)`, which needs nothing but the standard library, and
+`run(arguments, parser)`, which returns the exit status: 0 fine, 1 a check failed, 2 bad usage.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+import redpool
+
+COMMANDS = (
+    ("demo", "redpool.demo.command", "see the pool at work: live load, a server restart, a comparison"),
+    ("bench", "redpool.tuning.bench.command", "measure the pool against redis-py's, in turn on this machine"),
+)
+
+_BAD_USAGE = 2
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (default: the process's arguments) names and return the exit status."""
+    arguments = _parser().parse_args(argv)
+    if find_spec("rich") is None:
+        sys.stderr.write("the command line needs a few more packages: pip install 'redpool[cli]'\n")
+        return _BAD_USAGE
+    try:
+        status: int = arguments.run(arguments, arguments.parser)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return _INTERRUPTED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="redpool", description="A connection pool for Redis and Valkey.")
+    parser.add_argument("--version", action="version", version=f"redpool {redpool.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, module_name, about in COMMANDS:
+        module = import_module(module_name)
+        command = commands.add_parser(name, help=about, description=about)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run, parser=command)
+    return parser

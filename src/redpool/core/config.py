@@ -1,0 +1,153 @@
+"""Every option of a pool, checked at the door."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+Order = Literal["lifo", "fifo", "random"]
+RetrySent = Literal["safe", "all", "none"]
+
+DEFAULT_MAX_CONNECTIONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """The options of a pool. All times are in seconds.
+
+    Raises `ValueError` or `TypeError` with the option's name and the value where an option makes no sense.
+    """
+
+    max_connections: int = DEFAULT_MAX_CONNECTIONS
+    timeout: float | None = 5.0
+    max_waiting: int | None = None
+    min_idle: int = 0
+    max_idle_time: float | None = 300.0
+    max_lifetime: float | None = 3600.0
+    lifetime_jitter: float = 0.1
+    max_connecting: int = 4
+    check_after_idle: float = 1.0
+    ping_after_idle: float | None = 30.0
+    order: Order = "lifo"
+    leak_after: float | None = None
+    retry_sent: RetrySent = "safe"
+    name: str = "redis"
+    instruments: tuple[object, ...] = ()
+
+    def __post_init__(self) -> None:
+        _whole("max_connections", self.max_connections, at_least=1)
+        _seconds("timeout", self.timeout)
+        if self.max_waiting is not None:
+            _whole("max_waiting", self.max_waiting, at_least=0)
+        _whole("min_idle", self.min_idle, at_least=0)
+        if self.min_idle > self.max_connections:
+            raise ValueError(f"min_idle={self.min_idle!r} is more than max_connections={self.max_connections!r}")
+        _seconds("max_idle_time", self.max_idle_time)
+        _seconds("max_lifetime", self.max_lifetime, positive=True)
+        _share("lifetime_jitter", self.lifetime_jitter)
+        _whole("max_connecting", self.max_connecting, at_least=1)
+        _seconds("check_after_idle", self.check_after_idle, may_be_none=False)
+        _seconds("ping_after_idle", self.ping_after_idle)
+        _one_of("order", self.order, ("lifo", "fifo", "random"))
+        _seconds("leak_after", self.leak_after, positive=True)
+        _one_of("retry_sent", self.retry_sent, ("safe", "all", "none"))
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a string, not {self.name!r}")
+
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> PoolConfig:
+        """A config from the options in `options` that belong to a pool; they are removed from it.
+
+        An option that is `None` where the contract has no meaning for `None` takes its default, as in redis-py.
+        """
+        known = {field.name: field for field in fields(cls)}
+        chosen = {name: options.pop(name) for name in list(options) if name in known}
+        if chosen.get("max_connections", 0) is None:
+            del chosen["max_connections"]
+        if chosen.get("name", "") is None:
+            del chosen["name"]
+        if "instruments" in chosen:
+            chosen["instruments"] = _several("instruments", chosen["instruments"])
+        return cls(**chosen)
+
+    @classmethod
+    def from_strings(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as a URL spells them, with each of ours turned from text into its type."""
+        readers = {field.name: _READERS.get(str(field.type)) for field in fields(cls)}
+        return {name: _read(name, value, readers.get(name)) for name, value in options.items()}
+
+
+def suggest(unknown: str, known: Iterable[str]) -> str:
+    """`; did you mean 'max_idle_time'?` where an option is close to a known one, else nothing."""
+    names = [*known, *(field.name for field in fields(PoolConfig))]
+    close = difflib.get_close_matches(unknown, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def whole_number(name: str, value: object, *, at_least: int) -> int:
+    """`value` where it is a whole number of at least `at_least`; else an error with `name` and the value."""
+    _whole(name, value, at_least=at_least)
+    assert isinstance(value, int)
+    return value
+
+
+def _whole(name: str, value: object, *, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, not {value!r}")
+
+
+def _seconds(name: str, value: object, *, may_be_none: bool = True, positive: bool = False) -> None:
+    if value is None and may_be_none:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds{' or None' if may_be_none else ''}, not {value!r}")
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        raise ValueError(f"{name} must be {'above 0' if positive else '0 or more'} seconds, not {value!r}")
+
+
+def _share(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and less than 1, not {value!r}")
+
+
+def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def _several(name: str, value: object) -> tuple[object, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence of objects, not {value!r}")
+    return tuple(value)
+
+
+def _optional_float(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)
+
+
+def _optional_int(text: str) -> int | None:
+    return None if text.lower() == "none" else int(text)
+
+
+_READERS = {
+    "int": int,
+    "float": float,
+    "float | None": _optional_float,
+    "int | None": _optional_int,
+}
+
+
+def _read(name: str, value: Any, reader: Any) -> Any:
+    if reader is None or not isinstance(value, str):
+        return value
+    try:
+        return reader(value)
+    except ValueError:
+        raise ValueError(f"Invalid value for {name!r} in connection URL: {value!r}") from None

@@ -1,0 +1,119 @@
+"""A log-linear histogram of durations, in fixed memory.
+
+The buckets are those of HdrHistogram (Gil Tene): sixteen equal steps for each power of two, hence a relative error
+of at most 1/32. An IEEE 754 double has them built in: its upper sixteen bits are sign, exponent and the first four
+bits of the fraction, and for numbers of 0 and more they grow with the number. So values are gathered as they come and
+sorted into buckets many at a time, by code that runs in C.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+_GATHER = 512
+_UPPER = 3 if sys.byteorder == "little" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a histogram says: how many values, their mean, some quantiles and the largest. Times are in seconds."""
+
+    count: int = 0
+    mean: float = 0.0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
+    max: float = 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        """The same as a plain dict."""
+        return asdict(self)
+
+
+class Histogram:
+    """Counts durations of 0 seconds and more by their size. Not safe for threads: the owner holds its lock."""
+
+    __slots__ = ("_buckets", "_gathered", "_max", "_total")
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self._gathered: list[float] = []
+        self._total = 0.0
+        self._max = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        gathered = self._gathered
+        gathered.append(seconds)
+        if len(gathered) >= _GATHER:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if not gathered:
+            return
+        if min(gathered) < 0:
+            gathered = [max(0.0, seconds) for seconds in gathered]
+        self._buckets.update(memoryview(array("d", gathered)).cast("B").cast("H")[_UPPER::4])
+        self._total += sum(gathered)
+        self._max = max(self._max, max(gathered))
+
+    @property
+    def count(self) -> int:
+        """How many durations were counted."""
+        return self._buckets.total() + len(self._gathered)
+
+    @property
+    def total(self) -> float:
+        """Their sum, in seconds."""
+        self._sort_in()
+        return self._total
+
+    @property
+    def mean(self) -> float:
+        """Their mean, in seconds; 0 where there is none."""
+        count = self.count
+        return self.total / count if count else 0.0
+
+    def merge(self, other: Histogram) -> None:
+        """Count everything that `other` has counted, too."""
+        self._sort_in()
+        other._sort_in()
+        self._buckets.update(other._buckets)
+        self._total += other._total
+        self._max = max(self._max, other._max)
+
+    def quantile(self, share: float, zeros: int = 0) -> float:
+        """The duration that `share` (0 to 1) of all are at or below, after counting `zeros` durations of 0 more."""
+        return self._quantiles((share,), zeros)[0]
+
+    def _quantiles(self, shares: tuple[float, ...], zeros: int) -> list[float]:
+        self._sort_in()
+        buckets = sorted(self._buckets.items())
+        count = zeros + self._buckets.total()
+        found, seen, place, value = [], zeros, 0, 0.0
+        for share in sorted(shares):
+            while seen < share * count and place < len(buckets):
+                bucket, members = buckets[place]
+                place, seen = place + 1, seen + members
+                value = min(_middle(bucket), self._max)
+            found.append(value)
+        return found
+
+    def summary(self, zeros: int = 0) -> Summary:
+        """Count, mean, quantiles and largest, with `zeros` durations of 0 counted besides."""
+        count = self.count + zeros
+        if not count:
+            return Summary()
+        p50, p90, p99, p999 = self._quantiles((0.5, 0.9, 0.99, 0.999), zeros)
+        return Summary(count, self.total / count, p50, p90, p99, p999, self._max)
+
+
+def _middle(bucket: int) -> float:
+    low, high = (struct.unpack(">d", struct.pack(">Hxxxxxx", edge))[0] for edge in (bucket, bucket + 1))
+    return float(low + high) / 2 if bucket else 0.0

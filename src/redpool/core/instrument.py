@@ -1,0 +1,67 @@
+"""Hooks into a pool: optional, and never in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+HOOKS = ("opened", "dial_failed", "closed", "acquired", "released", "timed_out", "leaked")
+
+
+class Instrument:
+    """Base for objects that watch a pool; any object with some of these methods will do.
+
+    `pool` is the pool's name, times are in seconds. Hooks run outside the pool's lock, in the thread or task in which
+    the thing happened; they should be quick. One that raises is dropped, and the error is logged.
+    """
+
+    def opened(self, pool: str, seconds: float) -> None:
+        """A connection was opened; it took `seconds`."""
+
+    def dial_failed(self, pool: str, error: BaseException) -> None:
+        """A connection could not be opened."""
+
+    def closed(self, pool: str, reason: str, age: float) -> None:
+        """A connection was closed, for `reason`, `age` seconds after it was opened."""
+
+    def acquired(self, pool: str, wait: float) -> None:
+        """A caller got a connection after `wait` seconds."""
+
+    def released(self, pool: str, use: float) -> None:
+        """A connection came back after `use` seconds."""
+
+    def timed_out(self, pool: str, wait: float) -> None:
+        """A caller waited `wait` seconds in vain."""
+
+    def leaked(self, pool: str, age: float, holder: str, stack: str) -> None:
+        """`holder` has held a connection for `age` seconds, longer than `leak_after`; `stack` took it."""
+
+
+class Hooks:
+    """The hooks of several instruments, by name; only those that were overridden are here."""
+
+    __slots__ = (*HOOKS, "_on_fault")
+
+    def __init__(self, instruments: Iterable[object], on_fault: Callable[[object, BaseException], None]) -> None:
+        self._on_fault = on_fault
+        instruments = tuple(instruments)
+        for name in HOOKS:
+            setattr(self, name, tuple(hook for each in instruments if (hook := _overridden(each, name)) is not None))
+
+    def fire(self, name: str, *args: Any) -> None:
+        """Call each hook called `name`; drop the ones that raise."""
+        for hook in getattr(self, name):
+            try:
+                hook(*args)
+            except Exception as error:
+                setattr(self, name, tuple(kept for kept in getattr(self, name) if kept is not hook))
+                self._on_fault(hook, error)
+
+
+def _overridden(instrument: object, name: str) -> Callable[..., None] | None:
+    hook = getattr(instrument, name, None)
+    if hook is None or getattr(hook, "__func__", hook) is getattr(Instrument, name):
+        return None
+    if not callable(hook):
+        raise TypeError(f"instruments: {name} of {instrument!r} is not a method")
+    return hook  # type: ignore[no-any-return]

@@ -1,0 +1,54 @@
+"""What a shell must carry out, outside its lock. The core puts orders into its outbox; the shell empties it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .slot import Reason, Slot
+from .ticket import Ticket
+
+
+class Dial(NamedTuple):
+    """Ask `PoolCore.begin_dial` whether it is still wanted; then open a connection for `slot`.
+
+    Answer with `dialed` or `dial_failed`, exactly once.
+    """
+
+    slot: Slot
+
+
+class CutDial(NamedTuple):
+    """The dial of `slot` has used up its time: make it fail."""
+
+    slot: Slot
+
+
+class Check(NamedTuple):
+    """Send a PING over the connection in `slot`, and answer with `checked`."""
+
+    slot: Slot
+
+
+class Close(NamedTuple):
+    """Close `connection`, then say `closed(slot)`."""
+
+    slot: Slot
+    connection: Any
+    reason: Reason
+    age: float
+
+
+class Wake(NamedTuple):
+    """The ticket has ended: wake its caller."""
+
+    ticket: Ticket
+
+
+class ReportLeak(NamedTuple):
+    """The lease of `slot` is older than `leak_after`."""
+
+    slot: Slot
+    age: float
+
+
+AnyOrder = Dial | CutDial | Check | Close | Wake | ReportLeak

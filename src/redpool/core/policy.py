@@ -1,0 +1,51 @@
+"""The rules of thumb, each a small function: which connection, when to grow, how long to pause, what to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from .slot import Doubt
+
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.5
+PAUSE_JITTER = 0.2
+
+LEAST_PATIENCE = 0.010
+MOST_PATIENCE = 0.050
+
+
+def picker(order: str, random: Random) -> Callable[[int], int] | None:
+    """Which of `n` idle connections (newest last) is taken next, as an index; `None` for the newest."""
+    if order == "fifo":
+        return lambda n: 0
+    if order == "random":
+        return random.randrange
+    return None
+
+
+def lifetime(max_lifetime: float, jitter: float, random: Random) -> float:
+    """How long one connection may live, in seconds: shortened by up to `jitter`, so that they don't end together."""
+    return max_lifetime * (1 - jitter * random.random())
+
+
+def pause_after(failures: int, random: Random) -> float:
+    """Seconds until the next dial after so many failed in a row: doubling, capped, shortened by some jitter."""
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
+    return float(pause * (1 - PAUSE_JITTER * random.random()))
+
+
+def growth_patience(mean_dial: float) -> float:
+    """How long a queue may last, in seconds, before the pool opens more connections for it.
+
+    In the time of a few dials a burst of short commands is over, served by few connections. Where callers still
+    queue then, or where nothing has come back in that time, the pool is too small for its load.
+    """
+    return min(MOST_PATIENCE, max(LEAST_PATIENCE, 4 * mean_dial))
+
+
+def doubt(rest: float, check_after: float, ping_after: float) -> Doubt | None:
+    """What a connection must pass that nobody has heard from for `rest` seconds."""
+    if rest >= ping_after:
+        return "ping"
+    return "peek" if rest >= check_after else None

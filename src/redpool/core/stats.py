@@ -1,0 +1,99 @@
+"""What a pool says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from .histogram import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """A pool at one moment, and its counters since it was created. Times are in seconds.
+
+    `open == idle + in_use` at any moment. A connection that is being checked in the background counts as idle.
+    """
+
+    name: str
+    max_connections: int
+    open: int
+    idle: int
+    in_use: int
+    connecting: int
+    waiting: int
+    acquired: int
+    """checkouts, in all"""
+    waited: int
+    """checkouts that found no idle connection"""
+    timeouts: int
+    """callers who waited `timeout` in vain"""
+    refused: int
+    """callers turned away at once: the queue was full, or the pool closed"""
+    dialed: int
+    """connections opened"""
+    dial_failures: int
+    released: int
+    leaks: int
+    """leases reported because they were older than `leak_after`"""
+    closed: Mapping[str, int] = field(default_factory=dict)
+    """connections closed, by reason"""
+    wait: Summary = field(default_factory=Summary)
+    """from asking to getting; a checkout that found an idle connection counts as 0"""
+    use: Summary = field(default_factory=Summary)
+    """from checkout to release"""
+    dial: Summary = field(default_factory=Summary)
+    """from the start of a dial to the last reply of its handshake"""
+    utilization: float = 0.0
+    """mean share of `max_connections` in use since the pool was created"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain dicts and numbers, fit for JSON."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: asdict(value) if isinstance(value, Summary) else _plain(value) for name, value in plain.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A connection in use: who holds it, since when, where it was taken and what it does now."""
+
+    age: float
+    """seconds since checkout"""
+    holder: str
+    """the thread or task that took it"""
+    taken_at: str | None
+    """the stack that took it (recorded where `leak_after` is set), else what can be seen of the holder now"""
+    last_command: str | None
+    """the last command sent over it"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A caller in the queue."""
+
+    age: float
+    """seconds in the queue"""
+    holder: str
+    """the thread or task that waits"""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDump:
+    """Who holds what and who waits how long, at one moment: oldest first. `str()` of it is made for reading."""
+
+    name: str
+    leases: tuple[Lease, ...]
+    waiters: tuple[Waiter, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {len(self.leases)} in use, {len(self.waiters)} waiting"]
+        for lease in self.leases:
+            lines.append(f"  in use {lease.age:.3f} s by {lease.holder}, last command {lease.last_command or 'unknown'}")
+            lines += [f"    {line}" for line in (lease.taken_at or "").splitlines()]
+        lines += [f"  waiting {waiter.age:.3f} s: {waiter.holder}" for waiter in self.waiters]
+        return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,54 @@
+"""A ticket is a caller's place in the queue."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Any
+
+from .slot import Slot
+
+
+class TicketState(enum.Enum):
+    """A ticket waits, and then ends exactly once."""
+
+    WAITING = "waiting"
+    GRANTED = "granted"
+    TIMED_OUT = "timed out"
+    GIVEN_UP = "given up"
+    REFUSED = "refused"
+
+
+class Ticket:
+    """Someone who waits for a connection (or, with `opens` above 0, for so many to be open).
+
+    `waker` and `holder` belong to the shell: how to wake the caller, and who it is.
+    """
+
+    __slots__ = (
+        "deadline",
+        "dial_failures",
+        "dial_retries",
+        "error",
+        "holder",
+        "opens",
+        "since",
+        "slot",
+        "state",
+        "waker",
+    )
+
+    def __init__(self, now: float, deadline: float = math.inf, dial_retries: float = 0, opens: int = 0) -> None:
+        self.state = TicketState.WAITING
+        self.since = now
+        self.deadline = deadline
+        self.dial_failures = 0
+        self.dial_retries = dial_retries
+        self.opens = opens
+        self.slot: Slot | None = None
+        self.error: BaseException | None = None
+        self.waker: Any = None
+        self.holder: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Ticket {self.state.value} since={self.since:.6f}>"

@@ -1,0 +1,38 @@
+"""The four lines with which a user begins."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redpool.embedded import Server
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Source lines that were run, and the `result` of the last as Python shows it."""
+
+    source: tuple[str, ...]
+    result: str
+
+
+def four_lines(url: str, server: Server | None) -> Lines:
+    """Run the four lines against `url` and say what came of them; someone else's server is left as it was."""
+    if server is not None and server.port:
+        key, pool = "foo", f"redpool.ConnectionPool(host={server.host!r}, port={server.port}, db=0)"
+    else:
+        # By name: a URL may hold a password.
+        key, pool = "redpool:demo:foo", "redpool.ConnectionPool.from_url(url)"
+    *preparation, last = source = (
+        "import redis, redpool",
+        f"pool = {pool}",
+        "r = redis.Redis(connection_pool=pool)",
+        f'r.set("{key}", "bar")',
+    )
+    names: dict[str, Any] = {"url": url}
+    # Run as shown: what a reader sees is what happened.
+    exec("\n".join(preparation), names)
+    try:
+        result = eval(last, names)
+        names["r"].delete(key)
+    finally:
+        names["pool"].close()
+    return Lines(source, repr(result))

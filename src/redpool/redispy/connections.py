@@ -1,0 +1,373 @@
+"""redis-py's connections: opened, judged and closed, by threads and on an event loop.
+
+A connection may be used again only if everything that was sent over it was answered. redis-py doesn't know that, so
+its connection classes get a mixin that counts commands sent against replies read. It must stay true that a command is
+counted before its first byte can leave, and a reply after its last byte has come: whatever interrupts the caller
+in between, the count then says "unanswered".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import redis.asyncio.connection as aio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection, CacheProxyConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry as SyncRetry
+from redis.utils import SENTINEL
+
+logger = logging.getLogger("redpool")
+
+_ONE_TRY = SyncRetry(NoBackoff(), 0)
+_ONE_TRY_ASYNC = AsyncRetry(NoBackoff(), 0)
+
+# Enough of a packed command to hold any command's name.
+_HEAD = 48
+
+
+class _Counted:
+    """What both kinds of connection count."""
+
+    unanswered = 0
+    last_sent: Any = b""
+    _pipeline: tuple[list[Any], int] | None = None
+
+    def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
+        commands = list(commands)
+        packed: list[Any] = super().pack_commands(commands)  # type: ignore[misc]
+        self._pipeline = (packed, len(commands))
+        return packed
+
+    def _note_sent(self, command: Any) -> None:
+        pipeline = self._pipeline
+        if pipeline is not None and pipeline[0] is command:
+            self.unanswered += pipeline[1]
+            self._pipeline = None
+        else:
+            self.unanswered += 1
+        try:
+            self.last_sent = command[0][:_HEAD]
+        except (TypeError, IndexError):
+            self.last_sent = command[:_HEAD]
+
+
+class _CountedSync(_Counted, AbstractConnection):
+    """Mixin for the connection classes of threads."""
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
+        if self._sock is None:
+            self.connect_check_health(check_health=False)
+        if check_health and self.health_check_interval:
+            self.check_health()
+        self._note_sent(command)
+        super().send_packed_command(command, check_health=False)
+
+    def read_response(
+        self,
+        disable_decoding: bool = False,
+        *,
+        timeout: Any = SENTINEL,
+        disconnect_on_error: bool = True,
+        push_request: bool = False,
+    ) -> Any:
+        try:
+            response = super().read_response(
+                disable_decoding, timeout=timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
+            )
+        except ResponseError:
+            self.unanswered -= 1
+            raise
+        if not push_request:
+            self.unanswered -= 1
+        return response
+
+    def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        self.unanswered = 0
+        super().disconnect(*args, **kwargs)
+
+
+class _CountedAsync(_Counted, aio.AbstractConnection):
+    """Mixin for the connection classes of an event loop."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        if check_health and self.health_check_interval:
+            await self.check_health()
+        self._note_sent(command)
+        await super().send_packed_command(command, check_health=False)
+
+    async def read_response(
+        self,
+        disable_decoding: bool = False,
+        timeout: float | None = None,
+        *,
+        disconnect_on_error: bool = True,
+        push_request: bool | None = False,
+    ) -> Any:
+        try:
+            response = await super().read_response(
+                disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
+            )
+        except ResponseError:
+            self.unanswered -= 1
+            raise
+        # A read with a timeout of its own may end without a reply; only pub/sub does that.
+        if timeout is None and not push_request:
+            self.unanswered -= 1
+        return response
+
+    async def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        self.unanswered = 0
+        await super().disconnect(*args, **kwargs)
+
+
+def counting(connection_class: Any) -> Any:
+    """`connection_class` with the counting mixed in; anything that isn't a connection class of redis-py, as it is."""
+    if not isinstance(connection_class, type):
+        return connection_class
+    if issubclass(connection_class, AbstractConnection):
+        mixin: type = _CountedSync
+    elif issubclass(connection_class, aio.AbstractConnection):
+        mixin = _CountedAsync
+    else:
+        return connection_class
+    names = {"__module__": connection_class.__module__, "__qualname__": connection_class.__qualname__}
+    return type(connection_class.__name__, (mixin, connection_class), names)
+
+
+def last_command(connection: Any) -> str | None:
+    """The name of the last command sent, read from its RESP form (https://redis.io/docs/latest/develop/reference/
+    protocol-spec/): `*3\\r\\n$3\\r\\nSET\\r\\n...`."""
+    parts = bytes(getattr(_inner(connection), "last_sent", b"")).split(b"\r\n")
+    return parts[2].decode("ascii", "replace") if len(parts) > 2 else None
+
+
+def _inner(connection: Any) -> Any:
+    return connection._conn if isinstance(connection, CacheProxyConnection) else connection
+
+
+def may_be_reused(connection: Any) -> bool:
+    """Whether a connection that comes back is open, answered in full, and not marked to be replaced."""
+    inner = _inner(connection)
+    if isinstance(inner, _Counted):
+        if inner.unanswered or inner._should_reconnect:  # type: ignore[attr-defined]
+            return False
+        return inner._sock is not None if isinstance(inner, _CountedSync) else inner._reader is not None  # type: ignore[attr-defined]
+    should_reconnect = getattr(inner, "should_reconnect", None)
+    return not (should_reconnect is not None and should_reconnect()) and bool(getattr(inner, "is_connected", True))
+
+
+def set_retry(connection: Any, retry: Any) -> None:
+    """Give one connection the user's new retry policy."""
+    connection.retry = retry
+    _inner(connection).retry = retry
+
+
+# -- by threads --------------------------------------------------------------------------------------------------------
+
+
+def connect(connection: Any) -> None:
+    """Open a connection, handshake and all, trying once: when to try again is the pool's business.
+
+    Whatever goes wrong on the way, a half-made connection is closed.
+    """
+    inner = _inner(connection)
+    policy = getattr(inner, "retry", None)
+    inner.retry = _ONE_TRY
+    try:
+        connection.connect()
+    except BaseException:
+        close(connection)
+        raise
+    finally:
+        inner.retry = policy
+
+
+def peek(connection: Any) -> bool:
+    """Whether a rested connection is open and has nothing to say but push messages. No round trip."""
+    if not getattr(connection, "is_connected", True):
+        return False
+    try:
+        if not connection.can_read():
+            return True
+        # With client-side caching redis-py reads invalidations itself, and needs them.
+        return isinstance(connection, CacheProxyConnection) or _read_pushes(connection)
+    except (RedisError, OSError):
+        return False
+
+
+def _read_pushes(connection: Any) -> bool:
+    if getattr(connection, "protocol", 2) != 3:
+        return False
+    parser, pushes, reads = connection._parser, [0], 0
+    dispatch = parser.handle_push_response
+
+    def counted(response: Any, **kwargs: Any) -> Any:
+        pushes[0] += 1
+        return dispatch(response, **kwargs)
+
+    parser.handle_push_response = counted
+    try:
+        while connection.can_read():
+            connection.read_response(timeout=0, disconnect_on_error=False, push_request=True)
+            reads += 1
+            if pushes[0] != reads:
+                return False
+    finally:
+        del parser.handle_push_response
+    return True
+
+
+def ping(connection: Any) -> bool:
+    """Whether the server answers over this connection. One round trip, bounded by the connection's own timeouts."""
+    inner = _inner(connection)
+    try:
+        inner.send_command("PING", check_health=False)
+        return inner.read_response() in (b"PONG", "PONG")
+    except (RedisError, OSError):
+        return False
+
+
+def close(connection: Any) -> None:
+    """Close a connection that nobody uses."""
+    try:
+        connection.disconnect()
+    except Exception:
+        logger.debug("closing a connection failed", exc_info=True)
+
+
+def cut(connection: Any) -> None:
+    """End a connection under another thread's hands: its user sees the server hang up, and nothing stranger."""
+    sock = getattr(_inner(connection), "_sock", None)
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            # Not sock.shutdown(): that of a TLS socket also pulls the session from under a reader.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def forget(connection: Any) -> None:
+    """In a forked child: drop the inherited descriptor, without a word to the server."""
+    inner = _inner(connection)
+    sock = getattr(inner, "_sock", None)
+    if sock is not None:
+        inner._sock = None
+        with contextlib.suppress(OSError):
+            socket.socket.close(sock)
+
+
+# -- on an event loop --------------------------------------------------------------------------------------------------
+
+
+async def connect_async(connection: Any) -> None:
+    """As `connect`, on the running loop; also closes the half-made connection of a cancelled dial."""
+    policy = getattr(connection, "retry", None)
+    connection.retry = _ONE_TRY_ASYNC
+    try:
+        await connection.connect()
+    except BaseException:
+        close_now(connection)
+        raise
+    finally:
+        connection.retry = policy
+
+
+def quiet(connection: Any) -> bool:
+    """Whether an event loop's connection is open and has received nothing. No system call: the loop reads for us."""
+    reader = getattr(connection, "_reader", None)
+    if reader is None:
+        return not hasattr(connection, "_reader")
+    return not (reader.at_eof() or reader._buffer or connection._writer.transport.is_closing())
+
+
+async def peek_async(connection: Any) -> bool:
+    """As `peek`, for a connection that is not `quiet`."""
+    reader = connection._reader
+    if reader is None or reader.at_eof() or connection._writer.transport.is_closing():
+        return False
+    try:
+        return await _read_pushes_async(connection)
+    except (RedisError, OSError):
+        return False
+
+
+async def _read_pushes_async(connection: Any) -> bool:
+    if getattr(connection, "protocol", 2) != 3:
+        return False
+    parser, pushes, reads = connection._parser, [0], 0
+    dispatch = parser.handle_push_response
+
+    async def counted(response: Any) -> Any:
+        pushes[0] += 1
+        return await dispatch(response)
+
+    parser.handle_push_response = counted
+    try:
+        while connection._reader._buffer or parser._reader.has_data():
+            # A frame that has only come in part does not come in whole without waiting.
+            await connection.read_response(timeout=0.001, disconnect_on_error=False, push_request=True)
+            reads += 1
+            if pushes[0] != reads:
+                return False
+    finally:
+        del parser.handle_push_response
+    return True
+
+
+async def ping_async(connection: Any) -> bool:
+    """As `ping`, on the running loop."""
+    try:
+        await connection.send_command("PING", check_health=False)
+        return await connection.read_response() in (b"PONG", "PONG")
+    except (RedisError, OSError):
+        return False
+
+
+def close_now(connection: Any) -> None:
+    """Close a connection without waiting for anything: there is nothing left to be sent."""
+    if not isinstance(connection, aio.AbstractConnection):
+        return
+    writer = connection._writer
+    connection._parser.on_disconnect()
+    connection.reset_should_reconnect()
+    connection._reader = connection._writer = None
+    if writer is not None:
+        _abort(writer.transport)
+
+
+def cut_async(connection: Any) -> None:
+    """End a connection under another task's hands: its user sees the server hang up, and nothing stranger."""
+    writer = getattr(connection, "_writer", None)
+    if writer is not None:
+        _abort(writer.transport)
+
+
+def _abort(transport: Any) -> None:
+    try:
+        transport.abort()
+    except RuntimeError:
+        # Its loop is closed and will never say "connection lost": do at once what the loop would have done.
+        lost = getattr(transport, "_call_connection_lost", None)
+        if lost is not None:
+            with contextlib.suppress(Exception):
+                lost(None)
+
+
+def own_error(error: BaseException) -> BaseException:
+    """A caller's own copy of an error that several callers get, so that their tracebacks don't mix."""
+    try:
+        copy = type(error)(*error.args)
+    except Exception:
+        copy = RedisConnectionError(str(error))
+    copy.__cause__ = error
+    return copy
+
+

@@ -1,0 +1,122 @@
+"""What users pass to a pool for redis-py's sake: connection options, URLs, retry policies, credential providers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeGuard
+
+import redis.asyncio.connection
+import redis.connection
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.credentials import CredentialProvider
+from redis.retry import AbstractRetry
+from redis.retry import Retry as SyncRetry
+
+# Used by pools of redis-py, never by connections; the pool takes them out before a connection sees them.
+_FOR_POOLS = frozenset({"cache", "cache_config"})
+
+
+class DialRetries(NamedTuple):
+    """How many failed dials a caller sits through, and which errors count."""
+
+    failures: float
+    errors: tuple[type[BaseException], ...]
+
+
+def pool_name(options: Mapping[str, Any]) -> str:
+    """`host:port/db`, or `path/db` for a Unix socket; never a password."""
+    if "path" in options:
+        return f"{options['path']}/{options.get('db', 0)}"
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
+
+
+def dial_retries(options: Mapping[str, Any]) -> DialRetries:
+    """The part of the user's retry policy that concerns dials, read as redis-py's connections read it."""
+    retry = options.get("retry")
+    if retry is None:
+        asked = bool(options.get("retry_on_error") or options.get("retry_on_timeout"))
+        return DialRetries(1 if asked else 0, (redis.ConnectionError, redis.TimeoutError))
+    failures = retry.get_retries()
+    return DialRetries(failures if failures >= 0 else math.inf, tuple(retry._supported_errors))
+
+
+def dial_budget(options: Mapping[str, Any]) -> float:
+    """Seconds that one dial may take in all: connecting and, on top, the handshake; infinity where unbounded."""
+    read = options.get("socket_timeout", 5.0)
+    connect = options.get("socket_connect_timeout", read)
+    if read is None or (connect is None and read is None):
+        return math.inf
+    return float((read if connect is None else connect) + read)
+
+
+def check_sync(options: Mapping[str, Any]) -> None:
+    """Refuse what only works on an event loop. Raises `TypeError` with the option's name."""
+    _check_retry(options.get("retry"), SyncRetry, "redis.retry.Retry")
+    provider = options.get("credential_provider")
+    if provider is not None and inspect.iscoroutinefunction(getattr(provider, "get_credentials", None)):
+        raise TypeError(f"credential_provider={_type_of(provider)} is asynchronous; this pool is for threads")
+    if inspect.iscoroutinefunction(options.get("redis_connect_func")):
+        raise TypeError("redis_connect_func is a coroutine function; this pool is for threads")
+
+
+def check_async(options: Mapping[str, Any]) -> None:
+    """Refuse what would block the event loop. Raises `TypeError` with the option's name."""
+    _check_retry(options.get("retry"), AsyncRetry, "redis.asyncio.retry.Retry")
+    provider = options.get("credential_provider")
+    inherited = CredentialProvider.get_credentials_async
+    if provider is not None and getattr(type(provider), "get_credentials_async", inherited) is inherited:
+        raise TypeError(
+            f"credential_provider={_type_of(provider)} has no get_credentials_async of its own, "
+            "so it would block the event loop"
+        )
+
+
+def check_names(connection_class: object, options: Mapping[str, Any], suggest: Callable[..., str]) -> None:
+    """Refuse options that nobody takes, at once and by name, rather than at the first dial."""
+    known = _accepted(connection_class)
+    if known is None:
+        return
+    for name in options:
+        if name not in known and name not in _FOR_POOLS:
+            raise TypeError(f"unexpected option {name}={_shown(name, options[name])}{suggest(name, known)}")
+
+
+def is_class(connection_class: object) -> TypeGuard[type]:
+    """Whether connections are made by a class; any other callable will do, too."""
+    return isinstance(connection_class, type)
+
+
+def parse_url(url: str, asynchronous: bool) -> dict[str, Any]:
+    """The options that a `redis://`, `rediss://` or `unix://` URL spells, read by redis-py."""
+    parse = redis.asyncio.connection.parse_url if asynchronous else redis.connection.parse_url
+    return dict(parse(url))
+
+
+def _check_retry(retry: object, wanted: type[AbstractRetry[Any]], name: str) -> None:
+    if retry is not None and not isinstance(retry, wanted):
+        raise TypeError(f"retry must be a {name}, not {_type_of(retry)}")
+
+
+def _type_of(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def _shown(name: str, value: object) -> str:
+    return "<hidden>" if "password" in name or "credential" in name else repr(value)
+
+
+def _accepted(connection_class: object) -> frozenset[str] | None:
+    """The keywords that a class and its bases take; `None` where that can't be told."""
+    if not is_class(connection_class):
+        return None
+    names: set[str] = set()
+    for base in connection_class.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()
+        names.update(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return frozenset(names)
+    return None

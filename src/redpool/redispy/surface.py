@@ -1,0 +1,223 @@
+"""The part of a pool that redis-py's clients, and libraries that look into pools, touch.
+
+Client-side caching and maintenance notifications are redis-py's own; what is here gives them the pool they expect.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from abc import abstractmethod
+from asyncio import Lock as AsyncLock
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+from redis._parsers import Encoder
+from redis.asyncio.connection import (
+    AsyncMaintNotificationsAbstractConnection,
+    AsyncMaintNotificationsAbstractConnectionPool,
+)
+from redis.asyncio.connection import ConnectionPoolInterface as AsyncConnectionPoolInterface
+from redis.cache import CacheFactory, CacheInterface, CacheProxy
+from redis.connection import (
+    CacheProxyConnection,
+    ConnectionPoolInterface,
+    MaintNotificationsAbstractConnection,
+    MaintNotificationsAbstractConnectionPool,
+)
+from redis.exceptions import RedisError
+from redis.himport import HImportRegistry
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.observability.attributes import (
+    DB_CLIENT_CONNECTION_POOL_NAME,
+    DB_CLIENT_CONNECTION_STATE,
+    AttributeBuilder,
+    ConnectionState,
+    get_pool_name,
+)
+from redis.utils import check_protocol_version
+
+from ..core.config import PoolConfig, suggest
+from . import connections, options
+
+
+class _Surface:
+    """What both kinds of pool show."""
+
+    _asynchronous: ClassVar[bool]
+    _maintained_class: ClassVar[type]
+
+    config: PoolConfig
+    connection_class: Any
+    himport_registry: HImportRegistry
+    _dial_retries: options.DialRetries
+
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """A pool from a `redis://`, `rediss://` or `unix://` URL; what the URL says wins over keywords.
+
+        Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
+        """
+        spelled = PoolConfig.from_strings(options.parse_url(url, cls._asynchronous))
+        if "connection_class" in kwargs:
+            spelled.pop("connection_class", None)
+        return cls(**{**kwargs, **spelled})
+
+    def _take_options(self, connection_class: Any, kwargs: dict[str, Any]) -> None:
+        kwargs.pop("queue_class", None)
+        if kwargs.get("name") is None:
+            kwargs["name"] = options.pool_name(kwargs)
+        self.config = PoolConfig.take(kwargs)
+        options.check_names(connection_class, kwargs, suggest)
+        if kwargs.get("himport_registry") is None and options.is_class(connection_class):
+            kwargs["himport_registry"] = HImportRegistry()
+        self.himport_registry = kwargs.get("himport_registry") or HImportRegistry()
+        self.connection_class = connection_class
+        self._counting_class = connections.counting(connection_class)
+        self._connection_kwargs = kwargs
+        self._dial_retries = options.dial_retries(kwargs)
+        self._pool_id = secrets.token_hex(4)
+
+    def _maintenance(self, wanted: MaintNotificationsConfig | None) -> MaintNotificationsConfig | None:
+        """What redis-py is told about maintenance notifications: off where the connections can't have them."""
+        able = options.is_class(self.connection_class) and issubclass(self.connection_class, self._maintained_class)
+        if able and "path" not in self._connection_kwargs:
+            return wanted
+        if wanted is not None and wanted.enabled is True:
+            raise RedisError(f"maintenance notifications are not supported by {self.connection_class!r} here")
+        return MaintNotificationsConfig(enabled=False)
+
+    @property
+    def connection_kwargs(self) -> dict[str, Any]:
+        """What every new connection is made with."""
+        return self._connection_kwargs
+
+    @connection_kwargs.setter
+    def connection_kwargs(self, value: dict[str, Any]) -> None:
+        self._connection_kwargs = value
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a caller waits for a connection; `None` for ever."""
+        return self.config.timeout
+
+    def get_protocol(self) -> Any:
+        """The RESP version asked for, `None` where redis-py's default is meant."""
+        return self._connection_kwargs.get("protocol")
+
+    def get_encoder(self) -> Encoder:
+        """An encoder with the pool's `encoding`, `encoding_errors` and `decode_responses`."""
+        kwargs = self._connection_kwargs
+        make = kwargs.get("encoder_class", Encoder)
+        encoder: Encoder = make(
+            encoding=kwargs.get("encoding", "utf-8"),
+            encoding_errors=kwargs.get("encoding_errors", "strict"),
+            decode_responses=kwargs.get("decode_responses", False),
+        )
+        return encoder
+
+    def set_retry(self, retry: Any) -> None:
+        """Use another retry policy, for the connections there are and those to come."""
+        changed = {**self._connection_kwargs, "retry": retry}
+        (options.check_async if self._asynchronous else options.check_sync)(changed)
+        self._connection_kwargs["retry"] = retry
+        self._dial_retries = options.dial_retries(changed)
+        for connection in (*self._available_connections, *self._in_use_connections):
+            connections.set_retry(connection, retry)
+
+    def get_connection_count(self) -> list[tuple[int, dict[str, Any]]]:
+        """How many connections are idle and in use, each with the attributes that OpenTelemetry wants beside it."""
+        attributes = AttributeBuilder.build_base_attributes()
+        attributes[DB_CLIENT_CONNECTION_POOL_NAME] = get_pool_name(self)  # type: ignore[arg-type]
+        idle, used = len(self._available_connections), len(self._in_use_connections)
+        return [
+            (idle, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.IDLE.value}),
+            (used, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.USED.value}),
+        ]
+
+    @property
+    @abstractmethod
+    def _available_connections(self) -> list[Any]:
+        """The idle connections: a copy, for those who look."""
+
+    @property
+    @abstractmethod
+    def _in_use_connections(self) -> set[Any]:
+        """The connections on lease: a copy, for those who look."""
+
+    def _get_free_connections(self) -> Iterable[Any]:
+        return self._available_connections
+
+    def _get_in_use_connections(self) -> Iterable[Any]:
+        return self._in_use_connections
+
+
+class SyncSurface(_Surface, MaintNotificationsAbstractConnectionPool, ConnectionPoolInterface):
+    """The surface of a pool for threads."""
+
+    _asynchronous = False
+    _maintained_class = MaintNotificationsAbstractConnection
+
+    def _prepare(
+        self,
+        connection_class: Any,
+        cache_factory: Any,
+        maintenance: MaintNotificationsConfig | None,
+        kwargs: dict[str, Any],
+    ) -> None:
+        options.check_sync(kwargs)
+        cache = _cache(kwargs, cache_factory)
+        self._take_options(connection_class, kwargs)
+        self.cache = cache
+        # Serialises redis-py's maintenance and cache handlers, which do I/O under it; it guards nothing of the pool.
+        self._lock = threading.RLock()
+        MaintNotificationsAbstractConnectionPool.__init__(
+            self, maint_notifications_config=self._maintenance(maintenance), **kwargs
+        )
+
+    def _get_pool_lock(self) -> Any:
+        return self._lock
+
+    def make_connection(self) -> Any:
+        """A connection of this pool's kind, not yet opened and not counted."""
+        connection = self._counting_class(**self._connection_kwargs)
+        return connection if self.cache is None else CacheProxyConnection(connection, self.cache, self._lock)
+
+
+class AsyncSurface(_Surface, AsyncMaintNotificationsAbstractConnectionPool, AsyncConnectionPoolInterface):
+    """The surface of a pool for an event loop."""
+
+    _asynchronous = True
+    _maintained_class = AsyncMaintNotificationsAbstractConnection
+
+    def _prepare(
+        self, connection_class: Any, maintenance: MaintNotificationsConfig | None, kwargs: dict[str, Any]
+    ) -> None:
+        options.check_async(kwargs)
+        self._take_options(connection_class, kwargs)
+        self._lock = AsyncLock()
+        AsyncMaintNotificationsAbstractConnectionPool.__init__(
+            self, maint_notifications_config=self._maintenance(maintenance), **kwargs
+        )
+
+    def _get_pool_lock(self) -> AsyncLock:
+        return self._lock
+
+    def make_connection(self) -> Any:
+        """A connection of this pool's kind, not yet opened and not counted."""
+        return self._counting_class(**self._connection_kwargs)
+
+
+def _cache(kwargs: dict[str, Any], factory: Any) -> CacheInterface | None:
+    """The client-side cache that the options ask for; they are taken out, since connections don't know them."""
+    cache, config = kwargs.pop("cache", None), kwargs.pop("cache_config", None)
+    if cache is None and config is None:
+        return None
+    if not check_protocol_version(kwargs.get("protocol"), 3):
+        raise RedisError("client-side caching needs protocol=3")
+    if cache is not None:
+        if not isinstance(cache, CacheInterface):
+            raise ValueError(f"cache must implement redis.cache.CacheInterface, not {cache!r}")
+        return cache
+    made: CacheInterface = CacheProxy(factory.get_cache()) if factory is not None else CacheFactory(config).get_cache()
+    return made

@@ -1,0 +1,1 @@
+"""Sizing and measuring: what a pool costs, and what a load makes of it."""

@@ -1,0 +1,161 @@
+"""The cases of the bench: the question, who is measured, and what was promised."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from . import alone, crowd
+from .contenders import (
+    ASYNC_BLOCKING,
+    ASYNC_OURS,
+    ASYNC_PLAIN,
+    BLOCKING,
+    OURS,
+    PLAIN,
+    Contender,
+)
+from .load import Figures
+from .memory import memory
+from .place import ONE_CORE
+from .setting import Setting
+
+Measure = Callable[[Setting], Figures]
+RATIO = "ratio"
+
+_MAX_CONNECTING = 4
+
+
+@dataclass(frozen=True)
+class Target:
+    """What `figure` of the last side, or the ratio, has to reach; in one `mode` only where that is given."""
+
+    figure: str
+    at_least: float | None = None
+    at_most: float | None = None
+    mode: str | None = None
+
+    def met(self, value: float) -> bool:
+        """Whether `value` is good enough."""
+        return (self.at_least is None or value >= self.at_least) and (
+            self.at_most is None or value <= self.at_most
+        )
+
+    def __str__(self) -> str:
+        sign, limit = (">=", self.at_least) if self.at_most is None else ("<=", self.at_most)
+        return f"{self.figure} {sign} {limit:g}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question: `sides` are measured in turn, and the last is compared with the first in `main`.
+
+    `ratio` says how (`None`: there is nothing to compare with). Where `place_matters` is false the case
+    is measured once and not again on one core.
+    """
+
+    name: str
+    about: str
+    main: str
+    sides: Mapping[str, Measure]
+    ratio: Callable[[float, float], float] | None
+    targets: tuple[Target, ...]
+    place_matters: bool = True
+
+
+def faster(first: float, last: float) -> float:
+    """How many times quicker `last` is, both being times."""
+    return first / last
+
+
+def more(first: float, last: float) -> float:
+    """How many times more `last` is."""
+    return last / first
+
+
+def _versus(measure: Callable[[Contender, Setting], Figures], *contenders: Contender) -> dict[str, Measure]:
+    return {contender.name: partial(measure, contender) for contender in contenders}
+
+
+_FAIR = Target("most_to_fewest", at_most=1.3)
+
+
+def _threads(callers: int, connections: int, at_least: float) -> Case:
+    return Case(
+        f"threads-{callers}-{connections}",
+        f"{callers} threads GET over {connections} connections",
+        "per_s",
+        _versus(partial(crowd.threads, callers=callers, connections=connections), BLOCKING, OURS),
+        more,
+        (Target(RATIO, at_least=at_least), _FAIR, Target("worst_ms", at_most=50)),
+    )
+
+
+def _tasks(callers: int, connections: int, *targets: Target) -> Case:
+    return Case(
+        f"tasks-{callers}-{connections}",
+        f"{callers} asyncio tasks GET over {connections} connections",
+        "per_s",
+        _versus(partial(crowd.tasks, callers=callers, connections=connections), ASYNC_BLOCKING, ASYNC_OURS),
+        more,
+        targets,
+    )
+
+
+_ALL = (
+    Case(
+        "checkout",
+        "take a connection and give it back, one thread",
+        "us",
+        _versus(alone.checkout, PLAIN, OURS),
+        faster,
+        (Target(RATIO, at_least=4),),
+    ),
+    Case(
+        "checkout-async",
+        "take a connection and give it back, one task",
+        "us",
+        _versus(alone.checkout_async, ASYNC_PLAIN, ASYNC_OURS),
+        faster,
+        (Target(RATIO, at_least=4),),
+    ),
+    Case(
+        "get-1-thread",
+        "GET of 30 bytes, one thread",
+        "per_s",
+        _versus(alone.get, PLAIN, OURS),
+        more,
+        (Target(RATIO, at_least=1.2, mode=ONE_CORE),),
+    ),
+    _threads(32, 4, 2.0),
+    _threads(64, 8, 2.5),
+    _tasks(100, 16),
+    _tasks(100, 8, Target(RATIO, at_least=1.2), _FAIR),
+    _tasks(200, 8, Target(RATIO, at_least=1.2), _FAIR),
+    Case(
+        "burst-100",
+        "100 GETs at once on a cold asyncio pool",
+        "done_ms",
+        _versus(partial(crowd.burst, callers=100), ASYNC_BLOCKING, ASYNC_OURS),
+        faster,
+        (Target("connections", at_most=2 * _MAX_CONNECTING),),
+    ),
+    Case(
+        "grant",
+        "hand a connection on while 100, and while 10 000 tasks wait",
+        "us",
+        {f"{waiting} waiting": partial(crowd.grant, waiting=waiting) for waiting in (100, 10_000)},
+        more,
+        (Target(RATIO, at_most=1.5),),
+    ),
+    Case(
+        "memory",
+        "memory per idle connection beyond redis-py's Connection",
+        "bytes_beyond",
+        {OURS.name: memory},
+        None,
+        (Target("bytes_beyond", at_most=1024),),
+        place_matters=False,
+    ),
+)
+
+CASES: dict[str, Case] = {case.name: case for case in _ALL}

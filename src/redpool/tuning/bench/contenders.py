@@ -1,0 +1,39 @@
+"""The pools that are compared, each made in the same way and with the same patience."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import redis
+import redis.asyncio
+
+import redpool
+import redpool.asyncio
+
+# Longer than any measurement: a caller who starves shall be seen waiting, not failing.
+_PATIENT = MappingProxyType({"timeout": 60.0})
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A kind of pool under its `name` in reports."""
+
+    name: str
+    pool_class: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, url: str, max_connections: int) -> Any:
+        """A new pool for `url` with nothing open yet."""
+        return self.pool_class.from_url(url, max_connections=max_connections, **self.options)
+
+
+PLAIN = Contender("redis.ConnectionPool", redis.ConnectionPool)
+BLOCKING = Contender("redis.BlockingConnectionPool", redis.BlockingConnectionPool, _PATIENT)
+OURS = Contender("redpool.ConnectionPool", redpool.ConnectionPool, _PATIENT)
+
+ASYNC_PLAIN = Contender("redis.asyncio.ConnectionPool", redis.asyncio.ConnectionPool)
+ASYNC_BLOCKING = Contender(
+    "redis.asyncio.BlockingConnectionPool", redis.asyncio.BlockingConnectionPool, _PATIENT
+)
+ASYNC_OURS = Contender("redpool.asyncio.ConnectionPool", redpool.asyncio.ConnectionPool, _PATIENT)

@@ -1,0 +1,163 @@
+"""Many callers who repeat a call, and what each of them saw.
+
+A caller's wait is the whole call as it sees it: the wait for a connection, the command and the reply. When time
+is up every caller finishes the call it has begun, so a starved one shows as a single turn with a very long wait.
+"""
+
+import asyncio
+import threading
+import time
+from array import array
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+Figures = dict[str, float]
+"""Measured values by name, which tells the unit where there is one (us, ms, per_s, bytes)."""
+
+# A dead server must not turn the callers into a busy loop.
+_PAUSE_AFTER_ERROR = 0.01
+
+_clock = time.perf_counter
+
+
+@dataclass
+class Tally:
+    """What one caller has seen so far: `waits` in seconds, one per finished call, and `errors` by class name."""
+
+    waits: "array[float]" = field(default_factory=lambda: array("d"))
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def failed(self, error: Exception) -> None:
+        """Count `error`."""
+        self.errors[type(error).__name__] += 1
+
+
+def percentile(ascending: Sequence[float], share: float) -> float:
+    """The value below which `share` (0 to 1) of `ascending` lies; 0.0 when there is none."""
+    if not ascending:
+        return 0.0
+    return ascending[min(int(share * len(ascending)), len(ascending) - 1)]
+
+
+class _Load:
+    """The tallies and the clock that both kinds of load share."""
+
+    def __init__(self, callers: int) -> None:
+        self.tallies = [Tally() for _ in range(callers)]
+        self._begin = 0.0
+        self._end = 0.0
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Let every caller finish the call it is in, and no more."""
+        self._stopped = True
+        self._end = 0.0
+
+    def turns(self) -> int:
+        """Calls finished so far by all callers."""
+        return sum(len(tally.waits) for tally in self.tallies)
+
+    def errors(self) -> Counter[str]:
+        """Errors seen so far by all callers, by class name."""
+        return sum((tally.errors for tally in self.tallies), Counter())
+
+    def _open(self, seconds: float) -> None:
+        self._begin = _clock()
+        self._end = 0.0 if self._stopped else self._begin + seconds
+
+    def _figures(self) -> Figures:
+        seconds = _clock() - self._begin
+        waits = sorted(chain.from_iterable(tally.waits for tally in self.tallies))
+        turns = [len(tally.waits) for tally in self.tallies]
+        return {
+            "per_s": len(waits) / seconds,
+            "p50_ms": 1e3 * percentile(waits, 0.50),
+            "p99_ms": 1e3 * percentile(waits, 0.99),
+            "worst_ms": 1e3 * percentile(waits, 1.0),
+            "fewest": min(turns),
+            "most": max(turns),
+            "most_to_fewest": max(turns) / max(min(turns), 1),
+            "errors": self.errors().total(),
+        }
+
+
+class ThreadLoad(_Load):
+    """One thread for each of `calls`, repeating it. `tallies` may be read while they run."""
+
+    def __init__(self, calls: Sequence[Callable[[], object]]) -> None:
+        super().__init__(len(calls))
+        self._seconds = 0.0
+        # Thread start-up is slow and uneven: nobody begins before all are there.
+        self._gate = threading.Barrier(len(calls), action=lambda: self._open(self._seconds))
+        self._threads = [
+            threading.Thread(target=self._repeat, args=pair, daemon=True)
+            for pair in zip(calls, self.tallies, strict=True)
+        ]
+
+    def start(self, seconds: float) -> None:
+        """Let the callers go for `seconds`."""
+        self._seconds = seconds
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> Figures:
+        """Wait until every caller is done; an interrupted wait stops them first."""
+        try:
+            for thread in self._threads:
+                thread.join()
+        except BaseException:
+            self.stop()
+            raise
+        return self._figures()
+
+    def run(self, seconds: float) -> Figures:
+        """`start` and `join`."""
+        self.start(seconds)
+        return self.join()
+
+    def _repeat(self, call: Callable[[], object], tally: Tally) -> None:
+        self._gate.wait()
+        now = _clock()
+        while now < self._end:
+            began = now
+            try:
+                call()
+            except Exception as error:
+                tally.failed(error)
+                time.sleep(_PAUSE_AFTER_ERROR)
+                now = _clock()
+            else:
+                now = _clock()
+                tally.waits.append(now - began)
+
+
+class TaskLoad(_Load):
+    """One asyncio task for each of `calls`, repeating it. `tallies` may be read from another thread."""
+
+    def __init__(self, calls: Sequence[Callable[[], Awaitable[object]]]) -> None:
+        super().__init__(len(calls))
+        self._calls = calls
+
+    async def run(self, seconds: float) -> Figures:
+        """Let the callers go for `seconds` and wait until each is done."""
+        self._open(seconds)
+        async with asyncio.TaskGroup() as group:
+            for call, tally in zip(self._calls, self.tallies, strict=True):
+                group.create_task(self._repeat(call, tally))
+        return self._figures()
+
+    async def _repeat(self, call: Callable[[], Awaitable[object]], tally: Tally) -> None:
+        now = _clock()
+        while now < self._end:
+            began = now
+            try:
+                await call()
+            except Exception as error:
+                tally.failed(error)
+                await asyncio.sleep(_PAUSE_AFTER_ERROR)
+                now = _clock()
+            else:
+                now = _clock()
+                tally.waits.append(now - began)

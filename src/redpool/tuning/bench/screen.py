@@ -1,0 +1,120 @@
+"""Reports for people and for programs; the one file of the bench that needs rich."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .cases import CASES, Case
+from .load import Figures
+from .report import Report, Result
+
+_PLAIN_WIDTH = 118
+
+_HEADINGS = {
+    "us": "us",
+    "per_s": "commands/s",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "worst_ms": "worst ms",
+    "fewest": "fewest",
+    "most": "most",
+    "most_to_fewest": "most/fewest",
+    "connections": "connections",
+    "done_ms": "all done ms",
+    "bytes_each": "bytes each",
+    "bytes_by_hand": "bytes by hand",
+    "bytes_beyond": "bytes beyond",
+}
+
+
+def console() -> Console:
+    """Standard output; of a fixed width and without colour where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+
+
+def write_json(document: object) -> None:
+    """One JSON document and nothing else on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error for `runner.run`; silent where that is no terminal."""
+    on_stderr = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=on_stderr, transient=True, disable=not on_stderr.is_terminal) as bar:
+        task = bar.add_task("")
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield tell
+
+
+def figure_table(rows: Mapping[str, Figures]) -> Table:
+    """A row of figures for each name, without the figures that say nothing to a reader."""
+    columns = [name for name in next(iter(rows.values())) if name in _HEADINGS]
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(_HEADINGS[name], justify="right", no_wrap=True)
+    for row, figures in rows.items():
+        table.add_row(row, *(number(figures[name]) for name in columns))
+    return table
+
+
+def number(value: float) -> str:
+    """`value` with the digits that matter and a space between thousands."""
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def show(report: Report) -> None:
+    """The report as tables."""
+    out = console()
+    out.print(", ".join(f"{name} {value}" for name, value in report.environment.items()), style="dim")
+    out.print(
+        f"server {report.server}; medians of {report.rounds} rounds of {report.seconds:g} s", style="dim"
+    )
+    for result in report.results:
+        out.print()
+        out.print(f"{result.case} ({result.mode}): {result.about}", style="bold")
+        out.print(figure_table(result.sides))
+        _show_verdicts(out, result)
+    for note in report.notes:
+        out.print(f"note: {note}", style="yellow")
+
+
+def _show_verdicts(out: Console, result: Result) -> None:
+    if result.ratio is not None:
+        out.print(f"  ratio {result.ratio:.2f}", style="bold")
+    for verdict in result.verdicts:
+        met = "met" if verdict.met else "MISSED"
+        style = "green" if verdict.met else "bold red"
+        out.print(f"  target {verdict.target}: {number(verdict.value)}, {met}", style=style)
+
+
+def show_list() -> None:
+    """The cases and what each asks."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("case", "what", "targets"):
+        table.add_column(heading)
+    for case in CASES.values():
+        table.add_row(case.name, case.about, _targets(case))
+    console().print(table)
+
+
+def list_as_dicts() -> list[dict[str, str]]:
+    """`show_list` for programs."""
+    return [{"case": case.name, "about": case.about, "targets": _targets(case)} for case in CASES.values()]
+
+
+def _targets(case: Case) -> str:
+    return ", ".join(f"{target} ({target.mode})" if target.mode else str(target) for target in case.targets)
