@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
+import redis
+
 import redpool
+from redpool.embedded import ServerFailed, ServerNotFound
 
 COMMANDS = (
     ("demo", "redpool.demo.command", "see the pool at work: live load, a server restart, a comparison"),
@@ -32,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return _INTERRUPTED
+    except (redis.RedisError, ServerFailed, ServerNotFound) as error:
+        sys.stderr.write(f"redpool: {error}\n")
+        return _BAD_USAGE
     return status
 
 

@@ -7,6 +7,7 @@ cancelled while a grant is on its way hands the connection on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import sys
@@ -118,10 +119,8 @@ class OnLoop:
         """Wait, for so many seconds at most, until the closed pool has no connection; the caller's own don't count."""
         me = asyncio.current_task()
         if not any(slot.holder is me for slot in self.core.leased()) and not self.core.vacant:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._vacated.wait(), timeout)
-            except TimeoutError:
-                pass
         # Transports close in the loop's next turn; the caller may be about to end the loop.
         await asyncio.sleep(0)
 

@@ -38,11 +38,12 @@ class Summary:
 class Histogram:
     """Counts durations of 0 seconds and more by their size. Not safe for threads: the owner holds its lock."""
 
-    __slots__ = ("_buckets", "_gathered", "_max", "_total")
+    __slots__ = ("_buckets", "_gathered", "_max", "_sorted", "_total")
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self._gathered: list[float] = []
+        self._sorted = 0  # how many are in buckets
         self._total = 0.0
         self._max = 0.0
 
@@ -60,13 +61,14 @@ class Histogram:
         if min(gathered) < 0:
             gathered = [max(0.0, seconds) for seconds in gathered]
         self._buckets.update(memoryview(array("d", gathered)).cast("B").cast("H")[_UPPER::4])
+        self._sorted += len(gathered)
         self._total += sum(gathered)
         self._max = max(self._max, max(gathered))
 
     @property
     def count(self) -> int:
         """How many durations were counted."""
-        return self._buckets.total() + len(self._gathered)
+        return self._sorted + len(self._gathered)
 
     @property
     def total(self) -> float:
@@ -85,6 +87,7 @@ class Histogram:
         self._sort_in()
         other._sort_in()
         self._buckets.update(other._buckets)
+        self._sorted += other._sorted
         self._total += other._total
         self._max = max(self._max, other._max)
 
@@ -95,7 +98,7 @@ class Histogram:
     def _quantiles(self, shares: tuple[float, ...], zeros: int) -> list[float]:
         self._sort_in()
         buckets = sorted(self._buckets.items())
-        count = zeros + self._buckets.total()
+        count = zeros + self._sorted
         found, seen, place, value = [], zeros, 0, 0.0
         for share in sorted(shares):
             while seen < share * count and place < len(buckets):

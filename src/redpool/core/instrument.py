@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+Hook = Callable[..., None]
+
 HOOKS = ("opened", "dial_failed", "closed", "acquired", "released", "timed_out", "leaked")
 
 
@@ -41,6 +43,14 @@ class Hooks:
     """The hooks of several instruments, by name; only those that were overridden are here."""
 
     __slots__ = (*HOOKS, "_on_fault")
+
+    opened: tuple[Hook, ...]
+    dial_failed: tuple[Hook, ...]
+    closed: tuple[Hook, ...]
+    acquired: tuple[Hook, ...]
+    released: tuple[Hook, ...]
+    timed_out: tuple[Hook, ...]
+    leaked: tuple[Hook, ...]
 
     def __init__(self, instruments: Iterable[object], on_fault: Callable[[object, BaseException], None]) -> None:
         self._on_fault = on_fault

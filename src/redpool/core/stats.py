@@ -89,7 +89,9 @@ class PoolDump:
     def __str__(self) -> str:
         lines = [f"{self.name}: {len(self.leases)} in use, {len(self.waiters)} waiting"]
         for lease in self.leases:
-            lines.append(f"  in use {lease.age:.3f} s by {lease.holder}, last command {lease.last_command or 'unknown'}")
+            lines.append(
+                f"  in use {lease.age:.3f} s by {lease.holder}, last command {lease.last_command or 'unknown'}"
+            )
             lines += [f"    {line}" for line in (lease.taken_at or "").splitlines()]
         lines += [f"  waiting {waiter.age:.3f} s: {waiter.holder}" for waiter in self.waiters]
         return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from redpool.tuning.bench.command import positive
+from redpool.tuning.bench.command import positive, server_url
 
 _LONGEST_COMPARISON = 2.0
 
@@ -10,7 +10,9 @@ _LONGEST_COMPARISON = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool demo`."""
     parser.add_argument(
-        "--url", help="server to use (default: a private one, restarted halfway; keys redpool:*)"
+        "--url",
+        type=server_url,
+        help="server to use (default: a private one, restarted halfway; keys redpool:*)",
     )
     parser.add_argument("--seconds", type=positive, default=10.0, help="length of the load (default: 10)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")

@@ -136,7 +136,7 @@ class _Tasks:
             self._begun.set()
 
     async def _main(self) -> None:
-        pool = redpool.asyncio.ConnectionPool.from_url(self._url, max_connections=8, name="tasks")
+        pool: Any = redpool.asyncio.ConnectionPool.from_url(self._url, max_connections=8, name="tasks")
         async with aclosing(pool):
             client: Any = redis.asyncio.Redis(connection_pool=pool)
             self._load = TaskLoad([mixed(client) for _ in range(200)])
@@ -155,7 +155,7 @@ class _Tasks:
 
 
 def mixed(client: Any) -> Callable[[], Awaitable[Any]]:
-    """A call that is a GET seven times of ten, else a SET, an INCR or a transaction; awaitable with asyncio."""
+    """A call: seven times of ten a GET, else a SET, an INCR or a transaction; awaitable on asyncio."""
 
     def transaction() -> Any:
         return client.pipeline().incr(COUNTER).expire(COUNTER, 60).execute()
@@ -186,9 +186,7 @@ def drive(url: str, server: Server | None, seconds: float, stage: Stage) -> Outc
             side.stop()
     moments = {name: moment for name, (_, moment) in ended.items()}
     served = all(moment.turns > before for moment, before in zip(moments.values(), turns, strict=True))
-    return Outcome(
-        seconds, restarted_at, served, {name: figures for name, (figures, _) in ended.items()}, moments
-    )
+    return Outcome(seconds, restarted_at, served, {name: figures for name, (figures, _) in ended.items()}, moments)
 
 
 def _look_on(
@@ -202,7 +200,7 @@ def _look_on(
     while (elapsed := time.monotonic() - began) < seconds:
         if server is not None and restarted_at is None and elapsed > seconds / 2:
             server.restart()
-            restarted_at = time.monotonic() - began
+            restarted_at = elapsed = time.monotonic() - began
             turns = [side.moment().turns for side in sides]
             note = f"server restarted at {restarted_at:.1f} s"
         watcher.now(elapsed, note, {side.name: side.moment() for side in sides})

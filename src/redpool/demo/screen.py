@@ -116,9 +116,7 @@ class _Rates:
     def __call__(self, elapsed: float, moments: dict[str, Moment]) -> dict[str, float]:
         (before, turns), now = self._last, {name: moment.turns for name, moment in moments.items()}
         self._last = elapsed, now
-        return {
-            name: (count - turns.get(name, 0)) / max(elapsed - before, 1e-3) for name, count in now.items()
-        }
+        return {name: (count - turns.get(name, 0)) / max(elapsed - before, 1e-3) for name, count in now.items()}
 
 
 class _LiveWatcher(_NoWatcher):
@@ -155,7 +153,8 @@ class _LineWatcher(_NoWatcher):
             self._out.print(
                 f"{elapsed:5.1f} s  {name}: {stats.idle} idle, {stats.in_use} in use, "
                 f"{stats.waiting} waiting, {number(round(rates[name]))} commands/s, "
-                f"{moment.errors.total()} errors  {note}".rstrip()
+                f"{moment.errors.total()} errors  {note}".rstrip(),
+                soft_wrap=True,
             )
 
 
@@ -177,9 +176,7 @@ def _cells(moment: Moment) -> dict[str, str]:
     wait = stats.wait
     return {
         "idle / in use / waiting": f"{stats.idle} / {stats.in_use} / {stats.waiting}",
-        "wait p50 / p99 / max ms": " / ".join(
-            number(1e3 * seconds) for seconds in (wait.p50, wait.p99, wait.max)
-        ),
+        "wait p50 / p99 / max ms": " / ".join(number(1e3 * seconds) for seconds in (wait.p50, wait.p99, wait.max)),
         "commands": number(moment.turns),
         "errors": _counts(moment.errors),
         "connections opened": str(stats.dialed),

@@ -66,9 +66,9 @@ class _CountedSync(_Counted, AbstractConnection):
         if self._sock is None:
             self.connect_check_health(check_health=False)
         if check_health and self.health_check_interval:
-            self.check_health()
+            self.check_health()  # type: ignore[no-untyped-call]
         self._note_sent(command)
-        super().send_packed_command(command, check_health=False)
+        super().send_packed_command(command, check_health=False)  # type: ignore[no-untyped-call]
 
     def read_response(
         self,
@@ -91,7 +91,7 @@ class _CountedSync(_Counted, AbstractConnection):
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         self.unanswered = 0
-        super().disconnect(*args, **kwargs)
+        super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class _CountedAsync(_Counted, aio.AbstractConnection):
@@ -101,7 +101,7 @@ class _CountedAsync(_Counted, aio.AbstractConnection):
         if not self.is_connected:
             await self.connect_check_health(check_health=False)
         if check_health and self.health_check_interval:
-            await self.check_health()
+            await self.check_health()  # type: ignore[no-untyped-call]
         self._note_sent(command)
         await super().send_packed_command(command, check_health=False)
 
@@ -369,5 +369,3 @@ def own_error(error: BaseException) -> BaseException:
         copy = RedisConnectionError(str(error))
     copy.__cause__ = error
     return copy
-
-

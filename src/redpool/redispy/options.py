@@ -115,7 +115,7 @@ def _accepted(connection_class: object) -> frozenset[str] | None:
     for base in connection_class.__mro__:
         if "__init__" not in vars(base) or base is object:
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
         names.update(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return frozenset(names)

@@ -181,7 +181,9 @@ class SyncSurface(_Surface, MaintNotificationsAbstractConnectionPool, Connection
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
         connection = self._counting_class(**self._connection_kwargs)
-        return connection if self.cache is None else CacheProxyConnection(connection, self.cache, self._lock)
+        if self.cache is None:
+            return connection
+        return CacheProxyConnection(connection, self.cache, self._lock)  # type: ignore[abstract]
 
 
 class AsyncSurface(_Surface, AsyncMaintNotificationsAbstractConnectionPool, AsyncConnectionPoolInterface):

@@ -46,7 +46,7 @@ def describe(
 
 def _seen(frame: FrameType | None) -> str | None:
     """Where the holder is now, in its own code."""
-    found = []
+    found: list[tuple[FrameType, int]] = []
     while frame is not None and len(found) < _FRAMES:
         if frame.f_globals.get("__name__", "").partition(".")[0] not in _PLUMBING:
             found.append((frame, frame.f_lineno))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import weakref
@@ -43,7 +44,5 @@ def _run(pool: weakref.ref[Kept], pokes: queue.SimpleQueue[None]) -> None:
         del here
         if wait is None:
             return
-        try:
+        with contextlib.suppress(queue.Empty):
             pokes.get(timeout=min(wait, threading.TIMEOUT_MAX))
-        except queue.Empty:
-            pass

@@ -440,7 +440,9 @@ class ConnectionPool(SyncSurface):
     def __repr__(self) -> str:
         core = self._core
         state = "closed" if core.closed else "open"
-        return f"<{type(self).__module__}.{type(self).__name__} {self.config.name} {state}: {core.counts(_monotonic())}>"
+        return (
+            f"<{type(self).__module__}.{type(self).__name__} {self.config.name} {state}: {core.counts(_monotonic())}>"
+        )
 
     @property
     def _available_connections(self) -> list[Any]:
@@ -465,7 +467,7 @@ class ConnectionPool(SyncSurface):
             connection._redpool = (_INHERITED, None)
             connections.forget(connection)
         if inherited:
-            self._core.closed_by[Reason.FORK] += len(inherited)
+            self._core.ledger.closed[Reason.FORK] += len(inherited)
 
 
 def _take_place(ticket: Any) -> None:

@@ -36,9 +36,7 @@ class Target:
 
     def met(self, value: float) -> bool:
         """Whether `value` is good enough."""
-        return (self.at_least is None or value >= self.at_least) and (
-            self.at_most is None or value <= self.at_most
-        )
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     def __str__(self) -> str:
         sign, limit = (">=", self.at_least) if self.at_most is None else ("<=", self.at_most)

@@ -3,12 +3,16 @@
 import argparse
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import redis.connection
 
 from .place import FREE, ONE_CORE
 
-
 _NOT_ABOVE_0 = "must be above 0"
 _BELOW_1 = "must be 1 or more"
+
+_parse_url: Any = redis.connection.parse_url
 
 
 def positive(text: str) -> float:
@@ -17,6 +21,15 @@ def positive(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(_NOT_ABOVE_0)
     return value
+
+
+def server_url(text: str) -> str:
+    """A server's URL, from a command line."""
+    try:
+        _parse_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _count(text: str) -> int:
@@ -28,15 +41,13 @@ def _count(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool bench`."""
-    parser.add_argument(
-        "cases", nargs="*", metavar="CASE", help="what to measure (default: everything; see --list)"
-    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure (default: everything; see --list)")
     parser.add_argument("--list", action="store_true", help="list the cases and their targets")
     parser.add_argument("--rounds", type=_count, default=5, help="times each side is measured (default: 5)")
+    parser.add_argument("--seconds", type=positive, default=1.0, help="length of one measurement (default: 1)")
     parser.add_argument(
-        "--seconds", type=positive, default=1.0, help="length of one measurement (default: 1)"
+        "--url", type=server_url, help="server to use (default: a private one; it gets a key redpool:bench)"
     )
-    parser.add_argument("--url", help="server to use (default: a private one; it gets a key redpool:bench)")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--free",

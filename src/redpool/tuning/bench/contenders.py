@@ -33,7 +33,5 @@ BLOCKING = Contender("redis.BlockingConnectionPool", redis.BlockingConnectionPoo
 OURS = Contender("redpool.ConnectionPool", redpool.ConnectionPool, _PATIENT)
 
 ASYNC_PLAIN = Contender("redis.asyncio.ConnectionPool", redis.asyncio.ConnectionPool)
-ASYNC_BLOCKING = Contender(
-    "redis.asyncio.BlockingConnectionPool", redis.asyncio.BlockingConnectionPool, _PATIENT
-)
+ASYNC_BLOCKING = Contender("redis.asyncio.BlockingConnectionPool", redis.asyncio.BlockingConnectionPool, _PATIENT)
 ASYNC_OURS = Contender("redpool.asyncio.ConnectionPool", redpool.asyncio.ConnectionPool, _PATIENT)

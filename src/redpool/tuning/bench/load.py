@@ -1,7 +1,8 @@
 """Many callers who repeat a call, and what each of them saw.
 
-A caller's wait is the whole call as it sees it: the wait for a connection, the command and the reply. When time
-is up every caller finishes the call it has begun, so a starved one shows as a single turn with a very long wait.
+A caller's wait is the whole call as it sees it: the wait for a connection, the command and the reply. When
+time is up every caller finishes the call it has begun, so a starved one shows as a single turn with a very
+long wait.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ _clock = time.perf_counter
 
 @dataclass
 class Tally:
-    """What one caller has seen so far: `waits` in seconds, one per finished call, and `errors` by class name."""
+    """What one caller has seen so far: `waits` in seconds, one per call, and `errors` by class name."""
 
     waits: "array[float]" = field(default_factory=lambda: array("d"))
     errors: Counter[str] = field(default_factory=Counter)

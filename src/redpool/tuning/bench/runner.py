@@ -65,11 +65,5 @@ def _verdict(target: Target, values: Figures) -> Verdict:
 
 
 def _errors_seen(result: Result) -> list[str]:
-    counts = {
-        side: sum(figures.get("errors", 0) for figures in rounds) for side, rounds in result.rounds.items()
-    }
-    return [
-        f"{result.case}, {result.mode}: {side} raised {count:g} errors"
-        for side, count in counts.items()
-        if count
-    ]
+    counts = {side: sum(figures.get("errors", 0) for figures in rounds) for side, rounds in result.rounds.items()}
+    return [f"{result.case}, {result.mode}: {side} raised {count:g} errors" for side, count in counts.items() if count]

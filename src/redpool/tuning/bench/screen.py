@@ -22,10 +22,10 @@ _HEADINGS = {
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "worst_ms": "worst ms",
-    "fewest": "fewest",
-    "most": "most",
-    "most_to_fewest": "most/fewest",
-    "connections": "connections",
+    "fewest": "fewest turns",
+    "most": "most turns",
+    "most_to_fewest": "most/ fewest",
+    "connections": "opened",
     "done_ms": "all done ms",
     "bytes_each": "bytes each",
     "bytes_by_hand": "bytes by hand",
@@ -60,10 +60,11 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 def figure_table(rows: Mapping[str, Figures]) -> Table:
     """A row of figures for each name, without the figures that say nothing to a reader."""
     columns = [name for name in next(iter(rows.values())) if name in _HEADINGS]
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold")
     for name in columns:
-        table.add_column(_HEADINGS[name], justify="right", no_wrap=True)
+        # Headings break between words, figures never.
+        table.add_column(_HEADINGS[name].replace(" ", "\n"), justify="right", no_wrap=True)
     for row, figures in rows.items():
         table.add_row(row, *(number(figures[name]) for name in columns))
     return table
@@ -80,9 +81,7 @@ def show(report: Report) -> None:
     """The report as tables."""
     out = console()
     out.print(", ".join(f"{name} {value}" for name, value in report.environment.items()), style="dim")
-    out.print(
-        f"server {report.server}; medians of {report.rounds} rounds of {report.seconds:g} s", style="dim"
-    )
+    out.print(f"{report.server}; medians of {report.rounds} rounds of {report.seconds:g} s", style="dim")
     for result in report.results:
         out.print()
         out.print(f"{result.case} ({result.mode}): {result.about}", style="bold")

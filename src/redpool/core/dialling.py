@@ -1,0 +1,55 @@
+"""When connections may be opened: how many at a time, how soon after failures, how soon for a queue."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+from . import policy
+from .slot import Slot
+
+_NEVER = math.inf
+
+
+class Dialling:
+    """The dials under way, and how dialling has gone so far."""
+
+    __slots__ = ("_at_once", "_impatient", "_random", "budget", "failures", "last_error", "patience", "pause_until",
+                 "slots")  # fmt: skip
+
+    def __init__(self, at_once: int, budget: float, impatient: bool, random: Random) -> None:
+        self._at_once = at_once
+        self._impatient = impatient
+        self._random = random
+        self.budget = budget
+        self.slots: set[Slot] = set()
+        self.failures = 0
+        """dials failed in a row"""
+        self.last_error: BaseException | None = None
+        self.pause_until = -_NEVER
+        self.patience = 0.0 if impatient else policy.growth_patience(0.0)
+        """seconds for which a queue may last before it is a reason to dial"""
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def limit(self) -> int:
+        """How many dials may be under way: one while the server is down."""
+        return 1 if self.failures else self._at_once
+
+    def succeeded(self, slot: Slot, mean_dial: float) -> None:
+        """A connection is open; the mean of all dials took so many seconds."""
+        self.slots.discard(slot)
+        self.failures = 0
+        self.last_error = None
+        self.pause_until = -_NEVER
+        if not self._impatient:
+            self.patience = policy.growth_patience(mean_dial)
+
+    def failed(self, slot: Slot, error: BaseException, now: float) -> None:
+        """A dial failed: the next one comes after a pause that grows with each failure."""
+        self.slots.discard(slot)
+        self.failures += 1
+        self.last_error = error
+        self.pause_until = now + policy.pause_after(self.failures, self._random)

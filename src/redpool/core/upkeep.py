@@ -1,0 +1,84 @@
+"""What a pool does when time has passed: each a small rule over the core, called by its `tick`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .orders import Check, CutDial, ReportLeak, Wake
+from .slot import Reason, State
+
+if TYPE_CHECKING:
+    from .pool import PoolCore
+
+
+def end_waits(core: PoolCore, now: float) -> None:
+    """Nobody waits beyond his deadline."""
+    for ticket in core.queue.expire(now):
+        core.time_out(ticket, now)
+        core.outbox.append(Wake(ticket))
+
+
+def cut_dials(core: PoolCore, now: float) -> None:
+    """A dial that has used up its own time is cut off, so that it can't hold its place for ever."""
+    for slot in core.dialling.slots:
+        if now >= slot.dial_deadline:
+            slot.dial_deadline = math.inf
+            core.outbox.append(CutDial(slot))
+
+
+def shrink(core: PoolCore, now: float) -> None:
+    """Close the connections above `min_idle` that nobody has needed for `max_idle_time`, longest-rested first."""
+    rested = core.rested
+    while core.idle and len(rested) > core.config.min_idle and now >= rested[0] + core.max_idle_time:
+        since = rested.popleft()
+        rested.append(since)  # close_idle takes the last
+        core.close_idle(core.idle[0], Reason.IDLE, now)
+
+
+def renew(core: PoolCore, now: float) -> None:
+    """Idle connections beyond their lifetime are replaced; they make room first only where there is none."""
+    for slot in [slot for slot in core.idle if now >= slot.expires_at]:
+        if not core.may_stay(slot, now):
+            core.close_idle(slot, Reason.LIFETIME, now)
+
+
+def check_rested(core: PoolCore, now: float) -> None:
+    """Ask those that have rested for `ping_after_idle` whether they are still there, a few at a time."""
+    for slot in list(core.idle):
+        if len(core.checking) >= core.config.max_connecting:
+            return
+        if now >= slot.verified_at + core.ping_after:
+            core.idle.remove(slot)
+            slot.state = State.CHECKING
+            core.checking.add(slot)
+            core.outbox.append(Check(slot))
+
+
+def report_leaks(core: PoolCore, now: float) -> None:
+    """Report each lease that is older than `leak_after`, once."""
+    if core.leak_after == math.inf:
+        return
+    for slot in core.leased():
+        if not slot.leak_reported and now >= slot.since + core.leak_after:
+            slot.leak_reported = True
+            core.ledger.leaks += 1
+            core.outbox.append(ReportLeak(slot, now - slot.since))
+
+
+def next_deadline(core: PoolCore, now: float) -> float:
+    """When the next thing is due. What goes idle or on lease from now on is due no sooner than `longest_rest`."""
+    due = core.queue.next_deadline()
+    if not core.vacant:
+        due = min(due, now + core.longest_rest)
+    if len(core.rested) > core.config.min_idle:
+        due = min(due, core.rested[0] + core.max_idle_time)
+    for slot in core.slots:
+        due = min(due, slot.dial_deadline)
+        if slot.state is State.IDLE:
+            due = min(due, slot.verified_at + core.ping_after)
+        elif slot.state is State.LEASED and not slot.leak_reported:
+            due = min(due, slot.since + core.leak_after)
+        if slot.expires_at > now:
+            due = min(due, slot.expires_at)
+    return due

@@ -1,0 +1,225 @@
+"""Run redis-py's own test files over redis-py's pools, then over redpool's, and compare.
+
+::
+
+    python tests/compat/run.py [options] [-- arguments for pytest]
+
+The tests come from the source distribution of the installed redis-py, or from a directory (`--source`). A test that
+passes over theirs must pass over ours, unless `internals.toml` says why it can't. Exit status: 0 nothing else fails, 1
+something does, 2 the tests could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import redpool
+from redpool import embedded
+
+HERE = pathlib.Path(__file__).resolve().parent
+FILES = (
+    "tests/test_connection_pool.py",
+    "tests/test_pipeline.py",
+    "tests/test_pubsub.py",
+    "tests/test_lock.py",
+    "tests/test_monitor.py",
+    "tests/test_connection.py",
+    "tests/test_max_connections_error.py",
+    "tests/test_multiprocessing.py",
+    "tests/test_scripting.py",
+    "tests/test_encoding.py",
+    "tests/test_retry.py",
+    "tests/test_client.py",
+    "tests/test_asyncio/test_connection_pool.py",
+    "tests/test_asyncio/test_pipeline.py",
+    "tests/test_asyncio/test_pubsub.py",
+    "tests/test_asyncio/test_lock.py",
+    "tests/test_asyncio/test_monitor.py",
+    "tests/test_asyncio/test_connection.py",
+    "tests/test_asyncio/test_scripting.py",
+    "tests/test_asyncio/test_encoding.py",
+    "tests/test_asyncio/test_retry.py",
+    "tests/test_asyncio/test_client.py",
+    "tests/test_asyncio/test_cwe_404.py",
+)
+# What their tests need beyond pytest, and we don't. Kept apart from our environment: it changes how pytest behaves.
+NEEDS = ("pytest", "pytest-asyncio", "pytest-timeout")
+LONGEST_RUN = 1800  # seconds
+
+
+class CannotRunError(Exception):
+    """The tests could not be had or run; the message says why."""
+
+
+class Outcome(NamedTuple):
+    """How a test ended (`passed`, `failed`, `skipped`), and the traceback where it failed."""
+
+    word: str
+    why: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, compare, tell. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    known = read_internals(HERE / "internals.toml")
+    try:
+        cache: pathlib.Path = options.cache.resolve()
+        cache.mkdir(parents=True, exist_ok=True)
+        source = find_tests(options.source, cache)
+        packages = install_needs(cache)
+        outcomes = {}
+        for pools in ("theirs", "ours"):
+            _say(f"== redis-py's tests over {pools}; the log is {cache / pools}.log")
+            outcomes[pools] = run_tests(pools, source, packages, cache, options)
+            _say(_counts(outcomes[pools]))
+    except CannotRunError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return compare(outcomes["theirs"], outcomes["ours"], known, verbose=options.verbose)
+
+
+def read_internals(path: pathlib.Path) -> dict[str, str]:
+    """Test id to reason, from tables that are named after the files."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {f"{file}::{test}": reason for file, tests in tables.items() for test, reason in tests.items()}
+
+
+def find_tests(source: pathlib.Path | None, cache: pathlib.Path) -> pathlib.Path:
+    """A directory with redis-py's tests/ and pyproject.toml: the one given, else that of its source distribution."""
+    version = importlib.metadata.version("redis")
+    if source is None:
+        source = cache / f"redis-{version}"
+        if not source.exists():
+            _download(version, cache)
+    if not (source / "tests" / "conftest.py").is_file():
+        raise CannotRunError(f"{source} has no tests of redis-py; say where they are with --source")
+    return source.resolve()
+
+
+def _download(version: str, cache: pathlib.Path) -> None:
+    _say(f"== fetching the source distribution of redis {version}")
+    _pip("download", "--no-deps", "--no-binary", "redis", "--dest", str(cache), f"redis=={version}")
+    root = f"redis-{version}"
+    with tarfile.open(cache / f"{root}.tar.gz") as archive:
+        # Without redis/: the installed one is tested.
+        wanted = [each for each in archive if each.name.startswith((f"{root}/tests/", f"{root}/pyproject.toml"))]
+        archive.extractall(cache, wanted, filter="data")
+
+
+def install_needs(cache: pathlib.Path) -> pathlib.Path:
+    """A directory with the packages that redis-py's tests need."""
+    packages = cache / "packages"
+    if not packages.exists():
+        _pip("install", "--target", str(packages), *NEEDS)
+    return packages
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    if subprocess.run(command, check=False).returncode:
+        raise CannotRunError(f"{' '.join(command[1:])} failed")
+
+
+def run_tests(
+    pools: str, source: pathlib.Path, packages: pathlib.Path, cache: pathlib.Path, options: argparse.Namespace
+) -> dict[str, Outcome]:
+    """One run of pytest, on a server of its own. The worst phase of a test counts."""
+    lines = cache / f"{pools}.jsonl"
+    lines.unlink(missing_ok=True)
+    paths = (packages, HERE, pathlib.Path(redpool.__file__).parents[1])
+    environment = {
+        **os.environ,
+        "COMPAT_POOLS": pools,
+        "COMPAT_OUTCOMES": str(lines),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }
+    files = [file for file in FILES if (source / file).exists()]
+    command = [sys.executable, "-m", "pytest", "-p", "swap_pools", "-p", "no:cacheprovider", "-q", "--tb=short"]
+    with embedded.server() as url, (cache / f"{pools}.log").open("w") as log:
+        command += [f"--redis-url={url}/0", *(options.pytest or files)]
+        try:
+            subprocess.run(
+                command, cwd=source, env=environment, stdout=log, stderr=log, timeout=LONGEST_RUN, check=False
+            )
+        except subprocess.TimeoutExpired:
+            _say(f"ended after {LONGEST_RUN} s")
+    if not lines.exists():
+        raise CannotRunError(f"pytest ran no test; see {log.name}")
+    return read_outcomes(lines)
+
+
+def read_outcomes(lines: pathlib.Path) -> dict[str, Outcome]:
+    """How each test ended, from the lines that the plugin wrote."""
+    severity = ("passed", "skipped", "failed")
+    outcomes: dict[str, Outcome] = {}
+    for line in lines.read_text(encoding="utf-8").splitlines():
+        test, word, why = json.loads(line)
+        if test not in outcomes or severity.index(word) > severity.index(outcomes[test].word):
+            outcomes[test] = Outcome(word, why)
+    return outcomes
+
+
+def compare(
+    theirs: Mapping[str, Outcome], ours: Mapping[str, Outcome], known: Mapping[str, str], *, verbose: bool
+) -> int:
+    """Tell what passes over theirs and not over ours; 1 if `known` doesn't explain all of it."""
+    worse = {
+        test: ours.get(test, Outcome("did not run"))
+        for test, outcome in theirs.items()
+        if outcome.word == "passed" and (test not in ours or ours[test].word != "passed")
+    }
+    new = {test: outcome for test, outcome in worse.items() if not _entries_for(test, known)}
+    for test, outcome in new.items():
+        _say(f"{outcome.word.upper()} {test}")
+        if verbose:
+            _say(outcome.why)
+    explained = {entry for test in worse for entry in _entries_for(test, known)}
+    for entry in sorted(known.keys() - explained):
+        if any(entry in _entries_for(test, known) for test in theirs):
+            _say(f"note: {entry} is listed in internals.toml, but passes")
+    both = sum(theirs[test].word == "failed" == outcome.word for test, outcome in ours.items() if test in theirs)
+    _say(
+        f"{sum(outcome.word == 'passed' for outcome in theirs.values())} pass over theirs; of these "
+        f"{len(worse)} don't pass over ours, {len(worse) - len(new)} of them explained; {both} fail over both"
+    )
+    return 1 if new else 0
+
+
+def _entries_for(test: str, known: Mapping[str, str]) -> list[str]:
+    """The entries that cover a test: its id, that of all its parameters, or that of its class."""
+    return [entry for entry in known if test == entry or test.startswith((f"{entry}[", f"{entry}::"))]
+
+
+def _counts(outcomes: Mapping[str, Outcome]) -> str:
+    words = [outcome.word for outcome in outcomes.values()]
+    return ", ".join(f"{words.count(word)} {word}" for word in ("passed", "failed", "skipped"))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="redis-py's own tests over redpool's pools, compared with its own.")
+    parser.add_argument("--source", type=pathlib.Path, help="a directory with redis-py's tests/ and pyproject.toml")
+    parser.add_argument(
+        "--cache", type=pathlib.Path, default=pathlib.Path(".venv/compat"), help="for downloads and logs (%(default)s)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show the tracebacks of what differs")
+    parser.add_argument("pytest", nargs="*", help="test files and options for pytest instead of the usual files")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
