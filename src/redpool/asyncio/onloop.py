@@ -48,6 +48,7 @@ class OnLoop:
         self._make_connection = weakref.WeakMethod(owner.make_connection)
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
+        self.core.dialling.retries = owner._dial_retries.failures
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
         self._timer: asyncio.TimerHandle | None = None

@@ -18,7 +18,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.config import whole_number
 from ..core.instrument import Hooks
-from ..core.slot import Reason, Slot, State
+from ..core.pool import PoolCore
+from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
 from ..redispy import connections
@@ -30,6 +31,8 @@ logger = logging.getLogger("redpool")
 _monotonic = time.monotonic
 _running_loop = asyncio.get_running_loop
 _current_task = asyncio.current_task
+_intact = connections.intact_async
+_quiet = connections.quiet
 _LEASED = State.LEASED
 
 # Whose a connection is, where it isn't ours.
@@ -78,11 +81,11 @@ class ConnectionPool(AsyncSurface):
         if here is None or here.loop is not _running_loop():
             here = self._enter()
         while True:
-            got = here.core.acquire(_monotonic(), self._dial_retries.failures)
-            slot: Slot = await here.wait(got) if isinstance(got, Ticket) else got
-            slot.holder = _current_task()
+            got = here.core.acquire(_monotonic())
+            slot = await here.wait(got) if type(got) is Ticket else got
+            slot.holder = _current_task(here.loop)
             # What has arrived is in memory already, so each checkout looks at it: that costs no system call.
-            if (slot.doubt == "ping" or not connections.quiet(slot.connection)) and not await here.settle(slot):
+            if (slot.doubt == "ping" or not _quiet(slot.connection)) and not await here.settle(slot):
                 continue
             slot.doubt = None
             if self._watched:
@@ -103,7 +106,7 @@ class ConnectionPool(AsyncSurface):
             return
         now = _monotonic()
         used = now - slot.since
-        here.core.release(slot, now, None if connections.may_be_reused(connection) else Reason.ERROR)
+        here.core.release(slot, now, None if _intact(connection) else Reason.ERROR)
         if here.core.outbox:
             here.carry_out()
         if self._hooks.released:
@@ -250,6 +253,9 @@ class ConnectionPool(AsyncSurface):
         state = "closed" if self._closed else "open"
         counts = self._seen().core.counts(_monotonic())
         return f"<{type(self).__module__}.{type(self).__name__} {self.config.name} {state}: {counts}>"
+
+    def _cores(self) -> list[PoolCore]:
+        return [here.core for here in self._by_loop.values()]
 
     @property
     def _available_connections(self) -> list[Any]:

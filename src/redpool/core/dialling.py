@@ -14,14 +14,27 @@ _NEVER = math.inf
 class Dialling:
     """The dials under way, and how dialling has gone so far."""
 
-    __slots__ = ("_at_once", "_impatient", "_random", "budget", "failures", "last_error", "patience", "pause_until",
-                 "slots")  # fmt: skip
+    __slots__ = (
+        "_at_once",
+        "_impatient",
+        "_random",
+        "budget",
+        "failures",
+        "last_error",
+        "patience",
+        "pause_until",
+        "retries",
+        "slots",
+    )
 
     def __init__(self, at_once: int, budget: float, impatient: bool, random: Random) -> None:
         self._at_once = at_once
         self._impatient = impatient
         self._random = random
         self.budget = budget
+        """seconds that one dial may take in all"""
+        self.retries = 0.0
+        """how many failed dials in a row a caller sits through"""
         self.slots: set[Slot] = set()
         self.failures = 0
         """dials failed in a row"""

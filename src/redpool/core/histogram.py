@@ -14,7 +14,9 @@ from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass
 
-_GATHER = 512
+GATHER = 512
+"""How many values are gathered before they are sorted in."""
+
 _UPPER = 3 if sys.byteorder == "little" else 0
 
 
@@ -38,24 +40,26 @@ class Summary:
 class Histogram:
     """Counts durations of 0 seconds and more by their size. Not safe for threads: the owner holds its lock."""
 
-    __slots__ = ("_buckets", "_gathered", "_max", "_sorted", "_total")
+    __slots__ = ("_buckets", "_max", "_sorted", "_total", "gathered")
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
-        self._gathered: list[float] = []
+        self.gathered: list[float] = []  # stays the same list: the hot path appends to it by itself
         self._sorted = 0  # how many are in buckets
         self._total = 0.0
         self._max = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
-        gathered = self._gathered
+        gathered = self.gathered
         gathered.append(seconds)
-        if len(gathered) >= _GATHER:
-            self._sort_in()
+        if len(gathered) >= GATHER:
+            self.sort_in()
 
-    def _sort_in(self) -> None:
-        gathered, self._gathered = self._gathered, []
+    def sort_in(self) -> None:
+        """Sort what was gathered into buckets."""
+        gathered = self.gathered[:]
+        self.gathered.clear()
         if not gathered:
             return
         if min(gathered) < 0:
@@ -68,12 +72,12 @@ class Histogram:
     @property
     def count(self) -> int:
         """How many durations were counted."""
-        return self._sorted + len(self._gathered)
+        return self._sorted + len(self.gathered)
 
     @property
     def total(self) -> float:
         """Their sum, in seconds."""
-        self._sort_in()
+        self.sort_in()
         return self._total
 
     @property
@@ -84,8 +88,8 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Count everything that `other` has counted, too."""
-        self._sort_in()
-        other._sort_in()
+        self.sort_in()
+        other.sort_in()
         self._buckets.update(other._buckets)
         self._sorted += other._sorted
         self._total += other._total
@@ -96,7 +100,7 @@ class Histogram:
         return self._quantiles((share,), zeros)[0]
 
     def _quantiles(self, shares: tuple[float, ...], zeros: int) -> list[float]:
-        self._sort_in()
+        self.sort_in()
         buckets = sorted(self._buckets.items())
         count = zeros + self._sorted
         found, seen, place, value = [], zeros, 0, 0.0

@@ -22,6 +22,7 @@ from ..errors import PoolClosed, PoolFull, PoolTimeout
 from . import policy, upkeep
 from .config import PoolConfig, whole_number
 from .dialling import Dialling
+from .histogram import GATHER
 from .ledger import Ledger
 from .orders import AnyOrder, Close, Dial, Wake
 from .queue import Queue
@@ -49,6 +50,7 @@ class PoolCore:
         self.wake_at = now if config.min_idle else _NEVER
         self.outbox: list[AnyOrder] = []
         self.ledger = Ledger(now)
+        self._uses = self.ledger.use.gathered
         self.queue = Queue()
         self.dialling = Dialling(config.max_connecting, dial_budget, config.timeout == 0, random)
 
@@ -74,15 +76,14 @@ class PoolCore:
 
     # -- checkout and release ------------------------------------------------------------------------------------
 
-    def acquire(self, now: float, dial_retries: float = 0) -> Slot | Ticket:
+    def acquire(self, now: float) -> Slot | Ticket:
         """A leased slot, or a ticket: one that waits, or one that has ended already (full, closed, never waits).
 
         Where the slot has a `doubt`, the caller checks the connection and says `reject` if it is no good.
-        `dial_retries` is how many failed dials the caller is willing to sit through.
         """
         idle = self.idle
         if not idle:
-            return self._join_queue(now, dial_retries)
+            return self._join_queue(now)
         slot = idle.pop() if self._pick is None else idle.pop(self._pick(len(idle)))
         self.rested.pop()
         rest = now - slot.verified_at
@@ -94,7 +95,10 @@ class PoolCore:
 
     def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
         """The lease ends. With a `fault` the connection must not be used again."""
-        self.ledger.use.add(now - slot.since)
+        uses = self._uses
+        uses.append(now - slot.since)
+        if len(uses) >= GATHER:
+            self.ledger.use.sort_in()
         if fault is not None or not self._steady or slot.generation != self.generation or now >= slot.expires_at:
             self._take_back(slot, now, fault)
         elif self.queue:
@@ -121,9 +125,9 @@ class PoolCore:
             self.queue.end(ticket, TicketState.GIVEN_UP)
         return None
 
-    def _join_queue(self, now: float, dial_retries: float) -> Ticket:
+    def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
-        ticket = Ticket(now, _NEVER if timeout is None else now + timeout, dial_retries)
+        ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.dialling.retries)
         # Places that a dial could still fill for one more caller; below zero, how many wait for a release.
         spare = len(self.empty) + len(self.dialling) - len(self.queue)
         if self.closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 
 class State(enum.Enum):
@@ -54,6 +54,7 @@ Doubt = Literal["peek", "ping"]
 """What a connection must pass before it is handed out: a look at its socket, or a round trip."""
 
 
+@final
 class Slot:
     """A place for one connection, and what is known of the connection in it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Any
+from typing import Any, final
 
 from .slot import Slot
 
@@ -19,6 +19,7 @@ class TicketState(enum.Enum):
     REFUSED = "refused"
 
 
+@final
 class Ticket:
     """Someone who waits for a connection (or, with `opens` above 0, for so many to be open).
 

@@ -155,15 +155,29 @@ def _inner(connection: Any) -> Any:
     return connection._conn if isinstance(connection, CacheProxyConnection) else connection
 
 
-def may_be_reused(connection: Any) -> bool:
+def intact(connection: Any) -> bool:
     """Whether a connection that comes back is open, answered in full, and not marked to be replaced."""
+    try:
+        return not connection.unanswered and not connection._should_reconnect and connection._sock is not None
+    except AttributeError:
+        return _intact_otherwise(connection)
+
+
+def intact_async(connection: Any) -> bool:
+    """The same for a connection of an event loop."""
+    try:
+        return not connection.unanswered and not connection._should_reconnect and connection._reader is not None
+    except AttributeError:
+        return _intact_otherwise(connection)
+
+
+def _intact_otherwise(connection: Any) -> bool:
     inner = _inner(connection)
-    if isinstance(inner, _Counted):
-        if inner.unanswered or inner._should_reconnect:  # type: ignore[attr-defined]
-            return False
-        return inner._sock is not None if isinstance(inner, _CountedSync) else inner._reader is not None  # type: ignore[attr-defined]
-    should_reconnect = getattr(inner, "should_reconnect", None)
-    return not (should_reconnect is not None and should_reconnect()) and bool(getattr(inner, "is_connected", True))
+    if inner is not connection:
+        return intact(inner)
+    # Not a connection class of redis-py: it can only be asked.
+    should_reconnect = getattr(connection, "should_reconnect", bool)
+    return not should_reconnect() and bool(getattr(connection, "is_connected", True))
 
 
 def set_retry(connection: Any, retry: Any) -> None:
@@ -282,16 +296,18 @@ async def connect_async(connection: Any) -> None:
 
 def quiet(connection: Any) -> bool:
     """Whether an event loop's connection is open and has received nothing. No system call: the loop reads for us."""
-    reader = getattr(connection, "_reader", None)
-    if reader is None:
+    try:
+        reader = connection._reader
+        return not (reader._buffer or reader._eof or reader._exception)
+    except AttributeError:
+        # Closed; or not a connection of redis-py, which can't be looked into.
         return not hasattr(connection, "_reader")
-    return not (reader.at_eof() or reader._buffer or connection._writer.transport.is_closing())
 
 
 async def peek_async(connection: Any) -> bool:
     """As `peek`, for a connection that is not `quiet`."""
     reader = connection._reader
-    if reader is None or reader.at_eof() or connection._writer.transport.is_closing():
+    if reader is None or reader.at_eof() or reader.exception() is not None:
         return False
     try:
         return await _read_pushes_async(connection)

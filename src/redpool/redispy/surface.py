@@ -38,6 +38,7 @@ from redis.observability.attributes import (
 from redis.utils import check_protocol_version
 
 from ..core.config import PoolConfig, suggest
+from ..core.pool import PoolCore
 from . import connections, options
 
 
@@ -122,6 +123,8 @@ class _Surface:
         (options.check_async if self._asynchronous else options.check_sync)(changed)
         self._connection_kwargs["retry"] = retry
         self._dial_retries = options.dial_retries(changed)
+        for core in self._cores():
+            core.dialling.retries = self._dial_retries.failures
         for connection in (*self._available_connections, *self._in_use_connections):
             connections.set_retry(connection, retry)
 
@@ -134,6 +137,10 @@ class _Surface:
             (idle, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.IDLE.value}),
             (used, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.USED.value}),
         ]
+
+    @abstractmethod
+    def _cores(self) -> Iterable[PoolCore]:
+        """What decides for this pool."""
 
     @property
     @abstractmethod

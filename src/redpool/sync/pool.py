@@ -37,6 +37,7 @@ logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _thread = threading.get_ident
+_intact = connections.intact
 _LEASED = State.LEASED
 _NEVER = float("inf")
 _STACK_LIMIT = 30
@@ -100,6 +101,7 @@ class ConnectionPool(SyncSurface):
     def _start_core(self) -> None:
         budget = options.dial_budget(self._connection_kwargs)
         self._core = PoolCore(self.config, _monotonic(), Random(), budget)
+        self._core.dialling.retries = self._dial_retries.failures
         self._housekeeper: Housekeeper | None = None
         self._armed = _NEVER  # when the housekeeper wakes
         self._vacated = threading.Event()
@@ -114,10 +116,10 @@ class ConnectionPool(SyncSurface):
         while True:
             with self._guard:
                 core = self._core
-                got = core.acquire(_monotonic(), self._dial_retries.failures)
-                if got.__class__ is Ticket:
+                got = core.acquire(_monotonic())
+                if type(got) is Ticket:
                     _take_place(got)
-            slot: Slot = self._wait(core, got) if isinstance(got, Ticket) else got
+            slot = self._wait(core, got) if type(got) is Ticket else got
             slot.holder = _thread()
             if slot.doubt is not None and not self._settle(core, slot):
                 continue
@@ -134,7 +136,7 @@ class ConnectionPool(SyncSurface):
         if core is not self._core and core not in self._retired:
             self._decline(connection, core)
             return
-        fault = None if connections.may_be_reused(connection) else Reason.ERROR
+        fault = None if _intact(connection) else Reason.ERROR
         with self._guard:
             if slot.state is not _LEASED or slot.connection is not connection:
                 core = None
@@ -444,6 +446,9 @@ class ConnectionPool(SyncSurface):
             f"<{type(self).__module__}.{type(self).__name__} {self.config.name} {state}: {core.counts(_monotonic())}>"
         )
 
+    def _cores(self) -> list[PoolCore]:
+        return [self._core]
+
     @property
     def _available_connections(self) -> list[Any]:
         with self._guard:
@@ -470,7 +475,7 @@ class ConnectionPool(SyncSurface):
             self._core.ledger.closed[Reason.FORK] += len(inherited)
 
 
-def _take_place(ticket: Any) -> None:
+def _take_place(ticket: Ticket) -> None:
     """Give a ticket what wakes its caller, who parks on it: nobody else is ever woken by it."""
     ticket.holder = _thread()
     ticket.waker = threading.Lock()
