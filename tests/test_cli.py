@@ -106,7 +106,7 @@ def test_every_case_runs_and_shows_its_table(
     assert main(("bench", case, "--rounds", "1", "--seconds", "0.02", "--free")) == 0
     said = capsys.readouterr().out
     assert f"{case} (free)" in said
-    assert "errors" not in said
+    assert "raised" not in said
 
 
 def test_demo_serves_through_a_restart_and_compares_three_ways(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The pool for event loops: what users hold. Each loop that it is used on has an `OnLoop` of its own beneath."""
+"""The pool for event loops: what users hold. Each loop that it is used on has an `Engine` of its own beneath."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 import warnings
 import weakref
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any, Self
 
 from redis.asyncio.connection import Connection
@@ -24,7 +25,7 @@ from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
 from ..redispy import connections
 from ..redispy.surface import AsyncSurface
-from .onloop import OnLoop
+from .engine import Engine
 
 logger = logging.getLogger("redpool")
 
@@ -65,9 +66,9 @@ class ConnectionPool(AsyncSurface):
         self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
         self._closed = False
         self._max_connections = self.config.max_connections
-        self._by_loop: dict[asyncio.AbstractEventLoop, OnLoop] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, Engine] = {}
         self._entering = threading.Lock()
-        self._here: OnLoop | None = None  # of the loop that used the pool last
+        self._here: Engine | None = None  # of the loop that used the pool last
         _pools.add(self)
 
     # -- checkout and release ----------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ class ConnectionPool(AsyncSurface):
         """Whether this pool opened the connection, on a loop that it still serves."""
         return getattr(connection, "_redpool", _NOBODYS)[0] in self._by_loop.values()
 
-    def _reachable(self, here: OnLoop | None, connection: Any) -> bool:
+    def _reachable(self, here: Engine | None, connection: Any) -> bool:
         """Whether a release may go on here and now; if not, it was dealt with."""
         if here is None or here.owner() is not self:
             warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=3)
@@ -141,7 +142,7 @@ class ConnectionPool(AsyncSurface):
 
     # -- one pool, several loops -------------------------------------------------------------------------------------
 
-    def _enter(self) -> OnLoop:
+    def _enter(self) -> Engine:
         """The part of this pool that lives on the running loop."""
         loop = _running_loop()
         with self._entering:
@@ -149,13 +150,13 @@ class ConnectionPool(AsyncSurface):
                 self._by_loop.pop(closed).discard()
             here = self._by_loop.get(loop)
             if here is None:
-                here = self._by_loop[loop] = OnLoop(self, loop, self._max_connections)
+                here = self._by_loop[loop] = Engine(self, loop, self._max_connections)
                 if self._closed:
                     here.core.close(_monotonic())
             self._here = here
         return here
 
-    def _view(self) -> OnLoop | None:
+    def _view(self) -> Engine | None:
         """The part on the running loop, else the one used last."""
         try:
             return self._by_loop.get(_running_loop(), self._here)
@@ -193,7 +194,7 @@ class ConnectionPool(AsyncSurface):
         """
         self.drain()
         if inuse_connections:
-            self._each(OnLoop.cut_leases)
+            self._each(Engine.cut_leases)
         await asyncio.sleep(0)
 
     async def re_auth_callback(self, token: Any) -> None:
@@ -218,7 +219,7 @@ class ConnectionPool(AsyncSurface):
         self._closed = True
         self._each(lambda here: here.core.close(_monotonic()))
         if force:
-            self._each(OnLoop.cut_leases)
+            self._each(Engine.cut_leases)
         here = self._by_loop.get(_running_loop())
         if here is not None:
             await here.vacated(timeout)
@@ -240,18 +241,20 @@ class ConnectionPool(AsyncSurface):
 
     def stats(self) -> PoolStats:
         """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
-        return self._seen().core.stats(_monotonic())
+        return self._core().stats(_monotonic())
 
     def dump(self) -> PoolDump:
         """Who holds what, now: age, task, where it was taken, last command; and who waits how long."""
-        return self._seen().dump()
+        here = self._view()
+        return here.dump() if here is not None else PoolDump(self.config.name, (), ())
 
-    def _seen(self) -> OnLoop:
-        return self._view() or OnLoop(self, None, self._max_connections)
+    def _core(self) -> PoolCore:
+        here = self._view()
+        return here.core if here is not None else PoolCore(self.config, _monotonic(), Random())
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        counts = self._seen().core.counts(_monotonic())
+        counts = self._core().counts(_monotonic())
         return f"<{type(self).__module__}.{type(self).__name__} {self.config.name} {state}: {counts}>"
 
     def _cores(self) -> list[PoolCore]:
@@ -259,15 +262,15 @@ class ConnectionPool(AsyncSurface):
 
     @property
     def _available_connections(self) -> list[Any]:
-        return self._seen().core.idle_connections()
+        return self._core().idle_connections()
 
     @property
     def _in_use_connections(self) -> set[Any]:
-        return {slot.connection for slot in self._seen().core.leased()}
+        return {slot.connection for slot in self._core().leased()}
 
     @property
     def _created_connections(self) -> int:
-        return self._seen().core.open
+        return self._core().open
 
     def _begin_in_child(self) -> None:
         """After a fork, in the child: start empty. The parent's transports share its selector, so none is touched."""
@@ -286,7 +289,7 @@ def _log_hook_fault(hook: object, error: BaseException) -> None:
 _pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
 # What a forked child inherited must not even be finalized: closing a transport would take it out of the selector that
 # the child shares with its parent.
-_graveyard: list[OnLoop] = []
+_graveyard: list[Engine] = []
 
 
 def _begin_in_child() -> None:

@@ -3,8 +3,8 @@
 Theory of operation. There are as many slots as there may be connections. A caller who finds an idle slot leaves with
 it; any other draws a ticket and waits. Whatever becomes available, by a release, a dial or a check, goes to the
 longest-waiting ticket, and becomes idle only where nobody waits: so an idle slot means an empty queue, and no newcomer
-can overtake. `_grow` is the only place where a dial is ordered, and it is asked after everything that could make one
-necessary.
+can overtake. `growth` is the only place where a dial is ordered, and it is asked after everything that could make one
+necessary. `upkeep` is what time brings about.
 
 Each call takes `now`, changes state, returns the caller's outcome and leaves orders in the outbox. It never performs
 I/O. `tick` is due at `wake_at`: that is the whole contract on time.
@@ -19,20 +19,19 @@ from random import Random
 from typing import Any
 
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from . import policy, upkeep
+from . import growth, policy, upkeep, view
 from .config import PoolConfig, whole_number
 from .dialling import Dialling
 from .histogram import GATHER
 from .ledger import Ledger
-from .orders import AnyOrder, Close, Dial, Wake
+from .orders import AnyOrder, Close, Wake
 from .queue import Queue
 from .slot import Reason, Slot, State
 from .stats import PoolStats
 from .ticket import Ticket, TicketState
 
 # Looking a member up in its Enum costs more than the rest of a checkout's bookkeeping.
-_EMPTY, _DIALLING, _IDLE = State.EMPTY, State.DIALLING, State.IDLE
-_LEASED, _CLOSING = State.LEASED, State.CLOSING
+_EMPTY, _IDLE, _LEASED, _CLOSING = State.EMPTY, State.IDLE, State.LEASED, State.CLOSING
 
 _NEVER = math.inf
 # The generation of a connection whose replacement is open already: it ends when it comes back.
@@ -52,6 +51,7 @@ class PoolCore:
         self.ledger = Ledger(now)
         self._uses = self.ledger.use.gathered
         self.queue = Queue()
+        self._tickets = self.queue.tickets
         self.dialling = Dialling(config.max_connecting, dial_budget, config.timeout == 0, random)
 
         self.slots = [Slot() for _ in range(config.max_connections)]
@@ -60,7 +60,7 @@ class PoolCore:
         self.checking: set[Slot] = set()
         self._closing: set[Slot] = set()
         # Idle or in use beyond their lifetime, waiting for a replacement.
-        self._outlived: OrderedDict[Slot, None] = OrderedDict()
+        self.outlived: OrderedDict[Slot, None] = OrderedDict()
         # When the number of idle (or checking) connections last rose to 1, 2, 3, ...: the oldest entry says since
         # when one of them has not been needed, whichever the order in which they are taken.
         self.rested: deque[float] = deque()
@@ -72,7 +72,7 @@ class PoolCore:
         self.max_idle_time = _NEVER if config.max_idle_time is None else config.max_idle_time
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
         self._steady = True  # neither closed nor shrinking: what comes back in order may stay
-        self._available_at = -_NEVER  # when a caller last got a connection
+        self.available_at = -_NEVER  # when a caller last got a connection
 
     # -- checkout and release ------------------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ class PoolCore:
         if rest >= self._check_after:
             slot.doubt = policy.doubt(rest, self._check_after, self.ping_after)
         slot.state = _LEASED
-        slot.since = self._available_at = now
+        slot.since = self.available_at = now
         return slot
 
     def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
@@ -101,7 +101,7 @@ class PoolCore:
             self.ledger.use.sort_in()
         if fault is not None or not self._steady or slot.generation != self.generation or now >= slot.expires_at:
             self._take_back(slot, now, fault)
-        elif self.queue:
+        elif self._tickets:
             self._grant(slot, now)
         else:
             slot.state = _IDLE
@@ -149,7 +149,7 @@ class PoolCore:
         ticket.state = TicketState.GRANTED
         ticket.slot = slot
         slot.state = _LEASED
-        slot.since = slot.verified_at = self._available_at = now
+        slot.since = slot.verified_at = self.available_at = now
         slot.holder = ticket.holder
         self.ledger.wait.add(now - ticket.since)
         self.outbox.append(Wake(ticket))
@@ -179,7 +179,7 @@ class PoolCore:
             return False
         if now < slot.expires_at:
             return True
-        self._outlived[slot] = None
+        self.outlived[slot] = None
         # With a place left, it serves until its replacement is open; without, it makes room.
         return bool(self.empty or self.dialling)
 
@@ -220,7 +220,7 @@ class PoolCore:
     def begin_dial(self, slot: Slot, now: float) -> bool:
         """Whether the dial is still wanted, asked just before it starts; if not, the slot is empty again."""
         surplus = len(self.slots) > self.max_connections
-        if self.closed or surplus or len(self.dialling) > self._dials_wanted():
+        if self.closed or surplus or len(self.dialling) > growth.dials_wanted(self):
             self.dialling.slots.discard(slot)
             self._vacate(slot)
             return False
@@ -241,7 +241,7 @@ class PoolCore:
             lifetime = policy.lifetime(self.config.max_lifetime, self.config.lifetime_jitter, self._random)
             slot.expires_at = now + lifetime
         if self._steady and slot.generation == self.generation:
-            self._available_at = now
+            self.available_at = now
             self.offer(slot, now)
             self._end_outlived(now)
             self._end_warming()
@@ -268,43 +268,14 @@ class PoolCore:
         self.grow(now)
 
     def grow(self, now: float) -> None:
-        """Order the dials that are needed and allowed. While the server is down, one at a time, with pauses."""
-        if self.closed:
-            return
-        dialling = self.dialling
-        while self.empty and len(dialling) < min(dialling.limit, self._dials_due(now)):
-            if now < dialling.pause_until:
-                self.wake_by(dialling.pause_until)
-                return
-            slot = self.empty.pop()
-            slot.state = _DIALLING
-            dialling.slots.add(slot)
-            self.outbox.append(Dial(slot))
-
-    def _dials_wanted(self) -> int:
-        """How many dials under way would serve a purpose."""
-        return max(self._dials_for_upkeep(), len(self.queue) + self.config.min_idle - len(self.rested))
-
-    def _dials_due(self, now: float) -> int:
-        """The same, but counting callers only where connections don't come back to them soon enough."""
-        if len(self.queue) <= len(self.dialling):
-            return self._dials_for_upkeep()
-        due_at = min(self.queue.since, self._available_at) + self.dialling.patience
-        if now < due_at:
-            self.wake_by(due_at)
-            return self._dials_for_upkeep()
-        return self._dials_wanted()
-
-    def _dials_for_upkeep(self) -> int:
-        ready = self.config.min_idle - len(self.rested)
-        if self.queue.warming:
-            ready = max(ready, max(ticket.opens for ticket in self.queue.warming) - self.open)
-        return max(ready, len(self._outlived))
+        """Order the dials that are needed and allowed."""
+        if not self.closed:
+            growth.grow(self, now)
 
     def _end_outlived(self, now: float) -> None:
-        if not self._outlived:
+        if not self.outlived:
             return
-        slot, _ = self._outlived.popitem(last=False)
+        slot, _ = self.outlived.popitem(last=False)
         if slot.state is _IDLE:
             self.close_idle(slot, Reason.LIFETIME, now)
         else:
@@ -321,7 +292,7 @@ class PoolCore:
         """End the connection in a slot that is in no list."""
         slot.state = _CLOSING
         self._closing.add(slot)
-        self._outlived.pop(slot, None)
+        self.outlived.pop(slot, None)
         self.ledger.closed[reason] += 1
         self.outbox.append(Close(slot, slot.connection, reason, now - slot.opened_at))
 
@@ -421,7 +392,7 @@ class PoolCore:
     def drain(self, now: float) -> None:
         """Replace every connection: a new generation begins, and the old one ends as it comes back."""
         self.generation += 1
-        self._outlived.clear()
+        self.outlived.clear()
         for slot in list(self.idle):
             self.close_idle(slot, Reason.GENERATION, now)
         self.grow(now)
@@ -473,38 +444,8 @@ class PoolCore:
 
     def counts(self, now: float) -> str:
         """`10 of 10 in use, 37 waiting, oldest lease 12.4 s`, for messages."""
-        leased = self.leased()
-        parts = [f"{len(leased)} of {self.max_connections} in use"]
-        parts += [f"{len(self.dialling)} connecting"] if self.dialling else []
-        parts += [f"{len(self.queue)} waiting"]
-        parts += [f"oldest lease {now - leased[0].since:.1f} s"] if leased else []
-        return ", ".join(parts)
+        return view.counts(self, now)
 
     def stats(self, now: float) -> PoolStats:
         """Everything that is counted, at one moment."""
-        ledger, in_use = self.ledger, self.in_use
-        waited, released = ledger.wait.count, ledger.use.count
-        used = ledger.use.total + sum(now - slot.since for slot in self.leased())
-        capacity = ledger.capacity(self.max_connections, now)
-        return PoolStats(
-            name=self.config.name,
-            max_connections=self.max_connections,
-            open=self.open,
-            idle=len(self.rested),
-            in_use=in_use,
-            connecting=len(self.dialling),
-            waiting=len(self.queue),
-            acquired=released + in_use,
-            waited=waited,
-            timeouts=ledger.timeouts,
-            refused=ledger.refused,
-            dialed=ledger.dial.count,
-            dial_failures=ledger.dial_failures,
-            released=released,
-            leaks=ledger.leaks,
-            closed={reason.value: count for reason, count in ledger.closed.items()},
-            wait=ledger.wait.summary(zeros=released + in_use - waited),
-            use=ledger.use.summary(),
-            dial=ledger.dial.summary(),
-            utilization=used / capacity if capacity > 0 else 0.0,
-        )
+        return view.stats(self, now)

@@ -72,8 +72,9 @@ class _Threads:
     name = "32 threads, 4 connections"
 
     def __init__(self, url: str) -> None:
-        self._pool: Any = redpool.ConnectionPool.from_url(url, max_connections=4, name="threads")
-        client: Any = redis.Redis(connection_pool=self._pool)
+        pool: Any = redpool.ConnectionPool.from_url(url, max_connections=4, name="threads")
+        client: Any = redis.Redis(connection_pool=pool)
+        self._pool = pool
         self._load = ThreadLoad([mixed(client) for _ in range(32)])
 
     def start(self, seconds: float) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import weakref
 from abc import abstractmethod
 from asyncio import Lock as AsyncLock
 from collections.abc import Iterable
@@ -87,6 +88,11 @@ class _Surface:
         if wanted is not None and wanted.enabled is True:
             raise RedisError(f"maintenance notifications are not supported by {self.connection_class!r} here")
         return MaintNotificationsConfig(enabled=False)
+
+    def _loosen(self, handler: Any) -> None:
+        """Let redis-py's handler, which every connection holds, hold the pool weakly: a dropped pool must go."""
+        if handler is not None:
+            handler.pool = weakref.proxy(self)
 
     @property
     def connection_kwargs(self) -> dict[str, Any]:
@@ -181,6 +187,7 @@ class SyncSurface(_Surface, MaintNotificationsAbstractConnectionPool, Connection
         MaintNotificationsAbstractConnectionPool.__init__(
             self, maint_notifications_config=self._maintenance(maintenance), **kwargs
         )
+        self._loosen(self._maint_notifications_pool_handler)
 
     def _get_pool_lock(self) -> Any:
         return self._lock
@@ -208,6 +215,7 @@ class AsyncSurface(_Surface, AsyncMaintNotificationsAbstractConnectionPool, Asyn
         AsyncMaintNotificationsAbstractConnectionPool.__init__(
             self, maint_notifications_config=self._maintenance(maintenance), **kwargs
         )
+        self._loosen(self._maint_notifications_pool_handler)
 
     def _get_pool_lock(self) -> AsyncLock:
         return self._lock

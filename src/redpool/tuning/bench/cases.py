@@ -75,6 +75,7 @@ def _versus(measure: Callable[[Contender, Setting], Figures], *contenders: Conte
 
 
 _FAIR = Target("most_to_fewest", at_most=1.3)
+_FAULTLESS = Target("errors", at_most=0)
 
 
 def _threads(callers: int, connections: int, at_least: float) -> Case:
@@ -84,7 +85,7 @@ def _threads(callers: int, connections: int, at_least: float) -> Case:
         "per_s",
         _versus(partial(crowd.threads, callers=callers, connections=connections), BLOCKING, OURS),
         more,
-        (Target(RATIO, at_least=at_least), _FAIR, Target("worst_ms", at_most=50)),
+        (Target(RATIO, at_least=at_least), _FAIR, Target("worst_ms", at_most=50), _FAULTLESS),
     )
 
 
@@ -95,7 +96,7 @@ def _tasks(callers: int, connections: int, *targets: Target) -> Case:
         "per_s",
         _versus(partial(crowd.tasks, callers=callers, connections=connections), ASYNC_BLOCKING, ASYNC_OURS),
         more,
-        targets,
+        (*targets, _FAULTLESS),
     )
 
 

@@ -14,8 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+import redis
+
 Figures = dict[str, float]
 """Measured values by name, which tells the unit where there is one (us, ms, per_s, bytes)."""
+
+# What a caller may meet and live with. Anything else is a bug, and ends the load.
+_EXPECTED = (redis.RedisError, OSError)
 
 # A dead server must not turn the callers into a busy loop.
 _PAUSE_AFTER_ERROR = 0.01
@@ -46,7 +51,7 @@ class _Load:
     """The tallies and the clock that both kinds of load share."""
 
     def __init__(self, callers: int) -> None:
-        self.tallies = [Tally() for _ in range(callers)]
+        self._tallies = [Tally() for _ in range(callers)]
         self._begin = 0.0
         self._end = 0.0
         self._stopped = False
@@ -58,11 +63,11 @@ class _Load:
 
     def turns(self) -> int:
         """Calls finished so far by all callers."""
-        return sum(len(tally.waits) for tally in self.tallies)
+        return sum(len(tally.waits) for tally in self._tallies)
 
     def errors(self) -> Counter[str]:
         """Errors seen so far by all callers, by class name."""
-        return sum((tally.errors for tally in self.tallies), Counter())
+        return sum((tally.errors for tally in self._tallies), Counter())
 
     def _open(self, seconds: float) -> None:
         self._begin = _clock()
@@ -70,8 +75,8 @@ class _Load:
 
     def _figures(self) -> Figures:
         seconds = _clock() - self._begin
-        waits = sorted(chain.from_iterable(tally.waits for tally in self.tallies))
-        turns = [len(tally.waits) for tally in self.tallies]
+        waits = sorted(chain.from_iterable(tally.waits for tally in self._tallies))
+        turns = [len(tally.waits) for tally in self._tallies]
         return {
             "per_s": len(waits) / seconds,
             "p50_ms": 1e3 * percentile(waits, 0.50),
@@ -85,16 +90,17 @@ class _Load:
 
 
 class ThreadLoad(_Load):
-    """One thread for each of `calls`, repeating it. `tallies` may be read while they run."""
+    """One thread for each of `calls`, repeating it. `turns` and `errors` may be asked while they run."""
 
     def __init__(self, calls: Sequence[Callable[[], object]]) -> None:
         super().__init__(len(calls))
         self._seconds = 0.0
+        self._bug: BaseException | None = None
         # Thread start-up is slow and uneven: nobody begins before all are there.
         self._gate = threading.Barrier(len(calls), action=lambda: self._open(self._seconds))
         self._threads = [
-            threading.Thread(target=self._repeat, args=pair, daemon=True)
-            for pair in zip(calls, self.tallies, strict=True)
+            threading.Thread(target=self._guarded, args=pair, daemon=True)
+            for pair in zip(calls, self._tallies, strict=True)
         ]
 
     def start(self, seconds: float) -> None:
@@ -111,6 +117,8 @@ class ThreadLoad(_Load):
         except BaseException:
             self.stop()
             raise
+        if self._bug is not None:
+            raise self._bug
         return self._figures()
 
     def run(self, seconds: float) -> Figures:
@@ -118,14 +126,21 @@ class ThreadLoad(_Load):
         self.start(seconds)
         return self.join()
 
-    def _repeat(self, call: Callable[[], object], tally: Tally) -> None:
+    def _guarded(self, call: Callable[[], object], tally: Tally) -> None:
         self._gate.wait()
+        try:
+            self._repeat(call, tally)
+        except BaseException as bug:
+            self._bug = bug
+            self.stop()
+
+    def _repeat(self, call: Callable[[], object], tally: Tally) -> None:
         now = _clock()
         while now < self._end:
             began = now
             try:
                 call()
-            except Exception as error:
+            except _EXPECTED as error:
                 tally.failed(error)
                 time.sleep(_PAUSE_AFTER_ERROR)
                 now = _clock()
@@ -135,7 +150,7 @@ class ThreadLoad(_Load):
 
 
 class TaskLoad(_Load):
-    """One asyncio task for each of `calls`, repeating it. `tallies` may be read from another thread."""
+    """One asyncio task for each of `calls`, repeating it. Another thread may ask for `turns` and `errors`."""
 
     def __init__(self, calls: Sequence[Callable[[], Awaitable[object]]]) -> None:
         super().__init__(len(calls))
@@ -145,7 +160,7 @@ class TaskLoad(_Load):
         """Let the callers go for `seconds` and wait until each is done."""
         self._open(seconds)
         async with asyncio.TaskGroup() as group:
-            for call, tally in zip(self._calls, self.tallies, strict=True):
+            for call, tally in zip(self._calls, self._tallies, strict=True):
                 group.create_task(self._repeat(call, tally))
         return self._figures()
 
@@ -155,7 +170,7 @@ class TaskLoad(_Load):
             began = now
             try:
                 await call()
-            except Exception as error:
+            except _EXPECTED as error:
                 tally.failed(error)
                 await asyncio.sleep(_PAUSE_AFTER_ERROR)
                 now = _clock()

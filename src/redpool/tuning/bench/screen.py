@@ -18,7 +18,7 @@ _PLAIN_WIDTH = 118
 
 _HEADINGS = {
     "us": "us",
-    "per_s": "commands/s",
+    "per_s": "commands /s",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "worst_ms": "worst ms",
@@ -60,7 +60,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 def figure_table(rows: Mapping[str, Figures]) -> Table:
     """A row of figures for each name, without the figures that say nothing to a reader."""
     columns = [name for name in next(iter(rows.values())) if name in _HEADINGS]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", overflow="fold")
     for name in columns:
         # Headings break between words, figures never.

@@ -38,11 +38,11 @@ _NEVER = float("inf")
 _STACK_LIMIT = 30
 
 
-class OnLoop:
+class Engine:
     """The connections of one pool on one loop."""
 
-    def __init__(self, owner: ConnectionPool, loop: asyncio.AbstractEventLoop | None, max_connections: int) -> None:
-        self.owner = weakref.ref(owner)
+    def __init__(self, owner: ConnectionPool, loop: asyncio.AbstractEventLoop, max_connections: int) -> None:
+        self.owner = weakref.ref(owner, self._owner_gone)
         self.inherited = False  # from the parent of a forked child
         self._config, self._hooks = owner.config, owner._hooks
         self._make_connection = weakref.WeakMethod(owner.make_connection)
@@ -55,10 +55,9 @@ class OnLoop:
         self._armed = _NEVER  # when the timer goes off
         self._tasks: set[asyncio.Task[None]] = set()
         self._dials: dict[Slot, asyncio.Task[None]] = {}
-        if loop is not None:
-            self.loop = loop
-            self._vacated = asyncio.Event()
-            self._arm()
+        self.loop = loop
+        self._vacated = asyncio.Event()
+        self._arm()
 
     # -- callers -----------------------------------------------------------------------------------------------------
 
@@ -130,7 +129,7 @@ class OnLoop:
         for slot in self.core.leased():
             connections.cut_async(slot.connection)
 
-    def do(self, act: Callable[[OnLoop], None]) -> None:
+    def do(self, act: Callable[[Engine], None]) -> None:
         """Let `act` change the core, on this loop, and carry out what follows."""
 
         def acted() -> None:
@@ -253,15 +252,21 @@ class OnLoop:
 
     # -- time --------------------------------------------------------------------------------------------------------
 
+    def _owner_gone(self, _: object) -> None:
+        # Garbage collection may strike anywhere: leave the work to the loop, if it still turns.
+        if self.loop.is_closed():
+            self.discard()
+        else:
+            self.loop.call_soon_threadsafe(self.do, _close)
+
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._armed = self.core.wake_at
         if self._armed < _NEVER:
-            # The loop must not keep alive a pool that nobody else holds.
             delay = max(0.0, self._armed - _monotonic())
-            self._timer = self.loop.call_later(delay, _tick, weakref.ref(self))
+            self._timer = self.loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:
         self._timer, self._armed = None, _NEVER
@@ -278,7 +283,5 @@ class OnLoop:
         return describe(self._config.name, leases, waiters)
 
 
-def _tick(ref: weakref.ref[OnLoop]) -> None:
-    here = ref()
-    if here is not None:
-        here._tick()
+def _close(engine: Engine) -> None:
+    engine.core.close(_monotonic())

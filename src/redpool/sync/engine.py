@@ -1,0 +1,291 @@
+"""What drives a pool's core with threads: one short lock, parked callers, a thread for each dial, one housekeeper.
+
+What must stay true: no I/O, no hook, no log call under `guard`; each order is carried out once, by the thread that took
+it out of the outbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
+from ..core.pool import PoolCore
+from ..core.slot import Slot
+from ..core.stats import PoolDump
+from ..core.ticket import Ticket, TicketState
+from ..redispy import connections, options
+from .dump import describe, holder_name
+from .housekeeper import Housekeeper
+
+if TYPE_CHECKING:
+    from .pool import ConnectionPool
+
+logger = logging.getLogger("redpool")
+
+_monotonic = time.monotonic
+_NEVER = float("inf")
+_STACK_LIMIT = 30
+
+
+class Engine:
+    """The connections of one pool in one process, from its creation (or reset) on."""
+
+    def __init__(self, owner: ConnectionPool) -> None:
+        self.owner = weakref.ref(owner, self._owner_gone)
+        self.inherited = False  # from the parent of a forked child
+        self.guard = threading.Lock()
+        self._config, self._hooks = owner.config, owner._hooks
+        self._make_connection = weakref.WeakMethod(owner.make_connection)
+        budget = options.dial_budget(owner.connection_kwargs)
+        self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
+        self.core.dialling.retries = owner._dial_retries.failures
+        self._housekeeper: Housekeeper | None = None
+        self._armed = _NEVER  # when the housekeeper wakes
+        self._vacated = threading.Event()
+
+    # -- callers -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def take_place(ticket: Ticket) -> None:
+        """Give a ticket what wakes its caller, who parks on it: nobody else is ever woken by it. Under `guard`."""
+        ticket.holder = threading.get_ident()
+        ticket.waker = threading.Lock()
+        ticket.waker.acquire()
+
+    def wait(self, ticket: Ticket) -> Slot:
+        """The slot that the ticket is granted, or what ended it otherwise, raised."""
+        self._park(ticket)
+        if ticket.slot is not None:
+            return ticket.slot
+        if ticket.state is TicketState.TIMED_OUT:
+            self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
+        assert ticket.error is not None
+        raise connections.own_error(ticket.error)
+
+    def _park(self, ticket: Ticket) -> None:
+        try:
+            self._flush()
+            if ticket.state is TicketState.WAITING:
+                left = ticket.deadline - _monotonic()
+                if not ticket.waker.acquire(timeout=-1 if left == _NEVER else max(0.0, left)):
+                    with self.guard:
+                        self.core.give_up(ticket, _monotonic(), timed_out=True)
+        except BaseException:
+            # Interrupted: a grant that was faster goes on to the next.
+            with self.guard:
+                slot = self.core.give_up(ticket, _monotonic())
+                if slot is not None:
+                    self.core.release(slot, _monotonic())
+            self._flush()
+            raise
+
+    def settle(self, slot: Slot) -> bool:
+        """Check a connection that has rested. False: it was no good, and is gone."""
+        good = False
+        try:
+            good = connections.ping(slot.connection) if slot.doubt == "ping" else connections.peek(slot.connection)
+        finally:
+            slot.doubt = None
+            if not good:
+                with self.guard:
+                    self.core.reject(slot, _monotonic())
+                self._flush()
+        return good
+
+    def watch(self, slot: Slot, got: Slot | Ticket) -> None:
+        """Record who took the connection, and tell the hooks."""
+        if self._config.leak_after is not None:
+            frames = traceback.walk_stack(sys._getframe(2))
+            slot.stack = traceback.StackSummary.extract(frames, limit=_STACK_LIMIT, lookup_lines=False)
+        waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
+        self._hooks.fire("acquired", self._config.name, waited)
+
+    def warm_up(self, opens: int, timeout: float | None) -> None:
+        """Wait until `opens` connections are open."""
+        now = _monotonic()
+        with self.guard:
+            ticket = self.core.warm_up(opens, now, _NEVER if timeout is None else now + timeout)
+            self.take_place(ticket)
+        self._park(ticket)
+        if ticket.error is not None:
+            raise connections.own_error(ticket.error)
+
+    def vacated(self, timeout: float | None) -> None:
+        """Wait, for so many seconds at most, until the closed pool has no connection; the caller's own don't count."""
+        me = threading.get_ident()
+        with self.guard:
+            mine = any(slot.holder == me for slot in self.core.leased())
+        if not mine:
+            self._vacated.wait(timeout)
+
+    def cut_leases(self) -> None:
+        """End the connections in use under their users' hands."""
+        with self.guard:
+            leased = [slot.connection for slot in self.core.leased()]
+        for connection in leased:
+            connections.cut(connection)
+
+    def do(self, act: Callable[[PoolCore, float], None]) -> None:
+        """Let `act` change the core, and carry out what follows."""
+        with self.guard:
+            act(self.core, _monotonic())
+        self._flush()
+
+    # -- carrying out orders -----------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        with self.guard:
+            orders = self.core.take_orders()
+        self.carry_out(orders)
+
+    def carry_out(self, orders: Sequence[AnyOrder]) -> None:
+        """Carry out these orders, and those that follow from them."""
+        core = self.core
+        while orders:
+            for order in orders:
+                if isinstance(order, Wake):
+                    order.ticket.waker.release()
+                else:
+                    self._carry_out_one(order)
+            with self.guard:
+                orders = core.take_orders()
+        if core.wake_at < self._armed:
+            self.arm()
+        if core.closed and core.vacant and not self._vacated.is_set():
+            self._vacated.set()
+            self._poke()
+
+    def _carry_out_one(self, order: AnyOrder) -> None:
+        if isinstance(order, Dial):
+            self._spawn(self._dial, order.slot)
+        elif isinstance(order, Check):
+            self._spawn(self._check, order.slot)
+        elif isinstance(order, Close):
+            self._close_one(order)
+        elif isinstance(order, CutDial):
+            connections.cut(order.slot.connection)
+        elif isinstance(order, ReportLeak):
+            self._report_leak(order)
+
+    def _spawn(self, work: Callable[[Slot], None], slot: Slot) -> None:
+        try:
+            threading.Thread(target=work, args=(slot,), name=f"redpool {self._config.name}", daemon=True).start()
+        except RuntimeError:
+            # No thread is to be had, as when the interpreter is going down: then the caller does it.
+            work(slot)
+
+    def _dial(self, slot: Slot) -> None:
+        with self.guard:
+            wanted = self.core.begin_dial(slot, _monotonic())
+        if not wanted:
+            self._flush()
+            return
+        try:
+            connection = self._open(slot)
+        except BaseException as error:
+            self._dial_failed(slot, error)
+            return
+        with self.guard:
+            started, now = slot.since, _monotonic()
+            self.core.dialed(slot, connection, now)
+        self._flush()
+        self._hooks.fire("opened", self._config.name, now - started)
+
+    def _open(self, slot: Slot) -> object:
+        make = self._make_connection()
+        if make is None:
+            raise ConnectionAbortedError("the pool is gone")
+        # Where CutDial finds it, before the core knows it.
+        slot.connection = connection = make()
+        connections.connect(connection)
+        connection._redpool = (self, slot)
+        return connection
+
+    def _dial_failed(self, slot: Slot, error: BaseException) -> None:
+        owner = self.owner()
+        retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
+        with self.guard:
+            self.core.dial_failed(slot, error, _monotonic(), retryable)
+        self._flush()
+        self._hooks.fire("dial_failed", self._config.name, error)
+
+    def _check(self, slot: Slot) -> None:
+        answered = connections.ping(slot.connection)
+        with self.guard:
+            self.core.checked(slot, answered, _monotonic())
+        self._flush()
+
+    def _close_one(self, order: Close) -> None:
+        connections.close(order.connection)
+        with self.guard:
+            self.core.closed_connection(order.slot, _monotonic())
+        logger.debug("%s: closed a connection: %s", self._config.name, order.reason.value)
+        self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
+
+    def _report_leak(self, order: ReportLeak) -> None:
+        holder = holder_name(order.slot.holder)
+        stack = "".join(order.slot.stack.format()) if order.slot.stack else ""
+        logger.warning(
+            "%s: a connection has been held for %.1f s by %s, which took it here:\n%s",
+            self._config.name, order.age, holder, stack,
+        )  # fmt: skip
+        self._hooks.fire("leaked", self._config.name, order.age, holder, stack)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def _owner_gone(self, _: object) -> None:
+        # Garbage collection may strike anywhere, under `guard` too: leave the work to the housekeeper.
+        self._poke()
+
+    def _poke(self) -> None:
+        housekeeper = self._housekeeper
+        if housekeeper is not None:
+            housekeeper.poke()
+
+    def arm(self) -> None:
+        """Have the housekeeper wake in time."""
+        with self.guard:
+            if self.core.wake_at >= self._armed:
+                return
+            self._armed = self.core.wake_at
+            if self._housekeeper is None:
+                # Without threads, as when the interpreter is going down, there is nothing left to keep.
+                with contextlib.suppress(RuntimeError):
+                    self._housekeeper = Housekeeper(self, f"redpool {self._config.name} housekeeper")
+                return
+        self._poke()
+
+    def keep_house(self) -> float | None:
+        """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
+        with self.guard:
+            core, now = self.core, _monotonic()
+            if self.owner() is None and not core.closed:
+                core.close(now)
+            if core.closed and core.vacant:
+                self._housekeeper, self._armed = None, _NEVER
+                return None
+            if now >= core.wake_at:
+                core.tick(now)
+            self._armed = core.wake_at
+            orders = core.take_orders()
+        self.carry_out(orders)
+        return max(0.0, core.wake_at - now)
+
+    # -- what can be seen --------------------------------------------------------------------------------------------
+
+    def dump(self) -> PoolDump:
+        """Who holds what, and who waits how long."""
+        with self.guard:
+            core, now = self.core, _monotonic()
+            leases = [(now - slot.since, slot.holder, slot.stack, slot.connection) for slot in core.leased()]
+            waiters = [(now - ticket.since, ticket.holder) for ticket in core.waiting()]
+        return describe(self._config.name, leases, waiters)

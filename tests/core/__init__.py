@@ -1,0 +1,1 @@
+"""The pool's rules, shown on the pure core with literal times."""

@@ -1,0 +1,285 @@
+"""A toy shell around the core: it carries out orders at once, or when the test says so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from random import Random
+from typing import Any
+from unittest import mock
+
+from redpool.core import pool, view
+from redpool.core.config import PoolConfig
+from redpool.core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
+from redpool.core.pool import PoolCore
+from redpool.core.slot import Reason, Slot, State
+from redpool.core.stats import PoolStats
+from redpool.core.ticket import Ticket, TicketState
+
+Transition = tuple[State, State]
+
+
+class WatchedSlot(Slot):  # type: ignore[misc]  # final for speed only
+    """A slot that notes each change of its state."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self, seen: set[Transition]) -> None:
+        object.__setattr__(self, "seen", seen)
+        super().__init__()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "state" and hasattr(self, "state"):
+            self.seen.add((self.state, value))
+        object.__setattr__(self, name, value)
+
+
+class Connection:
+    """Stands for a connection; numbered in the order of opening."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.number}>"
+
+
+class Driver:
+    """A pool whose orders wait in `ordered`, `begun`, `checks` and `closes` until the test has them carried out.
+
+    With `prompt`, they are carried out at once, and all goes well.
+    """
+
+    def __init__(
+        self, now: float = 0.0, *, prompt: bool = False, seed: int = 0, dial_budget: float = math.inf,
+        dial_retries: float = 0, **options: Any,
+    ) -> None:  # fmt: skip
+        self.prompt = prompt
+        self.transitions: set[Transition] = set()
+        with self._watching():
+            self.core = PoolCore(PoolConfig(**options), now, Random(seed), dial_budget)
+        self.core.dialling.retries = dial_retries
+        self.ordered: list[Slot] = []
+        """dials ordered, not yet begun"""
+        self.begun: list[Slot] = []
+        self.checks: list[Slot] = []
+        self.closes: list[Close] = []
+        self.cuts: list[Slot] = []
+        self.leaks: list[ReportLeak] = []
+        self.woken: list[Ticket] = []
+        self.closed: list[Close] = []
+        """every close that was carried out"""
+        self.line: list[Ticket] = []
+        """who waits, by the order of asking"""
+        self.on_order: Callable[[AnyOrder], None] | None = None
+        self.opened = 0
+
+    def _watching(self) -> AbstractContextManager[Any]:
+        return mock.patch.object(pool, "Slot", lambda: WatchedSlot(self.transitions))
+
+    # -- callers ---------------------------------------------------------------------------------------------------
+
+    def acquire(self, now: float) -> Slot | Ticket:
+        """As the core's; the orders are collected."""
+        got = self.core.acquire(now)
+        if isinstance(got, Ticket) and got.state is TicketState.WAITING:
+            self.line.append(got)
+        self.collect(now)
+        return got
+
+    def take(self, now: float) -> Slot:
+        """A connection, opened at once where that is needed."""
+        got = self.acquire(now)
+        if isinstance(got, Ticket) and got.slot is None:
+            self.answer_dials(now)
+        slot = got.slot if isinstance(got, Ticket) else got
+        assert slot is not None, "no connection to be had"
+        slot.doubt = None
+        return slot
+
+    def take_many(self, count: int, now: float) -> list[Slot]:
+        """So many connections at the same time."""
+        return [self.take(now) for _ in range(count)]
+
+    def ask(self, now: float) -> Ticket:
+        """A ticket: nothing is idle."""
+        got = self.acquire(now)
+        assert isinstance(got, Ticket), "a connection was idle"
+        return got
+
+    def give(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
+        """The connection comes back."""
+        self.core.release(slot, now, fault)
+        self.collect(now)
+
+    def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
+        """The caller leaves the queue."""
+        slot = self.core.give_up(ticket, now, timed_out)
+        if ticket in self.line:
+            self.line.remove(ticket)
+        self.collect(now)
+        return slot
+
+    def reject(self, slot: Slot, now: float) -> None:
+        """The connection fails its check at checkout."""
+        self.core.reject(slot, now)
+        self.collect(now)
+
+    # -- the whole pool --------------------------------------------------------------------------------------------
+
+    def open(self, count: int, now: float) -> None:
+        """Have so many connections open and idle."""
+        slots = self.take_many(count, now)
+        for slot in slots:
+            self.give(slot, now)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self.core.tick(now)
+        self.collect(now)
+
+    def run_until(self, end: float) -> None:
+        """Tick whenever the core asks for it, until `end`."""
+        for _ in range(100_000):
+            if self.core.wake_at > end:
+                return
+            self.tick(self.core.wake_at)
+        raise AssertionError(f"the core asks to be woken at {self.core.wake_at} again and again")
+
+    def warm_up(self, opens: int, now: float, deadline: float = math.inf) -> Ticket:
+        """Wait for so many open connections."""
+        ticket = self.core.warm_up(opens, now, deadline)
+        self.collect(now)
+        return ticket
+
+    def resize(self, max_connections: int, now: float) -> None:
+        """Allow another number of connections."""
+        with self._watching():
+            self.core.resize(max_connections, now)
+        self.collect(now)
+
+    def drain(self, now: float) -> None:
+        """Replace every connection."""
+        self.core.drain(now)
+        self.collect(now)
+
+    def close(self, now: float) -> None:
+        """Close the pool."""
+        self.core.close(now)
+        self.collect(now)
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    def collect(self, now: float) -> None:
+        """Sort the orders by kind; carry them out where the driver is prompt."""
+        while self.core.outbox:
+            orders = self.core.take_orders()
+            self._leave_line(orders)
+            for order in orders:
+                if self.on_order is not None:
+                    self.on_order(order)
+                self._file(order)
+            if self.prompt:
+                self._carry_out(now)
+
+    def _file(self, order: AnyOrder) -> None:
+        if isinstance(order, Dial):
+            assert order.slot not in (*self.ordered, *self.begun), "a dial was ordered twice"
+            self.ordered.append(order.slot)
+        elif isinstance(order, Check):
+            assert order.slot not in self.checks, "a check was ordered twice"
+            self.checks.append(order.slot)
+        elif isinstance(order, Close):
+            assert order.connection is not None
+            self.closes.append(order)
+        elif isinstance(order, CutDial):
+            assert order.slot in self.begun, "no dial to cut"
+            self.cuts.append(order.slot)
+        elif isinstance(order, ReportLeak):
+            self.leaks.append(order)
+        else:
+            assert order.ticket not in self.woken, "a ticket ended twice"
+            self.woken.append(order.ticket)
+
+    def _leave_line(self, orders: list[AnyOrder]) -> None:
+        ended = [order.ticket for order in orders if isinstance(order, Wake) and not order.ticket.opens]
+        granted = [ticket for ticket in ended if ticket.state is TicketState.GRANTED]
+        self.line = [ticket for ticket in self.line if ticket not in ended or ticket in granted]
+        first, self.line = self.line[: len(granted)], self.line[len(granted) :]
+        assert granted == first, "somebody overtook"
+
+    def _carry_out(self, now: float) -> None:
+        self.answer_dials(now)
+        self.answer_checks(True, now)
+        self.close_all(now)
+
+    def begin_dials(self, now: float, count: int | None = None) -> list[Slot]:
+        """Begin the dials ordered (or the first `count`); those still wanted."""
+        wanted = []
+        for slot in self.ordered[:count]:
+            self.ordered.remove(slot)
+            if self.core.begin_dial(slot, now):
+                self.begun.append(slot)
+                wanted.append(slot)
+        self.collect(now)
+        return wanted
+
+    def answer_dials(self, now: float, count: int | None = None) -> int:
+        """Every dial goes through (or only the first `count`); how many."""
+        self.begin_dials(now)
+        answered = self.begun[:count]
+        for slot in answered:
+            self.begun.remove(slot)
+            self.opened += 1
+            self.core.dialed(slot, Connection(self.opened), now)
+            self.collect(now)
+        return len(answered)
+
+    def fail_dials(self, error: BaseException, now: float, count: int | None = None, retryable: bool = True) -> int:
+        """Every dial fails (or only the first `count`); how many."""
+        self.begin_dials(now)
+        failed = self.begun[:count]
+        for slot in failed:
+            self.begun.remove(slot)
+            self.core.dial_failed(slot, error, now, retryable)
+            self.collect(now)
+        return len(failed)
+
+    def answer_checks(self, ok: bool, now: float, count: int | None = None) -> int:
+        """Every background check ends (or only the first `count`); how many."""
+        answered = self.checks[:count]
+        for slot in answered:
+            self.checks.remove(slot)
+            self.core.checked(slot, ok, now)
+            self.collect(now)
+        return len(answered)
+
+    def close_all(self, now: float, count: int | None = None) -> list[Reason]:
+        """Carry out every close (or the first `count`); their reasons."""
+        done = self.closes[:count]
+        for order in done:
+            self.closes.remove(order)
+            self.closed.append(order)
+            self.core.closed_connection(order.slot, now)
+            self.collect(now)
+        return [order.reason for order in done]
+
+    # -- what can be seen ------------------------------------------------------------------------------------------
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Why connections were closed, carried out or not, in order."""
+        return [order.reason for order in (*self.closed, *self.closes)]
+
+    def numbers(self) -> list[int]:
+        """The idle connections, longest-rested first, by the order in which they were opened."""
+        return [slot.connection.number for slot in self.core.idle]
+
+    def stats(self, now: float) -> PoolStats:
+        """As users see them."""
+        return view.stats(self.core, now)
+
+    def counts(self, now: float) -> str:
+        """As messages have them."""
+        return view.counts(self.core, now)

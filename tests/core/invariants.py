@@ -1,0 +1,118 @@
+"""What is true of a pool after every step, whatever happened before."""
+
+from __future__ import annotations
+
+import math
+
+from redpool.core import policy
+from redpool.core.slot import TRANSITIONS, Slot, State
+from redpool.core.ticket import TicketState
+
+from .driver import Driver
+
+
+def check_step(driver: Driver, now: float) -> None:
+    """Everything that holds after any call."""
+    check_places(driver)
+    check_orders(driver)
+    check_queue(driver, now)
+    check_wake_up(driver, now)
+    check_counts(driver, now)
+    assert driver.transitions <= TRANSITIONS.keys(), driver.transitions - TRANSITIONS.keys()
+
+
+def check_places(driver: Driver) -> None:
+    """Each slot is in one state and in the one list for it; the states add up to the number of slots."""
+    core = driver.core
+    by_state: dict[State, list[Slot]] = {state: [] for state in State}
+    for slot in core.slots:
+        by_state[slot.state].append(slot)
+    places = {
+        State.EMPTY: core.empty,
+        State.IDLE: core.idle,
+        State.CHECKING: list(core.checking),
+        State.DIALLING: list(core.dialling.slots),
+        State.CLOSING: [order.slot for order in driver.closes],
+    }
+    for state, listed in places.items():
+        assert len(listed) == len(by_state[state]), state
+        assert set(listed) == set(by_state[state]), state
+    assert core.in_use == len(by_state[State.LEASED])
+    assert len(core.rested) == len(core.idle) + len(core.checking)
+    if len(core.slots) > core.max_connections:
+        assert not core.empty
+        if len(core.slots) - len(driver.closes) > core.max_connections:
+            assert not core.idle, "a surplus connection is kept"
+
+
+def check_orders(driver: Driver) -> None:
+    """Each order stands for a slot that waits for its answer, and each such slot has exactly one order."""
+    core = driver.core
+    assert set(driver.ordered) | set(driver.begun) == set(core.dialling.slots)
+    assert set(driver.checks) == core.checking
+    assert len(core.dialling) <= core.config.max_connecting
+    assert len(core.checking) <= core.config.max_connecting
+
+
+def check_queue(driver: Driver, now: float) -> None:
+    """No connection is idle while somebody waits; those who wait are those who asked and got no answer, in order."""
+    core = driver.core
+    waiting = list(core.waiting())
+    assert waiting == driver.line
+    assert all(ticket.state is TicketState.WAITING for ticket in (*waiting, *core.queue.warming))
+    assert not (core.idle and waiting), "a connection is idle while somebody waits"
+    if core.closed:
+        assert not waiting
+        assert not core.queue.warming
+        assert not core.idle
+    elif waiting and not (core.in_use or driver.closes or core.dialling or core.checking):
+        longest = policy.LONGEST_PAUSE + policy.MOST_PATIENCE
+        assert core.wake_at <= now + longest, "somebody waits, and nothing will come of it"
+
+
+def next_due(driver: Driver) -> float:
+    """When something is due, by the options' own words."""
+    core = driver.core
+    due = [ticket.deadline for ticket in (*core.queue, *core.queue.warming)]
+    due += [slot.dial_deadline for slot in driver.begun]
+    due += [slot.since + core.leak_after for slot in core.leased() if slot not in {leak.slot for leak in driver.leaks}]
+    if core.idle and len(core.rested) > core.config.min_idle:
+        due.append(core.rested[0] + core.max_idle_time)
+    due += [slot.expires_at for slot in core.idle]
+    return min(due, default=math.inf)
+
+
+def check_wake_up(driver: Driver, now: float) -> None:
+    """Nothing is due before the core asks for a tick."""
+    assert driver.core.wake_at <= max(now, next_due(driver)), "the tick comes too late"
+
+
+def check_after_tick(driver: Driver, now: float) -> None:
+    """Nobody waits beyond his deadline, and the shell may sleep: the next tick is due later."""
+    core = driver.core
+    assert all(ticket.deadline > now for ticket in (*core.queue, *core.queue.warming))
+    assert core.wake_at > now, "the shell would tick again and again"
+
+
+def check_counts(driver: Driver, now: float) -> None:
+    """The counts agree with each other and with what the driver did."""
+    stats = driver.stats(now)
+    assert stats.open == stats.idle + stats.in_use
+    assert stats.acquired == stats.released + stats.in_use
+    assert stats.waiting == len(driver.line)
+    assert stats.connecting == len(driver.ordered) + len(driver.begun)
+    assert stats.dialed == driver.opened
+    assert sum(stats.closed.values()) == len(driver.closed) + len(driver.closes)
+    assert stats.dialed == stats.open + sum(stats.closed.values())
+    assert stats.wait.count == stats.acquired
+    assert stats.waited <= stats.acquired
+    assert stats.leaks == len(driver.leaks)
+
+
+def check_emptied(driver: Driver) -> None:
+    """After a close, with every order done, every slot is empty."""
+    core = driver.core
+    assert core.closed
+    assert core.vacant
+    assert all(slot.state is State.EMPTY and slot.connection is None for slot in core.slots)
+    assert len(core.slots) == core.max_connections

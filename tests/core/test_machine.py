@@ -1,0 +1,178 @@
+"""Any sequence of calls, found by Hypothesis: the invariants hold after each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from redpool.core.slot import Reason, Slot
+from redpool.core.ticket import Ticket, TicketState
+
+from .driver import Driver
+from .invariants import check_after_tick, check_emptied, check_step
+
+ERROR = ConnectionError("refused")
+
+options = st.fixed_dictionaries(
+    {
+        "max_connections": st.integers(1, 5),
+        "timeout": st.sampled_from([None, 0, 0.5, 5.0]),
+        "max_waiting": st.sampled_from([None, 0, 1, 3]),
+        "min_idle": st.integers(0, 1),
+        "max_idle_time": st.sampled_from([None, 2.0, 20.0]),
+        "max_lifetime": st.sampled_from([None, 3.0, 30.0]),
+        "max_connecting": st.integers(1, 3),
+        "check_after_idle": st.sampled_from([0.0, 1.0]),
+        "ping_after_idle": st.sampled_from([None, 1.0, 5.0]),
+        "order": st.sampled_from(["lifo", "fifo", "random"]),
+        "leak_after": st.sampled_from([None, 4.0]),
+    }
+)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """Callers, a server, a clock and an owner, each of whom may do anything at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.leased: list[Slot] = []
+        self.tickets: list[Ticket] = []
+        self.endings: dict[Ticket, TicketState] = {}
+        self.driver = Driver()
+
+    @initialize(options=options, budget=st.sampled_from([math.inf, 1.5]), retries=st.sampled_from([0, 2]))
+    def create(self, options: dict[str, Any], budget: float, retries: int) -> None:
+        self.driver = Driver(dial_budget=budget, dial_retries=retries, **options)
+
+    # -- callers
+
+    @rule()
+    def acquire(self) -> None:
+        got = self.driver.acquire(self.now)
+        if isinstance(got, Ticket):
+            self.tickets.append(got)
+        else:
+            self.leased.append(got)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), fault=st.sampled_from([None, None, None, Reason.ERROR]))
+    def release(self, data: st.DataObject, fault: Reason | None) -> None:
+        slot = self.leased.pop(data.draw(st.integers(0, len(self.leased) - 1)))
+        slot.doubt = None
+        self.driver.give(slot, self.now, fault)
+
+    @precondition(lambda self: any(slot.doubt for slot in self.leased))
+    @rule()
+    def reject(self) -> None:
+        slot = next(slot for slot in self.leased if slot.doubt)
+        self.leased.remove(slot)
+        self.driver.reject(slot, self.now)
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data(), timed_out=st.booleans())
+    def give_up(self, data: st.DataObject, timed_out: bool) -> None:
+        ticket = self.tickets.pop(data.draw(st.integers(0, len(self.tickets) - 1)))
+        slot = self.driver.give_up(ticket, self.now, timed_out)
+        if slot is not None:
+            self.leased.append(slot)
+
+    # -- the server
+
+    @rule(count=st.integers(1, 3))
+    def begin_dials(self, count: int) -> None:
+        self.driver.begin_dials(self.now, count)
+
+    @rule(count=st.integers(1, 3))
+    def answer_dials(self, count: int) -> None:
+        self.driver.answer_dials(self.now, count)
+
+    @rule(count=st.integers(1, 3), retryable=st.booleans())
+    def fail_dials(self, count: int, retryable: bool) -> None:
+        self.driver.fail_dials(ERROR, self.now, count, retryable)
+
+    @rule(ok=st.booleans())
+    def answer_check(self, ok: bool) -> None:
+        self.driver.answer_checks(ok, self.now, 1)
+
+    @rule(count=st.integers(1, 3))
+    def close_done(self, count: int) -> None:
+        self.driver.close_all(self.now, count)
+
+    # -- the clock
+
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.5, 1.0, 5.0, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        """The shell sleeps until the core wants a tick, or for less."""
+        end = self.now + seconds
+        while self.driver.core.wake_at <= end:
+            self.now = max(self.now, self.driver.core.wake_at)
+            self.tick()
+        self.now = end
+
+    @rule()
+    def tick(self) -> None:
+        """A tick at any time does no harm."""
+        self.driver.tick(self.now)
+        check_after_tick(self.driver, self.now)
+
+    # -- the owner
+
+    @rule(opens=st.integers(0, 5), patience=st.sampled_from([math.inf, 1.0]))
+    def warm_up(self, opens: int, patience: float) -> None:
+        self.driver.warm_up(min(opens, self.driver.core.max_connections), self.now, self.now + patience)
+
+    @rule(max_connections=st.integers(1, 6))
+    def resize(self, max_connections: int) -> None:
+        self.driver.resize(max_connections, self.now)
+
+    @rule()
+    def drain(self) -> None:
+        self.driver.drain(self.now)
+
+    @precondition(lambda self: self.now > 10.0)
+    @rule()
+    def close(self) -> None:
+        self.driver.close(self.now)
+
+    # -- what is true
+
+    @invariant()
+    def holds(self) -> None:
+        check_step(self.driver, self.now)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Callers whose ticket was granted hold a connection now; no ended ticket changes any more."""
+        for ticket in [ticket for ticket in self.tickets if ticket.state is TicketState.GRANTED]:
+            self.tickets.remove(ticket)
+            assert ticket.slot is not None
+            self.leased.append(ticket.slot)
+            self.endings[ticket] = ticket.state
+        assert len(set(self.leased)) == len(self.leased) == self.driver.core.in_use
+        assert all(ticket.state is ending for ticket, ending in self.endings.items())
+
+    def teardown(self) -> None:
+        self._settle()
+        self.driver.close(self.now)
+        for slot in self.leased:
+            self.driver.give(slot, self.now)
+        self.driver.answer_dials(self.now)
+        self.driver.answer_checks(True, self.now)
+        self.driver.close_all(self.now)
+        check_step(self.driver, self.now)
+        check_emptied(self.driver)
+
+
+PoolMachine.TestCase.settings = settings(
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestPool = PoolMachine.TestCase
