@@ -156,7 +156,7 @@ def run_tests(
     }
     files = [file for file in FILES if (source / file).exists()]
     command = [sys.executable, "-m", "pytest", "-p", "swap_pools", "-p", "no:cacheprovider", "-q", "--tb=short"]
-    command += [f"--redis-url={url}/0", *(chosen or files)]
+    command += ["--continue-on-collection-errors", f"--redis-url={url}/0", *(chosen or files)]
     with (cache / f"{pools}.log").open("w") as log:
         try:
             subprocess.run(
@@ -164,9 +164,10 @@ def run_tests(
             )
         except subprocess.TimeoutExpired:
             _say(f"ended after {LONGEST_RUN} s")
-    if not lines.exists():
-        raise CannotRunError(f"pytest ran no test; see {log.name}")
-    return read_outcomes(lines)
+    outcomes = read_outcomes(lines) if lines.exists() else {}
+    if pools == "theirs" and not any(outcome.word == "passed" for outcome in outcomes.values()):
+        raise CannotRunError(f"no test passes over redis-py's own pools; see {log.name}")
+    return outcomes
 
 
 def read_outcomes(lines: pathlib.Path) -> dict[str, Outcome]:
