@@ -76,20 +76,29 @@ def check_queue(driver: Driver, now: float) -> None:
 
 
 def next_due(driver: Driver) -> float:
-    """When something is due, by the options' own words."""
+    """When something is due that may not come late, by the options' own words."""
     core = driver.core
     due = [ticket.deadline for ticket in (*core.queue, *core.queue.warming)]
     due += [slot.dial_deadline for slot in driver.begun]
     due += [slot.since + core.leak_after for slot in core.leased() if not slot.leak_reported]
-    if core.idle and len(core.rested) > core.config.min_idle:
-        due.append(core.rested[0] + core.max_idle_time)
     due += [slot.expires_at for slot in core.idle if slot not in core.outlived]
     return min(due, default=math.inf)
 
 
+def next_too_long_a_rest(driver: Driver) -> float:
+    """When a connection has rested for too long; those being checked meanwhile can't be closed."""
+    core = driver.core
+    due = [slot.verified_at + core.ping_after for slot in core.idle]
+    if core.idle and len(core.rested) > core.config.min_idle:
+        due.append(core.rested[0] + core.max_idle_time)
+    return min(due, default=math.inf)
+
+
 def check_wake_up(driver: Driver, now: float) -> None:
-    """Nothing is due before the core asks for a tick."""
-    assert driver.core.wake_at <= max(now, next_due(driver)), "the tick comes too late"
+    """Nothing is due before the core asks for a tick; what only rests is seen to within one more rest."""
+    core = driver.core
+    assert core.wake_at <= max(now, next_due(driver)), "the tick comes too late"
+    assert core.wake_at <= max(now, next_too_long_a_rest(driver)) + core.longest_rest, "nobody looks after the idle"
 
 
 def check_after_tick(driver: Driver, now: float) -> None:

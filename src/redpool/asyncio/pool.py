@@ -179,7 +179,7 @@ class ConnectionPool(AsyncSurface):
         self._each(lambda here: here.core.resize(max_connections, _monotonic()))
 
     @property
-    def max_connections(self) -> int:
+    def max_connections(self) -> int:  # type: ignore[override]
         """The most connections open at once, on each loop."""
         return self._max_connections
 
@@ -261,11 +261,11 @@ class ConnectionPool(AsyncSurface):
         return [here.core for here in self._by_loop.values()]
 
     @property
-    def _available_connections(self) -> list[Any]:
+    def _available_connections(self) -> list[Any]:  # type: ignore[override]
         return self._core().idle_connections()
 
     @property
-    def _in_use_connections(self) -> set[Any]:
+    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
         return {slot.connection for slot in self._core().leased()}
 
     @property

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from .deadlines import Deadlines
 from .ticket import Ticket, TicketState
 
 
 class Queue:
-    """Tickets in the order in which they came. Anyone may leave from the middle, at the same cost."""
+    """Tickets in the order in which they came. Anyone may leave from the middle, at the same cost.
 
-    __slots__ = ("_deadlines", "since", "tickets", "warming")
+    All callers of a pool wait equally long, so they are also in the order of their deadlines, and no heap is needed.
+    """
+
+    __slots__ = ("since", "tickets", "warming")
 
     def __init__(self) -> None:
         self.tickets: OrderedDict[Ticket, None] = OrderedDict()
-        self._deadlines = Deadlines()
         self.warming: list[Ticket] = []
         self.since = 0.0
         """when the queue was last empty"""
@@ -31,11 +33,10 @@ class Queue:
         """Take the last place."""
         if ticket.opens:
             self.warming.append(ticket)
-        else:
-            if not self.tickets:
-                self.since = now
-            self.tickets[ticket] = None
-        self._deadlines.add(ticket, len(self.tickets) + len(self.warming))
+            return
+        if not self.tickets:
+            self.since = now
+        self.tickets[ticket] = None
 
     def first(self) -> Ticket:
         """Take out the one who has waited longest."""
@@ -50,9 +51,16 @@ class Queue:
         ticket.error = error
 
     def next_deadline(self) -> float:
-        """When the next one's patience ends; infinity where nobody's does."""
-        return self._deadlines.next_deadline()
+        """When the next one's time is up; infinity where nobody's is."""
+        deadlines = [ticket.deadline for ticket in self.warming]
+        deadlines += [next(iter(self.tickets)).deadline] if self.tickets else []
+        return min(deadlines, default=math.inf)
 
-    def expire(self, now: float) -> Iterator[Ticket]:
-        """Those whose time has come."""
-        return self._deadlines.expire(now)
+    def expired(self, now: float) -> list[Ticket]:
+        """Those whose time is up, oldest first."""
+        due = [ticket for ticket in self.warming if ticket.deadline <= now]
+        for ticket in self.tickets:
+            if ticket.deadline > now:
+                break
+            due.append(ticket)
+        return due

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def end_waits(core: PoolCore, now: float) -> None:
     """Nobody waits beyond his deadline."""
-    for ticket in core.queue.expire(now):
+    for ticket in core.queue.expired(now):
         core.time_out(ticket, now)
         core.outbox.append(Wake(ticket))
 

@@ -11,18 +11,18 @@ import weakref
 from abc import abstractmethod
 from asyncio import Lock as AsyncLock
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
+import redis.asyncio.connection
+import redis.connection
 from redis._parsers import Encoder
 from redis.asyncio.connection import (
     AsyncMaintNotificationsAbstractConnection,
     AsyncMaintNotificationsAbstractConnectionPool,
 )
-from redis.asyncio.connection import ConnectionPoolInterface as AsyncConnectionPoolInterface
 from redis.cache import CacheFactory, CacheInterface, CacheProxy
 from redis.connection import (
     CacheProxyConnection,
-    ConnectionPoolInterface,
     MaintNotificationsAbstractConnection,
     MaintNotificationsAbstractConnectionPool,
 )
@@ -158,6 +158,9 @@ class _Surface:
     def _in_use_connections(self) -> set[Any]:
         """The connections on lease: a copy, for those who look."""
 
+    def __del__(self) -> None:
+        """Nothing to do: a finalizer must not take a lock, and what was open goes with its engine."""
+
     def _get_free_connections(self) -> Iterable[Any]:
         return self._available_connections
 
@@ -165,8 +168,12 @@ class _Surface:
         return self._in_use_connections
 
 
-class SyncSurface(_Surface, MaintNotificationsAbstractConnectionPool, ConnectionPoolInterface):
-    """The surface of a pool for threads."""
+class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[override]
+    """The surface of a pool for threads.
+
+    It is redis-py's class by name only, for `isinstance` and for type checkers: nothing of its state is made, and no
+    method of it that would need such state is left.
+    """
 
     _asynchronous = False
     _maintained_class = MaintNotificationsAbstractConnection
@@ -200,8 +207,8 @@ class SyncSurface(_Surface, MaintNotificationsAbstractConnectionPool, Connection
         return CacheProxyConnection(connection, self.cache, self._lock)  # type: ignore[abstract]
 
 
-class AsyncSurface(_Surface, AsyncMaintNotificationsAbstractConnectionPool, AsyncConnectionPoolInterface):
-    """The surface of a pool for an event loop."""
+class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]
+    """The surface of a pool for an event loop; redis-py's class by name only, as `SyncSurface` is."""
 
     _asynchronous = True
     _maintained_class = AsyncMaintNotificationsAbstractConnection
@@ -219,6 +226,10 @@ class AsyncSurface(_Surface, AsyncMaintNotificationsAbstractConnectionPool, Asyn
 
     def _get_pool_lock(self) -> AsyncLock:
         return self._lock
+
+    def get_available_connection(self) -> NoReturn:
+        """Half of a checkout, which this pool doesn't have. Raises `NotImplementedError`."""
+        raise NotImplementedError("use get_connection()")
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""

@@ -161,7 +161,7 @@ class ConnectionPool(SyncSurface):
         self._engine.do(lambda core, now: core.resize(max_connections, now))
 
     @property
-    def max_connections(self) -> int:
+    def max_connections(self) -> int:  # type: ignore[override]
         """The most connections open at once."""
         return self._engine.core.max_connections
 
@@ -234,17 +234,17 @@ class ConnectionPool(SyncSurface):
         return [self._engine.core]
 
     @property
-    def _available_connections(self) -> list[Any]:
+    def _available_connections(self) -> list[Any]:  # type: ignore[override]
         with self._engine.guard:
             return self._engine.core.idle_connections()
 
     @property
-    def _in_use_connections(self) -> set[Any]:
+    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
         with self._engine.guard:
             return {slot.connection for slot in self._engine.core.leased()}
 
     @property
-    def _created_connections(self) -> int:
+    def _created_connections(self) -> int:  # type: ignore[override]
         return self._engine.core.open
 
     def _begin_in_child(self) -> None:
