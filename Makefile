@@ -12,7 +12,7 @@ COUNT_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; pr
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types unit bench clean server
+.PHONY: help demo test lint types unit compat bench clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +34,9 @@ types: $(STAMP) ## mypy --strict
 
 unit: server ## pytest
 	@echo "== pytest"; $(BIN)/pytest -q
+
+compat: server ## redis-py's own tests over our pools, compared with its own
+	@$(BIN)/python tests/compat/run.py
 
 bench: server ## measure against redis-py
 	@$(BIN)/redpool bench

@@ -74,6 +74,7 @@ class Driver:
         """who waits, by the order of asking"""
         self.on_order: Callable[[AnyOrder], None] | None = None
         self.opened = 0
+        self._busy = False
 
     def _watching(self) -> AbstractContextManager[Any]:
         return mock.patch.object(pool, "Slot", lambda: WatchedSlot(self.transitions))
@@ -92,6 +93,7 @@ class Driver:
         """A connection, opened at once where that is needed."""
         got = self.acquire(now)
         if isinstance(got, Ticket) and got.slot is None:
+            self.warm_up(self.core.open + 1, now)  # a caller alone might have to be patient first
             self.answer_dials(now)
         slot = got.slot if isinstance(got, Ticket) else got
         assert slot is not None, "no connection to be had"
@@ -130,9 +132,10 @@ class Driver:
 
     def open(self, count: int, now: float) -> None:
         """Have so many connections open and idle."""
-        slots = self.take_many(count, now)
-        for slot in slots:
-            self.give(slot, now)
+        ticket = self.warm_up(count, now)
+        while self.answer_dials(now):
+            pass
+        assert ticket.state is TicketState.GRANTED
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -173,15 +176,19 @@ class Driver:
 
     def collect(self, now: float) -> None:
         """Sort the orders by kind; carry them out where the driver is prompt."""
-        while self.core.outbox:
-            orders = self.core.take_orders()
-            self._leave_line(orders)
-            for order in orders:
-                if self.on_order is not None:
-                    self.on_order(order)
-                self._file(order)
-            if self.prompt:
-                self._carry_out(now)
+        orders = self.core.take_orders()
+        self._leave_line(orders)
+        for order in orders:
+            if self.on_order is not None:
+                self.on_order(order)
+            self._file(order)
+        if self.prompt and not self._busy:
+            self._busy = True
+            while self.ordered or self.begun or self.checks or self.closes:
+                self.answer_dials(now)
+                self.answer_checks(True, now)
+                self.close_all(now)
+            self._busy = False
 
     def _file(self, order: AnyOrder) -> None:
         if isinstance(order, Dial):
@@ -208,11 +215,6 @@ class Driver:
         self.line = [ticket for ticket in self.line if ticket not in ended or ticket in granted]
         first, self.line = self.line[: len(granted)], self.line[len(granted) :]
         assert granted == first, "somebody overtook"
-
-    def _carry_out(self, now: float) -> None:
-        self.answer_dials(now)
-        self.answer_checks(True, now)
-        self.close_all(now)
 
     def begin_dials(self, now: float, count: int | None = None) -> list[Slot]:
         """Begin the dials ordered (or the first `count`); those still wanted."""

@@ -46,16 +46,17 @@ class _Counted:
         return packed
 
     def _note_sent(self, command: Any) -> None:
-        pipeline = self._pipeline
-        if pipeline is not None and pipeline[0] is command:
-            self.unanswered += pipeline[1]
-            self._pipeline = None
-        else:
+        if type(command) is list and self._pipeline is None:
             self.unanswered += 1
-        try:
             self.last_sent = command[0][:_HEAD]
-        except (TypeError, IndexError):
-            self.last_sent = command[:_HEAD]
+        else:
+            self._note_unusual(command)
+
+    def _note_unusual(self, command: Any) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        self.unanswered += pipeline[1] if pipeline is not None and pipeline[0] is command else 1
+        head = command if isinstance(command, str | bytes) else next(iter(command), b"")
+        self.last_sent = head[:_HEAD].encode() if isinstance(head, str) else head[:_HEAD]
 
 
 class _CountedSync(_Counted, AbstractConnection):

@@ -144,18 +144,22 @@ class Engine:
 
     def _flush(self) -> None:
         with self.guard:
-            orders = self.core.take_orders()
+            orders = self.core.take_orders() if self.core.outbox else ()
         self.carry_out(orders)
 
     def carry_out(self, orders: Sequence[AnyOrder]) -> None:
         """Carry out these orders, and those that follow from them."""
         core = self.core
         while orders:
+            only_wakes = True
             for order in orders:
-                if isinstance(order, Wake):
+                if type(order) is Wake:
                     order.ticket.waker.release()
                 else:
+                    only_wakes = False
                     self._carry_out_one(order)
+            if only_wakes:
+                break  # nothing can follow from them
             with self.guard:
                 orders = core.take_orders()
         if core.wake_at < self._armed:

@@ -1,0 +1,244 @@
+"""Opening connections: how many at a time, for whom, how soon after failures, and what a caller is told."""
+
+from __future__ import annotations
+
+from redpool.core.slot import State
+from redpool.core.ticket import TicketState
+
+from .driver import Driver
+
+DOWN = ConnectionError("connection refused")
+
+
+def test_no_more_dials_than_max_connecting_are_under_way() -> None:
+    """A burst on a cold pool dials a few at a time; each that is through makes room for one more."""
+    driver = Driver(max_connections=10, max_connecting=3)
+    for _ in range(8):
+        driver.ask(0.0)
+    driver.begin_dials(0.0)
+    assert len(driver.begun) == 3
+    driver.answer_dials(0.1, 1)
+    assert len(driver.begun) + len(driver.ordered) == 3
+
+
+def test_no_more_connections_than_max_connections_are_opened() -> None:
+    """However many wait."""
+    driver = Driver(prompt=True, max_connections=4, max_connecting=10)
+    for _ in range(9):
+        driver.ask(0.0)
+    driver.run_until(1.0)
+    assert driver.stats(1.0).in_use == 4
+    assert driver.opened == 4
+    assert len(driver.line) == 5
+
+
+def test_the_first_dial_is_ordered_at_once() -> None:
+    """Nobody can come back to a pool with no connection, so there is nothing to be patient for."""
+    driver = Driver()
+    driver.ask(5.0)
+    assert len(driver.ordered) == 1
+
+
+def test_a_returning_connection_serves_the_waiter_and_the_dial_is_withdrawn() -> None:
+    """A dial that was ordered and not begun isn't started when its need has passed."""
+    driver = Driver(max_connections=2)
+    slot = driver.take(0.0)
+    ticket = driver.ask(1.0)
+    assert len(driver.ordered) == 1
+    driver.give(slot, 1.1)
+    assert ticket.slot is slot
+    place = driver.ordered[0]
+    assert driver.begin_dials(1.2) == []
+    assert place.state is State.EMPTY
+    assert driver.stats(1.2).connecting == 0
+
+
+def test_a_dial_that_has_begun_goes_on_and_its_connection_is_idle() -> None:
+    """What is half open isn't thrown away."""
+    driver = Driver(max_connections=2)
+    slot = driver.take(0.0)
+    ticket = driver.ask(1.0)
+    driver.begin_dials(1.0)
+    driver.give(slot, 1.1)
+    driver.answer_dials(1.2)
+    assert ticket.slot is slot
+    assert driver.numbers() == [2]
+
+
+def test_a_queue_is_given_a_few_dials_time_before_the_pool_grows() -> None:
+    """A caller who came just after the last hand-out waits for `patience`; then a dial is ordered by the tick."""
+    driver = Driver(max_connections=2)
+    driver.take(0.0)
+    patience = driver.core.dialling.patience
+    driver.ask(0.001)
+    assert driver.ordered == []
+    assert driver.core.wake_at == patience
+    driver.tick(patience)
+    assert len(driver.ordered) == 1
+
+
+def test_short_commands_share_few_connections() -> None:
+    """Where connections come back within the patience, a burst opens no more of them."""
+    driver = Driver(prompt=True, max_connections=10)
+    slot = driver.take(0.0)
+    for number in range(5):
+        driver.ask(0.001 * number)
+    for number in range(5):
+        driver.give(slot, 0.005 + 0.001 * number)
+    assert driver.opened == 1
+    assert driver.line == []
+
+
+def test_a_queue_that_lasts_makes_the_pool_grow_though_connections_come_back() -> None:
+    """Callers who queue for longer than the patience show that the pool is too small."""
+    driver = Driver(max_connections=10)
+    slot = driver.take(0.0)
+    for _ in range(50):
+        driver.ask(0.001)
+    now = 0.001
+    while not driver.ordered and now < 1.0:
+        now += 0.002
+        driver.give(slot, now)
+        if now >= driver.core.wake_at:
+            driver.tick(now)
+    assert now < 0.02
+
+
+def test_a_failed_dial_is_told_to_the_longest_waiting_at_once_and_only_to_it() -> None:
+    """Others may still be served by the connections that are open."""
+    driver = Driver(max_connections=2)
+    driver.take(0.0)
+    first, second = driver.ask(1.0), driver.ask(1.0)
+    driver.fail_dials(DOWN, 1.1)
+    assert (first.state, first.error) == (TicketState.REFUSED, DOWN)
+    assert second.state is TicketState.WAITING
+    assert driver.woken[-1] is first
+
+
+def test_a_failed_dial_is_told_to_all_when_nothing_is_open() -> None:
+    """Nothing else can serve them, so nobody waits out his timeout for a dead server."""
+    driver = Driver(max_connections=4, max_connecting=1)
+    tickets = [driver.ask(0.0) for _ in range(3)]
+    driver.fail_dials(DOWN, 0.1)
+    assert [ticket.error for ticket in tickets] == [DOWN] * 3
+    assert driver.woken == tickets
+
+
+def test_callers_sit_through_as_many_failures_as_they_said() -> None:
+    """`retries` of 2: the third failure is told."""
+    driver = Driver(dial_retries=2)
+    ticket = driver.ask(0.0)
+    now = 0.0
+    for failures in (1, 2, 3):
+        assert ticket.state is TicketState.WAITING
+        driver.run_until(now)
+        assert driver.fail_dials(DOWN, now) == 1
+        assert ticket.dial_failures == failures
+        now = driver.core.dialling.pause_until
+    assert ticket.error is DOWN
+
+
+def test_an_error_that_is_not_retryable_is_told_at_once() -> None:
+    """A wrong password stays wrong."""
+    driver = Driver(dial_retries=2)
+    ticket = driver.ask(0.0)
+    driver.fail_dials(DOWN, 0.1, retryable=False)
+    assert ticket.error is DOWN
+
+
+def test_pauses_between_dials_grow_up_to_a_limit() -> None:
+    """Doubling from 20 ms to half a second, each a little shorter by chance."""
+    driver = Driver(timeout=None, dial_retries=100)
+    driver.ask(0.0)
+    now, pauses = 0.0, []
+    for _ in range(9):
+        driver.fail_dials(DOWN, now)
+        assert driver.ordered == []
+        pauses.append(driver.core.wake_at - now)
+        now = driver.core.wake_at
+        driver.tick(now)
+    for pause, longest in zip(pauses, [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5, 0.5], strict=True):
+        assert 0.79 * longest < pause <= longest + 1e-9
+
+
+def test_only_one_dial_probes_a_server_that_is_down() -> None:
+    """Nor do newcomers add more."""
+    driver = Driver(max_connections=10, max_connecting=4, timeout=None, dial_retries=100)
+    for _ in range(4):
+        driver.ask(0.0)
+    assert driver.fail_dials(DOWN, 0.0) == 4
+    for number in range(1, 6):
+        driver.ask(0.1 * number)
+        driver.tick(0.5 * number)
+        assert len(driver.ordered) == 1
+
+
+def test_the_first_success_ends_pauses_and_lets_all_dials_through_again() -> None:
+    """The others needn't wait for the pause to pass."""
+    driver = Driver(max_connections=10, max_connecting=4, timeout=None, dial_retries=100)
+    for _ in range(6):
+        driver.ask(0.0)
+    driver.fail_dials(DOWN, 0.0)
+    driver.run_until(1.0)
+    assert driver.answer_dials(1.0) == 1
+    assert driver.core.dialling.last_error is None
+    driver.run_until(1.1)
+    assert len(driver.ordered) == 4
+
+
+def test_a_newcomer_during_a_pause_waits_for_the_probe() -> None:
+    """And is told if that fails, too."""
+    driver = Driver()
+    driver.ask(0.0)
+    driver.fail_dials(DOWN, 0.0)
+    ticket = driver.ask(0.001)
+    assert driver.ordered == []
+    driver.run_until(0.02)
+    assert driver.fail_dials(DOWN, 0.02) == 1
+    assert ticket.error is DOWN
+
+
+def test_a_dial_that_used_up_its_budget_is_cut_once() -> None:
+    """So that it can't hold its place for ever; the shell then says that it failed."""
+    driver = Driver(dial_budget=2.0, timeout=None)
+    driver.ask(0.0)
+    (slot,) = driver.begin_dials(0.5)
+    driver.run_until(2.4)
+    assert driver.cuts == []
+    driver.run_until(10.0)
+    assert driver.cuts == [slot]
+    driver.fail_dials(TimeoutError("too slow"), 10.0)
+    assert slot.state is not State.DIALLING or slot in driver.ordered
+
+
+def test_dials_are_cut_in_the_order_in_which_they_began() -> None:
+    """Nothing depends on where in memory a slot happens to be."""
+    for _ in range(5):
+        driver = Driver(max_connections=40, max_connecting=40, dial_budget=2.0, timeout=None)
+        driver.warm_up(40, 0.0)
+        begun = driver.begin_dials(0.0)
+        driver.tick(2.0)
+        assert driver.cuts == begun
+
+
+def test_a_dial_begun_before_a_close_ends_in_a_close() -> None:
+    """And one not begun isn't started."""
+    driver = Driver(max_connections=2, max_connecting=2)
+    driver.warm_up(2, 0.0)
+    driver.begin_dials(0.0, 1)
+    driver.close(0.1)
+    driver.answer_dials(0.2)
+    assert driver.opened == 1
+    assert driver.close_all(0.3) == ["pool closed"]
+    assert driver.core.vacant
+
+
+def test_a_waiter_is_not_held_up_by_a_check_while_places_are_empty() -> None:
+    """A rested connection may take long to answer its PING: a queue that outlasts the patience gets a dial."""
+    driver = Driver(max_connections=10, ping_after_idle=30.0, timeout=None)
+    driver.open(1, 0.0)
+    driver.tick(30.0)
+    assert len(driver.checks) == 1
+    driver.ask(30.1)
+    driver.run_until(31.0)
+    assert len(driver.ordered) == 1

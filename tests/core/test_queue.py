@@ -1,0 +1,138 @@
+"""The queue: how many may wait, and for how long."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from redpool.core.ticket import TicketState
+from redpool.errors import PoolFull, PoolTimeout
+
+from .driver import Driver
+
+
+def test_one_more_than_max_waiting_is_turned_away_at_once() -> None:
+    """The message says that the queue is full, and of what."""
+    driver = Driver(max_connections=1, max_waiting=2, name="cache")
+    driver.take(0.0)
+    waiting = [driver.ask(0.1), driver.ask(0.2)]
+    refused = driver.ask(0.3)
+    assert refused.state is TicketState.REFUSED
+    assert isinstance(refused.error, PoolFull)
+    assert str(refused.error) == "cache: the queue is full: 1 of 1 in use, 2 waiting, oldest lease 0.3 s"
+    assert all(ticket.state is TicketState.WAITING for ticket in waiting)
+    assert driver.stats(0.3).refused == 1
+
+
+def test_the_queue_has_room_again_when_somebody_left_it() -> None:
+    """Served, timed out or given up: each frees a place."""
+    driver = Driver(max_connections=1, max_waiting=1)
+    driver.take(0.0)
+    driver.give_up(driver.ask(0.1), 0.2)
+    assert driver.ask(0.3).state is TicketState.WAITING
+
+
+def test_max_waiting_zero_still_lets_callers_wait_for_their_own_dial() -> None:
+    """Nobody queues for a connection in use; whoever can have one opened isn't in that queue."""
+    driver = Driver(max_connections=2, max_waiting=0)
+    dialling = [driver.ask(0.0), driver.ask(0.0)]
+    assert [ticket.state for ticket in dialling] == [TicketState.WAITING] * 2
+    assert driver.ask(0.0).state is TicketState.REFUSED
+    driver.answer_dials(0.1)
+    assert [ticket.state for ticket in dialling] == [TicketState.GRANTED] * 2
+    assert isinstance(driver.ask(0.2).error, PoolFull)
+
+
+def test_timeout_zero_never_waits_for_a_connection_in_use() -> None:
+    """It times out at once."""
+    driver = Driver(max_connections=1, timeout=0)
+    driver.take(0.0)
+    ticket = driver.ask(0.1)
+    assert ticket.state is TicketState.TIMED_OUT
+    assert isinstance(ticket.error, PoolTimeout)
+    assert driver.stats(0.1).timeouts == 1
+    assert ticket not in driver.woken
+
+
+def test_timeout_zero_waits_for_the_dial_made_for_it_and_for_no_longer_than_a_dial_may_take() -> None:
+    """A pool that isn't full opens a connection whatever the timeout."""
+    driver = Driver(max_connections=2, timeout=0, dial_budget=3.0)
+    served, late = driver.ask(0.0), driver.ask(0.0)
+    driver.answer_dials(0.5, 1)
+    assert served.state is TicketState.GRANTED
+    assert late.deadline == 3.0
+    driver.tick(3.0)
+    assert late.state is TicketState.TIMED_OUT
+
+
+@pytest.mark.parametrize("option", [{"timeout": 0}, {"max_waiting": 0}])
+def test_nobody_is_turned_away_because_a_connection_is_being_checked(option: dict[str, int]) -> None:
+    """With nothing in use, a caller who never queues gets the connection as soon as its check is over."""
+    driver = Driver(max_connections=1, ping_after_idle=30.0, **option)
+    driver.open(1, 0.0)
+    driver.tick(30.0)
+    assert len(driver.checks) == 1
+    ticket = driver.ask(30.1)
+    assert ticket.state is TicketState.WAITING, ticket.error
+    driver.answer_checks(True, 30.2)
+    assert ticket.state is TicketState.GRANTED
+
+
+def test_timeout_none_waits_for_ever() -> None:
+    """No tick ends it."""
+    driver = Driver(max_connections=1, timeout=None)
+    driver.take(0.0)
+    ticket = driver.ask(0.0)
+    driver.tick(1e9)
+    assert ticket.deadline == math.inf
+    assert ticket.state is TicketState.WAITING
+
+
+def test_a_tick_is_due_at_the_deadline_and_ends_the_wait() -> None:
+    """Not a moment before, and no later."""
+    driver = Driver(max_connections=1, timeout=2.0)
+    driver.take(0.0)
+    ticket = driver.ask(1.0)
+    driver.run_until(2.999)
+    assert ticket.state is TicketState.WAITING
+    assert driver.core.wake_at == 3.0
+    driver.tick(3.0)
+    assert ticket.state is TicketState.TIMED_OUT
+    assert driver.woken[-1] is ticket
+
+
+def test_only_those_whose_time_is_up_leave() -> None:
+    """Each waits for its own timeout."""
+    driver = Driver(max_connections=1, timeout=2.0)
+    driver.take(0.0)
+    tickets = [driver.ask(at) for at in (0.0, 0.5, 1.0)]
+    driver.tick(2.5)
+    assert [ticket.state.value for ticket in tickets] == ["timed out", "timed out", "waiting"]
+
+
+def test_a_ticket_leaves_from_the_middle() -> None:
+    """The order of the others stays."""
+    driver = Driver(max_connections=1)
+    slot = driver.take(0.0)
+    first, middle, last = (driver.ask(0.1) for _ in range(3))
+    driver.give_up(middle, 0.2)
+    assert list(driver.core.waiting()) == [first, last]
+    driver.give(slot, 0.3)
+    driver.give(slot, 0.4)
+    assert driver.woken[-2:] == [first, last]
+
+
+def test_ten_thousand_wait_and_leave_in_any_order() -> None:
+    """Every second one gives up, from the back; the rest are served in order."""
+    driver = Driver(max_connections=1, timeout=None)
+    slot = driver.take(0.0)
+    core = driver.core
+    tickets = [core.acquire(0.0) for _ in range(10_000)]
+    for ticket in tickets[::-2]:
+        core.give_up(ticket, 0.1)  # type: ignore[arg-type]
+    for _ in range(5_000):
+        core.release(slot, 0.2)
+    woken = [order.ticket for order in core.take_orders()]  # type: ignore[union-attr]
+    assert woken == tickets[::2]
+    assert len(core.queue) == 0

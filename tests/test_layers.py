@@ -1,0 +1,153 @@
+"""Who may import whom, as a table; and the names that users rely on."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import redpool
+import redpool.asyncio
+
+SOURCE = Path(redpool.__file__).parent
+
+STDLIB = "the standard library"
+ANY = "anything"
+
+# The longest entry that a module's name begins with decides. "redpool" itself is the package's own `__init__`.
+MAY_IMPORT: dict[str, set[str]] = {
+    "redpool": {STDLIB, "redpool.core", "redpool.errors", "redpool.sync"},
+    "redpool.errors": {STDLIB, "redis.exceptions"},
+    "redpool.core": {STDLIB, "redpool.errors"},
+    "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
+    "redpool.redispy": {STDLIB, "redis", "redpool.errors", "redpool.core.config"},
+    # Of redis-py the shells need what stands in their signatures and what they raise.
+    "redpool.sync": {
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.redispy",
+        "redis.connection", "redis.exceptions", "redis.maint_notifications",
+    },
+    "redpool.asyncio": {
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.redispy",
+        "redis.asyncio.connection", "redis.exceptions", "redis.maint_notifications",
+    },
+    "redpool.embedded": {STDLIB},
+    "redpool.tuning": {STDLIB, "redpool.core"},
+    "redpool.tuning.bench": {ANY},
+    "redpool.demo": {ANY},
+    "redpool.cli": {ANY},
+    "redpool.__main__": {STDLIB, "redpool.cli"},
+}  # fmt: skip
+
+# What has no place in a package that never performs I/O, waits or looks at a clock.
+IMPURE = {"threading", "asyncio", "socket", "ssl", "select", "selectors", "time", "logging"}
+PURE = ("redpool.core", "redpool.wire")
+
+NAMES = ["ConnectionPool", "Instrument", "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout"]
+
+
+def module_name(path: Path) -> str:
+    parts = ["redpool", *path.relative_to(SOURCE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def imports(name: str, path: Path) -> Iterator[str]:
+    """The modules that a file imports, wherever in it, with relative names made absolute."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *(node.module or "").split(".")]).strip(".")
+            submodules = [f"{module}.{alias.name}" for alias in node.names]
+            yield from (each if each in MODULES else module for each in submodules)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def layer_of(name: str) -> str:
+    entries = [entry for entry in MAY_IMPORT if within(name, entry) and (entry != "redpool" or name == entry)]
+    return max(entries, key=len, default="")
+
+
+def allowed(name: str, imported: str) -> bool:
+    layer = layer_of(name)
+    may = MAY_IMPORT[layer]
+    if ANY in may or within(imported, layer) and layer != "redpool":
+        return True
+    if imported.split(".")[0] in sys.stdlib_module_names:
+        return not (layer in PURE and imported.split(".")[0] in IMPURE)
+    return any(within(imported, each) for each in may)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_what_its_layer_may(name: str) -> None:
+    """The table above is the architecture; a module outside of it has no layer yet."""
+    assert layer_of(name), f"{name} is in no layer: give it one in MAY_IMPORT"
+    wrong = {imported for imported in imports(name, MODULES[name]) if not allowed(name, imported)}
+    assert not wrong, f"{name} may not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "imported"),
+    [
+        ("redpool.core.pool", "threading"),
+        ("redpool.core.pool", "time"),
+        ("redpool.core.pool", "redis"),
+        ("redpool.core.pool", "redpool.sync.pool"),
+        ("redpool.wire.mux", "redpool.core.pool"),
+        ("redpool.sync.pool", "redpool.asyncio.pool"),
+        ("redpool.asyncio.pool", "redpool.sync.pool"),
+        ("redpool.redispy.surface", "redpool.core.pool"),
+        ("redpool.errors", "redis"),
+        ("redpool.embedded", "redis"),
+        ("redpool.tuning.model", "redpool.sync"),
+        ("redpool", "rich"),
+    ],
+)
+def test_the_table_forbids_what_it_should(name: str, imported: str) -> None:
+    """The check would see it."""
+    assert not allowed(name, imported)
+
+
+def test_every_kind_of_import_is_seen(tmp_path: Path) -> None:
+    """Relative, nested, renamed: nothing slips through."""
+    path = tmp_path / "pool.py"
+    path.write_text(
+        "import a.b as c\nfrom . import policy, nothing\nfrom ..errors import PoolFull\nfrom .slot import Slot\n"
+        "def later():\n    import time\n"
+    )
+    seen = set(imports("redpool.core.pool", path))
+    assert seen == {"a.b", "redpool.core.policy", "redpool.core", "redpool.errors", "redpool.core.slot", "time"}
+
+
+@pytest.mark.parametrize("module", ["redpool", "redpool.asyncio"])
+def test_importing_the_pool_imports_nothing_that_only_the_command_line_needs(module: str) -> None:
+    """In a fresh interpreter: no `rich`, no demo, no bench."""
+    script = f"import sys, {module}; print([name for name in sys.modules if name.split('.')[0] == 'rich' or 'demo' in name \
+or name.startswith(('redpool.cli', 'redpool.tuning'))])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", [redpool, redpool.asyncio])
+def test_the_public_names_are_these(module: object) -> None:
+    """For threads and for event loops the same; adding one is a decision."""
+    exported = list(module.__all__)  # type: ignore[attr-defined]
+    assert exported == NAMES
+    assert all(hasattr(module, name) for name in exported)
+
+
+def test_both_have_the_same_errors_and_stats() -> None:
+    """Only the pool is another."""
+    same = [name for name in NAMES if getattr(redpool, name) is getattr(redpool.asyncio, name)]
+    assert same == [name for name in NAMES if name != "ConnectionPool"]
