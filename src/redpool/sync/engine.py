@@ -1,7 +1,8 @@
 """What drives a pool's core with threads: one short lock, parked callers, a thread for each dial, one housekeeper.
 
 What must stay true: no I/O, no hook, no log call under `guard`; each order is carried out once, by the thread that took
-it out of the outbox.
+it out of the outbox. A signal handler or a finalizer may interrupt a thread that holds the guard, and use the pool: it
+must neither wait for the guard nor touch the core, which may be half-changed.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import threading
 import time
 import traceback
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
 from ..core.pool import PoolCore
-from ..core.slot import Slot
+from ..core.slot import Reason, Slot, State
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..redispy import connections, options
@@ -34,6 +36,8 @@ logger = logging.getLogger("redpool")
 _monotonic = time.monotonic
 _NEVER = float("inf")
 _STACK_LIMIT = 30
+# Whose a connection is that was made beside the pool.
+SPARE: Any = object()
 
 
 class Engine:
@@ -42,7 +46,10 @@ class Engine:
     def __init__(self, owner: ConnectionPool) -> None:
         self.owner = weakref.ref(owner, self._owner_gone)
         self.inherited = False  # from the parent of a forked child
-        self.guard = threading.Lock()
+        self.guard = threading.RLock()
+        # Whether this very thread was interrupted while it held the guard. The lock knows; a flag of ours could lie.
+        self.reentered: Callable[[], bool] = self.guard._is_owned  # type: ignore[attr-defined]
+        self.returned: deque[tuple[Slot, Reason | None]] = deque()  # what came back in an interruption
         self._config, self._hooks = owner.config, owner._hooks
         self._make_connection = weakref.WeakMethod(owner.make_connection)
         budget = options.dial_budget(owner.connection_kwargs)
@@ -61,6 +68,15 @@ class Engine:
         ticket.waker = threading.Lock()
         ticket.waker.acquire()
 
+    def spare_connection(self) -> Any:
+        """For a caller who has interrupted the pool in this very thread: a connection beside it, for once."""
+        make = self._make_connection()
+        assert make is not None
+        connection = make()
+        connections.connect(connection)
+        connection._redpool = (SPARE, None)
+        return connection
+
     def wait(self, ticket: Ticket) -> Slot:
         """The slot that the ticket is granted, or what ended it otherwise, raised."""
         self._park(ticket)
@@ -73,7 +89,7 @@ class Engine:
 
     def _park(self, ticket: Ticket) -> None:
         try:
-            self._flush()
+            self.flush()
             if ticket.state is TicketState.WAITING:
                 left = ticket.deadline - _monotonic()
                 if not ticket.waker.acquire(timeout=-1 if left == _NEVER else max(0.0, left)):
@@ -85,7 +101,7 @@ class Engine:
                 slot = self.core.give_up(ticket, _monotonic())
                 if slot is not None:
                     self.core.release(slot, _monotonic())
-            self._flush()
+            self.flush()
             raise
 
     def settle(self, slot: Slot) -> bool:
@@ -98,7 +114,7 @@ class Engine:
             if not good:
                 with self.guard:
                     self.core.reject(slot, _monotonic())
-                self._flush()
+                self.flush()
         return good
 
     def watch(self, slot: Slot, got: Slot | Ticket) -> None:
@@ -124,7 +140,7 @@ class Engine:
         me = threading.get_ident()
         with self.guard:
             mine = any(slot.holder == me for slot in self.core.leased())
-        if not mine:
+        if not mine and not self.reentered():
             self._vacated.wait(timeout)
 
     def cut_leases(self) -> None:
@@ -136,14 +152,22 @@ class Engine:
 
     def do(self, act: Callable[[PoolCore, float], None]) -> None:
         """Let `act` change the core, and carry out what follows."""
+        if self.reentered():
+            threading.Thread(target=self.do, args=(act,), daemon=True).start()
+            return
         with self.guard:
             act(self.core, _monotonic())
-        self._flush()
+        self.flush()
 
     # -- carrying out orders -----------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Take in what came back in interruptions, and carry out what the core has ordered."""
         with self.guard:
+            while self.returned:
+                slot, fault = self.returned.popleft()
+                if slot.state is State.LEASED:
+                    self.core.release(slot, _monotonic(), fault)
             orders = self.core.take_orders() if self.core.outbox else ()
         self.carry_out(orders)
 
@@ -191,7 +215,7 @@ class Engine:
         with self.guard:
             wanted = self.core.begin_dial(slot, _monotonic())
         if not wanted:
-            self._flush()
+            self.flush()
             return
         try:
             connection = self._open(slot)
@@ -201,7 +225,7 @@ class Engine:
         with self.guard:
             started, now = slot.since, _monotonic()
             self.core.dialed(slot, connection, now)
-        self._flush()
+        self.flush()
         self._hooks.fire("opened", self._config.name, now - started)
 
     def _open(self, slot: Slot) -> object:
@@ -219,14 +243,14 @@ class Engine:
         retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
         with self.guard:
             self.core.dial_failed(slot, error, _monotonic(), retryable)
-        self._flush()
+        self.flush()
         self._hooks.fire("dial_failed", self._config.name, error)
 
     def _check(self, slot: Slot) -> None:
         answered = connections.ping(slot.connection)
         with self.guard:
             self.core.checked(slot, answered, _monotonic())
-        self._flush()
+        self.flush()
 
     def _close_one(self, order: Close) -> None:
         connections.close(order.connection)

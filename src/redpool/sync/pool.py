@@ -22,7 +22,7 @@ from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
 from ..redispy import connections
 from ..redispy.surface import SyncSurface
-from .engine import Engine
+from .engine import SPARE, Engine
 
 logger = logging.getLogger("redpool")
 
@@ -90,10 +90,14 @@ class ConnectionPool(SyncSurface):
         """
         while True:
             engine = self._engine
+            if engine.reentered():
+                return engine.spare_connection()
             with engine.guard:
                 got = engine.core.acquire(_monotonic())
                 if type(got) is Ticket:
                     engine.take_place(got)
+            if engine.returned:
+                engine.flush()
             slot = engine.wait(got) if type(got) is Ticket else got
             slot.holder = _thread()
             if slot.doubt is not None and not engine.settle(slot):
@@ -111,6 +115,9 @@ class ConnectionPool(SyncSurface):
         if engine is not self._engine and not self._reachable(engine, connection):
             return
         fault = None if _intact(connection) else Reason.ERROR
+        if engine.reentered():
+            engine.returned.append((slot, fault))
+            return
         with engine.guard:
             mine = slot.state is _LEASED and slot.connection is connection
             if mine:
@@ -120,6 +127,8 @@ class ConnectionPool(SyncSurface):
             orders = engine.core.take_orders() if engine.core.outbox else None
         if orders:
             engine.carry_out(orders)
+        if engine.returned:
+            engine.flush()
         if not mine:
             warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=2)
         elif self._hooks.released:
@@ -140,6 +149,9 @@ class ConnectionPool(SyncSurface):
 
     def _reachable(self, engine: Engine | None, connection: Any) -> bool:
         """Whether a release may go on; if not, it was dealt with."""
+        if engine is SPARE:
+            connections.close(connection)
+            return False
         if engine is None or engine.owner() is not self:
             warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=3)
             return False
