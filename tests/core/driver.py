@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from random import Random
 from typing import Any
 from unittest import mock
@@ -24,6 +25,8 @@ class WatchedSlot(Slot):  # type: ignore[misc]  # final for speed only
     """A slot that notes each change of its state."""
 
     __slots__ = ("seen",)
+
+    seen: set[Transition]
 
     def __init__(self, seen: set[Transition]) -> None:
         object.__setattr__(self, "seen", seen)
@@ -67,6 +70,8 @@ class Driver:
         self.closes: list[Close] = []
         self.cuts: list[Slot] = []
         self.leaks: list[ReportLeak] = []
+        self.reported: dict[Slot, float] = {}
+        """the lease that was reported last, by its beginning"""
         self.woken: list[Ticket] = []
         self.closed: list[Close] = []
         """every close that was carried out"""
@@ -77,7 +82,7 @@ class Driver:
         self._busy = False
 
     def _watching(self) -> AbstractContextManager[Any]:
-        return mock.patch.object(pool, "Slot", lambda: WatchedSlot(self.transitions))
+        return mock.patch.object(pool, "Slot", partial(WatchedSlot, self.transitions))
 
     # -- callers ---------------------------------------------------------------------------------------------------
 
@@ -204,6 +209,8 @@ class Driver:
             assert order.slot in self.begun, "no dial to cut"
             self.cuts.append(order.slot)
         elif isinstance(order, ReportLeak):
+            assert self.reported.get(order.slot) != order.slot.since, "a lease was reported twice"
+            self.reported[order.slot] = order.slot.since
             self.leaks.append(order)
         else:
             assert order.ticket not in self.woken, "a ticket ended twice"

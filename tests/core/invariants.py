@@ -80,7 +80,7 @@ def next_due(driver: Driver) -> float:
     core = driver.core
     due = [ticket.deadline for ticket in (*core.queue, *core.queue.warming)]
     due += [slot.dial_deadline for slot in driver.begun]
-    due += [slot.since + core.leak_after for slot in core.leased() if not slot.leak_reported]
+    due += [slot.since + core.leak_after for slot in core.leased() if driver.reported.get(slot) != slot.since]
     due += [slot.expires_at for slot in core.idle if slot not in core.outlived]
     return min(due, default=math.inf)
 

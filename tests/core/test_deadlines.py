@@ -1,66 +1,67 @@
-"""The heap of deadlines: who has ended otherwise costs nothing, and doesn't pile up."""
+"""Deadlines: whose time is up leaves the queue, and whoever left otherwise is not remembered."""
 
 from __future__ import annotations
 
+import gc
 import math
 
-from redpool.core.deadlines import Deadlines
+from redpool.core.queue import Queue
 from redpool.core.ticket import Ticket, TicketState
 
 from .driver import Driver
 
 
-def test_the_oldest_deadline_comes_first() -> None:
-    """Whatever the order of adding; those of one time in the order of adding."""
-    deadlines = Deadlines()
-    tickets = [Ticket(0.0, deadline) for deadline in (3.0, 1.0, 2.0, 1.0)]
+def queue_of(*deadlines: float) -> tuple[Queue, list[Ticket]]:
+    """Callers who came one after the other."""
+    queue, tickets = Queue(), [Ticket(0.0, deadline) for deadline in deadlines]
     for ticket in tickets:
-        deadlines.add(ticket, 4)
-    assert deadlines.next_deadline() == 1.0
-    assert list(deadlines.expire(2.0)) == [tickets[1], tickets[3], tickets[2]]
-    assert deadlines.next_deadline() == 3.0
+        queue.join(ticket, 0.0)
+    return queue, tickets
 
 
-def test_nobody_is_due_where_nobody_waits() -> None:
-    """Infinity, and those without a deadline are not watched."""
-    deadlines = Deadlines()
-    deadlines.add(Ticket(0.0), 1)
-    assert len(deadlines) == 0
-    assert deadlines.next_deadline() == math.inf
+def test_the_next_deadline_is_that_of_the_longest_waiting() -> None:
+    """All wait equally long, so who came first ends first."""
+    queue, tickets = queue_of(1.0, 2.0, 3.0)
+    assert queue.next_deadline() == 1.0
+    queue.end(tickets[0], TicketState.GIVEN_UP)
+    assert queue.next_deadline() == 2.0
 
 
-def test_who_ended_otherwise_is_passed_over() -> None:
-    """He isn't due any more."""
-    deadlines = Deadlines()
-    gone, waiting = Ticket(0.0, 1.0), Ticket(0.0, 2.0)
-    deadlines.add(gone, 1)
-    deadlines.add(waiting, 2)
-    gone.state = TicketState.GRANTED
-    assert deadlines.next_deadline() == 2.0
-    assert list(deadlines.expire(5.0)) == [waiting]
+def test_whose_time_is_up_is_told_in_order() -> None:
+    """At the very moment, and not before."""
+    queue, tickets = queue_of(1.0, 2.0, 2.0, 3.0)
+    assert list(queue.expired(0.999)) == []
+    assert list(queue.expired(2.0)) == tickets[:3]
 
 
-def test_the_heap_stays_small_when_everybody_is_served_in_time() -> None:
-    """A hundred thousand tickets, two at a time: the heap doesn't remember them all."""
-    driver = Driver(max_connections=1, timeout=5.0)
-    core, slot, largest = driver.core, driver.take(0.0), 0
-    for _ in range(20_000):
-        core.acquire(0.0)
+def test_nobody_is_due_where_nobody_waits_or_all_wait_for_ever() -> None:
+    """Infinity."""
+    assert Queue().next_deadline() == math.inf
+    queue, _ = queue_of(math.inf, math.inf)
+    assert queue.next_deadline() == math.inf
+    assert list(queue.expired(1e9)) == []
+
+
+def test_those_who_warm_the_pool_have_deadlines_of_their_own() -> None:
+    """In any order, and apart from the callers'."""
+    queue, _ = queue_of(5.0)
+    late, soon = Ticket(0.0, 9.0, opens=2), Ticket(0.0, 1.0, opens=2)
+    queue.join(late, 0.0)
+    queue.join(soon, 0.0)
+    assert queue.next_deadline() == 1.0
+    assert list(queue.expired(1.0)) == [soon]
+    queue.end(soon, TicketState.TIMED_OUT)
+    assert queue.next_deadline() == 5.0
+
+
+def test_who_was_served_is_not_remembered() -> None:
+    """A pool whose callers are all served in time keeps nothing of them until their deadline."""
+    driver = Driver(max_connections=1, timeout=1e6)
+    slot, core = driver.take(0.0), driver.core
+    for _ in range(1_000):
         core.acquire(0.0)
         core.release(slot, 0.0)
-        core.release(slot, 0.0)
-        largest = max(largest, len(core.queue._deadlines))
-    assert largest < 100
-
-
-def test_the_heap_stays_within_twice_those_who_wait() -> None:
-    """A long queue through which many pass."""
-    deadlines = Deadlines()
-    waiting: list[Ticket] = []
-    for number in range(5_000):
-        ticket = Ticket(0.0, 1.0 + number)
-        waiting.append(ticket)
-        if len(waiting) > 200:
-            waiting.pop(0).state = TicketState.GRANTED
-        deadlines.add(ticket, len(waiting))
-        assert len(deadlines) <= 2 * len(waiting) + 65
+    core.take_orders()
+    gc.collect()
+    kept = [each for each in gc.get_objects() if isinstance(each, Ticket) and each.deadline == 1e6]
+    assert len(kept) <= 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from redpool.core.slot import Reason, Slot, State
@@ -9,7 +11,7 @@ from redpool.core.slot import Reason, Slot, State
 from .driver import Driver
 
 
-def doubt_after(rest: float, **options: float | None) -> str | None:
+def doubt_after(rest: float, **options: Any) -> str | None:
     """What a connection must pass that rested for so long, in a pool that nobody ticks."""
     driver = Driver(**options)
     driver.open(1, 0.0)

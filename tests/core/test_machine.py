@@ -23,11 +23,11 @@ options = st.fixed_dictionaries(
         "timeout": st.sampled_from([None, 0, 0.5, 5.0]),
         "max_waiting": st.sampled_from([None, 0, 1, 3]),
         "min_idle": st.integers(0, 1),
-        "max_idle_time": st.sampled_from([None, 2.0, 20.0]),
+        "max_idle_time": st.sampled_from([2.0, None, 20.0]),
         "max_lifetime": st.sampled_from([None, 3.0, 30.0]),
         "max_connecting": st.integers(1, 3),
         "check_after_idle": st.sampled_from([0.0, 1.0]),
-        "ping_after_idle": st.sampled_from([None, 1.0, 5.0]),
+        "ping_after_idle": st.sampled_from([1.0, None, 5.0]),
         "order": st.sampled_from(["lifo", "fifo", "random"]),
         "leak_after": st.sampled_from([None, 4.0]),
     }
@@ -169,8 +169,8 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 PoolMachine.TestCase.settings = settings(
-    max_examples=120,
-    stateful_step_count=40,
+    max_examples=300,
+    stateful_step_count=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

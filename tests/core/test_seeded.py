@@ -1,4 +1,4 @@
-"""Long runs from a seed: the invariants hold at every step, everybody is served in the end, and runs can be repeated."""
+"""Long runs from a seed: the invariants hold at every step, everybody is served in the end, runs can be repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from redpool.core.orders import AnyOrder, Close, Wake
-from redpool.core.slot import Reason, Slot
+from redpool.core.slot import TRANSITIONS, Reason, Slot
 from redpool.core.ticket import Ticket, TicketState
 
 from .driver import Driver
@@ -175,6 +175,18 @@ def test_the_invariants_hold_at_every_step(seed: int) -> None:
     run = Run(seed)
     run.go(STEPS)
     check_counts(run.driver, run.now)
+
+
+def test_the_table_lists_no_transition_that_never_happens() -> None:
+    """Each one is seen in some run."""
+    seen = set()
+    for seed in range(10):
+        run = Run(seed)
+        run.go(1_000)
+        run.driver.close(run.now)
+        run.go(20)
+        seen |= run.driver.transitions
+    assert seen == TRANSITIONS.keys()
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from redpool.core.slot import Reason, State
@@ -96,7 +98,7 @@ def test_lifetimes_are_shortened_by_chance_so_that_they_do_not_end_together() ->
     assert max(ends) - min(ends) > 5.0
 
 
-def aged(**options: object) -> Driver:
+def aged(**options: Any) -> Driver:
     """A pool with a connection that is about to reach its age of 100 s."""
     driver = Driver(
         max_lifetime=100.0, lifetime_jitter=0.0, ping_after_idle=None, max_idle_time=None, **options
@@ -187,7 +189,7 @@ def test_no_more_checks_than_max_connecting_are_under_way() -> None:
 
 
 @pytest.mark.parametrize("options", [{"max_connecting": 1}, {"max_connecting": 4, "max_idle_time": 31.0}])
-def test_the_shell_may_sleep_while_checks_are_under_way(options: dict[str, float]) -> None:
+def test_the_shell_may_sleep_while_checks_are_under_way(options: dict[str, Any]) -> None:
     """What can't be done before a check is answered is no reason to tick: the next tick is later than this one."""
     driver = Driver(ping_after_idle=30.0, **options)
     driver.open(3, 0.0)
@@ -200,7 +202,8 @@ def test_the_shell_may_sleep_while_checks_are_under_way(options: dict[str, float
 @pytest.mark.parametrize("option", ["max_idle_time", "ping_after_idle"])
 def test_the_shell_may_sleep_where_rest_is_not_allowed_at_all(option: str) -> None:
     """A time of zero, where it is accepted, doesn't make the shell tick without a pause."""
-    driver = Driver(**{option: 0})
+    options: dict[str, Any] = {option: 0}
+    driver = Driver(**options)
     driver.take(0.0)
     driver.tick(1.0)
     assert driver.core.wake_at > 1.0

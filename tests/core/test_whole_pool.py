@@ -178,7 +178,7 @@ def test_a_dial_begun_before_a_drain_is_of_the_old_generation() -> None:
     driver.drain(0.1)
     driver.answer_dials(0.2, 1)
     assert driver.reasons == [Reason.GENERATION]
-    assert ticket.state is TicketState.WAITING
+    assert driver.line == [ticket]
     driver.run_until(0.3)
     driver.answer_dials(0.3)
     assert ticket.state is TicketState.GRANTED

@@ -1,0 +1,78 @@
+"""A signal handler or a finalizer may strike while its thread is inside the pool (field notes 42 and 43)."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import time
+from types import FrameType
+
+import pytest
+import redis
+
+import redpool
+
+
+def test_a_command_from_within_the_pool_is_served(redis_url: str) -> None:
+    """Whoever interrupts a thread that holds the pool's lock gets a connection beside the pool, closed afterwards."""
+    with redpool.ConnectionPool.from_url(redis_url) as pool:
+        client = redis.Redis(connection_pool=pool)
+        client.set("key", "value")
+        before = pool.stats()
+        with pool._engine.guard:
+            assert client.get("key") == b"value"
+        after = pool.stats()
+        assert (after.open, after.acquired, after.dialed) == (before.open, before.acquired, before.dialed)
+        assert len(client.client_list()) == 1
+
+
+def test_a_release_from_within_the_pool_is_taken_in_later(redis_url: str) -> None:
+    """What is released while its thread is inside the pool comes back with the next call, and not before."""
+    with redpool.ConnectionPool.from_url(redis_url) as pool:
+        first, second = pool.get_connection(), pool.get_connection()
+        with pool._engine.guard:
+            pool.release(first)
+            assert pool._engine.core.in_use == 2
+        pool.release(second)
+        assert (pool.stats().in_use, pool.stats().idle) == (0, 2)
+
+
+def test_an_abandoned_subscription_comes_back_from_within_the_pool(redis_url: str) -> None:
+    """A PubSub that is collected while its thread holds the lock neither hangs nor loses its place."""
+    with redpool.ConnectionPool.from_url(redis_url) as pool:
+        subscription = redis.Redis(connection_pool=pool).pubsub()
+        subscription.subscribe("channel")
+        cycle = [subscription]
+        cycle.append(cycle)  # type: ignore[arg-type]
+        del subscription, cycle
+        with pool._engine.guard:
+            gc.collect()
+        pool.release(pool.get_connection())
+        assert pool.stats().in_use == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this platform")
+def test_a_storm_of_signal_handlers_that_use_the_pool(redis_url: str) -> None:
+    """Handlers that send a command strike a busy pool wherever they may: each is served once, and nothing is lost."""
+    handled = 0
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=3) as pool:
+        client = redis.Redis(connection_pool=pool)
+
+        def handler(signum: int, frame: FrameType | None) -> None:
+            nonlocal handled
+            client.incr("handled")
+            handled += 1
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+        previous = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            end = time.monotonic() + 1.0
+            while time.monotonic() < end:
+                pool.release(pool.get_connection())
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+        assert handled > 0
+        assert client.get("handled") == str(handled).encode()
+        assert pool.stats().in_use == 0
