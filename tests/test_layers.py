@@ -35,6 +35,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "redis.asyncio.connection", "redis.exceptions", "redis.maint_notifications",
     },
     "redpool.embedded": {STDLIB},
+    "redpool.metrics": {
+        STDLIB, "redpool.core.stats", "redpool.core.histogram", "redpool.core.instrument",
+        "prometheus_client", "opentelemetry",
+    },
     "redpool.tuning": {STDLIB, "redpool.core"},
     "redpool.tuning.bench": {ANY},
     "redpool.demo": {ANY},

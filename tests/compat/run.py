@@ -56,6 +56,7 @@ FILES = (
 # What their tests need beyond pytest, and we don't. Kept apart from our environment: it changes how pytest behaves.
 NEEDS = ("pytest", "pytest-asyncio", "pytest-timeout")
 LONGEST_RUN = 1800  # seconds
+USUAL_PORT = 6379
 
 
 class CannotRunError(Exception):
@@ -81,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcomes = {}
         with start_server() as server:
             _say(f"== Redis {server.version} at {server.url}")
+            if server.port != USUAL_PORT:
+                _say(f"note: port {USUAL_PORT} is taken; some tests use whatever server is there")
             for pools in ("theirs", "ours"):
                 _say(f"== redis-py's tests over {pools}; the log is {cache / pools}.log")
                 outcomes[pools] = run_tests(pools, server.url, source, packages, cache, options.pytest)
@@ -139,7 +142,7 @@ def start_server() -> embedded.Server:
 
     They also need the DEBUG command, which must be allowed from Redis 7 on, by an option that older ones don't know.
     """
-    for port in (6379, None):
+    for port in (USUAL_PORT, None):
         for args in (("--enable-debug-command", "yes"), ()):
             with contextlib.suppress(embedded.ServerFailed):
                 return embedded.start(port=port, args=args)

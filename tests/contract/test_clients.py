@@ -19,8 +19,7 @@ def address(request: pytest.FixtureRequest, at: dict[str, Any], unix_server: emb
         return at
     with redis.Redis.from_url(unix_server.url) as client:
         client.flushall()
-    unix = {"path": unix_server.path}
-    return unix
+    return {"path": unix_server.path}
 
 
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])

@@ -15,9 +15,9 @@ from .faces import Asyncio, Face, Threads
 REFUSED: list[tuple[str, Any, type[Exception]]] = [
     ("max_connections", 0, ValueError),
     ("max_connections", -3, ValueError),
-    ("max_connections", 2.5, TypeError),
-    ("max_connections", "10", TypeError),
-    ("max_connections", True, TypeError),
+    ("max_connections", 2.5, ValueError),
+    ("max_connections", "10", ValueError),
+    ("max_connections", True, ValueError),
     ("timeout", -0.5, ValueError),
     ("timeout", float("nan"), ValueError),
     ("timeout", "5", TypeError),
@@ -182,9 +182,7 @@ def test_the_keywords_of_the_blocking_pool(face: Face, at: dict[str, Any]) -> No
         def __init__(self, *args: Any) -> None:
             raise AssertionError("nobody asked for a queue")
 
-    pool = face.pool(
-        max_connections=2, timeout=0.01, connection_class=face.redis.Connection, queue_class=Unused, **at
-    )
+    pool = face.pool(max_connections=2, timeout=0.01, connection_class=face.redis.Connection, queue_class=Unused, **at)
     assert face.client(pool).ping() is True
     assert (pool.max_connections, pool.timeout) == (2, 0.01)
     pool.warm_up(2)
@@ -325,11 +323,13 @@ def test_a_password_is_never_shown(
         with pytest.raises(face.redpool.PoolTimeout) as timed_out:
             pool.get_connection()
         said.append(repr(timed_out.value))
-    with pytest.warns(RuntimeWarning) as warned:
+    with pytest.warns(RuntimeWarning) as stranger:
         pool.release(object())
-        with pool.connection() as connection:
-            pool.release(connection)
-    said += [str(each.message) for each in warned]
+    connection = pool.get_connection()
+    pool.release(connection)
+    with pytest.warns(RuntimeWarning) as twice:
+        pool.release(connection)
+    said += [str(each.message) for each in (*stranger, *twice)]
     wrong = face.pool_from_url(url.format("not-the-s3cret"))
     with pytest.raises(redis.AuthenticationError) as refused:
         wrong.get_connection()

@@ -44,6 +44,7 @@ def check_places(driver: Driver) -> None:
         assert set(listed) == set(by_state[state]), state
     assert core.in_use == len(by_state[State.LEASED])
     assert len(core.rested) == len(core.idle) + len(core.checking)
+    assert all(slot.state in {State.IDLE, State.LEASED, State.CHECKING} for slot in core.outlived)
     if len(core.slots) > core.max_connections:
         assert not core.empty
         if len(core.slots) - len(driver.closes) > core.max_connections:

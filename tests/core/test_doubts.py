@@ -76,21 +76,6 @@ def test_a_rejected_connection_is_closed_and_was_no_use() -> None:
     assert driver.stats(5.0).acquired == 1
 
 
-def test_rejecting_what_was_waited_for_keeps_the_counts_straight() -> None:
-    """A shell may look at a connection that came by way of the queue, too: that is one checkout less."""
-    driver = Driver(max_connections=1)
-    first, second = driver.ask(0.0), driver.ask(0.0)
-    driver.answer_dials(0.1)
-    assert first.slot is not None
-    driver.reject(first.slot, 0.1)
-    driver.close_all(0.1)
-    driver.answer_dials(0.2)
-    assert second.slot is not None
-    stats = driver.stats(0.2)
-    assert stats.acquired == stats.wait.count == 1
-    assert stats.waited <= stats.acquired
-
-
 @pytest.mark.parametrize("how", ["reject", "check", "error"])
 def test_one_that_is_found_dead_makes_the_others_doubted(how: str) -> None:
     """They may have died of the same: the next is looked at however fresh it is."""

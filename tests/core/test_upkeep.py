@@ -69,6 +69,13 @@ def test_min_idle_is_opened_in_the_background_from_the_start() -> None:
     assert len(driver.core.idle) == 2
 
 
+def test_what_min_idle_keeps_ready_is_never_closed_for_its_rest() -> None:
+    """However long nobody needs it: closing and opening in turn would be no upkeep."""
+    driver = Driver(prompt=True, min_idle=2, max_idle_time=10.0, max_lifetime=None)
+    driver.run_until(1_000.0)
+    assert driver.opened == driver.core.open == 2
+
+
 def test_min_idle_is_kept_up_when_connections_are_taken() -> None:
     """Whoever takes the last one kept ready is a reason to open another, soon and in the background."""
     driver = Driver(min_idle=1, max_connections=4)

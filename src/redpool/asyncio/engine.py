@@ -45,14 +45,13 @@ class Engine:
         self.owner = weakref.ref(owner, self._owner_gone)
         self.inherited = False  # from the parent of a forked child
         self._config, self._hooks = owner.config, owner._hooks
-        self._make_connection = weakref.WeakMethod(owner.make_connection)
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
         self.core.dialling.retries = owner._dial_retries.failures
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
         self._timer: asyncio.TimerHandle | None = None
-        self._armed = _NEVER  # when the timer goes off
+        self.armed = _NEVER  # when the timer goes off
         self._tasks: set[asyncio.Task[None]] = set()
         self._dials: dict[Slot, asyncio.Task[None]] = {}
         self.loop = loop
@@ -124,10 +123,14 @@ class Engine:
         # Transports close in the loop's next turn; the caller may be about to end the loop.
         await asyncio.sleep(0)
 
-    def cut_leases(self) -> None:
-        """End the connections in use under their users' hands."""
+    def cut_leases(self, others: bool = True) -> None:
+        """End the connections in use: the calling task's own are closed, others' are cut under their hands."""
+        me = asyncio.current_task(self.loop)
         for slot in self.core.leased():
-            connections.cut_async(slot.connection)
+            if slot.holder is me and me is not None:
+                connections.close_now(slot.connection)
+            elif others:
+                connections.cut_async(slot.connection)
 
     def do(self, act: Callable[[Engine], None]) -> None:
         """Let `act` change the core, on this loop, and carry out what follows."""
@@ -161,7 +164,7 @@ class Engine:
         while core.outbox:
             for order in core.take_orders():
                 self._carry_out_one(order)
-        if core.wake_at < self._armed:
+        if core.wake_at < self.armed:
             self._arm()
         if core.closed and core.vacant:
             self._vacated.set()
@@ -212,10 +215,10 @@ class Engine:
             self.carry_out()
 
     async def _open(self) -> Any:
-        make = self._make_connection()
-        if make is None:
-            raise RedisTimeoutError("the pool is gone")
-        connection = make()
+        owner = self.owner()
+        if owner is None:
+            raise ConnectionAbortedError("the pool is gone")
+        connection = owner.make_connection()
         await connections.connect_async(connection)
         return connection
 
@@ -263,13 +266,13 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._armed = self.core.wake_at
-        if self._armed < _NEVER:
-            delay = max(0.0, self._armed - _monotonic())
+        self.armed = self.core.wake_at
+        if self.armed < _NEVER:
+            delay = max(0.0, self.armed - _monotonic())
             self._timer = self.loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:
-        self._timer, self._armed = None, _NEVER
+        self._timer, self.armed = None, _NEVER
         self.core.tick(_monotonic())
         self.carry_out()
 

@@ -84,9 +84,12 @@ class ConnectionPool(AsyncSurface):
         while True:
             got = here.core.acquire(_monotonic())
             slot = await here.wait(got) if type(got) is Ticket else got
+            if here.core.wake_at < here.armed:
+                here.carry_out()
             slot.holder = _current_task(here.loop)
-            # What has arrived is in memory already, so each checkout looks at it: that costs no system call.
-            if (slot.doubt == "ping" or not _quiet(slot.connection)) and not await here.settle(slot):
+            # What has arrived is in memory already, so each checkout looks at it: that costs no system call. What was
+            # handed over was in use until now.
+            if slot is got and (slot.doubt == "ping" or not _quiet(slot.connection)) and not await here.settle(slot):
                 continue
             slot.doubt = None
             if self._watched:
@@ -99,11 +102,18 @@ class ConnectionPool(AsyncSurface):
         Nothing is awaited, so no cancellation can come between. Giving back twice, or what isn't this pool's, does
         nothing but warn.
         """
+        try:
+            if self._dispatcher is not None:
+                await self._announce(connection)
+        finally:
+            self._give_back(connection)
+
+    def _give_back(self, connection: Any) -> None:
         here, slot = getattr(connection, "_redpool", _NOBODYS)
         if here is not self._here and not self._reachable(here, connection):
             return
         if slot.state is not _LEASED or slot.connection is not connection:
-            warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=3)
             return
         now = _monotonic()
         used = now - slot.since
@@ -129,7 +139,7 @@ class ConnectionPool(AsyncSurface):
     def _reachable(self, here: Engine | None, connection: Any) -> bool:
         """Whether a release may go on here and now; if not, it was dealt with."""
         if here is None or here.owner() is not self:
-            warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=4)
         elif here.inherited:
             return False
         elif here.loop.is_closed():
@@ -223,6 +233,8 @@ class ConnectionPool(AsyncSurface):
         here = self._by_loop.get(_running_loop())
         if here is not None:
             await here.vacated(timeout)
+            here.cut_leases(others=False)
+            await asyncio.sleep(0)
 
     close = aclose
 
@@ -254,11 +266,11 @@ class ConnectionPool(AsyncSurface):
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        counts = self._core().counts(_monotonic())
-        return f"<{type(self).__module__}.{type(self).__name__} {self.config.name} {state}: {counts}>"
+        return self._described(state, self._core().counts(_monotonic()))
 
-    def _cores(self) -> list[PoolCore]:
-        return [here.core for here in self._by_loop.values()]
+    def _dial_retries_changed(self) -> None:
+        for here in self._by_loop.values():
+            here.core.dialling.retries = self._dial_retries.failures
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -12,6 +11,7 @@ Order = Literal["lifo", "fifo", "random"]
 RetrySent = Literal["safe", "all", "none"]
 
 DEFAULT_MAX_CONNECTIONS = 50
+MOST_SECONDS = 1e9  # thirty years; what waits longer than that waits for ever, and says so with None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class PoolConfig:
     instruments: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
-        _whole("max_connections", self.max_connections, at_least=1)
+        if type(self.max_connections) is not int or self.max_connections < 1:
+            raise ValueError(f'"max_connections" must be a positive integer, not {self.max_connections!r}')
         _seconds("timeout", self.timeout)
         if self.max_waiting is not None:
             _whole("max_waiting", self.max_waiting, at_least=0)
@@ -61,7 +62,7 @@ class PoolConfig:
     def take(cls, options: dict[str, Any]) -> PoolConfig:
         """A config from the options in `options` that belong to a pool; they are removed from it.
 
-        An option that is `None` where the contract has no meaning for `None` takes its default, as in redis-py.
+        `max_connections` and `name` take their defaults where they are `None`, as in redis-py.
         """
         known = {field.name: field for field in fields(cls)}
         chosen = {name: options.pop(name) for name in list(options) if name in known}
@@ -106,8 +107,10 @@ def _seconds(name: str, value: object, *, may_be_none: bool = True, positive: bo
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds{' or None' if may_be_none else ''}, not {value!r}")
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        raise ValueError(f"{name} must be {'above 0' if positive else '0 or more'} seconds, not {value!r}")
+    # Written so that NaN is refused, too.
+    if not 0 <= value <= MOST_SECONDS or (positive and value == 0):
+        least = "above 0" if positive else "0 or more"
+        raise ValueError(f"{name} must be {least} seconds, and at most {MOST_SECONDS:.0e}, not {value!r}")
 
 
 def _share(name: str, value: object) -> None:

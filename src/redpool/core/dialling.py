@@ -35,7 +35,7 @@ class Dialling:
         """seconds that one dial may take in all"""
         self.retries = 0.0
         """how many failed dials in a row a caller sits through"""
-        self.slots: set[Slot] = set()
+        self.slots: dict[Slot, None] = {}  # in the order in which they were ordered
         self.failures = 0
         """dials failed in a row"""
         self.last_error: BaseException | None = None
@@ -53,7 +53,7 @@ class Dialling:
 
     def succeeded(self, slot: Slot, mean_dial: float) -> None:
         """A connection is open; the mean of all dials took so many seconds."""
-        self.slots.discard(slot)
+        self.slots.pop(slot, None)
         self.failures = 0
         self.last_error = None
         self.pause_until = -_NEVER
@@ -62,7 +62,7 @@ class Dialling:
 
     def failed(self, slot: Slot, error: BaseException, now: float) -> None:
         """A dial failed: the next one comes after a pause that grows with each failure."""
-        self.slots.discard(slot)
+        self.slots.pop(slot, None)
         self.failures += 1
         self.last_error = error
         self.pause_until = now + policy.pause_after(self.failures, self._random)

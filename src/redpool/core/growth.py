@@ -20,13 +20,13 @@ def grow(core: PoolCore, now: float) -> None:
             return
         slot = core.empty.pop()
         slot.state = State.DIALLING
-        dialling.slots.add(slot)
+        dialling.slots[slot] = None
         core.outbox.append(Dial(slot))
 
 
 def dials_wanted(core: PoolCore) -> int:
     """How many dials under way would serve a purpose."""
-    return max(_dials_for_upkeep(core), len(core.queue.tickets) + core.config.min_idle - len(core.rested))
+    return max(_dials_for_upkeep(core), len(core.queue.tickets) + max(0, core.config.min_idle - len(core.rested)))
 
 
 def _dials_due(core: PoolCore, now: float) -> int:

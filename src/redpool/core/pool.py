@@ -34,6 +34,8 @@ from .ticket import Ticket, TicketState
 _EMPTY, _IDLE, _LEASED, _CLOSING = State.EMPTY, State.IDLE, State.LEASED, State.CLOSING
 
 _NEVER = math.inf
+# However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
+LEAST_REST = 0.05
 # The generation of a connection whose replacement is open already: it ends when it comes back.
 _REPLACED = -1
 
@@ -67,9 +69,11 @@ class PoolCore:
 
         self._random = random
         self._pick = policy.picker(config.order, random)
-        self._check_after = config.check_after_idle
         self.ping_after = _NEVER if config.ping_after_idle is None else config.ping_after_idle
+        self.ping_every = max(self.ping_after, LEAST_REST)
+        self._check_after = min(config.check_after_idle, self.ping_after)
         self.max_idle_time = _NEVER if config.max_idle_time is None else config.max_idle_time
+        self._min_idle = config.min_idle
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
         self._steady = True  # neither closed nor shrinking: what comes back in order may stay
         self.available_at = -_NEVER  # when a caller last got a connection
@@ -91,6 +95,8 @@ class PoolCore:
             slot.doubt = policy.doubt(rest, self._check_after, self.ping_after)
         slot.state = _LEASED
         slot.since = self.available_at = now
+        if self._min_idle and len(self.rested) < self._min_idle:
+            self.wake_by(now + self.dialling.patience)  # unless it is back by then
         return slot
 
     def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
@@ -110,7 +116,7 @@ class PoolCore:
             self.rested.append(now)
 
     def reject(self, slot: Slot, now: float) -> None:
-        """The connection failed its check at checkout. The caller acquires again; this was no use of it."""
+        """An idle connection failed its check at checkout. The caller acquires again; this was no checkout."""
         self.close_slot(slot, Reason.CHECK_FAILED, now)
         self._distrust(now)
         self.grow(now)
@@ -128,8 +134,9 @@ class PoolCore:
     def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
         ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.dialling.retries)
-        # Places that a dial could still fill for one more caller; below zero, how many wait for a release.
-        spare = len(self.empty) + len(self.dialling) - len(self.queue)
+        # Places that may serve one more caller without a release; below zero, how many wait for one.
+        places = len(self.empty) + len(self.dialling) + len(self.checking) + len(self._closing)
+        spare = places - len(self.queue)
         if self.closed:
             self._turn_away(ticket, PoolClosed(f"{self.config.name}: the pool is closed"))
         elif self.config.max_waiting is not None and spare <= -self.config.max_waiting:
@@ -187,7 +194,7 @@ class PoolCore:
         """Why it may not."""
         if self.closed:
             return Reason.POOL_CLOSED
-        if len(self.slots) > self.max_connections:
+        if self._surplus:
             return Reason.SURPLUS
         return Reason.LIFETIME if now >= slot.expires_at else Reason.GENERATION
 
@@ -213,15 +220,14 @@ class PoolCore:
         )
         error.__cause__ = last
         self.queue.end(ticket, TicketState.TIMED_OUT, error)
-        self.ledger.timeouts += 1
+        self.ledger.timeouts += not ticket.opens
 
     # -- dials -----------------------------------------------------------------------------------------------------
 
     def begin_dial(self, slot: Slot, now: float) -> bool:
         """Whether the dial is still wanted, asked just before it starts; if not, the slot is empty again."""
-        surplus = len(self.slots) > self.max_connections
-        if self.closed or surplus or len(self.dialling) > growth.dials_wanted(self):
-            self.dialling.slots.discard(slot)
+        if self.closed or self._surplus or len(self.dialling) > growth.dials_wanted(self):
+            self.dialling.slots.pop(slot, None)
             self._vacate(slot)
             return False
         slot.generation = self.generation
@@ -292,6 +298,7 @@ class PoolCore:
         """End the connection in a slot that is in no list."""
         slot.state = _CLOSING
         self._closing.add(slot)
+        self._steady = not self.closed and not self._surplus
         self.outlived.pop(slot, None)
         self.ledger.closed[reason] += 1
         self.outbox.append(Close(slot, slot.connection, reason, now - slot.opened_at))
@@ -313,7 +320,7 @@ class PoolCore:
         slot.state = _EMPTY
         if len(self.slots) > self.max_connections:
             self.slots.remove(slot)
-            self._steady = not self.closed and len(self.slots) <= self.max_connections
+            self._steady = not self.closed and not self._surplus
         else:
             self.empty.append(slot)
 
@@ -344,6 +351,7 @@ class PoolCore:
             self.offer(slot, now, to_far_end=True)
             if slot.state is _IDLE:
                 self.rested[-1] = rested_since
+                self.wake_by(max(now + LEAST_REST, rested_since + self.max_idle_time))
         upkeep.check_rested(self, now)
         self.grow(now)
 
@@ -355,7 +363,7 @@ class PoolCore:
     @property
     def longest_rest(self) -> float:
         """Seconds after which a connection, used or not, may at the soonest be up for something."""
-        return min(self.max_idle_time, self.ping_after, self.leak_after)
+        return max(LEAST_REST, min(self.max_idle_time, self.ping_after, self.leak_after))
 
     # -- the whole pool --------------------------------------------------------------------------------------------
 
@@ -384,9 +392,12 @@ class PoolCore:
         self.empty += added
         while self.empty and len(self.slots) > max_connections:
             self.slots.remove(self.empty.pop())
-        for slot in self.idle[: max(0, len(self.slots) - len(self._closing) - max_connections)]:
-            self.close_idle(slot, Reason.SURPLUS, now)
-        self._steady = not self.closed and len(self.slots) <= max_connections
+        while self.idle and self._surplus:
+            self.close_idle(self.idle[0], Reason.SURPLUS, now)
+        self._steady = not self.closed and not self._surplus
+        for ticket in self.queue.warming:
+            ticket.opens = min(ticket.opens, max_connections)
+        self._end_warming()
         self.grow(now)
 
     def drain(self, now: float) -> None:
@@ -406,6 +417,11 @@ class PoolCore:
             self.ledger.refused += 1
         for slot in list(self.idle):
             self.close_idle(slot, Reason.POOL_CLOSED, now)
+
+    @property
+    def _surplus(self) -> bool:
+        """Whether there are more places than allowed, those that are closing already left aside."""
+        return len(self.slots) - len(self._closing) > self.max_connections
 
     # -- what can be seen ------------------------------------------------------------------------------------------
 

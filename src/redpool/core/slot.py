@@ -68,9 +68,8 @@ class Slot:
         "expires_at",
         "generation",
         "holder",
-        "leak_reported",
+        "leak_reported_for",
         "opened_at",
-        "outlived",
         "since",
         "stack",
         "state",
@@ -89,9 +88,8 @@ class Slot:
         self.expires_at = math.inf
         self.generation = 0
         self.holder: Any = None
-        self.leak_reported = False
+        self.leak_reported_for = -1.0  # the `since` of the lease that was reported
         self.opened_at = 0.0
-        self.outlived = False
         self.since = 0.0
         self.stack: Any = None
         self.verified_at = 0.0

@@ -21,7 +21,7 @@ def end_waits(core: PoolCore, now: float) -> None:
 
 def cut_dials(core: PoolCore, now: float) -> None:
     """A dial that has used up its own time is cut off, so that it can't hold its place for ever."""
-    for slot in core.dialling.slots:
+    for slot in list(core.dialling.slots):
         if now >= slot.dial_deadline:
             slot.dial_deadline = math.inf
             core.outbox.append(CutDial(slot))
@@ -48,7 +48,7 @@ def check_rested(core: PoolCore, now: float) -> None:
     for slot in list(core.idle):
         if len(core.checking) >= core.config.max_connecting:
             return
-        if now >= slot.verified_at + core.ping_after:
+        if now >= slot.verified_at + core.ping_every:
             core.idle.remove(slot)
             slot.state = State.CHECKING
             core.checking.add(slot)
@@ -60,24 +60,29 @@ def report_leaks(core: PoolCore, now: float) -> None:
     if core.leak_after == math.inf:
         return
     for slot in core.leased():
-        if not slot.leak_reported and now >= slot.since + core.leak_after:
-            slot.leak_reported = True
+        if slot.leak_reported_for != slot.since and now >= slot.since + core.leak_after:
+            slot.leak_reported_for = slot.since
             core.ledger.leaks += 1
             core.outbox.append(ReportLeak(slot, now - slot.since))
 
 
 def next_deadline(core: PoolCore, now: float) -> float:
-    """When the next thing is due. What goes idle or on lease from now on is due no sooner than `longest_rest`."""
+    """When the next thing is due: always later than `now`.
+
+    What goes idle or on lease from now on is due no sooner than `longest_rest`. Where a check is under way, its end
+    brings about the next.
+    """
     due = core.queue.next_deadline()
     if not core.vacant:
         due = min(due, now + core.longest_rest)
-    if len(core.rested) > core.config.min_idle:
+    if core.idle and len(core.rested) > core.config.min_idle:
         due = min(due, core.rested[0] + core.max_idle_time)
+    may_check = len(core.checking) < core.config.max_connecting
     for slot in core.slots:
         due = min(due, slot.dial_deadline)
-        if slot.state is State.IDLE:
-            due = min(due, slot.verified_at + core.ping_after)
-        elif slot.state is State.LEASED and not slot.leak_reported:
+        if slot.state is State.IDLE and may_check:
+            due = min(due, slot.verified_at + core.ping_every)
+        elif slot.state is State.LEASED and slot.leak_reported_for != slot.since:
             due = min(due, slot.since + core.leak_after)
         if slot.expires_at > now:
             due = min(due, slot.expires_at)

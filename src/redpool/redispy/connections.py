@@ -8,6 +8,7 @@ in between, the count then says "unanswered".
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -266,7 +267,8 @@ def cut(connection: Any) -> None:
     if sock is not None:
         with contextlib.suppress(OSError):
             # Not sock.shutdown(): that of a TLS socket also pulls the session from under a reader.
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            shutdown = socket.socket.shutdown if isinstance(sock, socket.socket) else type(sock).shutdown
+            shutdown(sock, socket.SHUT_RDWR)
 
 
 def forget(connection: Any) -> None:
@@ -276,7 +278,7 @@ def forget(connection: Any) -> None:
     if sock is not None:
         inner._sock = None
         with contextlib.suppress(OSError):
-            socket.socket.close(sock)
+            sock.close()
 
 
 # -- on an event loop --------------------------------------------------------------------------------------------------
@@ -350,7 +352,8 @@ async def ping_async(connection: Any) -> bool:
 
 def close_now(connection: Any) -> None:
     """Close a connection without waiting for anything: there is nothing left to be sent."""
-    if not isinstance(connection, aio.AbstractConnection):
+    if not _closes_as_usual(type(connection)):
+        _ask_to_close(connection)
         return
     writer = connection._writer
     connection._parser.on_disconnect()
@@ -358,6 +361,34 @@ def close_now(connection: Any) -> None:
     connection._reader = connection._writer = None
     if writer is not None:
         _abort(writer.transport)
+
+
+def _closes_as_usual(connection_class: type) -> bool:
+    """Whether `disconnect` is redis-py's, so that what it does is known."""
+    bases = (base for base in connection_class.__mro__ if base is not _CountedAsync and "disconnect" in vars(base))
+    return next(bases, None) is aio.AbstractConnection
+
+
+def _ask_to_close(connection: Any) -> None:
+    with contextlib.suppress(RuntimeError):
+        task = asyncio.get_running_loop().create_task(_disconnect(connection))
+        _closings.add(task)
+        task.add_done_callback(_closings.discard)
+
+
+async def _disconnect(connection: Any) -> None:
+    try:
+        await connection.disconnect()
+    except Exception:
+        logger.debug("closing a connection failed", exc_info=True)
+
+
+_closings: set[asyncio.Task[None]] = set()
+
+
+def unshared(connection: Any) -> bool:
+    """Whether nobody but its holder can be using a connection: a subscription may be read by another thread."""
+    return not getattr(_inner(connection), "_connect_callbacks", None)
 
 
 def cut_async(connection: Any) -> None:

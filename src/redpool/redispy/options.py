@@ -17,6 +17,11 @@ from redis.retry import Retry as SyncRetry
 # Used by pools of redis-py, never by connections; the pool takes them out before a connection sees them.
 _FOR_POOLS = frozenset({"cache", "cache_config"})
 
+_SECRETS = frozenset({"password", "username", "ssl_password", "credential_provider"})
+# Put among the connection's options by redis-py, not by the user.
+_INJECTED = frozenset({"himport_registry", "maint_notifications_config", "maint_notifications_pool_handler",
+                       "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout"})  # fmt: skip
+
 
 class DialRetries(NamedTuple):
     """How many failed dials a caller sits through, and which errors count."""
@@ -83,6 +88,17 @@ def check_names(connection_class: object, options: Mapping[str, Any], suggest: C
             raise TypeError(f"unexpected option {name}={_shown(name, options[name])}{suggest(name, known)}")
 
 
+def described(connection_class: Any, options: Mapping[str, Any]) -> str:
+    """`<redis.connection.Connection(host=...,password=<REDACTED>)>`: what the user asked for, and no secret."""
+    said = [
+        f"{name}={'<REDACTED>' if name in _SECRETS else value}"
+        for name, value in options.items()
+        if name not in _INJECTED
+    ]
+    name = getattr(connection_class, "__name__", repr(connection_class))
+    return f"<{connection_class.__module__}.{name}({','.join(said)})>"
+
+
 def is_class(connection_class: object) -> TypeGuard[type]:
     """Whether connections are made by a class; any other callable will do, too."""
     return isinstance(connection_class, type)
@@ -119,4 +135,6 @@ def _accepted(connection_class: object) -> frozenset[str] | None:
         names.update(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return frozenset(names)
+        if not base.__module__.startswith("redis."):
+            return None  # a class of the user's may take out of its keywords what its bases don't know
     return None

@@ -26,6 +26,7 @@ from redis.connection import (
     MaintNotificationsAbstractConnection,
     MaintNotificationsAbstractConnectionPool,
 )
+from redis.event import AfterConnectionReleasedEvent, AsyncAfterConnectionReleasedEvent
 from redis.exceptions import RedisError
 from redis.himport import HImportRegistry
 from redis.maint_notifications import MaintNotificationsConfig
@@ -39,7 +40,6 @@ from redis.observability.attributes import (
 from redis.utils import check_protocol_version
 
 from ..core.config import PoolConfig, suggest
-from ..core.pool import PoolCore
 from . import connections, options
 
 
@@ -79,6 +79,8 @@ class _Surface:
         self._connection_kwargs = kwargs
         self._dial_retries = options.dial_retries(kwargs)
         self._pool_id = secrets.token_hex(4)
+        # Whoever brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
+        self._dispatcher = kwargs.get("event_dispatcher")
 
     def _maintenance(self, wanted: MaintNotificationsConfig | None) -> MaintNotificationsConfig | None:
         """What redis-py is told about maintenance notifications: off where the connections can't have them."""
@@ -86,7 +88,7 @@ class _Surface:
         if able and "path" not in self._connection_kwargs:
             return wanted
         if wanted is not None and wanted.enabled is True:
-            raise RedisError(f"maintenance notifications are not supported by {self.connection_class!r} here")
+            raise RedisError(f"Maintenance notifications are not supported with {self.connection_class!r}")
         return MaintNotificationsConfig(enabled=False)
 
     def _loosen(self, handler: Any) -> None:
@@ -129,8 +131,7 @@ class _Surface:
         (options.check_async if self._asynchronous else options.check_sync)(changed)
         self._connection_kwargs["retry"] = retry
         self._dial_retries = options.dial_retries(changed)
-        for core in self._cores():
-            core.dialling.retries = self._dial_retries.failures
+        self._dial_retries_changed()
         for connection in (*self._available_connections, *self._in_use_connections):
             connections.set_retry(connection, retry)
 
@@ -144,9 +145,13 @@ class _Surface:
             (used, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.USED.value}),
         ]
 
+    def _described(self, state: str, counts: str) -> str:
+        made = options.described(self.connection_class, self._connection_kwargs)
+        return f"<{type(self).__module__}.{type(self).__name__}({made}) {self.config.name} {state}: {counts}>"
+
     @abstractmethod
-    def _cores(self) -> Iterable[PoolCore]:
-        """What decides for this pool."""
+    def _dial_retries_changed(self) -> None:
+        """Callers sit through another number of failed dials from now on."""
 
     @property
     @abstractmethod
@@ -199,6 +204,15 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
     def _get_pool_lock(self) -> Any:
         return self._lock
 
+    def _announce(self, connection: Any) -> None:
+        """Tell the user's dispatcher of a release; a listener may talk over the connection, to re-authenticate."""
+        assert self._dispatcher is not None
+        try:
+            self._dispatcher.dispatch(AfterConnectionReleasedEvent(connection))
+        except BaseException:
+            connections.close(connection)
+            connections.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
+
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
         connection = self._counting_class(**self._connection_kwargs)
@@ -227,6 +241,17 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
     def _get_pool_lock(self) -> AsyncLock:
         return self._lock
 
+    async def _announce(self, connection: Any) -> None:
+        """Tell the user's dispatcher of a release; a listener may talk over the connection, to re-authenticate."""
+        assert self._dispatcher is not None
+        try:
+            await self._dispatcher.dispatch_async(AsyncAfterConnectionReleasedEvent(connection))
+        except BaseException as error:
+            connections.close_now(connection)
+            if not isinstance(error, Exception):
+                raise
+            connections.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
+
     def get_available_connection(self) -> NoReturn:
         """Half of a checkout, which this pool doesn't have. Raises `NotImplementedError`."""
         raise NotImplementedError("use get_connection()")
@@ -242,10 +267,10 @@ def _cache(kwargs: dict[str, Any], factory: Any) -> CacheInterface | None:
     if cache is None and config is None:
         return None
     if not check_protocol_version(kwargs.get("protocol"), 3):
-        raise RedisError("client-side caching needs protocol=3")
+        raise RedisError("Client caching is only supported with RESP version 3: say protocol=3")
     if cache is not None:
         if not isinstance(cache, CacheInterface):
-            raise ValueError(f"cache must implement redis.cache.CacheInterface, not {cache!r}")
+            raise ValueError(f"Cache must implement CacheInterface of redis.cache, not {cache!r}")
         return cache
     made: CacheInterface = CacheProxy(factory.get_cache()) if factory is not None else CacheFactory(config).get_cache()
     return made

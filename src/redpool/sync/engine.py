@@ -51,12 +51,11 @@ class Engine:
         self.reentered: Callable[[], bool] = self.guard._is_owned  # type: ignore[attr-defined]
         self.returned: deque[tuple[Slot, Reason | None]] = deque()  # what came back in an interruption
         self._config, self._hooks = owner.config, owner._hooks
-        self._make_connection = weakref.WeakMethod(owner.make_connection)
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
         self.core.dialling.retries = owner._dial_retries.failures
         self._housekeeper: Housekeeper | None = None
-        self._armed = _NEVER  # when the housekeeper wakes
+        self.armed = _NEVER  # when the housekeeper wakes
         self._vacated = threading.Event()
 
     # -- callers -----------------------------------------------------------------------------------------------------
@@ -70,9 +69,9 @@ class Engine:
 
     def spare_connection(self) -> Any:
         """For a caller who has interrupted the pool in this very thread: a connection beside it, for once."""
-        make = self._make_connection()
-        assert make is not None
-        connection = make()
+        owner = self.owner()
+        assert owner is not None
+        connection = owner.make_connection()
         connections.connect(connection)
         connection._redpool = (SPARE, None)
         return connection
@@ -143,12 +142,16 @@ class Engine:
         if not mine and not self.reentered():
             self._vacated.wait(timeout)
 
-    def cut_leases(self) -> None:
-        """End the connections in use under their users' hands."""
+    def cut_leases(self, others: bool = True) -> None:
+        """End the connections in use: the calling thread's own are closed, others' are cut under their hands."""
+        me = threading.get_ident()
         with self.guard:
-            leased = [slot.connection for slot in self.core.leased()]
-        for connection in leased:
-            connections.cut(connection)
+            leased = [(slot.connection, slot.holder == me) for slot in self.core.leased()]
+        for connection, mine in leased:
+            if mine and connections.unshared(connection):
+                connections.close(connection)
+            elif others:
+                connections.cut(connection)
 
     def do(self, act: Callable[[PoolCore, float], None]) -> None:
         """Let `act` change the core, and carry out what follows."""
@@ -186,7 +189,7 @@ class Engine:
                 break  # nothing can follow from them
             with self.guard:
                 orders = core.take_orders()
-        if core.wake_at < self._armed:
+        if core.wake_at < self.armed:
             self.arm()
         if core.closed and core.vacant and not self._vacated.is_set():
             self._vacated.set()
@@ -229,11 +232,11 @@ class Engine:
         self._hooks.fire("opened", self._config.name, now - started)
 
     def _open(self, slot: Slot) -> object:
-        make = self._make_connection()
-        if make is None:
+        owner = self.owner()
+        if owner is None:
             raise ConnectionAbortedError("the pool is gone")
         # Where CutDial finds it, before the core knows it.
-        slot.connection = connection = make()
+        slot.connection = connection = owner.make_connection()
         connections.connect(connection)
         connection._redpool = (self, slot)
         return connection
@@ -282,9 +285,9 @@ class Engine:
     def arm(self) -> None:
         """Have the housekeeper wake in time."""
         with self.guard:
-            if self.core.wake_at >= self._armed:
+            if self.core.wake_at >= self.armed:
                 return
-            self._armed = self.core.wake_at
+            self.armed = self.core.wake_at
             if self._housekeeper is None:
                 # Without threads, as when the interpreter is going down, there is nothing left to keep.
                 with contextlib.suppress(RuntimeError):
@@ -299,11 +302,11 @@ class Engine:
             if self.owner() is None and not core.closed:
                 core.close(now)
             if core.closed and core.vacant:
-                self._housekeeper, self._armed = None, _NEVER
+                self._housekeeper, self.armed = None, _NEVER
                 return None
             if now >= core.wake_at:
                 core.tick(now)
-            self._armed = core.wake_at
+            self.armed = core.wake_at
             orders = core.take_orders()
         self.carry_out(orders)
         return max(0.0, core.wake_at - now)

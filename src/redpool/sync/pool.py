@@ -96,7 +96,7 @@ class ConnectionPool(SyncSurface):
                 got = engine.core.acquire(_monotonic())
                 if type(got) is Ticket:
                     engine.take_place(got)
-            if engine.returned:
+            if engine.returned or engine.core.wake_at < engine.armed:
                 engine.flush()
             slot = engine.wait(got) if type(got) is Ticket else got
             slot.holder = _thread()
@@ -114,6 +114,8 @@ class ConnectionPool(SyncSurface):
         engine, slot = getattr(connection, "_redpool", _NOBODYS)
         if engine is not self._engine and not self._reachable(engine, connection):
             return
+        if self._dispatcher is not None:
+            self._announce(connection)
         fault = None if _intact(connection) else Reason.ERROR
         if engine.reentered():
             engine.returned.append((slot, fault))
@@ -217,6 +219,7 @@ class ConnectionPool(SyncSurface):
         if force:
             engine.cut_leases()
         engine.vacated(timeout)
+        engine.cut_leases(others=False)
 
     def __enter__(self) -> Self:
         return self
@@ -239,11 +242,10 @@ class ConnectionPool(SyncSurface):
     def __repr__(self) -> str:
         core = self._engine.core
         state = "closed" if core.closed else "open"
-        counts = core.counts(_monotonic())
-        return f"<{type(self).__module__}.{type(self).__name__} {self.config.name} {state}: {counts}>"
+        return self._described(state, core.counts(_monotonic()))
 
-    def _cores(self) -> list[PoolCore]:
-        return [self._engine.core]
+    def _dial_retries_changed(self) -> None:
+        self._engine.core.dialling.retries = self._dial_retries.failures
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]

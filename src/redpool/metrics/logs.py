@@ -1,0 +1,71 @@
+"""Pools in the log: a line of key=value now and then, for whoever has nothing but logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import re
+import threading
+import weakref
+from collections.abc import Callable
+
+from ..core.stats import PoolStats
+from .pools import HasStats
+
+logger = logging.getLogger("redpool.stats")
+
+_PLAIN = re.compile(r"[^\s\"=]+")
+
+
+def stats_line(stats: PoolStats) -> str:
+    """The stats as one line: `pool=localhost:6379/0 open=3 idle=2 in_use=1 ...`; times are in seconds.
+
+    No value but a pool's name can have a space in it, and such a name is quoted as in JSON.
+    """
+    pairs: dict[str, object] = {"pool": stats.name if _PLAIN.fullmatch(stats.name) else json.dumps(stats.name)}
+    for name, value in stats.to_dict().items():
+        if name == "closed":
+            pairs |= {f"closed_{reason.replace(' ', '_')}": count for reason, count in sorted(value.items())}
+        elif isinstance(value, dict):
+            pairs |= {f"{name}_{part}": _plain(of_it) for part, of_it in value.items() if part != "count"}
+        elif name != "name":
+            pairs[name] = _plain(value)
+    return " ".join(f"{key}={value}" for key, value in pairs.items())
+
+
+def log_stats(pool: HasStats, every: float = 60.0, logger: logging.Logger = logger) -> Callable[[], None]:
+    """Log the pool's stats every so many seconds, at level INFO, from a daemon thread.
+
+    The thread holds the pool weakly and ends with it, or when what this returns is called. Raises `ValueError` where
+    `every` makes no sense.
+    """
+    if not 0 < every <= threading.TIMEOUT_MAX:
+        raise ValueError(f"every={every!r}: must be a number of seconds above 0")
+    # A SimpleQueue may be put into from a finalizer, an Event may not.
+    ends: queue.SimpleQueue[object] = queue.SimpleQueue()
+    held = weakref.ref(pool, ends.put)
+    thread = threading.Thread(
+        target=_log, args=(held, every, logger, ends), name=f"redpool {pool.stats().name} stats", daemon=True
+    )
+    thread.start()
+    return lambda: ends.put(None)
+
+
+def _log(held: weakref.ref[HasStats], every: float, logger: logging.Logger, ends: queue.SimpleQueue[object]) -> None:
+    while True:
+        try:
+            ends.get(timeout=every)
+        except queue.Empty:
+            pool = held()
+            if pool is None:
+                return
+            line = stats_line(pool.stats())
+            del pool  # or it would live on through the next wait
+            logger.info(line)
+        else:
+            return
+
+
+def _plain(value: object) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else str(value)

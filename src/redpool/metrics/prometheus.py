@@ -1,0 +1,102 @@
+"""Pools as Prometheus sees them, read when it scrapes: `REGISTRY.register(PoolCollector(pool))`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from ..core.histogram import Summary
+from ..core.stats import PoolStats
+from .pools import HasStats, Pools
+
+STATES = ("idle", "in_use", "connecting")
+
+COUNTERS = {
+    "acquired": "Checkouts, in all.",
+    "waited": "Checkouts that found no idle connection.",
+    "timeouts": "Callers who waited for a connection in vain.",
+    "refused": "Callers turned away at once.",
+    "dialed": "Connections opened.",
+    "dial_failures": "Connections that could not be opened.",
+    "released": "Connections given back.",
+    "leaks": "Leases reported because they were older than leak_after.",
+}
+
+SUMMARIES = {
+    "wait": "From asking for a connection to getting one.",
+    "use": "From checkout to release.",
+    "dial": "From the start of a dial to the last reply of its handshake.",
+}
+
+QUANTILES = {"0.5": "p50", "0.9": "p90", "0.99": "p99", "0.999": "p999"}
+
+
+class PoolCollector(Collector):
+    """Exports the stats of pools, which it holds weakly: one that is gone vanishes.
+
+    A registry takes one collector; further pools are added to it. All quantiles are since the pool was created.
+    """
+
+    def __init__(self, *pools: HasStats) -> None:
+        self._pools = Pools(*pools)
+        self._sums: dict[tuple[str, str], tuple[int, float]] = {}
+
+    def add(self, *pools: HasStats) -> None:
+        """Export these, too. `ValueError` where another pool has the same name."""
+        self._pools.add(*pools)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric of every pool; each pool is asked once, so that what it says fits together."""
+        every = self._pools.stats()
+        yield from _gauges(every)
+        yield from _counters(every)
+        for name, text in SUMMARIES.items():
+            family = SummaryMetricFamily(f"redpool_{name}_seconds", text)
+            for stats in every:
+                family.samples += self._samples(family.name, name, stats)
+            yield family
+
+    def _samples(self, full_name: str, name: str, stats: PoolStats) -> Iterator[Sample]:
+        summary: Summary = getattr(stats, name)
+        labels = {"pool": stats.name}
+        for quantile, field in QUANTILES.items():
+            yield Sample(full_name, {**labels, "quantile": quantile}, getattr(summary, field))
+        yield Sample(f"{full_name}_count", labels, summary.count)
+        yield Sample(f"{full_name}_sum", labels, self._sum((stats.name, name), summary))
+
+    def _sum(self, key: tuple[str, str], summary: Summary) -> float:
+        # A mean times its count is off by a rounding error, now up, now down; a sum that falls would be a restart.
+        count, least = self._sums.get(key, (0, 0.0))
+        total = summary.mean * summary.count
+        if summary.count >= count:
+            total = max(total, least)
+        self._sums[key] = summary.count, total
+        return total
+
+
+def _gauges(every: list[PoolStats]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily("redpool_connections", "Connections, by state.", labels=("pool", "state"))
+    most = GaugeMetricFamily("redpool_connections_max", "The most connections open at once.", labels=("pool",))
+    waiting = GaugeMetricFamily("redpool_waiting", "Callers in the queue.", labels=("pool",))
+    for stats in every:
+        for state in STATES:
+            connections.add_metric((stats.name, state), getattr(stats, state))
+        most.add_metric((stats.name,), stats.max_connections)
+        waiting.add_metric((stats.name,), stats.waiting)
+    yield from (connections, most, waiting)
+
+
+def _counters(every: list[PoolStats]) -> Iterator[Metric]:
+    for name, text in COUNTERS.items():
+        counter = CounterMetricFamily(f"redpool_{name}", text, labels=("pool",))
+        for stats in every:
+            counter.add_metric((stats.name,), getattr(stats, name))
+        yield counter
+    closed = CounterMetricFamily("redpool_closed", "Connections closed, by reason.", labels=("pool", "reason"))
+    for stats in every:
+        for reason, count in stats.closed.items():
+            closed.add_metric((stats.name, reason), count)
+    yield closed
