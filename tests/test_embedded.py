@@ -375,9 +375,7 @@ sys.stdin.read()
 
 def test_a_forked_child_can_have_a_server_of_its_own() -> None:
     """A child starts its own server, which goes with the child and not with the parent."""
-    with run(
-        FORK % "mine = embedded.start(); print(mine.pid, flush=True)" + "os.waitpid(child, 0)"
-    ) as process:
+    with run(FORK % "mine = embedded.start(); print(mine.pid, flush=True)" + "os.waitpid(child, 0)") as process:
         own, childs = told(process), told(process)
         assert exists(own)
         assert exists(childs)
@@ -443,9 +441,7 @@ def test_the_variable_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         assert embedded.find_servers() == [named, on_path]
 
 
-def test_the_program_named_by_the_variable_is_started(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_program_named_by_the_variable_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A wrapper that becomes the server will do."""
     wrapper = program(tmp_path / "wrapper", f'exec "{embedded.find_server()}" "$@"')
     monkeypatch.setenv("REDPOOL_SERVER", wrapper)

@@ -110,7 +110,7 @@ class ConnectionPool(AsyncSurface):
 
     def _give_back(self, connection: Any) -> None:
         here, slot = getattr(connection, "_redpool", _NOBODYS)
-        if here is not self._here and not self._reachable(here, connection):
+        if (here is None or here is not self._here) and not self._reachable(here, connection):
             return
         if slot.state is not _LEASED or slot.connection is not connection:
             warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=3)

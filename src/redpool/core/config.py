@@ -75,6 +75,11 @@ class PoolConfig:
         return cls(**chosen)
 
     @classmethod
+    def names(cls) -> frozenset[str]:
+        """The names of all options."""
+        return frozenset(field.name for field in fields(cls))
+
+    @classmethod
     def from_strings(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as a URL spells them, with each of ours turned from text into its type."""
         readers = {field.name: _READERS.get(str(field.type)) for field in fields(cls)}

@@ -16,8 +16,8 @@ class Dialling:
 
     __slots__ = (
         "_at_once",
-        "_impatient",
         "_random",
+        "_timeout",
         "budget",
         "failures",
         "last_error",
@@ -27,9 +27,9 @@ class Dialling:
         "slots",
     )
 
-    def __init__(self, at_once: int, budget: float, impatient: bool, random: Random) -> None:
+    def __init__(self, at_once: int, budget: float, timeout: float | None, random: Random) -> None:
         self._at_once = at_once
-        self._impatient = impatient
+        self._timeout = timeout
         self._random = random
         self.budget = budget
         """seconds that one dial may take in all"""
@@ -40,7 +40,7 @@ class Dialling:
         """dials failed in a row"""
         self.last_error: BaseException | None = None
         self.pause_until = -_NEVER
-        self.patience = 0.0 if impatient else policy.growth_patience(0.0)
+        self.patience = policy.growth_patience(0.0, timeout)
         """seconds for which a queue may last before it is a reason to dial"""
 
     def __len__(self) -> int:
@@ -57,8 +57,7 @@ class Dialling:
         self.failures = 0
         self.last_error = None
         self.pause_until = -_NEVER
-        if not self._impatient:
-            self.patience = policy.growth_patience(mean_dial)
+        self.patience = policy.growth_patience(mean_dial, self._timeout)
 
     def failed(self, slot: Slot, error: BaseException, now: float) -> None:
         """A dial failed: the next one comes after a pause that grows with each failure."""

@@ -35,13 +35,15 @@ def pause_after(failures: int, random: Random) -> float:
     return float(pause * (1 - PAUSE_JITTER * random.random()))
 
 
-def growth_patience(mean_dial: float) -> float:
+def growth_patience(mean_dial: float, timeout: float | None) -> float:
     """How long a queue may last, in seconds, before the pool opens more connections for it.
 
     In the time of a few dials a burst of short commands is over, served by few connections. Where callers still
     queue then, or where nothing has come back in that time, the pool is too small for its load.
     """
-    return min(MOST_PATIENCE, max(LEAST_PATIENCE, 4 * mean_dial))
+    patience = min(MOST_PATIENCE, max(LEAST_PATIENCE, 4 * mean_dial))
+    # Whoever waits only briefly must see the dial, too.
+    return patience if timeout is None else min(patience, timeout / 4)
 
 
 def doubt(rest: float, check_after: float, ping_after: float) -> Doubt | None:

@@ -31,7 +31,8 @@ from .stats import PoolStats
 from .ticket import Ticket, TicketState
 
 # Looking a member up in its Enum costs more than the rest of a checkout's bookkeeping.
-_EMPTY, _IDLE, _LEASED, _CLOSING = State.EMPTY, State.IDLE, State.LEASED, State.CLOSING
+_EMPTY, _IDLE, _LEASED = State.EMPTY, State.IDLE, State.LEASED
+_CHECKING, _CLOSING = State.CHECKING, State.CLOSING
 
 _NEVER = math.inf
 # However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
@@ -54,7 +55,7 @@ class PoolCore:
         self._uses = self.ledger.use.gathered
         self.queue = Queue()
         self._tickets = self.queue.tickets
-        self.dialling = Dialling(config.max_connecting, dial_budget, config.timeout == 0, random)
+        self.dialling = Dialling(config.max_connecting, dial_budget, config.timeout, random)
 
         self.slots = [Slot() for _ in range(config.max_connections)]
         self.empty = list(self.slots)
@@ -175,7 +176,7 @@ class PoolCore:
         if fault is None and self.may_stay(slot, now):
             self.offer(slot, now)
         else:
-            self.close_slot(slot, fault or self.why_ended(slot, now), now)
+            self.close_slot(slot, self.why_ended(slot, now) if self.closed or fault is None else fault, now)
             if fault is not None:
                 self._distrust(now)
         self.grow(now)
@@ -336,6 +337,15 @@ class PoolCore:
         upkeep.report_leaks(self, now)
         self.wake_at = upkeep.next_deadline(self, now)
         self.grow(now)
+
+    def set_aside(self, slot: Slot) -> bool:
+        """Keep an idle connection from being handed out until `checked`. False where it isn't idle."""
+        if slot.state is not _IDLE:
+            return False
+        self.idle.remove(slot)
+        slot.state = _CHECKING
+        self.checking.add(slot)
+        return True
 
     def checked(self, slot: Slot, ok: bool, now: float) -> None:
         """A connection that was checked in the background has answered, or has not."""

@@ -49,9 +49,7 @@ def check_rested(core: PoolCore, now: float) -> None:
         if len(core.checking) >= core.config.max_connecting:
             return
         if now >= slot.verified_at + core.ping_every:
-            core.idle.remove(slot)
-            slot.state = State.CHECKING
-            core.checking.add(slot)
+            core.set_aside(slot)
             core.outbox.append(Check(slot))
 
 

@@ -157,6 +157,11 @@ def _inner(connection: Any) -> Any:
     return connection._conn if isinstance(connection, CacheProxyConnection) else connection
 
 
+def mark(connection: Any, whose: tuple[Any, Any]) -> None:
+    """Note whose connection it is: an engine and the slot there."""
+    connection._redpool = _inner(connection)._redpool = whose
+
+
 def intact(connection: Any) -> bool:
     """Whether a connection that comes back is open, answered in full, and not marked to be replaced."""
     try:
@@ -360,7 +365,7 @@ def close_now(connection: Any) -> None:
     connection.reset_should_reconnect()
     connection._reader = connection._writer = None
     if writer is not None:
-        _abort(writer.transport)
+        _abort(writer)
 
 
 def _closes_as_usual(connection_class: type) -> bool:
@@ -395,18 +400,29 @@ def cut_async(connection: Any) -> None:
     """End a connection under another task's hands: its user sees the server hang up, and nothing stranger."""
     writer = getattr(connection, "_writer", None)
     if writer is not None:
-        _abort(writer.transport)
+        _abort(writer)
 
 
-def _abort(transport: Any) -> None:
-    try:
+class _Gone:
+    """What a writer is left with whose loop was closed, so that it doesn't warn of it when it is collected."""
+
+    def is_closing(self) -> bool:
+        return True
+
+
+def _abort(writer: Any) -> None:
+    transport = writer.transport
+    if not writer._loop.is_closed():
         transport.abort()
-    except RuntimeError:
-        # Its loop is closed and will never say "connection lost": do at once what the loop would have done.
-        lost = getattr(transport, "_call_connection_lost", None)
-        if lost is not None:
-            with contextlib.suppress(Exception):
-                lost(None)
+        return
+    # The loop will never say "connection lost": do at once what it would have done. uvloop has done so already.
+    lost = getattr(transport, "_call_connection_lost", None)
+    if lost is not None:
+        with contextlib.suppress(Exception):
+            transport.abort()
+        with contextlib.suppress(Exception):
+            lost(None)
+    writer._transport = _Gone()
 
 
 def own_error(error: BaseException) -> BaseException:

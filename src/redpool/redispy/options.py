@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeGuard
+from urllib.parse import parse_qsl, urlencode
 
 import redis.asyncio.connection
 import redis.connection
@@ -14,9 +15,13 @@ from redis.credentials import CredentialProvider
 from redis.retry import AbstractRetry
 from redis.retry import Retry as SyncRetry
 
+from ..core.config import PoolConfig, suggest
+
 # Used by pools of redis-py, never by connections; the pool takes them out before a connection sees them.
 _FOR_POOLS = frozenset({"cache", "cache_config"})
 
+# What hints, in the name of an option or in the one that was probably meant, that its value is a secret.
+_TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
 _SECRETS = frozenset({"password", "username", "ssl_password", "credential_provider"})
 # Put among the connection's options by redis-py, not by the user.
 _INJECTED = frozenset({"himport_registry", "maint_notifications_config", "maint_notifications_pool_handler",
@@ -60,7 +65,8 @@ def check_sync(options: Mapping[str, Any]) -> None:
     """Refuse what only works on an event loop. Raises `TypeError` with the option's name."""
     _check_retry(options.get("retry"), SyncRetry, "redis.retry.Retry")
     provider = options.get("credential_provider")
-    if provider is not None and inspect.iscoroutinefunction(getattr(provider, "get_credentials", None)):
+    get = getattr(type(provider), "get_credentials", None)
+    if provider is not None and (get is CredentialProvider.get_credentials or inspect.iscoroutinefunction(get)):
         raise TypeError(f"credential_provider={_type_of(provider)} is asynchronous; this pool is for threads")
     if inspect.iscoroutinefunction(options.get("redis_connect_func")):
         raise TypeError("redis_connect_func is a coroutine function; this pool is for threads")
@@ -78,14 +84,16 @@ def check_async(options: Mapping[str, Any]) -> None:
         )
 
 
-def check_names(connection_class: object, options: Mapping[str, Any], suggest: Callable[..., str]) -> None:
+def check_names(connection_class: object, options: Mapping[str, Any]) -> None:
     """Refuse options that nobody takes, at once and by name, rather than at the first dial."""
     known = _accepted(connection_class)
     if known is None:
         return
     for name in options:
         if name not in known and name not in _FOR_POOLS:
-            raise TypeError(f"unexpected option {name}={_shown(name, options[name])}{suggest(name, known)}")
+            hint = suggest(name, known)
+            shown = "<hidden>" if any(word in name + hint for word in _TELLING) else repr(options[name])
+            raise TypeError(f"unexpected option {name}={shown}{hint}")
 
 
 def described(connection_class: Any, options: Mapping[str, Any]) -> str:
@@ -105,9 +113,13 @@ def is_class(connection_class: object) -> TypeGuard[type]:
 
 
 def parse_url(url: str, asynchronous: bool) -> dict[str, Any]:
-    """The options that a `redis://`, `rediss://` or `unix://` URL spells, read by redis-py."""
+    """The options that a `redis://`, `rediss://` or `unix://` URL spells: the pool's, and those that redis-py reads."""
+    base, _, text = url.partition("?")
+    query = parse_qsl(text, keep_blank_values=True)
+    ours = PoolConfig.from_strings({name: value for name, value in query if name in PoolConfig.names()})
+    theirs = urlencode([(name, value) for name, value in query if name not in ours])
     parse = redis.asyncio.connection.parse_url if asynchronous else redis.connection.parse_url
-    return dict(parse(url))
+    return {**parse(f"{base}?{theirs}" if theirs else base), **ours}
 
 
 def _check_retry(retry: object, wanted: type[AbstractRetry[Any]], name: str) -> None:
@@ -117,10 +129,6 @@ def _check_retry(retry: object, wanted: type[AbstractRetry[Any]], name: str) -> 
 
 def _type_of(thing: object) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
-
-
-def _shown(name: str, value: object) -> str:
-    return "<hidden>" if "password" in name or "credential" in name else repr(value)
 
 
 def _accepted(connection_class: object) -> frozenset[str] | None:

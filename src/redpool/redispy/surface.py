@@ -11,6 +11,7 @@ import weakref
 from abc import abstractmethod
 from asyncio import Lock as AsyncLock
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NoReturn, Self
 
 import redis.asyncio.connection
@@ -22,7 +23,6 @@ from redis.asyncio.connection import (
 )
 from redis.cache import CacheFactory, CacheInterface, CacheProxy
 from redis.connection import (
-    CacheProxyConnection,
     MaintNotificationsAbstractConnection,
     MaintNotificationsAbstractConnectionPool,
 )
@@ -39,8 +39,9 @@ from redis.observability.attributes import (
 )
 from redis.utils import check_protocol_version
 
-from ..core.config import PoolConfig, suggest
+from ..core.config import PoolConfig
 from . import connections, options
+from .caching import CachingConnection
 
 
 class _Surface:
@@ -60,7 +61,7 @@ class _Surface:
 
         Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
         """
-        spelled = PoolConfig.from_strings(options.parse_url(url, cls._asynchronous))
+        spelled = options.parse_url(url, cls._asynchronous)
         if "connection_class" in kwargs:
             spelled.pop("connection_class", None)
         return cls(**{**kwargs, **spelled})
@@ -70,7 +71,7 @@ class _Surface:
         if kwargs.get("name") is None:
             kwargs["name"] = options.pool_name(kwargs)
         self.config = PoolConfig.take(kwargs)
-        options.check_names(connection_class, kwargs, suggest)
+        options.check_names(connection_class, kwargs)
         if kwargs.get("himport_registry") is None and options.is_class(connection_class):
             kwargs["himport_registry"] = HImportRegistry()
         self.himport_registry = kwargs.get("himport_registry") or HImportRegistry()
@@ -218,7 +219,11 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         connection = self._counting_class(**self._connection_kwargs)
         if self.cache is None:
             return connection
-        return CacheProxyConnection(connection, self.cache, self._lock)  # type: ignore[abstract]
+        return CachingConnection(connection, self.cache, self._lock, self._set_aside)
+
+    @abstractmethod
+    def _set_aside(self, connection: Any) -> AbstractContextManager[bool]:
+        """Keep an idle connection from being handed out; yields False where it isn't idle."""
 
 
 class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]

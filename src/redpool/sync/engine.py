@@ -15,7 +15,7 @@ import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +153,19 @@ class Engine:
             elif others:
                 connections.cut(connection)
 
+    @contextlib.contextmanager
+    def set_aside(self, slot: Slot) -> Iterator[bool]:
+        """Keep an idle connection from being handed out; yields False where it isn't idle."""
+        with self.guard:
+            alone = self.core.set_aside(slot)
+        try:
+            yield alone
+        finally:
+            if alone:
+                with self.guard:
+                    self.core.checked(slot, True, _monotonic())
+                self.flush()
+
     def do(self, act: Callable[[PoolCore, float], None]) -> None:
         """Let `act` change the core, and carry out what follows."""
         if self.reentered():
@@ -238,7 +251,7 @@ class Engine:
         # Where CutDial finds it, before the core knows it.
         slot.connection = connection = owner.make_connection()
         connections.connect(connection)
-        connection._redpool = (self, slot)
+        connections.mark(connection, (self, slot))
         return connection
 
     def _dial_failed(self, slot: Slot, error: BaseException) -> None:

@@ -244,6 +244,10 @@ class ConnectionPool(SyncSurface):
         state = "closed" if core.closed else "open"
         return self._described(state, core.counts(_monotonic()))
 
+    def _set_aside(self, connection: Any) -> contextlib.AbstractContextManager[bool]:
+        engine, slot = getattr(connection, "_redpool", _NOBODYS)
+        return engine.set_aside(slot) if isinstance(engine, Engine) else contextlib.nullcontext(False)
+
     def _dial_retries_changed(self) -> None:
         self._engine.core.dialling.retries = self._dial_retries.failures
 
