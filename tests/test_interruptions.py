@@ -43,7 +43,7 @@ def test_an_abandoned_subscription_comes_back_from_within_the_pool(redis_url: st
         subscription = redis.Redis(connection_pool=pool).pubsub()
         subscription.subscribe("channel")
         cycle = [subscription]
-        cycle.append(cycle)  # type: ignore[arg-type]
+        cycle.append(cycle)
         del subscription, cycle
         with pool._engine.guard:
             gc.collect()

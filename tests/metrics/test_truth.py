@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis.exceptions
 
+import redpool
 from contract.faces import Doing, Face, Watch, eventually
 
 from .exporters import GAUGES, Exporter, Logs, OpenTelemetry, Prometheus
@@ -36,10 +37,9 @@ class Script:
     def take(self) -> None:
         """Check one out, or wait in vain."""
         if len(self.held) < self.max_connections:
-            self.held.append(self.pool.get_connection())
-            self.acquired += 1
+            self.held.append(self._acquire())
             return
-        with pytest.raises(self.face.redpool.PoolTimeout):
+        with pytest.raises(redpool.PoolTimeout):
             self.pool.get_connection()
         self.timeouts += 1
 
@@ -82,10 +82,20 @@ class Script:
                 self.held.remove(connection)
                 self._release(connection)
         resting = self.pool.stats().idle
-        taken = [self.pool.get_connection() for _ in range(resting)]
-        self.acquired += len(taken)
-        for connection in taken:
+        for connection in [self._acquire() for _ in range(resting)]:
             self._release(connection)
+
+    def _acquire(self) -> Any:
+        # On a busy machine a dial may outlast the wait: that counts, and is tried again.
+        for _ in range(100):
+            try:
+                connection = self.pool.get_connection()
+            except redpool.PoolTimeout:
+                self.timeouts += 1
+            else:
+                self.acquired += 1
+                return connection
+        raise AssertionError("no connection, though there is room")
 
     def _release(self, connection: Any) -> None:
         self.pool.release(connection)
@@ -96,7 +106,7 @@ class Script:
 def test_gauges_equal_the_truth_after_any_sequence(face: Face, at: dict[str, Any], watch: Watch, seed: int) -> None:
     """After each step, every exporter says what the pool says and what the server's CLIENT LIST says."""
     pool = face.pool(
-        **at, max_connections=4, timeout=0.02, client_name="truth", check_after_idle=0, socket_timeout=None
+        **at, max_connections=4, timeout=0.05, client_name="truth", check_after_idle=0, socket_timeout=None
     )
     pool.warm_up(1)
     raw = getattr(pool, "_target", pool)
