@@ -20,8 +20,8 @@ STEPS = 60
 class Script:
     """A random sequence of operations on a pool, and a model of what must come of it."""
 
-    def __init__(self, face: Face, pool: Any, watch: Watch, seed: int) -> None:
-        self.face, self.pool, self.watch = face, pool, watch
+    def __init__(self, pool: Any, watch: Watch, seed: int) -> None:
+        self.pool, self.watch = pool, watch
         self.random = Random(seed)
         self.held: list[Any] = []
         self.acquired = self.released = self.timeouts = 0
@@ -111,7 +111,7 @@ def test_gauges_equal_the_truth_after_any_sequence(face: Face, at: dict[str, Any
     pool.warm_up(1)
     raw = getattr(pool, "_target", pool)
     exporters: list[Exporter] = [Prometheus(raw), OpenTelemetry(raw), Logs(raw)]
-    script = Script(face, pool, watch, seed)
+    script = Script(pool, watch, seed)
     for number, name in enumerate(script.steps(STEPS)):
         for exporter in exporters:
             fits = eventually(lambda exporter=exporter: exporter.read() == script.truth())  # type: ignore[misc]

@@ -7,6 +7,7 @@ cancelled while a grant is on its way hands the connection on.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import logging
@@ -16,7 +17,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -36,6 +37,9 @@ logger = logging.getLogger("redpool")
 _monotonic = time.monotonic
 _NEVER = float("inf")
 _STACK_LIMIT = 30
+_LOOK_WITHIN = 1.0  # seconds
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -139,16 +143,29 @@ class Engine:
             act(self)
             self.carry_out()
 
-        try:
-            here = asyncio.get_running_loop() is self.loop
-        except RuntimeError:
-            here = False
         if self.loop.is_closed():
             self.discard()
-        elif here:
+        elif self._on_loop():
             acted()
         else:
             self.loop.call_soon_threadsafe(acted)
+
+    def look(self, at: Callable[[Engine], T]) -> T:
+        """What `at` sees, at one moment: where the loop turns in another thread, it looks there."""
+        if self._on_loop() or not self.loop.is_running():
+            return at(self)
+        seen: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self.loop.call_soon_threadsafe(lambda: seen.set_result(at(self)))
+        try:
+            return seen.result(_LOOK_WITHIN)
+        except TimeoutError:
+            return at(self)  # the loop is stuck, so nothing changes under our eyes
+
+    def _on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
 
     def discard(self) -> None:
         """Drop everything without a word: the loop is closed."""

@@ -253,16 +253,23 @@ class ConnectionPool(AsyncSurface):
 
     def stats(self) -> PoolStats:
         """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
+        here = self._view()
+        if here is not None:
+            return here.look(lambda here: here.core.stats(_monotonic()))
         return self._core().stats(_monotonic())
 
     def dump(self) -> PoolDump:
         """Who holds what, now: age, task, where it was taken, last command; and who waits how long."""
         here = self._view()
-        return here.dump() if here is not None else PoolDump(self.config.name, (), ())
+        return here.look(Engine.dump) if here is not None else PoolDump(self.config.name, (), ())
 
     def _core(self) -> PoolCore:
         here = self._view()
-        return here.core if here is not None else PoolCore(self.config, _monotonic(), Random())
+        if here is not None:
+            return here.core
+        unused = PoolCore(self.config, _monotonic(), Random())
+        unused.resize(self._max_connections, _monotonic())
+        return unused
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
