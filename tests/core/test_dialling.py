@@ -11,13 +11,15 @@ DOWN = ConnectionError("connection refused")
 
 
 def test_no_more_dials_than_max_connecting_are_under_way() -> None:
-    """A burst on a cold pool dials a few at a time; each that is through makes room for one more."""
+    """A burst on a cold pool dials a few at a time; the next step waits to see what this one did for the queue."""
     driver = Driver(max_connections=10, max_connecting=3)
     for _ in range(8):
         driver.ask(0.0)
     driver.begin_dials(0.0)
     assert len(driver.begun) == 3
     driver.answer_dials(0.1, 1)
+    assert len(driver.begun) + len(driver.ordered) == 2
+    driver.run_until(0.5)
     assert len(driver.begun) + len(driver.ordered) == 3
 
 

@@ -25,6 +25,7 @@ class Dialling:
         "pause_until",
         "retries",
         "slots",
+        "stepped_at",
     )
 
     def __init__(self, at_once: int, budget: float, timeout: float | None, random: Random) -> None:
@@ -40,6 +41,8 @@ class Dialling:
         """dials failed in a row"""
         self.last_error: BaseException | None = None
         self.pause_until = -_NEVER
+        self.stepped_at = -_NEVER
+        """when the pool last grew by a connection"""
         self.patience = policy.growth_patience(0.0, timeout)
         """seconds for which a queue may last before it is a reason to dial"""
 

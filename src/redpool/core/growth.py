@@ -33,7 +33,9 @@ def _dials_due(core: PoolCore, now: float) -> int:
     """The same, but counting callers only where connections don't come back to them soon enough."""
     if len(core.queue.tickets) <= len(core.dialling.slots):
         return _dials_for_upkeep(core)
-    due_at = min(core.queue.since, core.available_at) + core.dialling.patience
+    # After each step the queue gets time to show what the new connections did for it.
+    stalled_since = max(min(core.queue.since, core.available_at), core.dialling.stepped_at)
+    due_at = stalled_since + core.dialling.patience
     if now < due_at:
         core.wake_by(due_at)
         return _dials_for_upkeep(core)

@@ -12,7 +12,7 @@ LONGEST_PAUSE = 0.5
 PAUSE_JITTER = 0.2
 
 LEAST_PATIENCE = 0.010
-MOST_PATIENCE = 0.050
+MOST_PATIENCE = 0.100
 
 
 def picker(order: str, random: Random) -> Callable[[int], int] | None:

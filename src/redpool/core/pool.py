@@ -248,7 +248,7 @@ class PoolCore:
             lifetime = policy.lifetime(self.config.max_lifetime, self.config.lifetime_jitter, self._random)
             slot.expires_at = now + lifetime
         if self._steady and slot.generation == self.generation:
-            self.available_at = now
+            self.available_at = self.dialling.stepped_at = now
             self.offer(slot, now)
             self._end_outlived(now)
             self._end_warming()

@@ -102,6 +102,11 @@ class _CountedAsync(_Counted, aio.AbstractConnection):
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         if not self.is_connected:
             await self.connect_check_health(check_health=False)
+        elif self._writer.transport.is_closing():  # type: ignore[union-attr]
+            # CPython 3.12 to 3.14.0 forgets, when asked to write to a transport that is closed already, whatever other
+            # socket has its descriptor by now: that socket's user would wait for ever.
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError("the connection was closed")
         if check_health and self.health_check_interval:
             await self.check_health()  # type: ignore[no-untyped-call]
         self._note_sent(command)

@@ -85,13 +85,15 @@ def check_async(options: Mapping[str, Any]) -> None:
 
 
 def check_names(connection_class: object, options: Mapping[str, Any]) -> None:
-    """Refuse options that nobody takes, at once and by name, rather than at the first dial."""
+    """Refuse an option that looks misspelt, at once and by name.
+
+    What the connection class doesn't take otherwise goes to it all the same, as in redis-py, and is refused there.
+    """
     known = _accepted(connection_class)
     if known is None:
         return
-    for name in options:
-        if name not in known and name not in _FOR_POOLS:
-            hint = suggest(name, known)
+    for name in options.keys() - known - _FOR_POOLS - _elsewhere():
+        if hint := suggest(name, known):
             shown = "<hidden>" if any(word in name + hint for word in _TELLING) else repr(options[name])
             raise TypeError(f"unexpected option {name}={shown}{hint}")
 
@@ -129,6 +131,12 @@ def _check_retry(retry: object, wanted: type[AbstractRetry[Any]], name: str) -> 
 
 def _type_of(thing: object) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def _elsewhere() -> frozenset[str]:
+    """The keywords of redis-py's own connection classes: right in themselves, if not for the class at hand."""
+    classes = (redis.connection.SSLConnection, redis.connection.UnixDomainSocketConnection)
+    return frozenset().union(*(_accepted(each) or frozenset() for each in classes))
 
 
 def _accepted(connection_class: object) -> frozenset[str] | None:

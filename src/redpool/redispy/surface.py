@@ -148,7 +148,7 @@ class _Surface:
 
     def _described(self, state: str, counts: str) -> str:
         made = options.described(self.connection_class, self._connection_kwargs)
-        return f"<{type(self).__module__}.{type(self).__name__}({made}) {self.config.name} {state}: {counts}>"
+        return f"<{self.config.name} {state}: {counts}; {type(self).__module__}.{type(self).__name__}({made})>"
 
     @abstractmethod
     def _dial_retries_changed(self) -> None:
