@@ -62,8 +62,8 @@ def test_a_waiter_gets_what_was_just_used_so_there_is_no_doubt() -> None:
     assert slot.doubt is None
 
 
-def test_a_rejected_connection_is_closed_and_was_no_use() -> None:
-    """The caller acquires again; the stats count one checkout, not two."""
+def test_a_rejected_connection_is_closed() -> None:
+    """The caller acquires again. Counters never go back, so the first attempt stays counted."""
     driver = Driver()
     driver.open(2, 0.0)
     slot = driver.core.acquire(5.0)
@@ -71,9 +71,9 @@ def test_a_rejected_connection_is_closed_and_was_no_use() -> None:
     driver.reject(slot, 5.0)
     assert driver.reasons == [Reason.CHECK_FAILED]
     assert slot.state is State.CLOSING
-    assert driver.stats(5.0).acquired == 0
+    assert driver.stats(5.0).acquired == driver.stats(5.0).released == 1
     driver.take(5.0)
-    assert driver.stats(5.0).acquired == 1
+    assert driver.stats(5.0).acquired == 2
 
 
 @pytest.mark.parametrize("how", ["reject", "check", "error"])

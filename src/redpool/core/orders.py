@@ -30,7 +30,7 @@ class Check(NamedTuple):
 
 
 class Close(NamedTuple):
-    """Close `connection`, then say `closed(slot)`."""
+    """Close `connection`, then say `closed_connection(slot)`."""
 
     slot: Slot
     connection: Any
@@ -45,10 +45,12 @@ class Wake(NamedTuple):
 
 
 class ReportLeak(NamedTuple):
-    """The lease of `slot` is older than `leak_after`."""
+    """A lease is older than `leak_after`: whose it is, and the stack that took it, as the shell noted them."""
 
     slot: Slot
     age: float
+    holder: Any
+    stack: Any
 
 
 AnyOrder = Dial | CutDial | Check | Close | Wake | ReportLeak

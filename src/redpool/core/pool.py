@@ -24,15 +24,15 @@ from .config import PoolConfig, whole_number
 from .dialling import Dialling
 from .histogram import GATHER
 from .ledger import Ledger
-from .orders import AnyOrder, Close, Wake
+from .orders import AnyOrder, Close, CutDial, Wake
 from .queue import Queue
 from .slot import Reason, Slot, State
 from .stats import PoolStats
 from .ticket import Ticket, TicketState
 
 # Looking a member up in its Enum costs more than the rest of a checkout's bookkeeping.
-_EMPTY, _IDLE, _LEASED = State.EMPTY, State.IDLE, State.LEASED
-_CHECKING, _CLOSING = State.CHECKING, State.CLOSING
+_EMPTY, _DIALLING, _IDLE = State.EMPTY, State.DIALLING, State.IDLE
+_LEASED, _CHECKING, _CLOSING = State.LEASED, State.CHECKING, State.CLOSING
 
 _NEVER = math.inf
 # However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
@@ -117,7 +117,8 @@ class PoolCore:
             self.rested.append(now)
 
     def reject(self, slot: Slot, now: float) -> None:
-        """An idle connection failed its check at checkout. The caller acquires again; this was no checkout."""
+        """An idle connection failed its check at checkout: the lease ends, and the caller acquires again."""
+        self.ledger.use.add(now - slot.since)
         self.close_slot(slot, Reason.CHECK_FAILED, now)
         self._distrust(now)
         self.grow(now)
@@ -227,10 +228,13 @@ class PoolCore:
 
     def begin_dial(self, slot: Slot, now: float) -> bool:
         """Whether the dial is still wanted, asked just before it starts; if not, the slot is empty again."""
+        if slot.begun or slot.state is not _DIALLING:
+            return False  # ordered twice
         if self.closed or self._surplus or len(self.dialling) > growth.dials_wanted(self):
             self.dialling.slots.pop(slot, None)
             self._vacate(slot)
             return False
+        slot.begun = True
         slot.generation = self.generation
         slot.since = now
         slot.dial_deadline = now + self.dialling.budget
@@ -246,8 +250,11 @@ class PoolCore:
         slot.opened_at = slot.verified_at = now
         if self.config.max_lifetime is not None:
             lifetime = policy.lifetime(self.config.max_lifetime, self.config.lifetime_jitter, self._random)
-            slot.expires_at = now + lifetime
-        if self._steady and slot.generation == self.generation:
+            slot.expires_at = now + max(LEAST_REST, lifetime)
+        if slot.cut:
+            # It was through at the last moment, but may have been cut all the same.
+            self.close_slot(slot, self.why_ended(slot, now) if self.closed else Reason.ERROR, now)
+        elif self._steady and slot.generation == self.generation:
             self.available_at = self.dialling.stepped_at = now
             self.offer(slot, now)
             self._end_outlived(now)
@@ -256,6 +263,13 @@ class PoolCore:
             self.close_slot(slot, self.why_ended(slot, now), now)
         self.wake_by(min(slot.expires_at, now + self.longest_rest))
         self.grow(now)
+
+    def cut_dial(self, slot: Slot) -> None:
+        """A dial that nobody needs any more, or that takes too long, is made to fail."""
+        slot.cut = True
+        slot.dial_deadline = _NEVER
+        if slot.begun:
+            self.outbox.append(CutDial(slot))
 
     def dial_failed(self, slot: Slot, error: BaseException, now: float, retryable: bool = True) -> None:
         """The dial failed: the longest-waiting caller is told, and all of them where nothing else can serve them.
@@ -312,6 +326,8 @@ class PoolCore:
 
     def closed_connection(self, slot: Slot, now: float) -> None:
         """The connection that a Close order named is closed: its place is free."""
+        if slot not in self._closing:
+            return  # closed twice
         self._closing.discard(slot)
         self._vacate(slot)
         self.grow(now)
@@ -349,6 +365,8 @@ class PoolCore:
 
     def checked(self, slot: Slot, ok: bool, now: float) -> None:
         """A connection that was checked in the background has answered, or has not."""
+        if slot not in self.checking:
+            return  # checked twice
         self.checking.discard(slot)
         rested_since = self.rested.pop()
         if not ok:
@@ -427,6 +445,8 @@ class PoolCore:
             self.ledger.refused += 1
         for slot in list(self.idle):
             self.close_idle(slot, Reason.POOL_CLOSED, now)
+        for slot in self.dialling.slots:
+            self.cut_dial(slot)
 
     @property
     def _surplus(self) -> bool:

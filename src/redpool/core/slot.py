@@ -62,7 +62,9 @@ class Slot:
     """
 
     __slots__ = (
+        "begun",
         "connection",
+        "cut",
         "dial_deadline",
         "doubt",
         "expires_at",
@@ -82,7 +84,9 @@ class Slot:
 
     def clear(self) -> None:
         """Forget the connection: what is left is an unused place."""
+        self.begun = False  # its dial is under way, not only ordered
         self.connection: Any = None
+        self.cut = False  # its dial has used up its time
         self.dial_deadline = math.inf
         self.doubt: Doubt | None = None
         self.expires_at = math.inf

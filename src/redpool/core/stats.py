@@ -24,7 +24,7 @@ class PoolStats:
     connecting: int
     waiting: int
     acquired: int
-    """checkouts, in all"""
+    """checkouts, in all; where a connection failed its check, the caller's next attempt is another one"""
     waited: int
     """checkouts that found no idle connection"""
     timeouts: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .orders import Check, CutDial, ReportLeak, Wake
+from .orders import Check, ReportLeak, Wake
 from .slot import Reason, State
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ def cut_dials(core: PoolCore, now: float) -> None:
     """A dial that has used up its own time is cut off, so that it can't hold its place for ever."""
     for slot in list(core.dialling.slots):
         if now >= slot.dial_deadline:
-            slot.dial_deadline = math.inf
-            core.outbox.append(CutDial(slot))
+            core.cut_dial(slot)
 
 
 def shrink(core: PoolCore, now: float) -> None:
@@ -61,7 +60,7 @@ def report_leaks(core: PoolCore, now: float) -> None:
         if slot.leak_reported_for != slot.since and now >= slot.since + core.leak_after:
             slot.leak_reported_for = slot.since
             core.ledger.leaks += 1
-            core.outbox.append(ReportLeak(slot, now - slot.since))
+            core.outbox.append(ReportLeak(slot, now - slot.since, slot.holder, slot.stack))
 
 
 def next_deadline(core: PoolCore, now: float) -> float:

@@ -22,19 +22,20 @@ def counts(core: PoolCore, now: float) -> str:
 
 def stats(core: PoolCore, now: float) -> PoolStats:
     """Everything that is counted, at one moment."""
-    ledger, in_use = core.ledger, core.in_use
+    ledger, leased = core.ledger, core.leased()
     waited, released = ledger.wait.count, ledger.use.count
-    used = ledger.use.total + sum(now - slot.since for slot in core.leased())
+    acquired = released + len(leased)
+    used = ledger.use.total + sum(now - slot.since for slot in leased)
     capacity = ledger.capacity(core.max_connections, now)
     return PoolStats(
         name=core.config.name,
         max_connections=core.max_connections,
         open=core.open,
         idle=len(core.rested),
-        in_use=in_use,
+        in_use=len(leased),
         connecting=len(core.dialling),
         waiting=len(core.queue),
-        acquired=released + in_use,
+        acquired=acquired,
         waited=waited,
         timeouts=ledger.timeouts,
         refused=ledger.refused,
@@ -43,7 +44,7 @@ def stats(core: PoolCore, now: float) -> PoolStats:
         released=released,
         leaks=ledger.leaks,
         closed={reason.value: count for reason, count in ledger.closed.items()},
-        wait=ledger.wait.summary(zeros=released + in_use - waited),
+        wait=ledger.wait.summary(zeros=acquired - waited),
         use=ledger.use.summary(),
         dial=ledger.dial.summary(),
         utilization=used / capacity if capacity > 0 else 0.0,
