@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import functools
 import logging
 import sys
 import time
@@ -23,7 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
 from ..core.pool import PoolCore
-from ..core.slot import Slot
+from ..core.slot import Reason, Slot
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..redispy import connections, options
@@ -59,7 +60,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._dials: dict[Slot, asyncio.Task[None]] = {}
         self.loop = loop
-        self._vacated = asyncio.Event()
+        self._progress = asyncio.Event()  # a closed pool has one connection less
         self._arm()
 
     # -- callers -----------------------------------------------------------------------------------------------------
@@ -93,20 +94,25 @@ class Engine:
         """Check a connection that has rested or has received something. False: it was no good, and is gone."""
         good = False
         try:
-            good = connections.quiet(slot.connection) or await connections.peek_async(slot.connection)
-            if good and slot.doubt == "ping":
-                good = await connections.ping_async(slot.connection)
+            heard = connections.quiet(slot.connection) or await connections.peek_async(slot.connection)
+            good = heard and (slot.doubt != "ping" or await connections.ping_async(slot.connection))
         finally:
             if not good:
                 self.core.reject(slot, _monotonic())
                 self.carry_out()
         return good
 
+    def give_back(self, slot: Slot) -> None:
+        """The caller was interrupted on his way out with the connection."""
+        self.core.release(slot, _monotonic(), Reason.ERROR)
+        self.carry_out()
+
     def watch(self, slot: Slot, got: Slot | Ticket) -> None:
         """Record who took the connection, and tell the hooks."""
         if self._config.leak_after is not None:
             frames = traceback.walk_stack(sys._getframe(2))
             slot.stack = traceback.StackSummary.extract(frames, limit=_STACK_LIMIT, lookup_lines=False)
+            slot.stack.reverse()
         waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
         self._hooks.fire("acquired", self._config.name, waited)
 
@@ -120,12 +126,18 @@ class Engine:
 
     async def vacated(self, timeout: float | None) -> None:
         """Wait, for so many seconds at most, until the closed pool has no connection; the caller's own don't count."""
-        me = asyncio.current_task()
-        if not any(slot.holder is me for slot in self.core.leased()) and not self.core.vacant:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._vacated.wait(), timeout)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._others_left():
+                    self._progress.clear()
+                    await self._progress.wait()
         # Transports close in the loop's next turn; the caller may be about to end the loop.
         await asyncio.sleep(0)
+
+    def _others_left(self) -> bool:
+        me = asyncio.current_task()
+        mine = sum(slot.holder is me for slot in self.core.leased())
+        return len(self.core.slots) - len(self.core.empty) > mine
 
     def cut_leases(self, others: bool = True) -> None:
         """End the connections in use: the calling task's own are closed, others' are cut under their hands."""
@@ -155,11 +167,18 @@ class Engine:
         if self._on_loop() or not self.loop.is_running():
             return at(self)
         seen: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self.loop.call_soon_threadsafe(lambda: seen.set_result(at(self)))
+
+        def look() -> None:
+            try:
+                seen.set_result(at(self))
+            except Exception as error:
+                seen.set_exception(error)
+
+        self.loop.call_soon_threadsafe(look)
         try:
             return seen.result(_LOOK_WITHIN)
         except TimeoutError:
-            return at(self)  # the loop is stuck, so nothing changes under our eyes
+            return at(self)  # the loop is stuck: a look at what may change is better than none
 
     def _on_loop(self) -> bool:
         try:
@@ -179,34 +198,45 @@ class Engine:
         """Empty the outbox, and set the timer."""
         core = self.core
         while core.outbox:
-            for order in core.take_orders():
-                self._carry_out_one(order)
+            self._carry_out_one(core.outbox.pop(0))
         if core.wake_at < self.armed:
             self._arm()
-        if core.closed and core.vacant:
-            self._vacated.set()
+        if core.closed:
+            self._progress.set()
 
     def _carry_out_one(self, order: AnyOrder) -> None:
         if isinstance(order, Wake):
             if not order.ticket.waker.done():
                 order.ticket.waker.set_result(None)
         elif isinstance(order, Dial):
-            self._dials[order.slot] = self._spawn(self._dial(order.slot))
+            self._dials[order.slot] = self._spawn(self._dial(order.slot), order.slot)
         elif isinstance(order, Check):
-            self._spawn(self._check(order.slot))
+            self._spawn(self._check(order.slot), order.slot)
         elif isinstance(order, Close):
             self._close_one(order)
         elif isinstance(order, CutDial):
-            self._dials[order.slot].cancel()
+            if order.slot in self._dials:
+                self._dials[order.slot].cancel()
         elif isinstance(order, ReportLeak):
             self._report_leak(order)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None], slot: Slot) -> asyncio.Task[None]:
         # In a context of its own: a connection outlives the request that happened to need it.
         task = self.loop.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(functools.partial(self._spawned_ended, slot))
         return task
+
+    def _spawned_ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            return
+        # Cancelled before its first step, it could not answer for itself.
+        if self._dials.get(slot) is task:
+            del self._dials[slot]
+            self._dial_failed(slot, RedisTimeoutError("the dial was ended"))
+        self.core.checked(slot, False, _monotonic())
+        self.carry_out()
 
     async def _dial(self, slot: Slot) -> None:
         try:
@@ -214,16 +244,15 @@ class Engine:
                 return
             started = slot.since
             try:
-                connection = await self._open()
+                connection = await self._open(slot)
             except asyncio.CancelledError:
-                late = slot.dial_deadline == _NEVER
-                self._dial_failed(slot, RedisTimeoutError("the dial took too long" if late else "the dial was ended"))
-                if not late:
+                cut = slot.cut
+                self._dial_failed(slot, RedisTimeoutError("the dial took too long" if cut else "the dial was ended"))
+                if not cut:
                     raise
             except BaseException as error:
                 self._dial_failed(slot, error)
             else:
-                connection._redpool = (self, slot)
                 now = _monotonic()
                 self.core.dialed(slot, connection, now)
                 self._hooks.fire("opened", self._config.name, now - started)
@@ -231,12 +260,17 @@ class Engine:
             self._dials.pop(slot, None)
             self.carry_out()
 
-    async def _open(self) -> Any:
+    async def _open(self, slot: Slot) -> Any:
         owner = self.owner()
         if owner is None:
             raise ConnectionAbortedError("the pool is gone")
         connection = owner.make_connection()
         await connections.connect_async(connection)
+        try:
+            connections.mark(connection, (self, slot))
+        except BaseException:
+            connections.close_now(connection)
+            raise
         return connection
 
     def _dial_failed(self, slot: Slot, error: BaseException) -> None:
@@ -262,8 +296,8 @@ class Engine:
         self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
 
     def _report_leak(self, order: ReportLeak) -> None:
-        holder = holder_name(order.slot.holder)
-        stack = "".join(order.slot.stack.format()) if order.slot.stack else ""
+        holder = holder_name(order.holder)
+        stack = "".join(order.stack.format()) if order.stack else ""
         logger.warning(
             "%s: a connection has been held for %.1f s by %s, which took it here:\n%s",
             self._config.name, order.age, holder, stack,

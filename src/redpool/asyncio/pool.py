@@ -84,16 +84,20 @@ class ConnectionPool(AsyncSurface):
         while True:
             got = here.core.acquire(_monotonic())
             slot = await here.wait(got) if type(got) is Ticket else got
+            slot.holder = _current_task(here.loop)
             if here.core.wake_at < here.armed:
                 here.carry_out()
-            slot.holder = _current_task(here.loop)
             # What has arrived is in memory already, so each checkout looks at it: that costs no system call. What was
             # handed over was in use until now.
             if slot is got and (slot.doubt == "ping" or not _quiet(slot.connection)) and not await here.settle(slot):
                 continue
             slot.doubt = None
             if self._watched:
-                here.watch(slot, got)
+                try:
+                    here.watch(slot, got)
+                except BaseException:
+                    here.give_back(slot)
+                    raise
             return slot.connection
 
     async def release(self, connection: Any) -> None:
@@ -222,7 +226,7 @@ class ConnectionPool(AsyncSurface):
         """No more checkouts (`PoolClosed`), waiters are told, idle connections close.
 
         Connections in use close as they come back; this waits for them for `timeout` seconds at most (`None`: as long
-        as it takes), but not for those that the calling task itself holds. With `force` they are cut: their users
+        as it takes), and closes those that the calling task itself holds. With `force` the others' are cut: their users
         see a `redis.ConnectionError`.
         """
         await self._on_close()

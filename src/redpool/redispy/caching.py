@@ -15,6 +15,7 @@ from typing import Any
 
 from redis.cache import CacheEntry, CacheEntryStatus, CacheInterface, CacheKey
 from redis.connection import CacheProxyConnection
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.observability.attributes import CSCResult
 from redis.observability.recorder import record_csc_request
@@ -63,9 +64,8 @@ class CachingConnection(CacheProxyConnection):
         reader = entry.connection_ref
         if reader is not self._conn:
             with self._set_aside(reader) as alone:
-                if not alone:
+                if not alone or not _read_invalidations(reader):
                     return False
-                _read_invalidations(reader)
         return self._cache.get(entry.cache_key) is entry
 
     def read_response(
@@ -110,9 +110,13 @@ class CachingConnection(CacheProxyConnection):
             self._cache.set(entry)
 
 
-def _read_invalidations(connection: Any) -> None:
-    while connection.can_read():
-        try:
+def _read_invalidations(connection: Any) -> bool:
+    """Read what has come in. False: the connection is dead, and what it might have said is unknown."""
+    try:
+        while connection.can_read():
             connection.read_response(push_request=True, timeout=0, disconnect_on_error=False)
-        except RedisTimeoutError:
-            return
+    except RedisTimeoutError:
+        return True
+    except (RedisError, OSError):
+        return False
+    return True

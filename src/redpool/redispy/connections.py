@@ -1,10 +1,4 @@
-"""redis-py's connections: opened, judged and closed, by threads and on an event loop.
-
-A connection may be used again only if everything that was sent over it was answered. redis-py doesn't know that, so
-its connection classes get a mixin that counts commands sent against replies read. It must stay true that a command is
-counted before its first byte can leave, and a reply after its last byte has come: whatever interrupts the caller
-in between, the count then says "unanswered".
-"""
+"""redis-py's connections: opened, judged and closed, by threads and on an event loop."""
 
 from __future__ import annotations
 
@@ -12,143 +6,23 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterable
 from typing import Any
 
 import redis.asyncio.connection as aio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection, CacheProxyConnection
+from redis.connection import CacheProxyConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from redis.retry import Retry as SyncRetry
-from redis.utils import SENTINEL
+
+from ..errors import PoolClosed, PoolFull, PoolTimeout
+from .counting import CountedAsync
 
 logger = logging.getLogger("redpool")
 
 _ONE_TRY = SyncRetry(NoBackoff(), 0)
 _ONE_TRY_ASYNC = AsyncRetry(NoBackoff(), 0)
-
-# Enough of a packed command to hold any command's name.
-_HEAD = 48
-
-
-class _Counted:
-    """What both kinds of connection count."""
-
-    unanswered = 0
-    last_sent: Any = b""
-    _pipeline: tuple[list[Any], int] | None = None
-
-    def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
-        commands = list(commands)
-        packed: list[Any] = super().pack_commands(commands)  # type: ignore[misc]
-        self._pipeline = (packed, len(commands))
-        return packed
-
-    def _note_sent(self, command: Any) -> None:
-        if type(command) is list and self._pipeline is None:
-            self.unanswered += 1
-            self.last_sent = command[0][:_HEAD]
-        else:
-            self._note_unusual(command)
-
-    def _note_unusual(self, command: Any) -> None:
-        pipeline, self._pipeline = self._pipeline, None
-        self.unanswered += pipeline[1] if pipeline is not None and pipeline[0] is command else 1
-        head = command if isinstance(command, str | bytes) else next(iter(command), b"")
-        self.last_sent = head[:_HEAD].encode() if isinstance(head, str) else head[:_HEAD]
-
-
-class _CountedSync(_Counted, AbstractConnection):
-    """Mixin for the connection classes of threads."""
-
-    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
-        if self._sock is None:
-            self.connect_check_health(check_health=False)
-        if check_health and self.health_check_interval:
-            self.check_health()  # type: ignore[no-untyped-call]
-        self._note_sent(command)
-        super().send_packed_command(command, check_health=False)  # type: ignore[no-untyped-call]
-
-    def read_response(
-        self,
-        disable_decoding: bool = False,
-        *,
-        timeout: Any = SENTINEL,
-        disconnect_on_error: bool = True,
-        push_request: bool = False,
-    ) -> Any:
-        try:
-            response = super().read_response(
-                disable_decoding, timeout=timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
-            )
-        except ResponseError:
-            self.unanswered -= 1
-            raise
-        if not push_request:
-            self.unanswered -= 1
-        return response
-
-    def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        self.unanswered = 0
-        super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-
-class _CountedAsync(_Counted, aio.AbstractConnection):
-    """Mixin for the connection classes of an event loop."""
-
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        if not self.is_connected:
-            await self.connect_check_health(check_health=False)
-        elif self._writer.transport.is_closing():  # type: ignore[union-attr]
-            # CPython 3.12 to 3.14.0 forgets, when asked to write to a transport that is closed already, whatever other
-            # socket has its descriptor by now: that socket's user would wait for ever.
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError("the connection was closed")
-        if check_health and self.health_check_interval:
-            await self.check_health()  # type: ignore[no-untyped-call]
-        self._note_sent(command)
-        await super().send_packed_command(command, check_health=False)
-
-    async def read_response(
-        self,
-        disable_decoding: bool = False,
-        timeout: float | None = None,
-        *,
-        disconnect_on_error: bool = True,
-        push_request: bool | None = False,
-    ) -> Any:
-        try:
-            response = await super().read_response(
-                disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
-            )
-        except ResponseError:
-            self.unanswered -= 1
-            raise
-        # A read with a timeout of its own may end without a reply; only pub/sub does that.
-        if timeout is None and not push_request:
-            self.unanswered -= 1
-        return response
-
-    async def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        self.unanswered = 0
-        await super().disconnect(*args, **kwargs)
-
-
-def counting(connection_class: Any) -> Any:
-    """`connection_class` with the counting mixed in; anything that isn't a connection class of redis-py, as it is."""
-    if not isinstance(connection_class, type):
-        return connection_class
-    if issubclass(connection_class, AbstractConnection):
-        mixin: type = _CountedSync
-    elif issubclass(connection_class, aio.AbstractConnection):
-        mixin = _CountedAsync
-    else:
-        return connection_class
-    names = {"__module__": connection_class.__module__, "__qualname__": connection_class.__qualname__}
-    return type(connection_class.__name__, (mixin, connection_class), names)
 
 
 def last_command(connection: Any) -> str | None:
@@ -165,6 +39,11 @@ def _inner(connection: Any) -> Any:
 def mark(connection: Any, whose: tuple[Any, Any]) -> None:
     """Note whose connection it is: an engine and the slot there."""
     connection._redpool = _inner(connection)._redpool = whose
+
+
+def is_open(connection: Any) -> bool:
+    """Whether a connection of threads still has its socket."""
+    return getattr(_inner(connection), "_sock", connection) is not None
 
 
 def intact(connection: Any) -> bool:
@@ -375,7 +254,7 @@ def close_now(connection: Any) -> None:
 
 def _closes_as_usual(connection_class: type) -> bool:
     """Whether `disconnect` is redis-py's, so that what it does is known."""
-    bases = (base for base in connection_class.__mro__ if base is not _CountedAsync and "disconnect" in vars(base))
+    bases = (base for base in connection_class.__mro__ if base is not CountedAsync and "disconnect" in vars(base))
     return next(bases, None) is aio.AbstractConnection
 
 
@@ -431,7 +310,9 @@ def _abort(writer: Any) -> None:
 
 
 def own_error(error: BaseException) -> BaseException:
-    """A caller's own copy of an error that several callers get, so that their tracebacks don't mix."""
+    """A caller's own copy of an error that several callers may get, so that their tracebacks don't mix."""
+    if isinstance(error, PoolTimeout | PoolFull | PoolClosed):
+        return error  # made for one
     try:
         copy = type(error)(*error.args)
     except Exception:

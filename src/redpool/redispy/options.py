@@ -17,12 +17,8 @@ from redis.retry import Retry as SyncRetry
 
 from ..core.config import PoolConfig, suggest
 
-# Used by pools of redis-py, never by connections; the pool takes them out before a connection sees them.
-_FOR_POOLS = frozenset({"cache", "cache_config"})
-
 # What hints, in the name of an option or in the one that was probably meant, that its value is a secret.
 _TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
-_SECRETS = frozenset({"password", "username", "ssl_password", "credential_provider"})
 # Put among the connection's options by redis-py, not by the user.
 _INJECTED = frozenset({"himport_registry", "maint_notifications_config", "maint_notifications_pool_handler",
                        "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout"})  # fmt: skip
@@ -56,7 +52,7 @@ def dial_budget(options: Mapping[str, Any]) -> float:
     """Seconds that one dial may take in all: connecting and, on top, the handshake; infinity where unbounded."""
     read = options.get("socket_timeout", 5.0)
     connect = options.get("socket_connect_timeout", read)
-    if read is None or (connect is None and read is None):
+    if read is None:
         return math.inf
     return float((read if connect is None else connect) + read)
 
@@ -92,7 +88,7 @@ def check_names(connection_class: object, options: Mapping[str, Any]) -> None:
     known = _accepted(connection_class)
     if known is None:
         return
-    for name in options.keys() - known - _FOR_POOLS - _elsewhere():
+    for name in options.keys() - known - _elsewhere():
         if hint := suggest(name, known):
             shown = "<hidden>" if any(word in name + hint for word in _TELLING) else repr(options[name])
             raise TypeError(f"unexpected option {name}={shown}{hint}")
@@ -101,7 +97,7 @@ def check_names(connection_class: object, options: Mapping[str, Any]) -> None:
 def described(connection_class: Any, options: Mapping[str, Any]) -> str:
     """`<redis.connection.Connection(host=...,password=<REDACTED>)>`: what the user asked for, and no secret."""
     said = [
-        f"{name}={'<REDACTED>' if name in _SECRETS else value}"
+        f"{name}={'<REDACTED>' if any(word in name for word in _TELLING) else value}"
         for name, value in options.items()
         if name not in _INJECTED
     ]

@@ -10,7 +10,7 @@ import threading
 import weakref
 from abc import abstractmethod
 from asyncio import Lock as AsyncLock
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -42,6 +42,7 @@ from redis.utils import check_protocol_version
 from ..core.config import PoolConfig
 from . import connections, options
 from .caching import CachingConnection
+from .counting import counted, counting
 
 
 class _Surface:
@@ -76,7 +77,7 @@ class _Surface:
             kwargs["himport_registry"] = HImportRegistry()
         self.himport_registry = kwargs.get("himport_registry") or HImportRegistry()
         self.connection_class = connection_class
-        self._counting_class = connections.counting(connection_class)
+        self._counting_class = counting(connection_class)
         self._connection_kwargs = kwargs
         self._dial_retries = options.dial_retries(kwargs)
         self._pool_id = secrets.token_hex(4)
@@ -177,8 +178,8 @@ class _Surface:
 class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[override]
     """The surface of a pool for threads.
 
-    It is redis-py's class by name only, for `isinstance` and for type checkers: nothing of its state is made, and no
-    method of it that would need such state is left.
+    It is redis-py's class by name only, for `isinstance` and for type checkers: nothing of its state is made, and what
+    it has in public is all defined anew.
     """
 
     _asynchronous = False
@@ -192,9 +193,9 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         kwargs: dict[str, Any],
     ) -> None:
         options.check_sync(kwargs)
-        cache = _cache(kwargs, cache_factory)
+        self._make_cache = _cache_maker(kwargs, cache_factory)
+        self.cache = self._make_cache()
         self._take_options(connection_class, kwargs)
-        self.cache = cache
         # Serialises redis-py's maintenance and cache handlers, which do I/O under it; it guards nothing of the pool.
         self._lock = threading.RLock()
         MaintNotificationsAbstractConnectionPool.__init__(
@@ -204,6 +205,12 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
 
     def _get_pool_lock(self) -> Any:
         return self._lock
+
+    def _begin_cache_in_child(self) -> None:
+        """After a fork: what the parent's connections have cached nobody here will invalidate; locks may be held."""
+        self._lock = threading.RLock()
+        if self.cache is not None:
+            self.cache = self._make_cache()
 
     def _announce(self, connection: Any) -> None:
         """Tell the user's dispatcher of a release; a listener may talk over the connection, to re-authenticate."""
@@ -216,7 +223,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        connection = self._counting_class(**self._connection_kwargs)
+        connection = counted(self._counting_class(**self._connection_kwargs))
         if self.cache is None:
             return connection
         return CachingConnection(connection, self.cache, self._lock, self._set_aside)
@@ -236,6 +243,8 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
         self, connection_class: Any, maintenance: MaintNotificationsConfig | None, kwargs: dict[str, Any]
     ) -> None:
         options.check_async(kwargs)
+        if kwargs.pop("cache", None) is not None or kwargs.pop("cache_config", None) is not None:
+            raise RedisError("Client caching is not supported on event loops: redis-py has it for threads only")
         self._take_options(connection_class, kwargs)
         self._lock = AsyncLock()
         AsyncMaintNotificationsAbstractConnectionPool.__init__(
@@ -263,19 +272,20 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        return self._counting_class(**self._connection_kwargs)
+        return counted(self._counting_class(**self._connection_kwargs))
 
 
-def _cache(kwargs: dict[str, Any], factory: Any) -> CacheInterface | None:
-    """The client-side cache that the options ask for; they are taken out, since connections don't know them."""
+def _cache_maker(kwargs: dict[str, Any], factory: Any) -> Callable[[], CacheInterface | None]:
+    """What makes the client-side cache that the options ask for; they are taken out: connections don't know them."""
     cache, config = kwargs.pop("cache", None), kwargs.pop("cache_config", None)
     if cache is None and config is None:
-        return None
+        return lambda: None
     if not check_protocol_version(kwargs.get("protocol"), 3):
         raise RedisError("Client caching is only supported with RESP version 3: say protocol=3")
     if cache is not None:
         if not isinstance(cache, CacheInterface):
             raise ValueError(f"Cache must implement CacheInterface of redis.cache, not {cache!r}")
-        return cache
-    made: CacheInterface = CacheProxy(factory.get_cache()) if factory is not None else CacheFactory(config).get_cache()
-    return made
+        return lambda: cache
+    if factory is not None:
+        return lambda: CacheProxy(factory.get_cache())
+    return lambda: CacheFactory(config).get_cache()

@@ -24,6 +24,7 @@ from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot, State
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
+from ..errors import PoolClosed
 from ..redispy import connections, options
 from .dump import describe, holder_name
 from .housekeeper import Housekeeper
@@ -43,20 +44,23 @@ SPARE: Any = object()
 class Engine:
     """The connections of one pool in one process, from its creation (or reset) on."""
 
-    def __init__(self, owner: ConnectionPool) -> None:
+    def __init__(self, owner: ConnectionPool, max_connections: int) -> None:
         self.owner = weakref.ref(owner, self._owner_gone)
         self.inherited = False  # from the parent of a forked child
         self.guard = threading.RLock()
         # Whether this very thread was interrupted while it held the guard. The lock knows; a flag of ours could lie.
         self.reentered: Callable[[], bool] = self.guard._is_owned  # type: ignore[attr-defined]
-        self.returned: deque[tuple[Slot, Reason | None]] = deque()  # what came back in an interruption
+        # What came back in an interruption: the slot, since when it was on lease, and what is wrong with it.
+        self.returned: deque[tuple[Slot, float, Reason | None]] = deque()
         self._config, self._hooks = owner.config, owner._hooks
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
         self.core.dialling.retries = owner._dial_retries.failures
+        if max_connections != self.core.max_connections:
+            self.core.resize(max_connections, _monotonic())
         self._housekeeper: Housekeeper | None = None
         self.armed = _NEVER  # when the housekeeper wakes
-        self._vacated = threading.Event()
+        self._progress = threading.Event()  # a closed pool has one connection less
 
     # -- callers -----------------------------------------------------------------------------------------------------
 
@@ -70,11 +74,22 @@ class Engine:
     def spare_connection(self) -> Any:
         """For a caller who has interrupted the pool in this very thread: a connection beside it, for once."""
         owner = self.owner()
-        assert owner is not None
+        if owner is None or self.core.closed:
+            raise PoolClosed(f"{self._config.name}: the pool is closed")
         connection = owner.make_connection()
         connections.connect(connection)
         connection._redpool = (SPARE, None)
         return connection
+
+    def abandon(self, got: Slot | Ticket | None) -> None:
+        """The caller was interrupted on his way out with what he got: take it back, and don't trust it."""
+        if got is None:
+            return
+        with self.guard:
+            slot = self.core.give_up(got, _monotonic()) if isinstance(got, Ticket) else got
+            if slot is not None and slot.state is State.LEASED and slot.holder == threading.get_ident():
+                self.core.release(slot, _monotonic(), Reason.ERROR)
+        self.flush()
 
     def wait(self, ticket: Ticket) -> Slot:
         """The slot that the ticket is granted, or what ended it otherwise, raised."""
@@ -87,21 +102,12 @@ class Engine:
         raise connections.own_error(ticket.error)
 
     def _park(self, ticket: Ticket) -> None:
-        try:
-            self.flush()
-            if ticket.state is TicketState.WAITING:
-                left = ticket.deadline - _monotonic()
-                if not ticket.waker.acquire(timeout=-1 if left == _NEVER else max(0.0, left)):
-                    with self.guard:
-                        self.core.give_up(ticket, _monotonic(), timed_out=True)
-        except BaseException:
-            # Interrupted: a grant that was faster goes on to the next.
-            with self.guard:
-                slot = self.core.give_up(ticket, _monotonic())
-                if slot is not None:
-                    self.core.release(slot, _monotonic())
-            self.flush()
-            raise
+        self.flush()
+        if ticket.state is TicketState.WAITING:
+            left = ticket.deadline - _monotonic()
+            if not ticket.waker.acquire(timeout=-1 if left == _NEVER else max(0.0, left)):
+                with self.guard:
+                    self.core.give_up(ticket, _monotonic(), timed_out=True)
 
     def settle(self, slot: Slot) -> bool:
         """Check a connection that has rested. False: it was no good, and is gone."""
@@ -121,26 +127,41 @@ class Engine:
         if self._config.leak_after is not None:
             frames = traceback.walk_stack(sys._getframe(2))
             slot.stack = traceback.StackSummary.extract(frames, limit=_STACK_LIMIT, lookup_lines=False)
+            slot.stack.reverse()
         waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
         self._hooks.fire("acquired", self._config.name, waited)
 
     def warm_up(self, opens: int, timeout: float | None) -> None:
         """Wait until `opens` connections are open."""
+        if self.reentered():
+            raise RuntimeError("warm_up() was called by what has interrupted the pool in this very thread")
         now = _monotonic()
         with self.guard:
             ticket = self.core.warm_up(opens, now, _NEVER if timeout is None else now + timeout)
             self.take_place(ticket)
-        self._park(ticket)
+        try:
+            self._park(ticket)
+        except BaseException:
+            self.abandon(ticket)
+            raise
         if ticket.error is not None:
             raise connections.own_error(ticket.error)
 
     def vacated(self, timeout: float | None) -> None:
         """Wait, for so many seconds at most, until the closed pool has no connection; the caller's own don't count."""
+        end = _NEVER if timeout is None else _monotonic() + timeout
+        while not self.reentered():
+            self._progress.clear()
+            left = end - _monotonic()
+            if not self._others_left() or left <= 0:
+                return
+            self._progress.wait(None if left == _NEVER else left)
+
+    def _others_left(self) -> bool:
         me = threading.get_ident()
         with self.guard:
-            mine = any(slot.holder == me for slot in self.core.leased())
-        if not mine and not self.reentered():
-            self._vacated.wait(timeout)
+            mine = sum(slot.holder == me for slot in self.core.leased())
+            return bool(len(self.core.slots) - len(self.core.empty) > mine)
 
     def cut_leases(self, others: bool = True) -> None:
         """End the connections in use: the calling thread's own are closed, others' are cut under their hands."""
@@ -156,14 +177,19 @@ class Engine:
     @contextlib.contextmanager
     def set_aside(self, slot: Slot) -> Iterator[bool]:
         """Keep an idle connection from being handed out; yields False where it isn't idle."""
+        if self.inherited:
+            yield False
+            return
         with self.guard:
             alone = self.core.set_aside(slot)
+        alive = False
         try:
             yield alone
+            alive = alone and connections.is_open(slot.connection)
         finally:
             if alone:
                 with self.guard:
-                    self.core.checked(slot, True, _monotonic())
+                    self.core.checked(slot, alive, _monotonic())
                 self.flush()
 
     def do(self, act: Callable[[PoolCore, float], None]) -> None:
@@ -181,8 +207,8 @@ class Engine:
         """Take in what came back in interruptions, and carry out what the core has ordered."""
         with self.guard:
             while self.returned:
-                slot, fault = self.returned.popleft()
-                if slot.state is State.LEASED:
+                slot, since, fault = self.returned.popleft()
+                if slot.state is State.LEASED and slot.since == since:
                     self.core.release(slot, _monotonic(), fault)
             orders = self.core.take_orders() if self.core.outbox else ()
         self.carry_out(orders)
@@ -191,22 +217,30 @@ class Engine:
         """Carry out these orders, and those that follow from them."""
         core = self.core
         while orders:
-            only_wakes = True
-            for order in orders:
-                if type(order) is Wake:
-                    order.ticket.waker.release()
-                else:
-                    only_wakes = False
-                    self._carry_out_one(order)
+            done, only_wakes = 0, True
+            try:
+                for order in orders:
+                    if type(order) is Wake:
+                        with contextlib.suppress(RuntimeError):  # woken already, by one who was interrupted
+                            order.ticket.waker.release()
+                    else:
+                        only_wakes = False
+                        self._carry_out_one(order)
+                    done += 1
+            finally:
+                if done < len(orders):  # interrupted: whoever comes next goes on with them
+                    with self.guard:
+                        core.outbox[:0] = orders[done:]
             if only_wakes:
                 break  # nothing can follow from them
             with self.guard:
                 orders = core.take_orders()
         if core.wake_at < self.armed:
             self.arm()
-        if core.closed and core.vacant and not self._vacated.is_set():
-            self._vacated.set()
-            self._poke()
+        if core.closed:
+            self._progress.set()
+            if core.vacant:
+                self._poke()
 
     def _carry_out_one(self, order: AnyOrder) -> None:
         if isinstance(order, Dial):
@@ -216,7 +250,8 @@ class Engine:
         elif isinstance(order, Close):
             self._close_one(order)
         elif isinstance(order, CutDial):
-            connections.cut(order.slot.connection)
+            if order.slot.connection is not None:
+                connections.cut(order.slot.connection)
         elif isinstance(order, ReportLeak):
             self._report_leak(order)
 
@@ -251,7 +286,11 @@ class Engine:
         # Where CutDial finds it, before the core knows it.
         slot.connection = connection = owner.make_connection()
         connections.connect(connection)
-        connections.mark(connection, (self, slot))
+        try:
+            connections.mark(connection, (self, slot))
+        except BaseException:
+            connections.close(connection)
+            raise
         return connection
 
     def _dial_failed(self, slot: Slot, error: BaseException) -> None:
@@ -263,10 +302,13 @@ class Engine:
         self._hooks.fire("dial_failed", self._config.name, error)
 
     def _check(self, slot: Slot) -> None:
-        answered = connections.ping(slot.connection)
-        with self.guard:
-            self.core.checked(slot, answered, _monotonic())
-        self.flush()
+        answered = False
+        try:
+            answered = connections.ping(slot.connection)
+        finally:
+            with self.guard:
+                self.core.checked(slot, answered, _monotonic())
+            self.flush()
 
     def _close_one(self, order: Close) -> None:
         connections.close(order.connection)
@@ -276,8 +318,8 @@ class Engine:
         self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
 
     def _report_leak(self, order: ReportLeak) -> None:
-        holder = holder_name(order.slot.holder)
-        stack = "".join(order.slot.stack.format()) if order.slot.stack else ""
+        holder = holder_name(order.holder)
+        stack = "".join(order.stack.format()) if order.stack else ""
         logger.warning(
             "%s: a connection has been held for %.1f s by %s, which took it here:\n%s",
             self._config.name, order.age, holder, stack,
@@ -302,9 +344,11 @@ class Engine:
                 return
             self.armed = self.core.wake_at
             if self._housekeeper is None:
-                # Without threads, as when the interpreter is going down, there is nothing left to keep.
-                with contextlib.suppress(RuntimeError):
+                try:
                     self._housekeeper = Housekeeper(self, f"redpool {self._config.name} housekeeper")
+                except RuntimeError:
+                    # No thread is to be had, as when the interpreter is going down: the next caller tries again.
+                    self.armed = _NEVER
                 return
         self._poke()
 
@@ -322,7 +366,7 @@ class Engine:
             self.armed = core.wake_at
             orders = core.take_orders()
         self.carry_out(orders)
-        return max(0.0, core.wake_at - now)
+        return max(0.0, core.wake_at - _monotonic())
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 

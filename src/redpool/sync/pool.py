@@ -77,7 +77,7 @@ class ConnectionPool(SyncSurface):
         self._prepare(connection_class, cache_factory, maint_notifications_config, kwargs)
         self._hooks = Hooks(self.config.instruments, _log_hook_fault)
         self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
-        self._engine = Engine(self)
+        self._engine = Engine(self, self.config.max_connections)
         self._engine.arm()
         _pools.add(self)
 
@@ -89,22 +89,27 @@ class ConnectionPool(SyncSurface):
         Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the dial raised where the server can't be reached.
         """
         while True:
-            engine = self._engine
+            engine, got = self._engine, None
             if engine.reentered():
                 return engine.spare_connection()
-            with engine.guard:
-                got = engine.core.acquire(_monotonic())
-                if type(got) is Ticket:
-                    engine.take_place(got)
-            if engine.returned or engine.core.wake_at < engine.armed:
-                engine.flush()
-            slot = engine.wait(got) if type(got) is Ticket else got
-            slot.holder = _thread()
-            if slot.doubt is not None and not engine.settle(slot):
-                continue
-            if self._watched:
-                engine.watch(slot, got)
-            return slot.connection
+            try:
+                with engine.guard:
+                    got = engine.core.acquire(_monotonic())
+                    if type(got) is Ticket:
+                        engine.take_place(got)
+                    else:
+                        got.holder = _thread()
+                if engine.returned or engine.core.wake_at < engine.armed:
+                    engine.flush()
+                slot = engine.wait(got) if type(got) is Ticket else got
+                if slot.doubt is not None and not engine.settle(slot):
+                    continue
+                if self._watched:
+                    engine.watch(slot, got)
+                return slot.connection
+            except BaseException:
+                engine.abandon(got)
+                raise
 
     def release(self, connection: Any) -> None:
         """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
@@ -114,27 +119,32 @@ class ConnectionPool(SyncSurface):
         engine, slot = getattr(connection, "_redpool", _NOBODYS)
         if engine is not self._engine and not self._reachable(engine, connection):
             return
-        if self._dispatcher is not None:
-            self._announce(connection)
-        fault = None if _intact(connection) else Reason.ERROR
-        if engine.reentered():
-            engine.returned.append((slot, fault))
-            return
-        with engine.guard:
-            mine = slot.state is _LEASED and slot.connection is connection
-            if mine:
-                now = _monotonic()
-                used = now - slot.since
-                engine.core.release(slot, now, fault)
-            orders = engine.core.take_orders() if engine.core.outbox else None
-        if orders:
-            engine.carry_out(orders)
-        if engine.returned:
-            engine.flush()
-        if not mine:
+        since = slot.since
+        if slot.state is not _LEASED or slot.connection is not connection:
             warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=2)
-        elif self._hooks.released:
-            self._hooks.fire("released", self.config.name, used)
+            return
+        try:
+            if self._dispatcher is not None:
+                self._announce(connection)
+            fault = None if _intact(connection) else Reason.ERROR
+            if engine.reentered():
+                engine.returned.append((slot, since, fault))
+                return
+            with engine.guard:
+                now = _monotonic()
+                if slot.state is _LEASED and slot.since == since:
+                    engine.core.release(slot, now, fault)
+                orders = engine.core.take_orders() if engine.core.outbox else None
+            if orders:
+                engine.carry_out(orders)
+            if engine.returned:
+                engine.flush()
+        except BaseException:
+            # Interrupted, perhaps before the core knew: then the next call takes it in.
+            engine.returned.append((slot, since, Reason.ERROR))
+            raise
+        if self._hooks.released:
+            self._hooks.fire("released", self.config.name, now - since)
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Any]:
@@ -203,7 +213,8 @@ class ConnectionPool(SyncSurface):
 
     def reset(self) -> None:
         """Begin anew, with no connection: idle ones close now, used ones as they come back. Opens a closed pool."""
-        before, self._engine = self._engine, Engine(self)
+        before = self._engine
+        self._engine = Engine(self, before.core.max_connections)
         before.do(PoolCore.close)
         self._engine.arm()
 
@@ -211,8 +222,8 @@ class ConnectionPool(SyncSurface):
         """No more checkouts (`PoolClosed`), waiters are told, idle connections close.
 
         Connections in use close as they come back; this waits for them for `timeout` seconds at most (`None`: as
-        long as it takes), but not for those that the calling thread itself holds. With `force` they are cut: their
-        users see a `redis.ConnectionError`.
+        long as it takes). Those that the calling thread itself holds it closes. With `force` the others' are cut:
+        their users see a `redis.ConnectionError`.
         """
         engine = self._engine
         engine.do(PoolCore.close)
@@ -267,8 +278,12 @@ class ConnectionPool(SyncSurface):
 
     def _begin_in_child(self) -> None:
         """After a fork, in the child: start empty. Other threads are gone, and what they held may be half-changed."""
-        parents, self._engine = self._engine, Engine(self)
+        parents = self._engine
         parents.inherited = True
+        self._engine = Engine(self, parents.core.max_connections)
+        self._begin_cache_in_child()
+        if parents.core.closed:
+            self._engine.core.close(_monotonic())
         inherited = [slot.connection for slot in parents.core.slots if slot.connection is not None]
         for connection in inherited:
             connections.forget(connection)
