@@ -1,0 +1,222 @@
+"""Whatever interrupts a caller, a dial or a close, no place is lost and no reply reaches another caller."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import threading
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.cache import CacheConfig
+from redis.connection import AbstractConnection, CacheProxyConnection
+from redis.retry import Retry
+
+import redpool
+import redpool.asyncio
+from redpool.embedded import Server
+
+
+class Struck(Exception):
+    """What a signal handler raises."""
+
+
+def once(strike: Any, then: Any) -> Any:
+    """`then`, but the first call is struck."""
+    strikes = [strike]
+
+    def struck(*args: Any, **kwargs: Any) -> Any:
+        if strikes:
+            raise strikes.pop()
+        return then(*args, **kwargs)
+
+    return struck
+
+
+def test_a_caller_interrupted_before_he_waits_leaves_the_queue(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that was dialled for him is there for the next."""
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
+        monkeypatch.setattr(pool._engine, "flush", once(Struck(), pool._engine.flush))
+        with pytest.raises(Struck):
+            pool.get_connection()
+        pool.release(pool.get_connection())
+        assert (pool.stats().in_use, pool.stats().waiting) == (0, 0)
+
+
+def test_an_interrupted_release_is_taken_in_by_the_next_call(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection isn't trusted any more, but its place comes back."""
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
+        connection = pool.get_connection()
+        monkeypatch.setattr(pool._engine.core, "release", once(Struck(), pool._engine.core.release))
+        with pytest.raises(Struck):
+            pool.release(connection)
+        pool.release(pool.get_connection())
+        assert pool.stats().closed == {"error": 1}
+
+
+def test_orders_that_an_interruption_left_are_carried_out_later(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drain that is struck while it closes connections loses no place."""
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=3, timeout=2.0) as pool:
+        pool.warm_up(3)
+        monkeypatch.setattr("redpool.redispy.connections.close", once(KeyboardInterrupt(), lambda connection: None))
+        with pytest.raises(KeyboardInterrupt):
+            pool.drain()
+        monkeypatch.undo()
+        pool.warm_up(3)
+        assert pool.stats().idle == 3
+
+
+def test_an_interrupted_disconnect_leaves_no_reply_behind(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a disconnect is through, what was sent counts as unanswered."""
+    with redpool.ConnectionPool.from_url(own_server.url, max_connections=1, socket_timeout=0.2) as pool:
+        client = redis.Redis(connection_pool=pool)
+        client.mset({"alice": "hers", "bob": "his"})
+        own_server.pause()
+        monkeypatch.setattr(AbstractConnection, "disconnect", once(Struck(), AbstractConnection.disconnect))
+        with pytest.raises(Struck):
+            client.get("alice")
+        own_server.resume()
+        assert client.get("bob") == b"his"
+
+
+@pytest.mark.parametrize("face", ["threads", "asyncio"])
+def test_the_connections_of_a_factory_are_counted_too(redis_url: str, face: str) -> None:
+    """A connection that comes back with a reply outstanding is closed, whoever has made it."""
+    at = redis.connection.parse_url(redis_url)
+    with redpool.ConnectionPool(functools.partial(redis.Connection), max_connections=1, **at) as pool:
+        if face == "threads":
+            connection = pool.get_connection()
+            connection.send_command("PING")
+            pool.release(connection)
+            assert pool.stats().closed == {"error": 1}
+
+    async def main() -> None:
+        async with redpool.asyncio.ConnectionPool(functools.partial(redis.asyncio.Connection), **at) as pool:
+            connection = await pool.get_connection()
+            await connection.send_command("PING")
+            await pool.release(connection)
+            assert pool.stats().closed == {"error": 1}
+
+    if face == "asyncio":
+        asyncio.run(main())
+
+
+def test_a_caller_cancelled_while_a_connection_is_asked_gives_his_place_back(own_server: Server) -> None:
+    """The connection that didn't answer in time is closed; another is opened for the next caller."""
+
+    async def main() -> None:
+        pool = redpool.asyncio.ConnectionPool.from_url(own_server.url, max_connections=1, ping_after_idle=0)
+        async with pool:
+            await pool.release(await pool.get_connection())
+            own_server.pause()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(pool.get_connection(), 0.05)
+            own_server.resume()
+            await pool.release(await pool.get_connection())
+            assert pool.stats().in_use == 0
+
+    asyncio.run(main())
+
+
+def test_a_dial_cancelled_before_its_first_step_is_answered_for(redis_url: str) -> None:
+    """Somebody cancels all tasks that he finds: the caller is told, and the place is free."""
+
+    async def main() -> None:
+        async with redpool.asyncio.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
+            before = asyncio.all_tasks()
+            caller = asyncio.create_task(pool.get_connection())
+            while len(found := asyncio.all_tasks() - before) < 2:
+                await asyncio.sleep(0)
+            for task in found - {caller}:
+                task.cancel()
+            with pytest.raises(redis.TimeoutError):
+                await caller
+            await pool.release(await pool.get_connection())
+            assert (pool.stats().connecting, pool.stats().in_use) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_a_size_lasts(redis_url: str) -> None:
+    """What resize() has set outlives a reset and a fork; a closed pool is closed in the child, too."""
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=2) as pool:
+        pool.resize(20)
+        pool.reset()
+        assert pool.max_connections == 20
+        pool.close()
+        child = os.fork()
+        if not child:
+            closed = isinstance(pytest.raises(redpool.PoolClosed, pool.get_connection).value, redpool.PoolClosed)
+            os._exit(0 if closed and pool.max_connections == 20 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_forced_close_holds_against_a_retry_policy(redis_url: str) -> None:
+    """A connection that was cut is not opened again for a closed pool."""
+    pool = redpool.ConnectionPool.from_url(redis_url, retry=Retry(NoBackoff(), 3))
+    client = redis.Redis(connection_pool=pool)
+    seen: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            client.blpop(["nothing"], timeout=4)
+        except BaseException as error:
+            seen.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    while not any("blpop" in str(lease.last_command).lower() for lease in pool.dump().leases):
+        waiter.join(0.001)
+    pool.close(timeout=3.0, force=True)
+    waiter.join(3.0)
+    assert not waiter.is_alive()
+    assert [type(error) for error in seen] == [redpool.PoolClosed]
+
+
+def test_a_close_waits_for_others_though_the_caller_holds_one(redis_url: str) -> None:
+    """Only the caller's own connections aren't waited for."""
+    pool = redpool.ConnectionPool.from_url(redis_url)
+    pool.get_connection()
+    taken, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with pool.connection():
+            taken.set()
+            let_go.wait(5.0)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(5.0)
+    threading.Timer(0.1, let_go.set).start()
+    pool.close(timeout=5.0)
+    holder.join(5.0)
+    assert let_go.is_set()
+
+
+def test_a_cached_value_whose_connection_died_is_a_miss(
+    redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can say any more whether it is true; and it is nobody's error."""
+    monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "6.0.0")
+    watch = redis.Redis.from_url(redis_url)
+    with redpool.ConnectionPool.from_url(redis_url, protocol=3, cache_config=CacheConfig()) as pool:
+        first, second = pool.get_connection(), pool.get_connection()
+        for connection in (first, second):
+            connection.send_command("GET", "key", keys=["key"])
+            assert connection.read_response() is None
+        watch.set("key", "value")
+        first.send_command("GET", "key", keys=["key"])
+        assert first.read_response() == b"value"
+        name = first._conn._sock.getsockname()
+        pool.release(first)
+        watch.client_kill(f"{name[0]}:{name[1]}")
+        second.send_command("GET", "key", keys=["key"])
+        assert second.read_response() == b"value"
+        pool.release(second)
+    watch.close()
