@@ -20,7 +20,8 @@ ANY = "anything"
 
 # The longest entry that a module's name begins with decides. "redpool" itself is the package's own `__init__`.
 MAY_IMPORT: dict[str, set[str]] = {
-    "redpool": {STDLIB, "redpool.core", "redpool.errors", "redpool.sync"},
+    # The two last are imported when they are first used.
+    "redpool": {STDLIB, "redpool.core", "redpool.errors", "redpool.sync", "redpool.asyncio", "redpool.embedded"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},

@@ -8,11 +8,27 @@ Put it where redis-py's pools go::
 The twin for event loops is `redpool.asyncio`.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .core.instrument import Instrument
 from .core.stats import PoolDump, PoolStats
 from .errors import PoolClosed, PoolFull, PoolTimeout
 from .sync.pool import ConnectionPool
 
+if TYPE_CHECKING:
+    from . import asyncio as asyncio
+    from . import embedded as embedded
+
 __version__ = "0.1.0"
 
 __all__ = ["ConnectionPool", "Instrument", "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout"]
+
+
+def __getattr__(name: str) -> Any:
+    """`redpool.asyncio` and `redpool.embedded`, imported when they are first used."""
+    if name in ("asyncio", "embedded"):
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

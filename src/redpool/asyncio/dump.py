@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
+from ..core.stacks import shown
 from ..core.stats import Lease, PoolDump, Waiter
 from ..redispy import connections
 
@@ -32,7 +33,7 @@ def describe(
             Lease(
                 age,
                 holder_name(task),
-                "".join(stack.format()) if stack else _seen(task),
+                shown(stack) or _seen(task),
                 connections.last_command(connection),
             )
             for age, task, stack, connection in leases

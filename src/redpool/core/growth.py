@@ -1,14 +1,20 @@
-"""How many dials a pool needs, and the only place where one is ordered."""
+"""Dials: how many a pool needs, the only place where one is ordered, and what becomes of it."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from . import policy
 from .orders import Dial
-from .slot import State
+from .slot import Reason, Slot, State
 
 if TYPE_CHECKING:
     from .pool import PoolCore
+
+
+# The generation of a connection whose replacement is open already: it ends when it comes back.
+_REPLACED = -1
 
 
 def grow(core: PoolCore, now: float) -> None:
@@ -47,3 +53,67 @@ def _dials_for_upkeep(core: PoolCore) -> int:
     if core.queue.warming:
         ready = max(ready, max(ticket.opens for ticket in core.queue.warming) - core.open)
     return max(ready, len(core.outlived))
+
+
+def begin(core: PoolCore, slot: Slot, now: float) -> bool:
+    """Start a dial that was ordered, if its need hasn't passed."""
+    if slot.begun or slot.state is not State.DIALLING:
+        return False  # ordered twice
+    if core.closed or core.surplus or len(core.dialling) > dials_wanted(core):
+        core.dialling.slots.pop(slot, None)
+        core.vacate(slot)
+        return False
+    slot.begun = True
+    slot.generation = core.generation
+    slot.since = now
+    slot.dial_deadline = now + core.dialling.budget
+    core.wake_by(slot.dial_deadline)
+    return True
+
+
+def finish(core: PoolCore, slot: Slot, connection: object, now: float) -> None:
+    """A dial is through: its connection goes to who waits longest, unless it came too late for anybody."""
+    core.ledger.dial.add(now - slot.since)
+    core.dialling.succeeded(slot, core.ledger.dial.mean)
+    slot.connection = connection
+    slot.dial_deadline = math.inf
+    slot.opened_at = slot.verified_at = now
+    if core.config.max_lifetime is not None:
+        slot.expires_at = now + policy.lifetime(core.config.max_lifetime, core.config.lifetime_jitter, core.random)
+    if slot.cut:
+        # It was through at the last moment, but may have been cut all the same.
+        core.close_slot(slot, core.why_ended(slot, now) if core.closed else Reason.ERROR, now)
+    elif core.steady and slot.generation == core.generation:
+        core.available_at = core.dialling.stepped_at = now
+        core.offer(slot, now)
+        _replace_outlived(core, now)
+        core.end_warming()
+    else:
+        core.close_slot(slot, core.why_ended(slot, now), now)
+    core.wake_by(min(slot.expires_at, now + core.longest_rest))
+    core.grow(now)
+
+
+def fail(core: PoolCore, slot: Slot, error: BaseException, now: float, retryable: bool) -> None:
+    """A dial has failed: whom that concerns is told."""
+    core.dialling.failed(slot, error, now)
+    core.vacate(slot)
+    core.ledger.dial_failures += 1
+    told = list(core.queue)
+    if not core.vacant:
+        del told[1:]
+    for ticket in (*told, *core.queue.warming):
+        ticket.dial_failures += 1
+        if not retryable or ticket.dial_failures > ticket.dial_retries:
+            core.refuse(ticket, error)
+    core.grow(now)
+
+
+def _replace_outlived(core: PoolCore, now: float) -> None:
+    if not core.outlived:
+        return
+    slot, _ = core.outlived.popitem(last=False)
+    if slot.state is State.IDLE:
+        core.close_idle(slot, Reason.LIFETIME, now)
+    else:
+        slot.generation = _REPLACED

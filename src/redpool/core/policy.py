@@ -11,6 +11,9 @@ FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 PAUSE_JITTER = 0.2
 
+# However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
+LEAST_REST = 0.05
+
 LEAST_PATIENCE = 0.010
 MOST_PATIENCE = 0.100
 
@@ -26,7 +29,7 @@ def picker(order: str, random: Random) -> Callable[[int], int] | None:
 
 def lifetime(max_lifetime: float, jitter: float, random: Random) -> float:
     """How long one connection may live, in seconds: shortened by up to `jitter`, so that they don't end together."""
-    return max_lifetime * (1 - jitter * random.random())
+    return max(LEAST_REST, max_lifetime * (1 - jitter * random.random()))
 
 
 def pause_after(failures: int, random: Random) -> float:

@@ -19,8 +19,8 @@ from random import Random
 from typing import Any
 
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from . import growth, policy, upkeep, view
-from .config import PoolConfig, whole_number
+from . import growth, lifecycle, policy, upkeep, view
+from .config import PoolConfig
 from .dialling import Dialling
 from .histogram import GATHER
 from .ledger import Ledger
@@ -31,14 +31,10 @@ from .stats import PoolStats
 from .ticket import Ticket, TicketState
 
 # Looking a member up in its Enum costs more than the rest of a checkout's bookkeeping.
-_EMPTY, _DIALLING, _IDLE = State.EMPTY, State.DIALLING, State.IDLE
+_EMPTY, _IDLE = State.EMPTY, State.IDLE
 _LEASED, _CHECKING, _CLOSING = State.LEASED, State.CHECKING, State.CLOSING
 
 _NEVER = math.inf
-# However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
-LEAST_REST = 0.05
-# The generation of a connection whose replacement is open already: it ends when it comes back.
-_REPLACED = -1
 
 
 class PoolCore:
@@ -61,22 +57,22 @@ class PoolCore:
         self.empty = list(self.slots)
         self.idle: list[Slot] = []
         self.checking: set[Slot] = set()
-        self._closing: set[Slot] = set()
+        self.closing: set[Slot] = set()
         # Idle or in use beyond their lifetime, waiting for a replacement.
         self.outlived: OrderedDict[Slot, None] = OrderedDict()
         # When the number of idle (or checking) connections last rose to 1, 2, 3, ...: the oldest entry says since
         # when one of them has not been needed, whichever the order in which they are taken.
         self.rested: deque[float] = deque()
 
-        self._random = random
+        self.random = random
         self._pick = policy.picker(config.order, random)
         self.ping_after = _NEVER if config.ping_after_idle is None else config.ping_after_idle
-        self.ping_every = max(self.ping_after, LEAST_REST)
+        self.ping_every = max(self.ping_after, policy.LEAST_REST)
         self._check_after = min(config.check_after_idle, self.ping_after)
         self.max_idle_time = _NEVER if config.max_idle_time is None else config.max_idle_time
         self._min_idle = config.min_idle
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
-        self._steady = True  # neither closed nor shrinking: what comes back in order may stay
+        self.steady = True  # neither closed nor shrinking: what comes back in order may stay
         self.available_at = -_NEVER  # when a caller last got a connection
 
     # -- checkout and release ------------------------------------------------------------------------------------
@@ -106,7 +102,7 @@ class PoolCore:
         uses.append(now - slot.since)
         if len(uses) >= GATHER:
             self.ledger.use.sort_in()
-        if fault is not None or not self._steady or slot.generation != self.generation or now >= slot.expires_at:
+        if fault is not None or not self.steady or slot.generation != self.generation or now >= slot.expires_at:
             self._take_back(slot, now, fault)
         elif self._tickets:
             self._grant(slot, now)
@@ -137,12 +133,12 @@ class PoolCore:
         timeout = self.config.timeout
         ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.dialling.retries)
         # Places that may serve one more caller without a release; below zero, how many wait for one.
-        places = len(self.empty) + len(self.dialling) + len(self.checking) + len(self._closing)
+        places = len(self.empty) + len(self.dialling) + len(self.checking) + len(self.closing)
         spare = places - len(self.queue)
         if self.closed:
-            self._turn_away(ticket, PoolClosed(f"{self.config.name}: the pool is closed"))
+            self.turn_away(ticket, PoolClosed(f"{self.config.name}: the pool is closed"))
         elif self.config.max_waiting is not None and spare <= -self.config.max_waiting:
-            self._turn_away(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
+            self.turn_away(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
         elif timeout == 0 and spare <= 0:
             self.time_out(ticket, now)
         else:
@@ -184,7 +180,7 @@ class PoolCore:
 
     def may_stay(self, slot: Slot, now: float) -> bool:
         """Whether a connection that is in order may be used again."""
-        if not self._steady or slot.generation != self.generation:
+        if not self.steady or slot.generation != self.generation:
             return False
         if now < slot.expires_at:
             return True
@@ -196,7 +192,7 @@ class PoolCore:
         """Why it may not."""
         if self.closed:
             return Reason.POOL_CLOSED
-        if self._surplus:
+        if self.surplus:
             return Reason.SURPLUS
         return Reason.LIFETIME if now >= slot.expires_at else Reason.GENERATION
 
@@ -205,11 +201,13 @@ class PoolCore:
         for slot in self.idle:
             slot.verified_at = min(slot.verified_at, now - self._check_after)
 
-    def _turn_away(self, ticket: Ticket, error: BaseException) -> None:
+    def turn_away(self, ticket: Ticket, error: BaseException) -> None:
+        """The caller is not even let into the queue."""
         self.queue.end(ticket, TicketState.REFUSED, error)
         self.ledger.refused += 1
 
-    def _refuse(self, ticket: Ticket, error: BaseException) -> None:
+    def refuse(self, ticket: Ticket, error: BaseException) -> None:
+        """The ticket ends with an error."""
         self.queue.end(ticket, TicketState.REFUSED, error)
         self.outbox.append(Wake(ticket))
 
@@ -228,41 +226,18 @@ class PoolCore:
 
     def begin_dial(self, slot: Slot, now: float) -> bool:
         """Whether the dial is still wanted, asked just before it starts; if not, the slot is empty again."""
-        if slot.begun or slot.state is not _DIALLING:
-            return False  # ordered twice
-        if self.closed or self._surplus or len(self.dialling) > growth.dials_wanted(self):
-            self.dialling.slots.pop(slot, None)
-            self._vacate(slot)
-            return False
-        slot.begun = True
-        slot.generation = self.generation
-        slot.since = now
-        slot.dial_deadline = now + self.dialling.budget
-        self.wake_by(slot.dial_deadline)
-        return True
+        return growth.begin(self, slot, now)
 
     def dialed(self, slot: Slot, connection: object, now: float) -> None:
         """The connection is open, its handshake done."""
-        self.ledger.dial.add(now - slot.since)
-        self.dialling.succeeded(slot, self.ledger.dial.mean)
-        slot.connection = connection
-        slot.dial_deadline = _NEVER
-        slot.opened_at = slot.verified_at = now
-        if self.config.max_lifetime is not None:
-            lifetime = policy.lifetime(self.config.max_lifetime, self.config.lifetime_jitter, self._random)
-            slot.expires_at = now + max(LEAST_REST, lifetime)
-        if slot.cut:
-            # It was through at the last moment, but may have been cut all the same.
-            self.close_slot(slot, self.why_ended(slot, now) if self.closed else Reason.ERROR, now)
-        elif self._steady and slot.generation == self.generation:
-            self.available_at = self.dialling.stepped_at = now
-            self.offer(slot, now)
-            self._end_outlived(now)
-            self._end_warming()
-        else:
-            self.close_slot(slot, self.why_ended(slot, now), now)
-        self.wake_by(min(slot.expires_at, now + self.longest_rest))
-        self.grow(now)
+        growth.finish(self, slot, connection, now)
+
+    def dial_failed(self, slot: Slot, error: BaseException, now: float, retryable: bool = True) -> None:
+        """The dial failed: the longest-waiting caller is told, and all of them where nothing else can serve them.
+
+        Where the error is `retryable`, callers sit through as many failures as they said they would.
+        """
+        growth.fail(self, slot, error, now, retryable)
 
     def cut_dial(self, slot: Slot) -> None:
         """A dial that nobody needs any more, or that takes too long, is made to fail."""
@@ -271,38 +246,13 @@ class PoolCore:
         if slot.begun:
             self.outbox.append(CutDial(slot))
 
-    def dial_failed(self, slot: Slot, error: BaseException, now: float, retryable: bool = True) -> None:
-        """The dial failed: the longest-waiting caller is told, and all of them where nothing else can serve them.
-
-        Where the error is `retryable`, callers sit through as many failures as they said they would.
-        """
-        self.dialling.failed(slot, error, now)
-        self._vacate(slot)
-        self.ledger.dial_failures += 1
-        told = list(self.queue)
-        if not self.vacant:
-            del told[1:]
-        for ticket in (*told, *self.queue.warming):
-            ticket.dial_failures += 1
-            if not retryable or ticket.dial_failures > ticket.dial_retries:
-                self._refuse(ticket, error)
-        self.grow(now)
-
     def grow(self, now: float) -> None:
         """Order the dials that are needed and allowed."""
         if not self.closed:
             growth.grow(self, now)
 
-    def _end_outlived(self, now: float) -> None:
-        if not self.outlived:
-            return
-        slot, _ = self.outlived.popitem(last=False)
-        if slot.state is _IDLE:
-            self.close_idle(slot, Reason.LIFETIME, now)
-        else:
-            slot.generation = _REPLACED
-
-    def _end_warming(self) -> None:
+    def end_warming(self) -> None:
+        """Tell those for whom enough connections are open."""
         for ticket in [ticket for ticket in self.queue.warming if self.open >= ticket.opens]:
             self.queue.end(ticket, TicketState.GRANTED)
             self.outbox.append(Wake(ticket))
@@ -312,8 +262,8 @@ class PoolCore:
     def close_slot(self, slot: Slot, reason: Reason, now: float) -> None:
         """End the connection in a slot that is in no list."""
         slot.state = _CLOSING
-        self._closing.add(slot)
-        self._steady = not self.closed and not self._surplus
+        self.closing.add(slot)
+        self.steady = not self.closed and not self.surplus
         self.outlived.pop(slot, None)
         self.ledger.closed[reason] += 1
         self.outbox.append(Close(slot, slot.connection, reason, now - slot.opened_at))
@@ -326,18 +276,19 @@ class PoolCore:
 
     def closed_connection(self, slot: Slot, now: float) -> None:
         """The connection that a Close order named is closed: its place is free."""
-        if slot not in self._closing:
+        if slot not in self.closing:
             return  # closed twice
-        self._closing.discard(slot)
-        self._vacate(slot)
+        self.closing.discard(slot)
+        self.vacate(slot)
         self.grow(now)
 
-    def _vacate(self, slot: Slot) -> None:
+    def vacate(self, slot: Slot) -> None:
+        """The slot has no connection any more: it is empty, or one too many."""
         slot.clear()
         slot.state = _EMPTY
         if len(self.slots) > self.max_connections:
             self.slots.remove(slot)
-            self._steady = not self.closed and not self._surplus
+            self.steady = not self.closed and not self.surplus
         else:
             self.empty.append(slot)
 
@@ -379,7 +330,7 @@ class PoolCore:
             self.offer(slot, now, to_far_end=True)
             if slot.state is _IDLE:
                 self.rested[-1] = rested_since
-                self.wake_by(max(now + LEAST_REST, rested_since + self.max_idle_time))
+                self.wake_by(max(now + policy.LEAST_REST, rested_since + self.max_idle_time))
         upkeep.check_rested(self, now)
         self.grow(now)
 
@@ -391,74 +342,37 @@ class PoolCore:
     @property
     def longest_rest(self) -> float:
         """Seconds after which a connection, used or not, may at the soonest be up for something."""
-        return max(LEAST_REST, min(self.max_idle_time, self.ping_after, self.leak_after))
+        return max(policy.LEAST_REST, min(self.max_idle_time, self.ping_after, self.leak_after))
 
     # -- the whole pool --------------------------------------------------------------------------------------------
 
     def warm_up(self, opens: int, now: float, deadline: float) -> Ticket:
         """A ticket that is granted when `opens` connections are open, or refused with what a dial raised."""
-        if whole_number("n", opens, at_least=0) > self.max_connections:
-            raise ValueError(f"n={opens!r} is more than max_connections={self.max_connections!r}")
-        ticket = Ticket(now, deadline, opens=opens)
-        if self.closed:
-            self._turn_away(ticket, PoolClosed(f"{self.config.name}: the pool is closed"))
-        elif self.open >= opens:
-            self.queue.end(ticket, TicketState.GRANTED)
-        else:
-            self.queue.join(ticket, now)
-            self.wake_by(deadline)
-            self.grow(now)
-        return ticket
+        return lifecycle.warm_up(self, opens, now, deadline)
 
     def resize(self, max_connections: int, now: float) -> None:
         """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
-        whole_number("max_connections", max_connections, at_least=max(1, self.config.min_idle))
-        self.ledger.capacity_changes(self.max_connections, now)
-        self.max_connections = max_connections
-        added = [Slot() for _ in range(max_connections - len(self.slots))]
-        self.slots += added
-        self.empty += added
-        while self.empty and len(self.slots) > max_connections:
-            self.slots.remove(self.empty.pop())
-        while self.idle and self._surplus:
-            self.close_idle(self.idle[0], Reason.SURPLUS, now)
-        self._steady = not self.closed and not self._surplus
-        for ticket in self.queue.warming:
-            ticket.opens = min(ticket.opens, max_connections)
-        self._end_warming()
-        self.grow(now)
+        lifecycle.resize(self, max_connections, now)
 
     def drain(self, now: float) -> None:
         """Replace every connection: a new generation begins, and the old one ends as it comes back."""
-        self.generation += 1
-        self.outlived.clear()
-        for slot in list(self.idle):
-            self.close_idle(slot, Reason.GENERATION, now)
-        self.grow(now)
+        lifecycle.drain(self, now)
 
     def close(self, now: float) -> None:
         """No more checkouts; whoever waits is told; idle connections close now, used ones as they come back."""
-        self.closed = True
-        self._steady = False
-        for ticket in (*self.queue, *self.queue.warming):
-            self._refuse(ticket, PoolClosed(f"{self.config.name}: the pool was closed"))
-            self.ledger.refused += 1
-        for slot in list(self.idle):
-            self.close_idle(slot, Reason.POOL_CLOSED, now)
-        for slot in self.dialling.slots:
-            self.cut_dial(slot)
+        lifecycle.close(self, now)
 
     @property
-    def _surplus(self) -> bool:
+    def surplus(self) -> bool:
         """Whether there are more places than allowed, those that are closing already left aside."""
-        return len(self.slots) - len(self._closing) > self.max_connections
+        return len(self.slots) - len(self.closing) > self.max_connections
 
     # -- what can be seen ------------------------------------------------------------------------------------------
 
     @property
     def in_use(self) -> int:
         """Connections on lease."""
-        elsewhere = len(self.empty) + len(self.idle) + len(self.dialling) + len(self.checking) + len(self._closing)
+        elsewhere = len(self.empty) + len(self.idle) + len(self.dialling) + len(self.checking) + len(self.closing)
         return len(self.slots) - elsewhere
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
+from ..core.stacks import shown
 from ..core.stats import Lease, PoolDump, Waiter
 from ..redispy import connections
 
@@ -35,7 +36,7 @@ def describe(
             Lease(
                 age,
                 holder_name(thread),
-                "".join(stack.format()) if stack else _seen(frames.get(thread or 0)),
+                shown(stack) or _seen(frames.get(thread or 0)),
                 connections.last_command(connection),
             )
             for age, thread, stack, connection in leases

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import threading
 import time
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
 from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot, State
+from ..core.stacks import leak_message, shown, take_stack
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..errors import PoolClosed
@@ -36,7 +35,6 @@ logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _NEVER = float("inf")
-_STACK_LIMIT = 30
 # Whose a connection is that was made beside the pool.
 SPARE: Any = object()
 
@@ -125,9 +123,7 @@ class Engine:
     def watch(self, slot: Slot, got: Slot | Ticket) -> None:
         """Record who took the connection, and tell the hooks."""
         if self._config.leak_after is not None:
-            frames = traceback.walk_stack(sys._getframe(2))
-            slot.stack = traceback.StackSummary.extract(frames, limit=_STACK_LIMIT, lookup_lines=False)
-            slot.stack.reverse()
+            slot.stack = take_stack(2)
         waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
         self._hooks.fire("acquired", self._config.name, waited)
 
@@ -319,12 +315,8 @@ class Engine:
 
     def _report_leak(self, order: ReportLeak) -> None:
         holder = holder_name(order.holder)
-        stack = "".join(order.stack.format()) if order.stack else ""
-        logger.warning(
-            "%s: a connection has been held for %.1f s by %s, which took it here:\n%s",
-            self._config.name, order.age, holder, stack,
-        )  # fmt: skip
-        self._hooks.fire("leaked", self._config.name, order.age, holder, stack)
+        logger.warning("%s", leak_message(self._config.name, order, holder))
+        self._hooks.fire("leaked", self._config.name, order.age, holder, shown(order.stack))
 
     # -- time --------------------------------------------------------------------------------------------------------
 

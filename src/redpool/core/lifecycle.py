@@ -1,0 +1,70 @@
+"""The pool as a whole: warmed up, resized, drained, closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import PoolClosed
+from .config import whole_number
+from .slot import Reason, Slot
+from .ticket import Ticket, TicketState
+
+if TYPE_CHECKING:
+    from .pool import PoolCore
+
+
+def warm_up(core: PoolCore, opens: int, now: float, deadline: float) -> Ticket:
+    """A ticket that is granted when `opens` connections are open, or refused with what a dial raised."""
+    if whole_number("n", opens, at_least=0) > core.max_connections:
+        raise ValueError(f"n={opens!r} is more than max_connections={core.max_connections!r}")
+    ticket = Ticket(now, deadline, opens=opens)
+    if core.closed:
+        core.turn_away(ticket, PoolClosed(f"{core.config.name}: the pool is closed"))
+    elif core.open >= opens:
+        core.queue.end(ticket, TicketState.GRANTED)
+    else:
+        core.queue.join(ticket, now)
+        core.wake_by(deadline)
+        core.grow(now)
+    return ticket
+
+
+def resize(core: PoolCore, max_connections: int, now: float) -> None:
+    """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
+    whole_number("max_connections", max_connections, at_least=max(1, core.config.min_idle))
+    core.ledger.capacity_changes(core.max_connections, now)
+    core.max_connections = max_connections
+    added = [Slot() for _ in range(max_connections - len(core.slots))]
+    core.slots += added
+    core.empty += added
+    while core.empty and len(core.slots) > max_connections:
+        core.slots.remove(core.empty.pop())
+    while core.idle and core.surplus:
+        core.close_idle(core.idle[0], Reason.SURPLUS, now)
+    core.steady = not core.closed and not core.surplus
+    for ticket in core.queue.warming:
+        ticket.opens = min(ticket.opens, max_connections)
+    core.end_warming()
+    core.grow(now)
+
+
+def drain(core: PoolCore, now: float) -> None:
+    """Replace every connection: a new generation begins, and the old one ends as it comes back."""
+    core.generation += 1
+    core.outlived.clear()
+    for slot in list(core.idle):
+        core.close_idle(slot, Reason.GENERATION, now)
+    core.grow(now)
+
+
+def close(core: PoolCore, now: float) -> None:
+    """No more checkouts; whoever waits is told; idle connections close now, used ones as they come back."""
+    core.closed = True
+    core.steady = False
+    for ticket in (*core.queue, *core.queue.warming):
+        core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was closed"))
+        core.ledger.refused += 1
+    for slot in list(core.idle):
+        core.close_idle(slot, Reason.POOL_CLOSED, now)
+    for slot in core.dialling.slots:
+        core.cut_dial(slot)
