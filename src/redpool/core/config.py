@@ -42,14 +42,14 @@ class PoolConfig:
             raise ValueError(f'"max_connections" must be a positive integer, not {self.max_connections!r}')
         _seconds("timeout", self.timeout)
         if self.max_waiting is not None:
-            _whole("max_waiting", self.max_waiting, at_least=0)
-        _whole("min_idle", self.min_idle, at_least=0)
+            whole_number("max_waiting", self.max_waiting, at_least=0)
+        whole_number("min_idle", self.min_idle, at_least=0)
         if self.min_idle > self.max_connections:
             raise ValueError(f"min_idle={self.min_idle!r} is more than max_connections={self.max_connections!r}")
         _seconds("max_idle_time", self.max_idle_time)
         _seconds("max_lifetime", self.max_lifetime, positive=True)
         _share("lifetime_jitter", self.lifetime_jitter)
-        _whole("max_connecting", self.max_connecting, at_least=1)
+        whole_number("max_connecting", self.max_connecting, at_least=1)
         _seconds("check_after_idle", self.check_after_idle, may_be_none=False)
         _seconds("ping_after_idle", self.ping_after_idle)
         _one_of("order", self.order, ("lifo", "fifo", "random"))
@@ -95,16 +95,11 @@ def suggest(unknown: str, known: Iterable[str]) -> str:
 
 def whole_number(name: str, value: object, *, at_least: int) -> int:
     """`value` where it is a whole number of at least `at_least`; else an error with `name` and the value."""
-    _whole(name, value, at_least=at_least)
-    assert isinstance(value, int)
-    return value
-
-
-def _whole(name: str, value: object, *, at_least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}, not {value!r}")
+    return value
 
 
 def _seconds(name: str, value: object, *, may_be_none: bool = True, positive: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .histogram import Summary
@@ -51,7 +51,7 @@ class PoolStats:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain dicts and numbers, fit for JSON."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: asdict(value) if isinstance(value, Summary) else _plain(value) for name, value in plain.items()}
+        return {name: value.to_dict() if isinstance(value, Summary) else _plain(value) for name, value in plain.items()}
 
 
 @dataclass(frozen=True, slots=True)

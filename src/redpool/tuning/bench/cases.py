@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from redpool.core.config import PoolConfig
+
 from . import alone, crowd
 from .contenders import (
     ASYNC_BLOCKING,
@@ -22,7 +24,7 @@ from .setting import Setting
 Measure = Callable[[Setting], Figures]
 RATIO = "ratio"
 
-_MAX_CONNECTING = 4
+_MAX_CONNECTING = PoolConfig().max_connecting
 
 
 @dataclass(frozen=True)
