@@ -89,7 +89,8 @@ class PoolConfig:
 def suggest(unknown: str, known: Iterable[str]) -> str:
     """`; did you mean 'max_idle_time'?` where an option is close to a known one, else nothing."""
     names = [*known, *(field.name for field in fields(PoolConfig))]
-    close = difflib.get_close_matches(unknown, names, n=1)
+    # A word of two or three letters is close to anything.
+    close = difflib.get_close_matches(unknown, names, n=1) if len(unknown) > 3 else []
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
