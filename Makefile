@@ -10,6 +10,9 @@ FIND_SERVER := $(BIN)/python -c 'import sys; sys.tracebacklimit = 0; \
 	from redpool.embedded import find_server; find_server()'
 COUNT_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(len(find_servers()))'
 
+OTHER_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(*find_servers()[1:])'
+ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test lint types unit compat bench clean server
@@ -32,8 +35,12 @@ lint: $(STAMP) ## ruff: rules and layout
 types: $(STAMP) ## mypy --strict
 	@echo "== mypy"; $(BIN)/mypy
 
-unit: server ## pytest
+unit: server ## pytest; what talks to a server once more on each other server found
 	@echo "== pytest"; $(BIN)/pytest -q
+	@for other in $$($(OTHER_SERVERS)); do \
+		echo "== pytest on $$other"; \
+		REDPOOL_SERVER=$$other $(BIN)/pytest -q $(ON_EACH_SERVER) || exit 1; \
+	done
 
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py
