@@ -56,12 +56,12 @@ def test_those_who_warm_the_pool_have_deadlines_of_their_own() -> None:
 
 def test_who_was_served_is_not_remembered() -> None:
     """A pool whose callers are all served in time keeps nothing of them until their deadline."""
-    driver = Driver(max_connections=1, timeout=1e6)
+    driver = Driver(max_connections=1, timeout=987_654.0)
     slot, core = driver.take(0.0), driver.core
     for _ in range(1_000):
         core.acquire(0.0)
         core.release(slot, 0.0)
     core.take_orders()
     gc.collect()
-    kept = [each for each in gc.get_objects() if isinstance(each, Ticket) and each.deadline == 1e6]
+    kept = [each for each in gc.get_objects() if isinstance(each, Ticket) and each.deadline == 987_654.0]
     assert len(kept) <= 2

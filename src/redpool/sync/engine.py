@@ -236,7 +236,7 @@ class Engine:
         if core.closed:
             self._progress.set()
             if core.vacant:
-                self._poke()
+                self.poke()
 
     def _carry_out_one(self, order: AnyOrder) -> None:
         if isinstance(order, Dial):
@@ -322,9 +322,10 @@ class Engine:
 
     def _owner_gone(self, _: object) -> None:
         # Garbage collection may strike anywhere, under `guard` too: leave the work to the housekeeper.
-        self._poke()
+        self.poke()
 
-    def _poke(self) -> None:
+    def poke(self) -> None:
+        """Have the housekeeper look; safe wherever an interruption may strike."""
         housekeeper = self._housekeeper
         if housekeeper is not None:
             housekeeper.poke()
@@ -342,7 +343,7 @@ class Engine:
                     # No thread is to be had, as when the interpreter is going down: the next caller tries again.
                     self.armed = _NEVER
                 return
-        self._poke()
+        self.poke()
 
     def keep_house(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
@@ -356,8 +357,7 @@ class Engine:
             if now >= core.wake_at:
                 core.tick(now)
             self.armed = core.wake_at
-            orders = core.take_orders()
-        self.carry_out(orders)
+        self.flush()
         return max(0.0, core.wake_at - _monotonic())
 
     # -- what can be seen --------------------------------------------------------------------------------------------

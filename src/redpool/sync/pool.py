@@ -140,8 +140,9 @@ class ConnectionPool(SyncSurface):
             if engine.returned:
                 engine.flush()
         except BaseException:
-            # Interrupted, perhaps before the core knew: then the next call takes it in.
+            # Interrupted, perhaps before the core knew: then the next call takes it in, or the housekeeper.
             engine.returned.append((slot, since, Reason.ERROR))
+            engine.poke()
             raise
         if self._hooks.released:
             self._hooks.fire("released", self.config.name, now - since)
@@ -243,6 +244,8 @@ class ConnectionPool(SyncSurface):
     def stats(self) -> PoolStats:
         """The pool at this moment, and its counters since it was created (or reset)."""
         engine = self._engine
+        if engine.returned and not engine.reentered():
+            engine.flush()
         with engine.guard:
             return engine.core.stats(_monotonic())
 
