@@ -92,8 +92,7 @@ class Engine:
         """Check a connection that has rested or has received something. False: it was no good, and is gone."""
         good = False
         try:
-            heard = connections.quiet(slot.connection) or await connections.peek_async(slot.connection)
-            good = heard and (slot.doubt != "ping" or await connections.ping_async(slot.connection))
+            good = await _is_sound(slot.connection, ask=slot.doubt == "ping")
         finally:
             if not good:
                 self.core.reject(slot, _monotonic())
@@ -278,9 +277,7 @@ class Engine:
     async def _check(self, slot: Slot) -> None:
         answered = False
         try:
-            connection = slot.connection
-            good = connections.quiet(connection) or await connections.peek_async(connection)
-            answered = good and await connections.ping_async(connection)
+            answered = await _is_sound(slot.connection, ask=True)
         finally:
             self.core.checked(slot, answered, _monotonic())
             self.carry_out()
@@ -331,3 +328,9 @@ class Engine:
 
 def _close(engine: Engine) -> None:
     engine.core.close(_monotonic())
+
+
+async def _is_sound(connection: Any, ask: bool) -> bool:
+    """Whether nothing speaks against a connection; with `ask`, whether the server also answers over it."""
+    heard = connections.quiet(connection) or await connections.peek_async(connection)
+    return heard and (not ask or await connections.ping_async(connection))
