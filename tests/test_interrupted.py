@@ -170,13 +170,13 @@ def test_a_forced_close_holds_against_a_retry_policy(redis_url: str) -> None:
 
     def wait() -> None:
         try:
-            client.blpop(["nothing"], timeout=4)
+            client.xread({"nothing": "$"}, block=4000)
         except BaseException as error:
             seen.append(error)
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    while not any("blpop" in str(lease.last_command).lower() for lease in pool.dump().leases):
+    while not any("xread" in str(lease.last_command).lower() for lease in pool.dump().leases):
         waiter.join(0.001)
     pool.close(timeout=3.0, force=True)
     waiter.join(3.0)

@@ -21,25 +21,32 @@ ANY = "anything"
 # The longest entry that a module's name begins with decides. "redpool" itself is the package's own `__init__`.
 MAY_IMPORT: dict[str, set[str]] = {
     # The two last are imported when they are first used.
-    "redpool": {STDLIB, "redpool.core", "redpool.errors", "redpool.sync", "redpool.asyncio", "redpool.embedded"},
+    "redpool": {
+        STDLIB, "redpool.core", "redpool.errors", "redpool.limit", "redpool.sync", "redpool.asyncio",
+        "redpool.embedded",
+    },
     "redpool.errors": {STDLIB, "redis.exceptions"},
+    "redpool.limit": {STDLIB},
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
-    "redpool.redispy": {STDLIB, "redis", "redpool.errors", "redpool.core.config"},
+    "redpool.redispy": {
+        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.limit", "redpool.core.config", "redpool.wire",
+    },
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.redispy",
-        "redis.connection", "redis.exceptions", "redis.maint_notifications",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.limit", "redpool.redispy",
+        "redis.client", "redis.connection", "redis.exceptions", "redis.maint_notifications",
     },
     "redpool.asyncio": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.redispy",
-        "redis.asyncio.connection", "redis.exceptions", "redis.maint_notifications",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.limit", "redpool.redispy",
+        "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions", "redis.maint_notifications",
     },
     "redpool.embedded": {STDLIB},
     "redpool.metrics": {
         STDLIB, "redpool.core.stats", "redpool.core.histogram", "redpool.core.instrument",
         "prometheus_client", "opentelemetry",
     },
+    "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
     "redpool.tuning": {STDLIB, "redpool.core"},
     "redpool.tuning.bench": {ANY},
     "redpool.demo": {ANY},
@@ -51,7 +58,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 IMPURE = {"threading", "asyncio", "socket", "ssl", "select", "selectors", "time", "logging"}
 PURE = ("redpool.core", "redpool.wire")
 
-NAMES = ["ConnectionPool", "Instrument", "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout"]
+NAMES = [
+    "ConnectionPool", "DeadlineExceeded", "Instrument", "PoolClosed", "PoolDump", "PoolFull", "PoolStats",
+    "PoolTimeout", "ReplyLate", "ReplyLost", "deadline",
+]  # fmt: skip
 
 
 def module_name(path: Path) -> str:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from .core.instrument import Instrument
 from .core.stats import PoolDump, PoolStats
-from .errors import PoolClosed, PoolFull, PoolTimeout
+from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
+from .limit import deadline
 from .sync.pool import ConnectionPool
 
 if TYPE_CHECKING:
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["ConnectionPool", "Instrument", "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout"]
+__all__ = [
+    "ConnectionPool",
+    "DeadlineExceeded",
+    "Instrument",
+    "PoolClosed",
+    "PoolDump",
+    "PoolFull",
+    "PoolStats",
+    "PoolTimeout",
+    "ReplyLate",
+    "ReplyLost",
+    "deadline",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,15 +6,20 @@
     ├── redis.MaxConnectionsError
     │   ├── PoolTimeout        waited `timeout` in the queue
     │   └── PoolFull           `max_waiting` callers were waiting already
-    └── PoolClosed             the pool was closed
+    ├── PoolClosed             the pool was closed
+    └── ReplyLost              the command was sent, and its reply won't come: it may have run
+        └── ReplyLate          the same, as its time ran out; a redis.TimeoutError, too
+    redis.TimeoutError
+    └── DeadlineExceeded       the call's deadline ended
 
 A server that cannot be reached is none of these: the caller gets the very error that the dial raised.
 """
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["PoolClosed", "PoolFull", "PoolTimeout"]
+__all__ = ["DeadlineExceeded", "PoolClosed", "PoolFull", "PoolTimeout", "ReplyLate", "ReplyLost"]
 
 
 class PoolTimeout(MaxConnectionsError):
@@ -31,3 +36,32 @@ class PoolFull(MaxConnectionsError):
 
 class PoolClosed(RedisConnectionError):
     """The pool was closed; it hands out nothing any more."""
+
+
+class ReplyLost(RedisConnectionError):
+    """The connection broke, or the reply's time ran out, with the command sent: it may have run.
+
+    It was not sent again, since running it twice could make a difference; the option `retry_sent` says what may be.
+    The error that lost the reply is the `__cause__`.
+    """
+
+    sent = True
+    """The command may have reached the server."""
+
+    def __init__(self, message: str = "", command: str = "") -> None:
+        super().__init__(message)
+        self.command = command
+        """The command's name; of a pipeline, the name of its first one that must not run twice."""
+
+
+class ReplyLate(ReplyLost, RedisTimeoutError):
+    """A `ReplyLost` for which the time ran out, so that `except redis.TimeoutError` catches it as well."""
+
+
+class DeadlineExceeded(RedisTimeoutError):
+    """The call was not done when the deadline of its `redpool.deadline` block came."""
+
+    def __init__(self, message: str = "", sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+        """Whether the command may have reached the server, and run."""

@@ -284,6 +284,8 @@ class _ThreadHold(Hold):
 
     def _hold(self) -> None:
         connection = self.takes_one()
+        connection.send_command("ECHO", "it is mine")
+        connection.read_response()
         self._taken.set()
         self._end.wait(3 * PATIENCE)
         self._pool.release(connection)
@@ -347,6 +349,8 @@ class _TaskHold(Hold):
 
     async def _hold(self) -> None:
         connection = await self.takes_one()
+        await connection.send_command("ECHO", "it is mine")
+        await connection.read_response()
         self._taken.set()
         await self._end.wait()
         await self._pool.release(connection)

@@ -100,7 +100,7 @@ def test_lifetimes_differ(face: Face, at: dict[str, Any]) -> None:
     pool = face.pool(**at, max_lifetime=100.0, lifetime_jitter=0.5, max_connecting=10)
     pool.warm_up(10)
     raw = getattr(pool, "_target", pool)
-    slots = [connection._redpool[1] for connection in raw._available_connections]
+    slots = [connection._redpool.slot for connection in raw._available_connections]
     lives = [slot.expires_at - slot.opened_at for slot in slots]
     assert len(set(lives)) == 10
     assert all(49.9 <= life <= 100.1 for life in lives)

@@ -12,7 +12,7 @@ from unittest import mock
 
 from redpool.core import pool, view
 from redpool.core.config import PoolConfig
-from redpool.core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
+from redpool.core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, ReportLeak, Wake
 from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot, State
 from redpool.core.stats import PoolStats
@@ -69,6 +69,7 @@ class Driver:
         self.checks: list[Slot] = []
         self.closes: list[Close] = []
         self.cuts: list[Slot] = []
+        self.cut_calls: list[CutCall] = []
         self.leaks: list[ReportLeak] = []
         self.reported: dict[Slot, float] = {}
         """the lease that was reported last, by its beginning"""
@@ -208,6 +209,8 @@ class Driver:
         elif isinstance(order, CutDial):
             assert order.slot in self.begun, "no dial to cut"
             self.cuts.append(order.slot)
+        elif isinstance(order, CutCall):
+            self.cut_calls.append(order)
         elif isinstance(order, ReportLeak):
             assert self.reported.get(order.slot) != order.slot.since, "a lease was reported twice"
             self.reported[order.slot] = order.slot.since

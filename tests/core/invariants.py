@@ -57,7 +57,9 @@ def check_orders(driver: Driver) -> None:
     assert set(driver.ordered) | set(driver.begun) == set(core.dialling.slots)
     assert set(driver.checks) == core.checking
     assert len(core.dialling) <= core.config.max_connecting
-    assert len(core.checking) <= core.config.max_connecting
+    # Those that are asked all together because a PING went unanswered come on top.
+    rested = [slot for slot in core.checking if slot.since != core.others_asked_at]
+    assert len(rested) <= core.config.max_connecting
 
 
 def check_queue(driver: Driver, now: float) -> None:
@@ -72,7 +74,7 @@ def check_queue(driver: Driver, now: float) -> None:
         assert not core.queue.warming
         assert not core.idle
     elif waiting and not (core.in_use or driver.closes or core.dialling or core.checking):
-        longest = policy.LONGEST_PAUSE + policy.MOST_PATIENCE
+        longest = policy.FULL_PAUSE * (1 + policy.PAUSE_JITTER) + policy.MOST_PATIENCE
         assert core.wake_at <= now + longest, "somebody waits, and nothing will come of it"
 
 

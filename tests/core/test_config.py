@@ -10,9 +10,11 @@ import pytest
 
 from redpool.core.config import PoolConfig, suggest, whole_number
 
-WHOLE = ["max_connections", "max_waiting", "min_idle", "max_connecting"]
+WHOLE = ["max_connections", "max_waiting", "min_idle", "max_connecting", "break_after"]
 SECONDS = ["timeout", "max_idle_time", "max_lifetime", "check_after_idle", "ping_after_idle", "leak_after"]
-MAY_BE_NONE = ["timeout", "max_waiting", "max_idle_time", "max_lifetime", "ping_after_idle", "leak_after"]
+MAY_BE_NONE = [
+    "timeout", "max_waiting", "max_idle_time", "max_lifetime", "break_after", "ping_after_idle", "leak_after",
+]  # fmt: skip
 NEVER_NONE = ["max_connections", "min_idle", "lifetime_jitter", "max_connecting", "check_after_idle", "order", "name"]
 
 
@@ -33,7 +35,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     config = PoolConfig()
     assert (config.max_connections, config.timeout, config.max_waiting, config.min_idle) == (50, 5.0, None, 0)
     assert (config.max_idle_time, config.max_lifetime, config.lifetime_jitter) == (300.0, 3600.0, 0.1)
-    assert (config.max_connecting, config.check_after_idle, config.ping_after_idle) == (4, 1.0, 30.0)
+    assert (config.max_connecting, config.break_after) == (4, None)
+    assert (config.check_after_idle, config.ping_after_idle) == (1.0, 30.0)
     assert (config.order, config.leak_after, config.retry_sent, config.instruments) == ("lifo", None, "safe", ())
 
 
@@ -56,9 +59,9 @@ def test_a_count_is_never_negative(name: str) -> None:
     refused(ValueError, name, -1)
 
 
-@pytest.mark.parametrize("name", ["max_connections", "max_connecting"])
+@pytest.mark.parametrize("name", ["max_connections", "max_connecting", "break_after"])
 def test_a_pool_can_connect(name: str) -> None:
-    """No connection at all, or no dial at all, is no pool."""
+    """No connection at all, no dial at all, or none after no failure at all, is no pool."""
     refused(ValueError, name, 0)
 
 
@@ -166,11 +169,11 @@ def test_from_strings_reads_each_option_as_its_type() -> None:
     """As a URL has them; options of others stay text."""
     read = PoolConfig.from_strings(
         {"max_connections": "7", "timeout": "2.5", "max_waiting": "None", "leak_after": "none", "order": "fifo",
-         "host": "7", "min_idle": 2}
+         "host": "7", "min_idle": 2, "break_after": "3"}
     )  # fmt: skip
     assert read == {
         "max_connections": 7, "timeout": 2.5, "max_waiting": None, "leak_after": None, "order": "fifo",
-        "host": "7", "min_idle": 2,
+        "host": "7", "min_idle": 2, "break_after": 3,
     }  # fmt: skip
 
 

@@ -167,4 +167,4 @@ def test_the_holder_of_a_granted_slot_is_the_tickets() -> None:
     ticket = driver.ask(0.1)
     ticket.holder = "somebody"
     driver.give(slot, 0.5)
-    assert slot.holder == "somebody"
+    assert slot.lessee == "somebody"

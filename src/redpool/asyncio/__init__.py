@@ -8,7 +8,20 @@
 
 from ..core.instrument import Instrument
 from ..core.stats import PoolDump, PoolStats
-from ..errors import PoolClosed, PoolFull, PoolTimeout
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
+from ..limit import deadline
 from .pool import ConnectionPool
 
-__all__ = ["ConnectionPool", "Instrument", "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout"]
+__all__ = [
+    "ConnectionPool",
+    "DeadlineExceeded",
+    "Instrument",
+    "PoolClosed",
+    "PoolDump",
+    "PoolFull",
+    "PoolStats",
+    "PoolTimeout",
+    "ReplyLate",
+    "ReplyLost",
+    "deadline",
+]

@@ -16,17 +16,21 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine
 from random import Random
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
 from ..core.pool import PoolCore
-from ..core.slot import Reason, Slot
+from ..core.slot import Reason, Slot, State
 from ..core.stacks import leak_message, shown, take_stack
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
+from ..errors import DeadlineExceeded
+from ..limit import current, deadline
 from ..redispy import connections, options
+from ..redispy.transports import close_now, cut_async
 from .dump import describe, holder_name
 
 if TYPE_CHECKING:
@@ -48,6 +52,8 @@ class Engine:
         self.owner = weakref.ref(owner, self._owner_gone)
         self.inherited = False  # from the parent of a forked child
         self._config, self._hooks = owner.config, owner._hooks
+        self.retry_sent = owner.config.retry_sent
+        self._when_dropped = self._dropped  # one for all connections
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
         self.core.dialling.retries = owner._dial_retries.failures
@@ -65,20 +71,29 @@ class Engine:
 
     async def wait(self, ticket: Ticket) -> Slot:
         """The slot that the ticket is granted, or what ended it otherwise, raised."""
-        await self._park(ticket)
+        limit = current()
+        await self._park(ticket, limit)
         if ticket.slot is not None:
             return ticket.slot
+        assert ticket.error is not None
         if ticket.state is TicketState.TIMED_OUT:
             self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
-        assert ticket.error is not None
+            if limit is not None and limit.reached():
+                raise DeadlineExceeded(str(ticket.error)) from ticket.error
         raise connections.own_error(ticket.error)
 
-    async def _park(self, ticket: Ticket) -> None:
+    def check_deadline(self, limit: deadline) -> None:
+        """Nobody gets a connection after his deadline."""
+        if limit.reached():
+            raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
+
+    async def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         ticket.holder = asyncio.current_task()
         ticket.waker = self.loop.create_future()
         self.carry_out()
         if ticket.state is not TicketState.WAITING:
             return
+        end = None if limit is None or limit.at >= ticket.deadline else self._end_wait_at(ticket, limit)
         try:
             await ticket.waker
         except BaseException:
@@ -87,27 +102,43 @@ class Engine:
                 self.core.release(slot, _monotonic())
             self.carry_out()
             raise
-
-    async def settle(self, slot: Slot) -> bool:
-        """Check a connection that has rested or has received something. False: it was no good, and is gone."""
-        good = False
-        try:
-            good = await _is_sound(slot.connection, ask=slot.doubt == "ping")
         finally:
-            if not good:
-                self.core.reject(slot, _monotonic())
-                self.carry_out()
+            if end is not None:
+                end.cancel()
+
+    def _end_wait_at(self, ticket: Ticket, limit: deadline) -> asyncio.TimerHandle:
+        def end_wait() -> None:
+            self.core.give_up(ticket, _monotonic(), timed_out=True)
+            if not ticket.waker.done():
+                ticket.waker.set_result(None)
+
+        return self.loop.call_later(limit.left(), end_wait)
+
+    async def settle(self, slot: Slot, connection: Any) -> bool:
+        """Check a connection that has rested or has received something. False: it was no good, and is gone."""
+        good = await _is_sound(connection, ask=slot.doubt == "ping")
+        if not good:
+            slot.connection = connection
+            self.core.reject(slot, _monotonic())
+            self.carry_out()
         return good
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, slot: Slot, connection: Any) -> None:
         """The caller was interrupted on his way out with the connection."""
-        self.core.release(slot, _monotonic(), Reason.ERROR)
+        if slot.state is State.LEASED and slot.connection is None:
+            slot.connection = connection
+            self.core.release(slot, _monotonic(), Reason.ERROR)
         self.carry_out()
 
-    def watch(self, slot: Slot, got: Slot | Ticket) -> None:
-        """Record who took the connection, and tell the hooks."""
+    def recover(self) -> None:
+        """A signal handler has raised in the midst of a change."""
+        self.core.recover(_monotonic())
+        self.carry_out()
+
+    def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
+        """Note where the connection was taken, and tell the hooks."""
         if self._config.leak_after is not None:
-            slot.stack = take_stack(2)
+            slot.taken = take_stack(caller)
         waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
         self._hooks.fire("acquired", self._config.name, waited)
 
@@ -131,17 +162,19 @@ class Engine:
 
     def _others_left(self) -> bool:
         me = asyncio.current_task()
-        mine = sum(slot.holder is me for slot in self.core.leased())
+        mine = sum(slot.lessee is me for slot in self.core.leased())
         return len(self.core.slots) - len(self.core.empty) > mine
 
     def cut_leases(self, others: bool = True) -> None:
         """End the connections in use: the calling task's own are closed, others' are cut under their hands."""
         me = asyncio.current_task(self.loop)
         for slot in self.core.leased():
-            if slot.holder is me and me is not None:
-                connections.close_now(slot.connection)
+            if slot.occupant is None:
+                continue  # dropped: it is closed already
+            if slot.lessee is me and me is not None:
+                close_now(slot.occupant)
             elif others:
-                connections.cut_async(slot.connection)
+                cut_async(slot.occupant)
 
     def do(self, act: Callable[[Engine], None]) -> None:
         """Let `act` change the core, on this loop, and carry out what follows."""
@@ -184,8 +217,8 @@ class Engine:
     def discard(self) -> None:
         """Drop everything without a word: the loop is closed."""
         for slot in self.core.slots:
-            if slot.connection is not None:
-                connections.close_now(slot.connection)
+            if slot.occupant is not None:
+                close_now(slot.occupant)
 
     # -- carrying out orders -----------------------------------------------------------------------------------------
 
@@ -262,19 +295,21 @@ class Engine:
         connection = owner.make_connection()
         await connections.connect_async(connection)
         try:
-            connections.mark(connection, (self, slot))
+            slot.hold = connections.mark(connection, self, slot, self._when_dropped)
         except BaseException:
-            connections.close_now(connection)
+            close_now(connection)
             raise
         return connection
 
     def _dial_failed(self, slot: Slot, error: BaseException) -> None:
         owner = self.owner()
         retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
-        self.core.dial_failed(slot, error, _monotonic(), retryable)
+        self.core.dial_failed(slot, error, _monotonic(), retryable, options.server_is_full(error))
         self._hooks.fire("dial_failed", self._config.name, error)
 
     async def _check(self, slot: Slot) -> None:
+        if not self.core.begin_check(slot):
+            return
         answered = False
         try:
             answered = await _is_sound(slot.connection, ask=True)
@@ -283,7 +318,8 @@ class Engine:
             self.carry_out()
 
     def _close_one(self, order: Close) -> None:
-        connections.close_now(order.connection)
+        if order.connection is not None:
+            close_now(order.connection)
         self.core.closed_connection(order.slot, _monotonic())
         logger.debug("%s: closed a connection: %s", self._config.name, order.reason.value)
         self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
@@ -301,6 +337,18 @@ class Engine:
             self.discard()
         else:
             self.loop.call_soon_threadsafe(self.do, _close)
+
+    def _dropped(self, hold: Any) -> None:
+        """A connection was collected. Garbage collection may strike anywhere, in another thread too."""
+        slot = hold.slot
+        if slot.hold is hold and slot.state is State.LEASED and slot.connection is None and not self.inherited:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._take_back, slot, slot.since)
+
+    def _take_back(self, slot: Slot, since: float) -> None:
+        if slot.state is State.LEASED and slot.since == since:
+            self.core.abandoned(slot, _monotonic())
+            self.carry_out()
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -321,7 +369,7 @@ class Engine:
     def dump(self) -> PoolDump:
         """Who holds what, and who waits how long."""
         now = _monotonic()
-        leases = [(now - slot.since, slot.holder, slot.stack, slot.connection) for slot in self.core.leased()]
+        leases = [(now - slot.since, slot.lessee, slot.taken, slot.occupant) for slot in self.core.leased()]
         waiters = [(now - ticket.since, ticket.holder) for ticket in self.core.waiting()]
         return describe(self._config.name, leases, waiters)
 

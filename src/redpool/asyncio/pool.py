@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 import warnings
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any, Self
 
+from redis.asyncio.client import Redis
 from redis.asyncio.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -21,9 +23,12 @@ from ..core.config import whole_number
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.slot import Reason, State
+from ..core.stacks import take_site
 from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
+from ..limit import current
 from ..redispy import connections
+from ..redispy.hold import Hold
 from ..redispy.surface import AsyncSurface
 from .engine import Engine
 
@@ -36,8 +41,11 @@ _intact = connections.intact_async
 _quiet = connections.quiet
 _LEASED = State.LEASED
 
-# Whose a connection is, where it isn't ours.
-_NOBODYS: tuple[Any, Any] = (None, None)
+_calling_frame = sys._getframe
+# Its caller gives the connection back whatever happens, so where it was taken need not be noted.
+_ONE_COMMAND = Redis.execute_command.__code__
+# The modules whose frames say nothing of where a connection was taken.
+_THEIRS, _OURS = Redis.execute_command.__globals__, globals()
 
 
 class ConnectionPool(AsyncSurface):
@@ -82,23 +90,36 @@ class ConnectionPool(AsyncSurface):
         if here is None or here.loop is not _running_loop():
             here = self._enter()
         while True:
-            got = here.core.acquire(_monotonic())
+            limit = current()
+            if limit is not None:
+                here.check_deadline(limit)
+            try:
+                got = here.core.acquire(_monotonic())
+            except BaseException:
+                here.recover()
+                raise
             slot = await here.wait(got) if type(got) is Ticket else got
             slot.holder = _current_task(here.loop)
-            if here.core.wake_at < here.armed:
-                here.carry_out()
-            # What has arrived is in memory already, so each checkout looks at it: that costs no system call. What was
-            # handed over was in use until now.
-            if slot is got and (slot.doubt == "ping" or not _quiet(slot.connection)) and not await here.settle(slot):
-                continue
-            slot.doubt = None
-            if self._watched:
-                try:
-                    here.watch(slot, got)
-                except BaseException:
-                    here.give_back(slot)
-                    raise
-            return slot.connection
+            connection, slot.connection = slot.connection, None
+            try:
+                if here.core.wake_at < here.armed:
+                    here.carry_out()
+                # What has arrived is in memory already, so each checkout looks at it: that costs no system call. What
+                # was handed over was in use until now.
+                unsure = slot is got and (slot.doubt == "ping" or not _quiet(connection))
+                if unsure and not await here.settle(slot, connection):
+                    continue
+                slot.doubt = None
+                frame = _calling_frame(1)
+                if frame.f_code is not _ONE_COMMAND:
+                    plumbing = frame.f_globals is _THEIRS or frame.f_globals is _OURS
+                    slot.taken = take_site(frame) if plumbing else (frame.f_code, frame.f_lasti)
+                if self._watched:
+                    here.watch(slot, got, frame)
+            except BaseException:
+                here.give_back(slot, connection)
+                raise
+            return connection
 
     async def release(self, connection: Any) -> None:
         """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
@@ -113,17 +134,23 @@ class ConnectionPool(AsyncSurface):
             self._give_back(connection)
 
     def _give_back(self, connection: Any) -> None:
-        here, slot = getattr(connection, "_redpool", _NOBODYS)
-        if (here is None or here is not self._here) and not self._reachable(here, connection):
+        hold: Any = getattr(connection, "_redpool", None)
+        if (hold is None or hold.engine is not self._here) and not self._reachable(hold, connection):
             return
-        if slot.state is not _LEASED or slot.connection is not connection:
+        here, slot = hold.engine, hold.slot
+        if slot.connection is not None or slot.hold is not hold:
             warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=3)
             return
         now = _monotonic()
         used = now - slot.since
-        here.core.release(slot, now, None if _intact(connection) else Reason.ERROR)
-        if here.core.outbox:
-            here.carry_out()
+        slot.connection = connection
+        try:
+            here.core.release(slot, now, None if _intact(connection) else Reason.ERROR)
+            if here.core.outbox:
+                here.carry_out()
+        except BaseException:
+            here.recover()
+            raise
         if self._hooks.released:
             self._hooks.fire("released", self.config.name, used)
 
@@ -138,10 +165,12 @@ class ConnectionPool(AsyncSurface):
 
     def owns_connection(self, connection: Any) -> bool:
         """Whether this pool opened the connection, on a loop that it still serves."""
-        return getattr(connection, "_redpool", _NOBODYS)[0] in self._by_loop.values()
+        hold: Any = getattr(connection, "_redpool", None)
+        return hold is not None and hold.engine in self._by_loop.values()
 
-    def _reachable(self, here: Engine | None, connection: Any) -> bool:
+    def _reachable(self, hold: Hold | None, connection: Any) -> bool:
         """Whether a release may go on here and now; if not, it was dealt with."""
+        here = None if hold is None else hold.engine
         if here is None or here.owner() is not self:
             warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=4)
         elif here.inherited:
@@ -289,7 +318,7 @@ class ConnectionPool(AsyncSurface):
 
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
-        return {slot.connection for slot in self._core().leased()}
+        return {slot.occupant for slot in self._core().leased()} - {None}
 
     @property
     def _created_connections(self) -> int:

@@ -29,6 +29,7 @@ class PoolConfig:
     max_lifetime: float | None = 3600.0
     lifetime_jitter: float = 0.1
     max_connecting: int = 4
+    break_after: int | None = None
     check_after_idle: float = 1.0
     ping_after_idle: float | None = 30.0
     order: Order = "lifo"
@@ -50,6 +51,8 @@ class PoolConfig:
         _seconds("max_lifetime", self.max_lifetime, positive=True)
         _share("lifetime_jitter", self.lifetime_jitter)
         whole_number("max_connecting", self.max_connecting, at_least=1)
+        if self.break_after is not None:
+            whole_number("break_after", self.break_after, at_least=1)
         _seconds("check_after_idle", self.check_after_idle, may_be_none=False)
         _seconds("ping_after_idle", self.ping_after_idle)
         _one_of("order", self.order, ("lifo", "fifo", "random"))

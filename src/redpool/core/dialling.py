@@ -16,9 +16,11 @@ class Dialling:
 
     __slots__ = (
         "_at_once",
+        "_break_after",
         "_random",
         "_timeout",
         "budget",
+        "failed_since",
         "failures",
         "last_error",
         "patience",
@@ -28,8 +30,11 @@ class Dialling:
         "stepped_at",
     )
 
-    def __init__(self, at_once: int, budget: float, timeout: float | None, random: Random) -> None:
+    def __init__(
+        self, at_once: int, budget: float, timeout: float | None, random: Random, break_after: int | None = None
+    ) -> None:
         self._at_once = at_once
+        self._break_after = _NEVER if break_after is None else break_after
         self._timeout = timeout
         self._random = random
         self.budget = budget
@@ -38,7 +43,9 @@ class Dialling:
         """how many failed dials in a row a caller sits through"""
         self.slots: dict[Slot, None] = {}  # in the order in which they were ordered
         self.failures = 0
-        """dials failed in a row"""
+        """dials failed in a row; those that a full server turned away don't count"""
+        self.failed_since = 0.0
+        """when the first of them failed"""
         self.last_error: BaseException | None = None
         self.pause_until = -_NEVER
         self.stepped_at = -_NEVER
@@ -51,8 +58,13 @@ class Dialling:
 
     @property
     def limit(self) -> int:
-        """How many dials may be under way: one while the server is down."""
-        return 1 if self.failures else self._at_once
+        """How many dials may be under way: one while the server is down or full."""
+        return 1 if self.last_error is not None else self._at_once
+
+    @property
+    def broken(self) -> bool:
+        """Whether so many dials have failed in a row that the next one is to be a probe, for nobody's sake."""
+        return self.failures >= self._break_after
 
     def succeeded(self, slot: Slot, mean_dial: float) -> None:
         """A connection is open; the mean of all dials took so many seconds."""
@@ -62,9 +74,15 @@ class Dialling:
         self.pause_until = -_NEVER
         self.patience = policy.growth_patience(mean_dial, self._timeout)
 
-    def failed(self, slot: Slot, error: BaseException, now: float) -> None:
-        """A dial failed: the next one comes after a pause that grows with each failure."""
+    def failed(self, slot: Slot, error: BaseException, now: float, full: bool = False) -> None:
+        """A dial failed: the next one comes after a pause, which grows with each failure unless the server is full."""
         self.slots.pop(slot, None)
-        self.failures += 1
         self.last_error = error
-        self.pause_until = now + policy.pause_after(self.failures, self._random)
+        if full:
+            pause = policy.pause_when_full(self._random)
+        else:
+            self.failures += 1
+            if self.failures == 1:
+                self.failed_since = now
+            pause = policy.pause_after(self.failures, self._random)
+        self.pause_until = now + pause

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from . import policy
 from .orders import Dial
 from .slot import Reason, Slot, State
+from .ticket import Ticket
 
 if TYPE_CHECKING:
     from .pool import PoolCore
@@ -18,7 +19,7 @@ _REPLACED = -1
 
 
 def grow(core: PoolCore, now: float) -> None:
-    """Order the dials that are needed and allowed. While the server is down, one at a time, with pauses."""
+    """Order the dials that are needed and allowed. While the server is down or full, one at a time, with pauses."""
     dialling = core.dialling
     while core.empty and len(dialling.slots) < min(dialling.limit, _dials_due(core, now)):
         if now < dialling.pause_until:
@@ -52,7 +53,7 @@ def _dials_for_upkeep(core: PoolCore) -> int:
     ready = core.config.min_idle - len(core.rested)
     if core.queue.warming:
         ready = max(ready, max(ticket.opens for ticket in core.queue.warming) - core.open)
-    return max(ready, len(core.outlived))
+    return max(ready, len(core.outlived), int(core.dialling.broken))
 
 
 def begin(core: PoolCore, slot: Slot, now: float) -> bool:
@@ -94,19 +95,50 @@ def finish(core: PoolCore, slot: Slot, connection: object, now: float) -> None:
     core.grow(now)
 
 
-def fail(core: PoolCore, slot: Slot, error: BaseException, now: float, retryable: bool) -> None:
+def fail(core: PoolCore, slot: Slot, error: BaseException, now: float, retryable: bool, full: bool) -> None:
     """A dial has failed: whom that concerns is told."""
-    core.dialling.failed(slot, error, now)
+    core.dialling.failed(slot, error, now, full)
     core.vacate(slot)
     core.ledger.dial_failures += 1
-    told = list(core.queue)
-    if not core.vacant:
-        del told[1:]
-    for ticket in (*told, *core.queue.warming):
+    for ticket in (*_concerned(core, full), *core.queue.warming):
         ticket.dial_failures += 1
-        if not retryable or ticket.dial_failures > ticket.dial_retries:
+        if core.dialling.broken or not retryable or ticket.dial_failures > ticket.dial_retries:
             core.refuse(ticket, error)
     core.grow(now)
+
+
+def _concerned(core: PoolCore, full: bool) -> list[Ticket]:
+    """Those in the queue for whom a failed dial is news."""
+    waiting = list(core.queue)
+    if core.vacant or core.dialling.broken:
+        return waiting
+    # A server that is full still serves what is open; of any other failure one caller is told at a time.
+    return [] if full else waiting[:1]
+
+
+def broken(core: PoolCore) -> bool:
+    """Whether callers who find nothing idle are turned away, until a probe succeeds.
+
+    Where no place is left for a probe, none was left for their own dial either: they wait for what is in use.
+    """
+    return core.dialling.broken and bool(core.empty or core.dialling.slots)
+
+
+def not_dialling(core: PoolCore, now: float) -> BaseException:
+    """What they are told: an error of the kind that the last dial raised, which is its cause."""
+    dialling = core.dialling
+    last = dialling.last_error
+    assert last is not None
+    message = (
+        f"{core.config.name}: not trying to connect: every dial has failed for {now - dialling.failed_since:.1f} s, "
+        f"{dialling.failures} in a row; the last one: {last}"
+    )
+    try:
+        error = type(last)(message)
+    except Exception:
+        return last  # not to be made from a message
+    error.__cause__ = last
+    return error
 
 
 def _replace_outlived(core: PoolCore, now: float) -> None:

@@ -24,9 +24,16 @@ class CutDial(NamedTuple):
 
 
 class Check(NamedTuple):
-    """Send a PING over the connection in `slot`, and answer with `checked`."""
+    """Ask `PoolCore.begin_check`; then send a PING over the connection in `slot`, and answer with `checked`."""
 
     slot: Slot
+
+
+class CutCall(NamedTuple):
+    """The deadline of the call over the connection in `slot` has come, and the call goes on: make it fail."""
+
+    slot: Slot
+    limit: Any
 
 
 class Close(NamedTuple):
@@ -45,12 +52,16 @@ class Wake(NamedTuple):
 
 
 class ReportLeak(NamedTuple):
-    """A lease is older than `leak_after`: whose it is, and the stack that took it, as the shell noted them."""
+    """A lease is older than `leak_after`, or its caller has dropped the connection without giving it back.
+
+    Whose it is, and the stack that took it, as the shell noted them.
+    """
 
     slot: Slot
     age: float
     holder: Any
     stack: Any
+    dropped: bool = False
 
 
-AnyOrder = Dial | CutDial | Check | Close | Wake | ReportLeak
+AnyOrder = Dial | CutDial | Check | CutCall | Close | Wake | ReportLeak

@@ -10,9 +10,13 @@ from .slot import Doubt
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 PAUSE_JITTER = 0.2
+FULL_PAUSE = 1.0
 
 # However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
 LEAST_REST = 0.05
+
+# How long after its deadline a call may go on, in seconds, before it is cut off.
+CALL_GRACE = 0.01
 
 LEAST_PATIENCE = 0.010
 MOST_PATIENCE = 0.100
@@ -36,6 +40,11 @@ def pause_after(failures: int, random: Random) -> float:
     """Seconds until the next dial after so many failed in a row: doubling, capped, shortened by some jitter."""
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
     return float(pause * (1 - PAUSE_JITTER * random.random()))
+
+
+def pause_when_full(random: Random) -> float:
+    """Seconds until a server that has all the clients it allows is asked again: lengthened by some jitter."""
+    return FULL_PAUSE * (1 + PAUSE_JITTER * random.random())
 
 
 def growth_patience(mean_dial: float, timeout: float | None) -> float:

@@ -19,12 +19,12 @@ from random import Random
 from typing import Any
 
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from . import growth, lifecycle, policy, upkeep, view
+from . import growth, lifecycle, policy, recovery, upkeep, view
 from .config import PoolConfig
 from .dialling import Dialling
 from .histogram import GATHER
 from .ledger import Ledger
-from .orders import AnyOrder, Close, CutDial, Wake
+from .orders import AnyOrder, Close, CutDial, ReportLeak, Wake
 from .queue import Queue
 from .slot import Reason, Slot, State
 from .stats import PoolStats
@@ -51,7 +51,7 @@ class PoolCore:
         self._uses = self.ledger.use.gathered
         self.queue = Queue()
         self._tickets = self.queue.tickets
-        self.dialling = Dialling(config.max_connecting, dial_budget, config.timeout, random)
+        self.dialling = Dialling(config.max_connecting, dial_budget, config.timeout, random, config.break_after)
 
         self.slots = [Slot() for _ in range(config.max_connections)]
         self.empty = list(self.slots)
@@ -74,6 +74,8 @@ class PoolCore:
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
         self.steady = True  # neither closed nor shrinking: what comes back in order may stay
         self.available_at = -_NEVER  # when a caller last got a connection
+        self.others_asked_at = -_NEVER  # when a PING that went unanswered last had the other idle ones asked
+        self.torn = False  # a change or the carrying out of orders was interrupted: `recover` is due
 
     # -- checkout and release ------------------------------------------------------------------------------------
 
@@ -98,6 +100,7 @@ class PoolCore:
 
     def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
         """The lease ends. With a `fault` the connection must not be used again."""
+        slot.taken = None
         uses = self._uses
         uses.append(now - slot.since)
         if len(uses) >= GATHER:
@@ -116,6 +119,8 @@ class PoolCore:
         """An idle connection failed its check at checkout: the lease ends, and the caller acquires again."""
         self.ledger.use.add(now - slot.since)
         self.close_slot(slot, Reason.CHECK_FAILED, now)
+        if slot.since - slot.verified_at >= self.ping_after:
+            upkeep.check_others(self, slot.since, now)
         self._distrust(now)
         self.grow(now)
 
@@ -137,6 +142,8 @@ class PoolCore:
         spare = places - len(self.queue)
         if self.closed:
             self.turn_away(ticket, PoolClosed(f"{self.config.name}: the pool is closed"))
+        elif growth.broken(self):
+            self.turn_away(ticket, growth.not_dialling(self, now))
         elif self.config.max_waiting is not None and spare <= -self.config.max_waiting:
             self.turn_away(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
         elif timeout == 0 and spare <= 0:
@@ -151,11 +158,12 @@ class PoolCore:
 
     def _grant(self, slot: Slot, now: float) -> None:
         ticket = self.queue.first()
+        ticket.slot = slot  # from here on `recovery` would complete it
+        slot.holder = ticket
         ticket.state = TicketState.GRANTED
-        ticket.slot = slot
         slot.state = _LEASED
         slot.since = slot.verified_at = self.available_at = now
-        slot.holder = ticket.holder
+        del self._tickets[ticket]
         self.ledger.wait.add(now - ticket.since)
         self.outbox.append(Wake(ticket))
 
@@ -174,7 +182,7 @@ class PoolCore:
             self.offer(slot, now)
         else:
             self.close_slot(slot, self.why_ended(slot, now) if self.closed or fault is None else fault, now)
-            if fault is not None:
+            if fault is Reason.ERROR:
                 self._distrust(now)
         self.grow(now)
 
@@ -211,6 +219,12 @@ class PoolCore:
         self.queue.end(ticket, TicketState.REFUSED, error)
         self.outbox.append(Wake(ticket))
 
+    def abandoned(self, slot: Slot, now: float) -> None:
+        """The connection of a lease was collected: its caller has dropped it without giving it back."""
+        self.ledger.leaks += 1
+        self.outbox.append(ReportLeak(slot, now - slot.since, slot.lessee, slot.taken, dropped=True))
+        self.release(slot, now, Reason.ABANDONED)
+
     def time_out(self, ticket: Ticket, now: float) -> None:
         """The ticket's time is up: its error says how things stand."""
         last = self.dialling.last_error
@@ -232,12 +246,15 @@ class PoolCore:
         """The connection is open, its handshake done."""
         growth.finish(self, slot, connection, now)
 
-    def dial_failed(self, slot: Slot, error: BaseException, now: float, retryable: bool = True) -> None:
+    def dial_failed(
+        self, slot: Slot, error: BaseException, now: float, retryable: bool = True, full: bool = False
+    ) -> None:
         """The dial failed: the longest-waiting caller is told, and all of them where nothing else can serve them.
 
-        Where the error is `retryable`, callers sit through as many failures as they said they would.
+        Where the error is `retryable`, callers sit through as many failures as they said they would. A server that is
+        `full` has no room for one more: callers wait on for what is open, if anything is.
         """
-        growth.fail(self, slot, error, now, retryable)
+        growth.fail(self, slot, error, now, retryable, full)
 
     def cut_dial(self, slot: Slot) -> None:
         """A dial that nobody needs any more, or that takes too long, is made to fail."""
@@ -296,23 +313,32 @@ class PoolCore:
 
     def tick(self, now: float) -> None:
         """Do what is due; `wake_at` says when to come back."""
+        recovery.reclaim(self, now)
         upkeep.end_waits(self, now)
         upkeep.cut_dials(self, now)
         upkeep.shrink(self, now)
         upkeep.renew(self, now)
         upkeep.check_rested(self, now)
         upkeep.report_leaks(self, now)
+        upkeep.cut_calls(self, now)
         self.wake_at = upkeep.next_deadline(self, now)
         self.grow(now)
 
-    def set_aside(self, slot: Slot) -> bool:
+    def set_aside(self, slot: Slot, begun: bool = True) -> bool:
         """Keep an idle connection from being handed out until `checked`. False where it isn't idle."""
         if slot.state is not _IDLE:
             return False
+        slot.begun = begun
         self.idle.remove(slot)
         slot.state = _CHECKING
         self.checking.add(slot)
         return True
+
+    def begin_check(self, slot: Slot) -> bool:
+        """Whether the check that was ordered is still to be made."""
+        wanted = slot in self.checking and not slot.begun
+        slot.begun = True
+        return wanted
 
     def checked(self, slot: Slot, ok: bool, now: float) -> None:
         """A connection that was checked in the background has answered, or has not."""
@@ -322,6 +348,7 @@ class PoolCore:
         rested_since = self.rested.pop()
         if not ok:
             self.close_slot(slot, Reason.CHECK_FAILED, now)
+            upkeep.check_others(self, slot.since, now)
             self._distrust(now)
         elif not self.may_stay(slot, now):
             self.close_slot(slot, self.why_ended(slot, now), now)
@@ -401,6 +428,10 @@ class PoolCore:
         """Empty the outbox."""
         orders, self.outbox = self.outbox, []
         return orders
+
+    def recover(self, now: float) -> None:
+        """Something was raised in the midst of a change, or of carrying out orders: make everything agree again."""
+        recovery.recover(self, now)
 
     def counts(self, now: float) -> str:
         """`10 of 10 in use, 37 waiting, oldest lease 12.4 s`, for messages."""

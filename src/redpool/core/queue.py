@@ -39,8 +39,8 @@ class Queue:
         self.tickets[ticket] = None
 
     def first(self) -> Ticket:
-        """Take out the one who has waited longest."""
-        return self.tickets.popitem(last=False)[0]
+        """The one who has waited longest."""
+        return next(iter(self.tickets))
 
     def end(self, ticket: Ticket, state: TicketState, error: BaseException | None = None) -> None:
         """The ticket ends, wherever in the queue it stands; or it ends before it has joined."""

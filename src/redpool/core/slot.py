@@ -25,6 +25,7 @@ class Reason(enum.StrEnum):
     LIFETIME = "lifetime"
     CHECK_FAILED = "check failed"
     ERROR = "error"
+    ABANDONED = "abandoned"
     GENERATION = "generation"
     SURPLUS = "surplus"
     POOL_CLOSED = "pool closed"
@@ -58,7 +59,9 @@ Doubt = Literal["peek", "ping"]
 class Slot:
     """A place for one connection, and what is known of the connection in it.
 
-    `connection` belongs to the shell: the core carries it and never touches it.
+    `connection`, `hold` and `holder` belong to the shell: the core carries them and never touches the connection. The
+    shell takes `connection` out for as long as a caller has it, so that one that its caller has dropped is collected;
+    `hold` is a weak reference to it.
     """
 
     __slots__ = (
@@ -69,12 +72,14 @@ class Slot:
         "doubt",
         "expires_at",
         "generation",
+        "hold",
         "holder",
         "leak_reported_for",
+        "limited",
         "opened_at",
         "since",
-        "stack",
         "state",
+        "taken",
         "verified_at",
     )
 
@@ -84,19 +89,33 @@ class Slot:
 
     def clear(self) -> None:
         """Forget the connection: what is left is an unused place."""
-        self.begun = False  # its dial is under way, not only ordered
+        self.begun = False  # its dial or its check is under way, not only ordered
         self.connection: Any = None
         self.cut = False  # its dial has used up its time
         self.dial_deadline = math.inf
         self.doubt: Doubt | None = None
         self.expires_at = math.inf
         self.generation = 0
-        self.holder: Any = None
+        self.hold: Any = None
+        self.holder: Any = None  # the ticket, until its caller has accepted the grant
         self.leak_reported_for = -1.0  # the `since` of the lease that was reported
+        self.limited: tuple[float, Any] | None = None  # the `since` of a lease, and the deadline of its call
         self.opened_at = 0.0
         self.since = 0.0
-        self.stack: Any = None
+        self.taken: Any = None  # where it was taken, or the whole stack
         self.verified_at = 0.0
+
+    @property
+    def occupant(self) -> Any:
+        """The connection, also where only its caller keeps it; `None` once that one was collected."""
+        if self.connection is None and self.hold is not None:
+            return self.hold()
+        return self.connection
+
+    @property
+    def lessee(self) -> Any:
+        """Whose lease it is: a thread or a task, as the shell noted it."""
+        return getattr(self.holder, "holder", self.holder)
 
     def __repr__(self) -> str:
         return f"<Slot {self.state.value} generation={self.generation}>"

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
+from itertools import islice
+from types import CodeType, FrameType
 
 from .orders import ReportLeak
 
 _DEEPEST = 30
 
 
-def take_stack(skip: int) -> traceback.StackSummary:
-    """The caller's stack, outermost first, without its `skip` innermost frames. Source lines are read when shown."""
-    frames = traceback.walk_stack(sys._getframe(skip + 1))
+_PLUMBING = ("redis.", "redpool.", "contextlib")
+
+Stack = traceback.StackSummary | tuple[CodeType, int]
+"""A whole stack; or one place in it, as a piece of code and the offset of an instruction there."""
+
+
+def take_stack(frame: FrameType) -> traceback.StackSummary:
+    """The stack up to `frame`, outermost first. Source lines are read when shown."""
+    frames = traceback.walk_stack(frame)
     stack = traceback.StackSummary.extract(frames, limit=_DEEPEST, lookup_lines=False)
     stack.reverse()
     return stack
 
 
-def shown(stack: traceback.StackSummary | None) -> str:
+def take_site(frame: FrameType) -> tuple[CodeType, int]:
+    """Where the user's own code, up the stack from `frame`, made the call; cheap enough for every lease."""
+    while frame.f_globals.get("__name__", "").startswith(_PLUMBING) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
+def shown(stack: Stack | None) -> str:
     """A stack as text; nothing where none was recorded."""
+    if isinstance(stack, tuple):
+        code, offset = stack
+        line = next(islice(code.co_positions(), offset // 2, None))[0]
+        return f'  File "{code.co_filename}", line {line}, in {code.co_qualname}\n'
     return "".join(stack.format()) if stack else ""
 
 
 def leak_message(pool: str, leak: ReportLeak, holder: str) -> str:
     """What the log says of a leak."""
+    if leak.dropped:
+        where = f", which took it here:\n{shown(leak.stack)}" if leak.stack else ""
+        return f"{pool}: a connection was dropped without being given back, after {leak.age:.1f} s, by {holder}{where}"
     return (
         f"{pool}: a connection has been held for {leak.age:.1f} s by {holder}, which took it here:\n{shown(leak.stack)}"
     )

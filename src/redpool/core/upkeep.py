@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .orders import Check, ReportLeak, Wake
-from .slot import Reason, State
+from . import policy
+from .orders import Check, CutCall, ReportLeak, Wake
+from .slot import Reason, Slot, State
 
 if TYPE_CHECKING:
     from .pool import PoolCore
@@ -48,8 +49,42 @@ def check_rested(core: PoolCore, now: float) -> None:
         if len(core.checking) >= core.config.max_connecting:
             return
         if now >= slot.verified_at + core.ping_every:
-            core.set_aside(slot)
-            core.outbox.append(Check(slot))
+            _ask(core, slot, now)
+
+
+def check_others(core: PoolCore, asked_at: float, now: float) -> None:
+    """A PING sent at `asked_at` went unanswered: ask all that were not heard from since, before they are handed out.
+
+    No look at a socket shows that its path is dead. All are asked together, however many: callers wait for it.
+    """
+    # Whoever was silent in the last such round was asked together with the others: that is no news of them.
+    if core.ping_every == math.inf or asked_at <= core.others_asked_at:
+        return
+    core.others_asked_at = now
+    for slot in [slot for slot in core.idle if slot.verified_at < asked_at]:
+        _ask(core, slot, now)
+
+
+def _ask(core: PoolCore, slot: Slot, now: float) -> None:
+    core.set_aside(slot, begun=False)
+    slot.since = now
+    core.outbox.append(Check(slot))
+
+
+def cut_calls(core: PoolCore, now: float) -> None:
+    """A call that goes on beyond its deadline is cut off; by then it should have ended by itself."""
+    for slot in core.slots:
+        limit = _limit(slot)
+        if limit is not None and now >= limit.at + policy.CALL_GRACE:
+            slot.limited = None
+            core.outbox.append(CutCall(slot, limit))
+
+
+def _limit(slot: Slot) -> Any:
+    """The deadline of the call under way over a connection."""
+    if slot.limited is None or slot.state is not State.LEASED or slot.limited[0] != slot.since:
+        return None
+    return None if slot.limited[1].over else slot.limited[1]
 
 
 def report_leaks(core: PoolCore, now: float) -> None:
@@ -60,7 +95,7 @@ def report_leaks(core: PoolCore, now: float) -> None:
         if slot.leak_reported_for != slot.since and now >= slot.since + core.leak_after:
             slot.leak_reported_for = slot.since
             core.ledger.leaks += 1
-            core.outbox.append(ReportLeak(slot, now - slot.since, slot.holder, slot.stack))
+            core.outbox.append(ReportLeak(slot, now - slot.since, slot.lessee, slot.taken))
 
 
 def next_deadline(core: PoolCore, now: float) -> float:
@@ -81,6 +116,8 @@ def next_deadline(core: PoolCore, now: float) -> float:
             due = min(due, slot.verified_at + core.ping_every)
         elif slot.state is State.LEASED and slot.leak_reported_for != slot.since:
             due = min(due, slot.since + core.leak_after)
+        if (limit := _limit(slot)) is not None:
+            due = min(due, limit.at + policy.CALL_GRACE)
         if slot.expires_at > now:
             due = min(due, slot.expires_at)
     return due

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import socket
+import weakref
 from typing import Any
 
-import redis.asyncio.connection as aio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import CacheProxyConnection
@@ -17,7 +17,10 @@ from redis.exceptions import RedisError
 from redis.retry import Retry as SyncRetry
 
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from .counting import CountedAsync
+from ..wire.commands import command_name
+from . import retrying, sockets
+from .hold import Hold
+from .transports import close_now
 
 logger = logging.getLogger("redpool")
 
@@ -26,19 +29,35 @@ _ONE_TRY_ASYNC = AsyncRetry(NoBackoff(), 0)
 
 
 def last_command(connection: Any) -> str | None:
-    """The name of the last command sent, read from its RESP form (https://redis.io/docs/latest/develop/reference/
-    protocol-spec/): `*3\\r\\n$3\\r\\nSET\\r\\n...`."""
-    parts = bytes(getattr(_inner(connection), "last_sent", b"")).split(b"\r\n")
-    return parts[2].decode("ascii", "replace") if len(parts) > 2 else None
+    """The name of the last command sent, the first one's of a pipeline; `None` where nothing was."""
+    sent = getattr(_inner(connection), "sent", ())
+    if isinstance(sent, list):
+        sent = sent[0] if sent else ()
+    return command_name(sent) if sent else None
 
 
 def _inner(connection: Any) -> Any:
     return connection._conn if isinstance(connection, CacheProxyConnection) else connection
 
 
-def mark(connection: Any, whose: tuple[Any, Any]) -> None:
-    """Note whose connection it is: an engine and the slot there."""
-    connection._redpool = _inner(connection)._redpool = whose
+def mark(connection: Any, engine: Any, slot: Any, dropped: Any = None) -> Hold:
+    """Note whose connection it is; `dropped` is called when it is collected."""
+    _loosen(_inner(connection))
+    hold = Hold(connection, dropped)
+    hold.engine, hold.slot = engine, slot
+    connection._redpool = _inner(connection)._redpool = hold
+    return hold
+
+
+def _loosen(connection: Any) -> None:
+    """Let redis-py's handlers of maintenance notifications hold their connection weakly.
+
+    Otherwise one that was dropped would wait for the collector of cycles.
+    """
+    for name in ("_maint_notifications_connection_handler", "_maint_notifications_pool_handler"):
+        handler = getattr(connection, name, None)
+        if handler is not None and handler.connection is connection:
+            handler.connection = weakref.proxy(connection)
 
 
 def is_open(connection: Any) -> bool:
@@ -47,9 +66,18 @@ def is_open(connection: Any) -> bool:
 
 
 def intact(connection: Any) -> bool:
-    """Whether a connection that comes back is open, answered in full, and not marked to be replaced."""
+    """Whether a connection that comes back may be used again. It forgets what it was last used for.
+
+    It may if it is open, all that it sent was answered, its session is as it was made, and nobody wants it replaced.
+    """
     try:
-        return not connection.unanswered and not connection._should_reconnect and connection._sock is not None
+        connection.sent = ()
+        return (
+            not connection.unanswered
+            and (connection.plain or connection.as_it_was_made())
+            and not connection._should_reconnect
+            and connection._sock is not None
+        )
     except AttributeError:
         return _intact_otherwise(connection)
 
@@ -57,7 +85,13 @@ def intact(connection: Any) -> bool:
 def intact_async(connection: Any) -> bool:
     """The same for a connection of an event loop."""
     try:
-        return not connection.unanswered and not connection._should_reconnect and connection._reader is not None
+        connection.sent = ()
+        return (
+            not connection.unanswered
+            and (connection.plain or connection.as_it_was_made())
+            and not connection._should_reconnect
+            and connection._reader is not None
+        )
     except AttributeError:
         return _intact_otherwise(connection)
 
@@ -73,8 +107,9 @@ def _intact_otherwise(connection: Any) -> bool:
 
 def set_retry(connection: Any, retry: Any) -> None:
     """Give one connection the user's new retry policy."""
-    connection.retry = retry
-    _inner(connection).retry = retry
+    inner = _inner(connection)
+    inner.retry = retrying.asking_copy(retry)
+    connection.retry = inner.retry
 
 
 # -- by threads --------------------------------------------------------------------------------------------------------
@@ -133,11 +168,11 @@ def _read_pushes(connection: Any) -> bool:
 
 
 def ping(connection: Any) -> bool:
-    """Whether the server answers over this connection. One round trip, bounded by the connection's own timeouts."""
+    """Whether the server answers over this connection, and soon. One round trip."""
     inner = _inner(connection)
     try:
         inner.send_command("PING", check_health=False)
-        return inner.read_response() in (b"PONG", "PONG")
+        return inner.read_response(timeout=sockets.time_to_answer(inner)) in (b"PONG", "PONG")
     except (RedisError, OSError):
         return False
 
@@ -233,46 +268,11 @@ async def _read_pushes_async(connection: Any) -> bool:
 async def ping_async(connection: Any) -> bool:
     """As `ping`, on the running loop."""
     try:
-        await connection.send_command("PING", check_health=False)
-        return await connection.read_response() in (b"PONG", "PONG")
+        async with asyncio.timeout(sockets.time_to_answer(connection)):
+            await connection.send_command("PING", check_health=False)
+            return await connection.read_response() in (b"PONG", "PONG")
     except (RedisError, OSError):
         return False
-
-
-def close_now(connection: Any) -> None:
-    """Close a connection without waiting for anything: there is nothing left to be sent."""
-    if not _closes_as_usual(type(connection)):
-        _ask_to_close(connection)
-        return
-    writer = connection._writer
-    connection._parser.on_disconnect()
-    connection.reset_should_reconnect()
-    connection._reader = connection._writer = None
-    if writer is not None:
-        _abort(writer)
-
-
-def _closes_as_usual(connection_class: type) -> bool:
-    """Whether `disconnect` is redis-py's, so that what it does is known."""
-    bases = (base for base in connection_class.__mro__ if base is not CountedAsync and "disconnect" in vars(base))
-    return next(bases, None) is aio.AbstractConnection
-
-
-def _ask_to_close(connection: Any) -> None:
-    with contextlib.suppress(RuntimeError):
-        task = asyncio.get_running_loop().create_task(_disconnect(connection))
-        _closings.add(task)
-        task.add_done_callback(_closings.discard)
-
-
-async def _disconnect(connection: Any) -> None:
-    try:
-        await connection.disconnect()
-    except Exception:
-        logger.debug("closing a connection failed", exc_info=True)
-
-
-_closings: set[asyncio.Task[None]] = set()
 
 
 def unshared(connection: Any) -> bool:
@@ -280,38 +280,9 @@ def unshared(connection: Any) -> bool:
     return not getattr(_inner(connection), "_connect_callbacks", None)
 
 
-def cut_async(connection: Any) -> None:
-    """End a connection under another task's hands: its user sees the server hang up, and nothing stranger."""
-    writer = getattr(connection, "_writer", None)
-    if writer is not None:
-        _abort(writer)
-
-
-class _Gone:
-    """What a writer is left with whose loop was closed, so that it doesn't warn of it when it is collected."""
-
-    def is_closing(self) -> bool:
-        return True
-
-
-def _abort(writer: Any) -> None:
-    transport = writer.transport
-    if not writer._loop.is_closed():
-        transport.abort()
-        return
-    # The loop will never say "connection lost": do at once what it would have done. uvloop has done so already.
-    lost = getattr(transport, "_call_connection_lost", None)
-    if lost is not None:
-        with contextlib.suppress(Exception):
-            transport.abort()
-        with contextlib.suppress(Exception):
-            lost(None)
-    writer._transport = _Gone()
-
-
 def own_error(error: BaseException) -> BaseException:
     """A caller's own copy of an error that several callers may get, so that their tracebacks don't mix."""
-    if isinstance(error, PoolTimeout | PoolFull | PoolClosed):
+    if isinstance(error, PoolTimeout | PoolFull | PoolClosed) or error.__traceback__ is None:
         return error  # made for one
     try:
         copy = type(error)(*error.args)

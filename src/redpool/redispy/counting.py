@@ -1,176 +1,225 @@
-"""redis-py's connection classes, made to count.
+"""What a connection knows of itself: what it has sent, what was answered, and how its session differs.
 
-A connection may be used again only if everything that was sent over it was answered. redis-py doesn't know that, so
-its connection classes get a mixin that counts commands sent against replies read. It must stay true that a command is
+A connection may be used again only if everything that was sent over it was answered, and its session is as it was
+made. redis-py doesn't know that, so its connection classes get a mixin that does. It must stay true that a command is
 counted before its first byte can leave, a reply after its last byte has come, and that a disconnect clears the count
 only when it is through: whatever interrupts the caller in between, the count then says "unanswered".
+
+When a reply is lost, the count says whether the command may have run, and the table in `wire.commands` whether running
+it once more would make a difference. If it would, the error is `ReplyLost`, which no retry policy gets to retry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import logging
+import math
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-import redis.asyncio.connection as aio
-from redis.connection import AbstractConnection
+import hiredis
+from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
-from redis.utils import SENTINEL
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..errors import PoolClosed
+from ..errors import DeadlineExceeded, PoolClosed, ReplyLate, ReplyLost
+from ..limit import current, deadline
+from ..wire import commands
+from ..wire.session import Session
 
-# Enough of a packed command to hold any command's name.
-_HEAD = 48
+logger = logging.getLogger("redpool")
+
+# redis-py's PubSub knows the answer to this from a message.
+HEARTBEAT = PubSub.HEALTH_CHECK_MESSAGE
+
+_SUBSCRIBED = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+# What ends a change of the session, if the server agrees.
+_RESTORING = frozenset({"CLIENT REPLY", "CLIENT SETNAME", "CLIENT TRACKING", "READWRITE", "SELECT"})
+
+# A server that says this has run nothing; redis-py has no class of its own for it.
+SERVER_FULL = "max number of clients reached"
 
 
 class Counted:
-    """What both kinds of connection count."""
+    """What both kinds of connection know."""
 
     unanswered = 0
-    last_sent: Any = b""
-    _pipeline: tuple[list[Any], int] | None = None
-    _redpool: tuple[Any, Any] = (None, None)  # the engine and the slot that it belongs to
+    sent: Any = ()
+    """what was sent last: a command as its caller gave it (a tuple), or a list of them"""
+    plain = True
+    """nothing below was ever touched: the session is as it was made, and no reply was lost"""
+    session: Session | None = None
+    lost = 0
+    """how many replies were still to come when the connection broke, since it was handed out"""
+    bygone: frozenset[str] = frozenset()
+    """how the session differed that broke with them"""
+    beat: tuple[float, float] | None = None
+    """the last PING to a subscribed connection: what was known then of the last reply, and when it was sent"""
+    asked: float | None = None
+    """how long the command under way has asked the server to wait, in seconds"""
+    handshaking = False
+    """what is sent is the connection's own affair, not its caller's"""
+    _pipeline: tuple[list[Any], list[Any]] | None = None
+    _redpool: Any = None  # its lease, with the engine and the slot that it belongs to
+
+    db: Any
+    client_name: Any
+    if TYPE_CHECKING:
+        health_check_interval: Any
+        next_health_check: Any
+
+    # -- what is sent ------------------------------------------------------------------------------------------------
 
     def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
+        """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""
         commands = list(commands)
         packed: list[Any] = super().pack_commands(commands)  # type: ignore[misc]
-        self._pipeline = (packed, len(commands))
+        self._pipeline = (packed, commands)
         return packed
 
-    def _note_sent(self, command: Any) -> None:
-        if type(command) is list and self._pipeline is None:
-            self.unanswered += 1
-            self.last_sent = command[0][:_HEAD]
-        else:
-            self._note_unusual(command)
-
-    def _note_unusual(self, command: Any) -> None:
+    def _commands_in(self, packed: Any) -> list[Any]:
+        """The commands in what was packed elsewhere, which is looked into where it isn't the last pipeline."""
         pipeline, self._pipeline = self._pipeline, None
-        self.unanswered += pipeline[1] if pipeline is not None and pipeline[0] is command else 1
-        if isinstance(command, list | tuple):
-            command = command[0] if command else b""
-        if isinstance(command, str | bytes | memoryview):
-            self.last_sent = command[:_HEAD].encode() if isinstance(command, str) else command[:_HEAD]
+        return pipeline[1] if pipeline is not None and pipeline[0] is packed else _unpacked(packed)
+
+    def _note_unusual(self, args: Any) -> None:
+        """Take in what may block, or may change the session: one command, or several."""
+        if type(args) is tuple:
+            self._note_one(args)
+            return
+        for each in args:
+            if each[0] not in commands.PLAIN:
+                self._note_one(each)
+
+    def _note_one(self, args: Sequence[Any]) -> None:
+        name = commands.command_name(args)
+        if not self.handshaking or name.endswith("SUBSCRIBE"):
+            session = self.session or Session(self.db, self.client_name)
+            session.note(args)
+            if not session.clean:
+                self.session, self.plain = session, False
+        if name == "PING" and self.subscribed and self._fell_silent():
+            self._break_off()
+        blocks = commands.blocks_for(args)
+        if blocks is not None:
+            self.asked = blocks + (self.asked or 0.0)
+
+    def _note_refused(self) -> None:
+        """The server has refused something: what was to restore the session may not have done so."""
+        several = self.sent if isinstance(self.sent, list) else [self.sent]
+        if self.session is not None and any(commands.command_name(args) in _RESTORING for args in several):
+            self.session.note(("RESET",))
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether there was a subscription that nobody ended."""
+        return self.session is not None and not self.session.changed.isdisjoint(_SUBSCRIBED)
+
+    def as_it_was_made(self) -> bool:
+        """Whether nothing keeps the connection from being used again; it is asked where it isn't `plain`."""
+        if self.session is not None and not self.session.clean:
+            return False
+        self.session, self.lost, self.plain = None, 0, True
+        self.bygone = frozenset()
+        return True
+
+    def _begin_session(self) -> None:
+        """The connection was closed: whatever was still to come is lost, and the next session is a new one."""
+        if self.unanswered and not self.handshaking:
+            self.lost, self.plain = self.unanswered, False
+            self.bygone = self.session.changed - _SUBSCRIBED if self.session is not None else frozenset()
+        self.unanswered = 0
+        self.session = self.asked = None
 
     def _check_open(self) -> None:
         """A connection of a closed pool is not opened again, whatever a retry policy says."""
-        engine = self._redpool[0]
-        if engine is not None and engine.core.closed:
+        if self._redpool is not None and self._redpool.engine.core.closed:
             raise PoolClosed("the pool was closed")
 
+    # -- how long it may take ----------------------------------------------------------------------------------------
 
-class CountedSync(Counted, AbstractConnection):
-    """Mixin for the connection classes of threads."""
+    def _time_for_reply(self, timeout: float | None) -> float | None:
+        """Seconds, `None` for ever: what the server was asked to take comes on top of what a reply may take."""
+        asked = self.asked or 0.0
+        if timeout is None or asked == math.inf:
+            return None
+        return timeout + asked
 
-    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
-        self._check_open()
-        super().connect_check_health(*args, **kwargs)
+    def _check_deadline(self, limit: deadline) -> None:
+        """Nothing is begun after the deadline."""
+        if limit.reached():
+            raise self._late(limit)
 
-    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
-        if self._sock is None:
-            self.connect_check_health(check_health=False)
-        if check_health and self.health_check_interval:
-            self.check_health()  # type: ignore[no-untyped-call]
-        self._note_sent(command)
-        super().send_packed_command(command, check_health=False)  # type: ignore[no-untyped-call]
+    def _late(self, limit: deadline) -> DeadlineExceeded:
+        sent = bool(self.lost or (self.unanswered and not self.handshaking))
+        how = "after the command was sent: it may have run" if sent else "before the command was sent"
+        return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
 
-    def read_response(
-        self,
-        disable_decoding: bool = False,
-        *,
-        timeout: Any = SENTINEL,
-        disconnect_on_error: bool = True,
-        push_request: bool = False,
-    ) -> Any:
-        try:
-            response = super().read_response(
-                disable_decoding, timeout=timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
-            )
-        except ResponseError:
-            self.unanswered -= 1
-            raise
-        if not push_request:
-            self.unanswered -= 1
-        return response
+    def _fell_silent(self) -> bool:
+        """Whether nothing at all has come since the last PING, for as long as the interval between two of them.
 
-    def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self.unanswered = 0
+        A subscribed connection says little by itself, so that this is how a dead path shows.
+        """
+        known, now = self.next_health_check, time.monotonic()
+        if self.beat is None or self.beat[0] != known:
+            self.beat = (known, now)
+            return False
+        if now - self.beat[1] < self.health_check_interval:
+            return False
+        self.beat = None
+        logger.warning("a subscribed connection has fallen silent: it is opened anew, and subscribes again")
+        return True
 
+    def _break_off(self) -> None:
+        """Close the connection at once."""
+        raise NotImplementedError
 
-class CountedAsync(Counted, aio.AbstractConnection):
-    """Mixin for the connection classes of an event loop."""
+    # -- what went wrong ---------------------------------------------------------------------------------------------
 
-    async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
-        self._check_open()
-        await super().connect_check_health(*args, **kwargs)
+    def _explain(self, error: Exception) -> None:
+        """Raise what says more than `error`: that the deadline came, or that the command may have run."""
+        limit = current()
+        if limit is not None and limit.reached() and not isinstance(error, DeadlineExceeded):
+            raise self._late(limit) from error
+        if self.handshaking or not (self.lost or self.unanswered) or _is_answer(error):
+            return
+        once = self._must_run_once()
+        if once is not None:
+            name = commands.command_name(once)
+            lost = ReplyLate if isinstance(error, RedisTimeoutError) else ReplyLost
+            raise lost(f"{name} may have run, and was not sent again: its reply was lost: {error}", name) from error
 
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        if not self.is_connected:
-            await self.connect_check_health(check_health=False)
-        elif self._writer.transport.is_closing():  # type: ignore[union-attr]
-            # CPython 3.12 to 3.14.0 forgets, when asked to write to a transport that is closed already, whatever other
-            # socket has its descriptor by now: that socket's user would wait for ever.
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError("the connection was closed")
-        if check_health and self.health_check_interval:
-            await self.check_health()  # type: ignore[no-untyped-call]
-        self._note_sent(command)
-        try:
-            await super().send_packed_command(command, check_health=False)
-        except RuntimeError as error:
-            # uvloop says so of a transport that was closed meanwhile.
-            raise RedisConnectionError("the connection was closed") from error
-
-    async def read_response(
-        self,
-        disable_decoding: bool = False,
-        timeout: float | None = None,
-        *,
-        disconnect_on_error: bool = True,
-        push_request: bool | None = False,
-    ) -> Any:
-        try:
-            response = await super().read_response(
-                disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
-            )
-        except ResponseError:
-            self.unanswered -= 1
-            raise
-        # A read with a timeout of its own may end without a reply; only pub/sub does that.
-        if timeout is None and not push_request:
-            self.unanswered -= 1
-        return response
-
-    async def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        await super().disconnect(*args, **kwargs)
-        self.unanswered = 0
+    def _must_run_once(self) -> Sequence[Any] | None:
+        """The first of the commands sent that must not be sent again, by the pool's `retry_sent`."""
+        rule = "safe" if self._redpool is None else self._redpool.engine.retry_sent
+        several: list[Sequence[Any]] = self.sent if isinstance(self.sent, list) else [self.sent]
+        if rule == "all" or not several or not several[0]:
+            return None
+        if rule == "none" or self.bygone - {"WATCH"}:
+            return several[0]  # the session in which it made sense is gone
+        if "WATCH" in self.bygone and not _only_looks(several):
+            return several[0]
+        return commands.first_unrepeatable(several)
 
 
-_made: dict[type, type] = {}
+def _only_looks(several: list[Sequence[Any]]) -> bool:
+    """Whether redis-py may call it a `WatchError`, after which its callers begin again: nothing can have been done."""
+    return all(commands.read_only(args) or commands.command_name(args) in ("WATCH", "UNWATCH") for args in several)
 
 
-def counting(connection_class: Any) -> Any:
-    """`connection_class` with the counting mixed in; anything that isn't a connection class of redis-py, as it is."""
-    if not isinstance(connection_class, type) or issubclass(connection_class, Counted):
-        return connection_class
-    if connection_class in _made:
-        return _made[connection_class]
-    if issubclass(connection_class, AbstractConnection):
-        mixin: type = CountedSync
-    elif issubclass(connection_class, aio.AbstractConnection):
-        mixin = CountedAsync
-    else:
-        return connection_class
-    names = {"__module__": connection_class.__module__, "__qualname__": connection_class.__qualname__}
-    made = _made[connection_class] = type(connection_class.__name__, (mixin, connection_class), names)
-    return made
+def _is_answer(error: Exception) -> bool:
+    """Whether the server itself said so, which means that it ran nothing."""
+    return type(error) not in (RedisConnectionError, RedisTimeoutError) or str(error) == SERVER_FULL
 
 
-def counted(connection: Any) -> Any:
-    """A connection that a factory has made, given the counting too, where it is one of redis-py's."""
-    counts = counting(type(connection))
-    if counts is not type(connection):
-        connection.__class__ = counts
-    return connection
+def _unpacked(packed: Any) -> list[Any]:
+    reader = hiredis.Reader()
+    for piece in [packed] if isinstance(packed, str | bytes | memoryview) else packed:
+        reader.feed(piece.encode() if isinstance(piece, str) else bytes(piece))
+    several = []
+    try:
+        while isinstance(args := reader.gets(), list) and args:
+            several.append(args)
+    except hiredis.HiredisError:
+        pass
+    return several or [(b"",)]

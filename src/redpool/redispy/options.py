@@ -48,6 +48,15 @@ def dial_retries(options: Mapping[str, Any]) -> DialRetries:
     return DialRetries(failures if failures >= 0 else math.inf, tuple(retry._supported_errors))
 
 
+def server_is_full(error: BaseException) -> bool:
+    """Whether a dial failed because the server has as many clients as its `maxclients` allows.
+
+    It says so in words only: "max number of clients reached", or "max number of clients + cluster connections reached".
+    Over TLS it says nothing and hangs up.
+    """
+    return "max number of clients" in str(error)
+
+
 def dial_budget(options: Mapping[str, Any]) -> float:
     """Seconds that one dial may take in all: connecting and, on top, the handshake; infinity where unbounded."""
     read = options.get("socket_timeout", 5.0)

@@ -40,9 +40,9 @@ from redis.observability.attributes import (
 from redis.utils import check_protocol_version
 
 from ..core.config import PoolConfig
-from . import connections, options
+from . import connections, options, retrying, sockets, transports
 from .caching import CachingConnection
-from .counting import counted, counting
+from .making import counted, counting
 
 
 class _Surface:
@@ -224,6 +224,8 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
         connection = counted(self._counting_class(**self._connection_kwargs))
+        retrying.make_ask(connection)
+        sockets.watch(connection, self._connection_kwargs)
         if self.cache is None:
             return connection
         return CachingConnection(connection, self.cache, self._lock, self._set_aside)
@@ -261,7 +263,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
         try:
             await self._dispatcher.dispatch_async(AsyncAfterConnectionReleasedEvent(connection))
         except BaseException as error:
-            connections.close_now(connection)
+            transports.close_now(connection)
             if not isinstance(error, Exception):
                 raise
             connections.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
@@ -272,7 +274,10 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        return counted(self._counting_class(**self._connection_kwargs))
+        connection = counted(self._counting_class(**self._connection_kwargs))
+        retrying.make_ask(connection)
+        sockets.watch(connection, self._connection_kwargs)
+        return connection
 
 
 def _cache_maker(kwargs: dict[str, Any], factory: Any) -> Callable[[], CacheInterface | None]:

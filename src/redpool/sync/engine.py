@@ -13,17 +13,20 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from random import Random
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
+from ..core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, ReportLeak, Wake
+from ..core.policy import CALL_GRACE
 from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot, State
 from ..core.stacks import leak_message, shown, take_stack
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
-from ..errors import PoolClosed
+from ..errors import DeadlineExceeded, PoolClosed
+from ..limit import current, deadline
 from ..redispy import connections, options
 from .dump import describe, holder_name
 from .housekeeper import Housekeeper
@@ -35,8 +38,18 @@ logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _NEVER = float("inf")
-# Whose a connection is that was made beside the pool.
-SPARE: Any = object()
+# An order to wake someone may be lost to an interruption, so nobody sleeps on for longer than this, in seconds.
+_LONGEST_SLEEP = 1.0
+
+
+class Spare:
+    """In an engine's place, for a connection that was made beside the pool."""
+
+    def __init__(self, core: PoolCore, retry_sent: str) -> None:
+        self.core, self.retry_sent = core, retry_sent
+
+    def bound(self, slot: object, limit: deadline) -> None:
+        """Nobody is there to cut the call off."""
 
 
 class Engine:
@@ -48,9 +61,12 @@ class Engine:
         self.guard = threading.RLock()
         # Whether this very thread was interrupted while it held the guard. The lock knows; a flag of ours could lie.
         self.reentered: Callable[[], bool] = self.guard._is_owned  # type: ignore[attr-defined]
-        # What came back in an interruption: the slot, since when it was on lease, and what is wrong with it.
+        # What came back in an interruption or was dropped: the slot, since when it was on lease, and what is wrong.
         self.returned: deque[tuple[Slot, float, Reason | None]] = deque()
         self._config, self._hooks = owner.config, owner._hooks
+        self.retry_sent = owner.config.retry_sent
+        self._when_dropped = self._dropped  # one for all connections
+        self._mending = _Mending(self)
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
         self.core.dialling.retries = owner._dial_retries.failures
@@ -76,54 +92,80 @@ class Engine:
             raise PoolClosed(f"{self._config.name}: the pool is closed")
         connection = owner.make_connection()
         connections.connect(connection)
-        connection._redpool = (SPARE, None)
+        connections.mark(connection, Spare(self.core, self.retry_sent), None)
         return connection
+
+    def check_deadline(self, limit: deadline) -> None:
+        """Nobody gets a connection after his deadline."""
+        if limit.reached():
+            raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
+
+    def bound(self, slot: Slot, limit: deadline) -> None:
+        """The call under way over a connection on lease ends with the deadline; if need be the housekeeper ends it."""
+        if slot.limited is not None and slot.limited[1] is limit and slot.limited[0] == slot.since:
+            return
+        slot.limited = (slot.since, limit)
+        if not self.reentered():
+            with self.guard, self._mending:
+                self.core.wake_by(limit.at + CALL_GRACE)
+            if self.core.wake_at < self.armed:
+                self.arm()
 
     def abandon(self, got: Slot | Ticket | None) -> None:
         """The caller was interrupted on his way out with what he got: take it back, and don't trust it."""
         if got is None:
+            self.flush()
             return
-        with self.guard:
+        self.core.torn = True
+        with self.guard, self._mending:
             slot = self.core.give_up(got, _monotonic()) if isinstance(got, Ticket) else got
-            if slot is not None and slot.state is State.LEASED and slot.holder == threading.get_ident():
+            mine = (got, threading.get_ident())
+            if slot is not None and slot.state is State.LEASED and slot.holder in mine:
+                slot.connection = slot.occupant
                 self.core.release(slot, _monotonic(), Reason.ERROR)
         self.flush()
 
     def wait(self, ticket: Ticket) -> Slot:
         """The slot that the ticket is granted, or what ended it otherwise, raised."""
-        self._park(ticket)
+        limit = current()
+        self._park(ticket, limit)
         if ticket.slot is not None:
+            ticket.slot.holder = ticket.holder
             return ticket.slot
+        assert ticket.error is not None
         if ticket.state is TicketState.TIMED_OUT:
             self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
-        assert ticket.error is not None
+            if limit is not None and limit.reached():
+                raise DeadlineExceeded(str(ticket.error)) from ticket.error
         raise connections.own_error(ticket.error)
 
-    def _park(self, ticket: Ticket) -> None:
+    def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         self.flush()
-        if ticket.state is TicketState.WAITING:
-            left = ticket.deadline - _monotonic()
-            if not ticket.waker.acquire(timeout=-1 if left == _NEVER else max(0.0, left)):
-                with self.guard:
+        end = ticket.deadline if limit is None else min(ticket.deadline, limit.at)
+        while ticket.state is TicketState.WAITING:
+            left = end - _monotonic()
+            if not ticket.waker.acquire(timeout=max(0.0, min(left, _LONGEST_SLEEP))) and left <= _LONGEST_SLEEP:
+                with self.guard, self._mending:
                     self.core.give_up(ticket, _monotonic(), timed_out=True)
 
-    def settle(self, slot: Slot) -> bool:
+    def settle(self, slot: Slot, connection: Any) -> bool:
         """Check a connection that has rested. False: it was no good, and is gone."""
         good = False
         try:
-            good = connections.ping(slot.connection) if slot.doubt == "ping" else connections.peek(slot.connection)
+            good = connections.ping(connection) if slot.doubt == "ping" else connections.peek(connection)
         finally:
             slot.doubt = None
             if not good:
-                with self.guard:
+                with self.guard, self._mending:
+                    slot.connection = connection
                     self.core.reject(slot, _monotonic())
                 self.flush()
         return good
 
-    def watch(self, slot: Slot, got: Slot | Ticket) -> None:
-        """Record who took the connection, and tell the hooks."""
+    def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
+        """Note where the connection was taken, and tell the hooks."""
         if self._config.leak_after is not None:
-            slot.stack = take_stack(2)
+            slot.taken = take_stack(caller)
         waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
         self._hooks.fire("acquired", self._config.name, waited)
 
@@ -132,7 +174,7 @@ class Engine:
         if self.reentered():
             raise RuntimeError("warm_up() was called by what has interrupted the pool in this very thread")
         now = _monotonic()
-        with self.guard:
+        with self.guard, self._mending:
             ticket = self.core.warm_up(opens, now, _NEVER if timeout is None else now + timeout)
             self.take_place(ticket)
         try:
@@ -156,15 +198,17 @@ class Engine:
     def _others_left(self) -> bool:
         me = threading.get_ident()
         with self.guard:
-            mine = sum(slot.holder == me for slot in self.core.leased())
+            mine = sum(slot.lessee == me for slot in self.core.leased())
             return bool(len(self.core.slots) - len(self.core.empty) > mine)
 
     def cut_leases(self, others: bool = True) -> None:
         """End the connections in use: the calling thread's own are closed, others' are cut under their hands."""
         me = threading.get_ident()
         with self.guard:
-            leased = [(slot.connection, slot.holder == me) for slot in self.core.leased()]
+            leased = [(slot.occupant, slot.lessee == me) for slot in self.core.leased()]
         for connection, mine in leased:
+            if connection is None:
+                continue  # dropped: it is closed already
             if mine and connections.unshared(connection):
                 connections.close(connection)
             elif others:
@@ -176,7 +220,7 @@ class Engine:
         if self.inherited:
             yield False
             return
-        with self.guard:
+        with self.guard, self._mending:
             alone = self.core.set_aside(slot)
         alive = False
         try:
@@ -184,7 +228,7 @@ class Engine:
             alive = alone and connections.is_open(slot.connection)
         finally:
             if alone:
-                with self.guard:
+                with self.guard, self._mending:
                     self.core.checked(slot, alive, _monotonic())
                 self.flush()
 
@@ -193,7 +237,7 @@ class Engine:
         if self.reentered():
             threading.Thread(target=self.do, args=(act,), daemon=True).start()
             return
-        with self.guard:
+        with self.guard, self._mending:
             act(self.core, _monotonic())
         self.flush()
 
@@ -201,36 +245,44 @@ class Engine:
 
     def flush(self) -> None:
         """Take in what came back in interruptions, and carry out what the core has ordered."""
-        with self.guard:
+        with self.guard, self._mending:
+            if self.core.torn:
+                self.core.recover(_monotonic())
             while self.returned:
-                slot, since, fault = self.returned.popleft()
-                if slot.state is State.LEASED and slot.since == since:
-                    self.core.release(slot, _monotonic(), fault)
-            orders = self.core.take_orders() if self.core.outbox else ()
+                self._take_back(*self.returned.popleft())
+            orders = self.core.take_orders() if self.core.outbox else []
         self.carry_out(orders)
 
-    def carry_out(self, orders: Sequence[AnyOrder]) -> None:
+    def _take_back(self, slot: Slot, since: float, fault: Reason | None) -> None:
+        if slot.state is not State.LEASED or slot.since != since:
+            return
+        if fault is Reason.ABANDONED:
+            self.core.abandoned(slot, _monotonic())
+        else:
+            slot.connection = slot.occupant
+            self.core.release(slot, _monotonic(), fault)
+
+    def carry_out(self, orders: list[AnyOrder]) -> None:
         """Carry out these orders, and those that follow from them."""
         core = self.core
-        while orders:
-            done, only_wakes = 0, True
-            try:
+        try:
+            while orders:
+                only_wakes = True
                 for order in orders:
                     if type(order) is Wake:
-                        with contextlib.suppress(RuntimeError):  # woken already, by one who was interrupted
+                        with contextlib.suppress(RuntimeError):  # woken already
                             order.ticket.waker.release()
                     else:
                         only_wakes = False
                         self._carry_out_one(order)
-                    done += 1
-            finally:
-                if done < len(orders):  # interrupted: whoever comes next goes on with them
-                    with self.guard:
-                        core.outbox[:0] = orders[done:]
-            if only_wakes:
-                break  # nothing can follow from them
-            with self.guard:
-                orders = core.take_orders()
+                if only_wakes:
+                    break  # nothing can follow from them
+                with self.guard, self._mending:
+                    orders = core.take_orders()
+        except BaseException:
+            core.torn = True  # whoever comes next has the core order anew what was not done
+            self.poke()
+            raise
         if core.wake_at < self.armed:
             self.arm()
         if core.closed:
@@ -248,6 +300,8 @@ class Engine:
         elif isinstance(order, CutDial):
             if order.slot.connection is not None:
                 connections.cut(order.slot.connection)
+        elif isinstance(order, CutCall):
+            self._cut_call(order)
         elif isinstance(order, ReportLeak):
             self._report_leak(order)
 
@@ -259,7 +313,7 @@ class Engine:
             work(slot)
 
     def _dial(self, slot: Slot) -> None:
-        with self.guard:
+        with self.guard, self._mending:
             wanted = self.core.begin_dial(slot, _monotonic())
         if not wanted:
             self.flush()
@@ -269,7 +323,7 @@ class Engine:
         except BaseException as error:
             self._dial_failed(slot, error)
             return
-        with self.guard:
+        with self.guard, self._mending:
             started, now = slot.since, _monotonic()
             self.core.dialed(slot, connection, now)
         self.flush()
@@ -283,7 +337,7 @@ class Engine:
         slot.connection = connection = owner.make_connection()
         connections.connect(connection)
         try:
-            connections.mark(connection, (self, slot))
+            slot.hold = connections.mark(connection, self, slot, self._when_dropped)
         except BaseException:
             connections.close(connection)
             raise
@@ -292,23 +346,27 @@ class Engine:
     def _dial_failed(self, slot: Slot, error: BaseException) -> None:
         owner = self.owner()
         retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
-        with self.guard:
-            self.core.dial_failed(slot, error, _monotonic(), retryable)
+        with self.guard, self._mending:
+            self.core.dial_failed(slot, error, _monotonic(), retryable, options.server_is_full(error))
         self.flush()
         self._hooks.fire("dial_failed", self._config.name, error)
 
     def _check(self, slot: Slot) -> None:
+        with self.guard, self._mending:
+            if not self.core.begin_check(slot):
+                return
         answered = False
         try:
             answered = connections.ping(slot.connection)
         finally:
-            with self.guard:
+            with self.guard, self._mending:
                 self.core.checked(slot, answered, _monotonic())
             self.flush()
 
     def _close_one(self, order: Close) -> None:
-        connections.close(order.connection)
-        with self.guard:
+        if order.connection is not None:
+            connections.close(order.connection)
+        with self.guard, self._mending:
             self.core.closed_connection(order.slot, _monotonic())
         logger.debug("%s: closed a connection: %s", self._config.name, order.reason.value)
         self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
@@ -317,6 +375,18 @@ class Engine:
         holder = holder_name(order.holder)
         logger.warning("%s", leak_message(self._config.name, order, holder))
         self._hooks.fire("leaked", self._config.name, order.age, holder, shown(order.stack))
+
+    def _cut_call(self, order: CutCall) -> None:
+        connection = order.slot.occupant
+        if connection is not None and not order.limit.over:
+            connections.cut(connection)
+
+    def _dropped(self, hold: Any) -> None:
+        """A connection was collected. Garbage collection may strike anywhere, under `guard` too."""
+        slot = hold.slot
+        if slot.hold is hold and slot.state is State.LEASED and slot.connection is None and not self.inherited:
+            self.returned.append((slot, slot.since, Reason.ABANDONED))
+            self.poke()
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -347,7 +417,7 @@ class Engine:
 
     def keep_house(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
-        with self.guard:
+        with self.guard, self._mending:
             core, now = self.core, _monotonic()
             if self.owner() is None and not core.closed:
                 core.close(now)
@@ -360,12 +430,30 @@ class Engine:
         self.flush()
         return max(0.0, core.wake_at - _monotonic())
 
+    def lent(self) -> set[Any]:
+        """The connections on lease. Under `guard`."""
+        return {slot.occupant for slot in self.core.leased()} - {None}
+
     # -- what can be seen --------------------------------------------------------------------------------------------
 
     def dump(self) -> PoolDump:
         """Who holds what, and who waits how long."""
         with self.guard:
             core, now = self.core, _monotonic()
-            leases = [(now - slot.since, slot.holder, slot.stack, slot.connection) for slot in core.leased()]
+            leases = [(now - slot.since, slot.lessee, slot.taken, slot.occupant) for slot in core.leased()]
             waiters = [(now - ticket.since, ticket.holder) for ticket in core.waiting()]
         return describe(self._config.name, leases, waiters)
+
+
+class _Mending:
+    """`with engine.guard, engine._mending:` whatever strikes in the block, the core is in order when the guard goes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = weakref.ref(engine)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None and (engine := self._engine()) is not None:
+            engine.core.recover(_monotonic())

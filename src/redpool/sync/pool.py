@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 import warnings
@@ -12,17 +13,21 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Self
 
+from redis.client import Redis
 from redis.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.slot import Reason, State
+from ..core.stacks import take_site
 from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
+from ..limit import current
 from ..redispy import connections
+from ..redispy.hold import Hold
 from ..redispy.surface import SyncSurface
-from .engine import SPARE, Engine
+from .engine import Engine, Spare
 
 logger = logging.getLogger("redpool")
 
@@ -31,8 +36,11 @@ _thread = threading.get_ident
 _intact = connections.intact
 _LEASED = State.LEASED
 
-# Whose a connection is, where it isn't ours.
-_NOBODYS: tuple[Any, Any] = (None, None)
+_calling_frame = sys._getframe
+# Its caller gives the connection back whatever happens, so where it was taken need not be noted.
+_ONE_COMMAND = Redis._execute_command.__code__
+# The modules whose frames say nothing of where a connection was taken.
+_THEIRS, _OURS = Redis._execute_command.__globals__, globals()
 
 
 class ConnectionPool(SyncSurface):
@@ -53,6 +61,7 @@ class ConnectionPool(SyncSurface):
     - `max_lifetime` (3600.0): the age at which a connection is replaced; `None` never.
     - `lifetime_jitter` (0.1): the share by which each lifetime is randomly shortened.
     - `max_connecting` (4): dials under way at once.
+    - `break_after` (`None`): after so many failed dials in a row nobody waits for one, until a probe has succeeded.
     - `check_after_idle` (1.0): after so much rest a connection is looked at before it is handed out, without a round
       trip.
     - `ping_after_idle` (30.0): after so much rest it answers a PING first, in the background where possible; `None`
@@ -92,21 +101,38 @@ class ConnectionPool(SyncSurface):
             engine, got = self._engine, None
             if engine.reentered():
                 return engine.spare_connection()
+            limit = current()
+            if limit is not None:
+                engine.check_deadline(limit)
             try:
                 with engine.guard:
-                    got = engine.core.acquire(_monotonic())
-                    if type(got) is Ticket:
-                        engine.take_place(got)
-                    else:
-                        got.holder = _thread()
-                if engine.returned or engine.core.wake_at < engine.armed:
+                    core = engine.core
+                    try:
+                        got = core.acquire(_monotonic())
+                        if type(got) is Ticket:
+                            engine.take_place(got)
+                        else:
+                            got.holder = _thread()
+                            connection, got.connection = got.connection, None
+                    except BaseException:
+                        core.recover(_monotonic())
+                        raise
+                if engine.returned or core.wake_at < engine.armed:
                     engine.flush()
-                slot = engine.wait(got) if type(got) is Ticket else got
-                if slot.doubt is not None and not engine.settle(slot):
+                if type(got) is Ticket:
+                    slot = engine.wait(got)
+                    connection, slot.connection = slot.connection, None
+                else:
+                    slot = got
+                if slot.doubt is not None and not engine.settle(slot, connection):
                     continue
+                frame = _calling_frame(1)
+                if frame.f_code is not _ONE_COMMAND:
+                    plumbing = frame.f_globals is _THEIRS or frame.f_globals is _OURS
+                    slot.taken = take_site(frame) if plumbing else (frame.f_code, frame.f_lasti)
                 if self._watched:
-                    engine.watch(slot, got)
-                return slot.connection
+                    engine.watch(slot, got, frame)
+                return connection
             except BaseException:
                 engine.abandon(got)
                 raise
@@ -116,14 +142,16 @@ class ConnectionPool(SyncSurface):
 
         Giving back twice, or what isn't this pool's, does nothing but warn.
         """
-        engine, slot = getattr(connection, "_redpool", _NOBODYS)
-        if engine is not self._engine and not self._reachable(engine, connection):
+        hold: Any = getattr(connection, "_redpool", None)
+        if (hold is None or hold.engine is not self._engine) and not self._reachable(hold, connection):
             return
+        engine, slot = hold.engine, hold.slot
         since = slot.since
-        if slot.state is not _LEASED or slot.connection is not connection:
+        if slot.connection is not None or slot.hold is not hold:
             warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=2)
             return
         try:
+            slot.connection = connection
             if self._dispatcher is not None:
                 self._announce(connection)
             fault = None if _intact(connection) else Reason.ERROR
@@ -131,16 +159,21 @@ class ConnectionPool(SyncSurface):
                 engine.returned.append((slot, since, fault))
                 return
             with engine.guard:
-                now = _monotonic()
-                if slot.state is _LEASED and slot.since == since:
-                    engine.core.release(slot, now, fault)
-                orders = engine.core.take_orders() if engine.core.outbox else None
+                core, now = engine.core, _monotonic()
+                try:
+                    if slot.state is _LEASED and slot.since == since:
+                        core.release(slot, now, fault)
+                except BaseException:
+                    core.recover(now)
+                    raise
+                orders = core.take_orders() if core.outbox else None
             if orders:
                 engine.carry_out(orders)
             if engine.returned:
                 engine.flush()
         except BaseException:
             # Interrupted, perhaps before the core knew: then the next call takes it in, or the housekeeper.
+            engine.core.torn = True
             engine.returned.append((slot, since, Reason.ERROR))
             engine.poke()
             raise
@@ -158,11 +191,13 @@ class ConnectionPool(SyncSurface):
 
     def owns_connection(self, connection: Any) -> bool:
         """Whether this pool, in this process, opened the connection."""
-        return getattr(connection, "_redpool", _NOBODYS)[0] is self._engine
+        hold: Any = getattr(connection, "_redpool", None)
+        return hold is not None and hold.engine is self._engine
 
-    def _reachable(self, engine: Engine | None, connection: Any) -> bool:
+    def _reachable(self, hold: Hold | None, connection: Any) -> bool:
         """Whether a release may go on; if not, it was dealt with."""
-        if engine is SPARE:
+        engine = None if hold is None else hold.engine
+        if isinstance(engine, Spare):
             connections.close(connection)
             return False
         if engine is None or engine.owner() is not self:
@@ -259,8 +294,9 @@ class ConnectionPool(SyncSurface):
         return self._described(state, core.counts(_monotonic()))
 
     def _set_aside(self, connection: Any) -> contextlib.AbstractContextManager[bool]:
-        engine, slot = getattr(connection, "_redpool", _NOBODYS)
-        return engine.set_aside(slot) if isinstance(engine, Engine) else contextlib.nullcontext(False)
+        hold: Any = getattr(connection, "_redpool", None)
+        known = hold is not None and isinstance(hold.engine, Engine)
+        return hold.engine.set_aside(hold.slot) if known else contextlib.nullcontext(False)
 
     def _dial_retries_changed(self) -> None:
         self._engine.core.dialling.retries = self._dial_retries.failures
@@ -273,7 +309,7 @@ class ConnectionPool(SyncSurface):
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
         with self._engine.guard:
-            return {slot.connection for slot in self._engine.core.leased()}
+            return self._engine.lent()
 
     @property
     def _created_connections(self) -> int:  # type: ignore[override]
@@ -287,7 +323,7 @@ class ConnectionPool(SyncSurface):
         self._begin_cache_in_child()
         if parents.core.closed:
             self._engine.core.close(_monotonic())
-        inherited = [slot.connection for slot in parents.core.slots if slot.connection is not None]
+        inherited = [slot.occupant for slot in parents.core.slots if slot.occupant is not None]
         for connection in inherited:
             connections.forget(connection)
         if inherited:

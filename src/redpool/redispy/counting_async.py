@@ -1,0 +1,200 @@
+"""The connections of an event loop, made to count."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from typing import Any
+
+import redis.asyncio.connection as aio
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ..limit import current, deadline
+from ..wire.commands import PLAIN
+from .counting import HEARTBEAT, Counted
+from .transports import close_now
+
+
+class CountedAsync(Counted, aio.AbstractConnection):
+    """Mixin for the connection classes of an event loop."""
+
+    closes_as_its_base_does = True
+    writes_as_usual = True
+    """whether nobody but redis-py has a say in how commands are written"""
+
+    async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """Open the connection; one that isn't made to the last reply of its handshake is closed."""
+        if self.is_connected:
+            return
+        self._check_open()
+        self.handshaking = True
+        try:
+            await super().connect_check_health(*args, **kwargs)
+        except BaseException:
+            self._break_off()
+            raise
+        finally:
+            self.handshaking = False
+
+    async def check_health(self) -> None:
+        """As in redis-py."""
+        self.handshaking, before = True, self.handshaking
+        try:
+            await super().check_health()  # type: ignore[no-untyped-call]
+        finally:
+            self.handshaking = before
+
+    async def send_command(self, *args: Any, **kwargs: Any) -> None:
+        """Pack and send a command."""
+        await self._send_in_time(self.pack_command(*args), args, 1, kwargs.get("check_health", True))
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send one or more packed commands."""
+        several = self._commands_in(command)
+        await self._send_in_time(command, several, len(several), check_health)
+
+    async def _send_in_time(self, packed: Any, args: Any, count: int, check_health: bool) -> None:
+        limit = current()
+        if limit is None or self.handshaking:
+            await self._send(packed, args, count, check_health)
+            return
+        self._check_deadline(limit)
+        try:
+            async with asyncio.timeout(limit.left()):
+                await self._send(packed, args, count, check_health)
+        except TimeoutError as error:
+            self._break_off()
+            raise self._late(limit) from error
+
+    async def _send(self, packed: Any, args: Any, count: int, check_health: bool) -> None:
+        # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        elif self._writer.transport.is_closing():  # type: ignore[union-attr]
+            # CPython 3.12 to 3.14.0 forgets, when asked to write to a transport that is closed already, whatever other
+            # socket has its descriptor by now: that socket's user would wait for ever.
+            self._break_off()
+            raise RedisConnectionError("the connection was closed")
+        if check_health and self.health_check_interval:
+            await self.check_health()
+        if type(args) is list or args[0] not in PLAIN:
+            self._note_unusual(args)
+            if not self.is_connected:
+                await self.connect_check_health(check_health=False)
+        self.unanswered += count
+        self.sent = args
+        try:
+            if self.writes_as_usual and type(self._writer) is asyncio.StreamWriter:
+                await self._write(packed)
+            else:
+                await super().send_packed_command(packed, check_health=False)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            self._explain(error)
+            raise
+        except RuntimeError as error:
+            # uvloop says so of a transport that was closed meanwhile.
+            raise RedisConnectionError("the connection was closed") from error
+
+    async def _write(self, packed: Any) -> None:
+        """Hand the bytes to the transport; wait only where it can't take them at once.
+
+        redis-py wraps each write in `asyncio.wait_for`, which makes a task of it up to CPython 3.11, and may lose a
+        cancellation there.
+        """
+        writer = self._writer
+        assert writer is not None
+        if isinstance(packed, str | bytes):
+            packed = [packed.encode() if isinstance(packed, str) else packed]
+        try:
+            writer.writelines(packed)
+            if writer.transport.get_write_buffer_size():
+                async with asyncio.timeout(self.socket_timeout):
+                    await writer.drain()
+        except TimeoutError:
+            self._break_off()
+            raise RedisTimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            self._break_off()
+            raise RedisConnectionError(f"Error while writing to socket: {error}") from error
+        except BaseException:
+            self._break_off()
+            raise
+
+    async def read_response(
+        self,
+        disable_decoding: bool = False,
+        timeout: float | None = None,
+        *,
+        disconnect_on_error: bool = True,
+        push_request: bool | None = False,
+    ) -> Any:
+        """Read one reply."""
+        if push_request and timeout == math.inf and self.health_check_interval:
+            return await self._await_message(disable_decoding, disconnect_on_error)
+        limit = current()
+        # A read with a timeout of its own may end without a reply; only pub/sub does that.
+        own_time = timeout is not None
+        timed = limit is not None or self.asked is not None
+        try:
+            read = super().read_response(
+                disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
+            )
+            response = await (self._in_time(read, limit) if timed else read)
+        except ResponseError:
+            self.unanswered -= 1
+            if not self.plain:
+                self._note_refused()
+            raise
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            if not push_request:
+                self._explain(error)
+            raise
+        if not own_time and not push_request:
+            self.unanswered -= 1
+        if timed and not self.unanswered:
+            self.asked = None
+        return response
+
+    async def _await_message(self, disable_decoding: bool, disconnect_on_error: bool) -> Any:
+        """The next message, however long it takes; on a path that fell silent meanwhile, over a new connection."""
+        while True:
+            message = await self.read_response(
+                disable_decoding,
+                self.health_check_interval,
+                disconnect_on_error=disconnect_on_error,
+                push_request=True,
+            )
+            if message is not None:
+                return message
+            if self._fell_silent():
+                self._break_off()
+                await self.connect()  # type: ignore[no-untyped-call]
+            elif self.subscribed:
+                await self.send_command("PING", HEARTBEAT, check_health=False)
+
+    async def _in_time(self, read: Coroutine[Any, Any, Any], limit: deadline | None) -> Any:
+        patience = self.socket_timeout
+        self.socket_timeout = self._time_for_reply(patience)
+        try:
+            async with asyncio.timeout(None if limit is None or self.handshaking else limit.left()):
+                return await read
+        except TimeoutError as error:
+            assert limit is not None
+            raise self._late(limit) from error
+        finally:
+            self.socket_timeout = patience
+
+    async def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        """Close the connection."""
+        if self.unanswered and self._writer is not None:
+            # Nobody wants what may still be to be sent, and a dead path would never take it.
+            self._writer.transport.abort()
+        await super().disconnect(*args, **kwargs)
+        self._begin_session()
+
+    def _break_off(self) -> None:
+        close_now(self)
+        self._begin_session()

@@ -1,0 +1,162 @@
+"""The connections of threads, made to count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.utils import SENTINEL
+
+from ..limit import current, deadline
+from ..wire.commands import PLAIN
+from .counting import HEARTBEAT, Counted
+
+
+class CountedSync(Counted, AbstractConnection):
+    """Mixin for the connection classes of threads."""
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """Open the connection; one that isn't made to the last reply of its handshake is closed."""
+        if self.is_connected:
+            return
+        self._check_open()
+        limit, patience = current(), self.socket_connect_timeout
+        if limit is not None:
+            self._bound(limit)
+            self.socket_connect_timeout = limit.left() if patience is None else min(patience, limit.left())
+        self.handshaking = True
+        try:
+            super().connect_check_health(*args, **kwargs)
+        except BaseException as error:
+            self.disconnect()
+            if isinstance(error, RedisConnectionError | RedisTimeoutError):
+                self._explain(error)
+            raise
+        finally:
+            self.handshaking = False
+            self.socket_connect_timeout = patience
+
+    def check_health(self) -> None:
+        """As in redis-py."""
+        self.handshaking, before = True, self.handshaking
+        try:
+            super().check_health()  # type: ignore[no-untyped-call]
+        finally:
+            self.handshaking = before
+
+    def send_command(self, *args: Any, **kwargs: Any) -> None:
+        """Pack and send a command."""
+        self._send(self._command_packer.pack(*args), args, 1, kwargs.get("check_health", True))
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send one or more packed commands."""
+        several = self._commands_in(command)
+        self._send(command, several, len(several), check_health)
+
+    def _send(self, packed: Any, args: Any, count: int, check_health: bool) -> None:
+        limit = current()
+        if limit is not None:
+            self._bound(limit)
+        # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
+        if self._sock is None:
+            self.connect_check_health(check_health=False)
+        if check_health and self.health_check_interval:
+            self.check_health()
+        if type(args) is list or args[0] not in PLAIN:
+            self._note_unusual(args)
+            if self._sock is None:
+                self.connect_check_health(check_health=False)
+        self.unanswered += count
+        self.sent = args
+        try:
+            super().send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            if type(args) is tuple:
+                self.lost = 0  # a single command that wasn't written to its end has not run
+            self._explain(error)
+            raise
+
+    def read_response(
+        self,
+        disable_decoding: bool = False,
+        *,
+        timeout: Any = SENTINEL,
+        disconnect_on_error: bool = True,
+        push_request: bool = False,
+    ) -> Any:
+        """Read one reply."""
+        if push_request and timeout is None and self.health_check_interval:
+            self._await_message()
+            timeout = self.health_check_interval  # it has begun to come in
+        limit = current()
+        timed = limit is not None or self.asked is not None
+        if timed:
+            timeout = self._time_left(timeout, limit)
+        try:
+            response = super().read_response(
+                disable_decoding, timeout=timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
+            )
+        except ResponseError:
+            self.unanswered -= 1
+            if not self.plain:
+                self._note_refused()
+            raise
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            if not push_request or limit is not None:
+                self._explain(error)
+            raise
+        if not push_request:
+            self.unanswered -= 1
+        if timed and not self.unanswered:
+            self.asked = None
+        return response
+
+    def _time_left(self, timeout: Any, limit: deadline | None) -> float | None:
+        seconds: float | None = timeout
+        if timeout is SENTINEL:
+            seconds = self._time_for_reply(self.socket_timeout)
+        if limit is None:
+            return seconds
+        self._bound(limit)
+        return limit.left() if seconds is None else min(seconds, limit.left())
+
+    def _bound(self, limit: deadline) -> None:
+        """Nothing is begun after the deadline; what is under way then, the pool's housekeeper cuts off.
+
+        A timeout of the socket can't do that alone: it begins anew with each byte that comes.
+        """
+        if self.unanswered and not self.handshaking and limit.reached():
+            self.disconnect()
+        self._check_deadline(limit)
+        if self._redpool is not None:
+            self._redpool.engine.bound(self._redpool.slot, limit)
+
+    def _await_message(self) -> None:
+        """Wait for a message, for ever; on a path that fell silent meanwhile, over a new connection."""
+        while not self.can_read(self.health_check_interval):
+            if self._fell_silent():
+                self._break_off()
+                self.connect()  # type: ignore[no-untyped-call]
+            elif self.subscribed:
+                self.send_command("PING", HEARTBEAT, check_health=False)
+
+    def _break_off(self) -> None:
+        self.disconnect()
+
+    def can_read(self, timeout: float | None = 0) -> bool:
+        """Whether there is something to read within `timeout` seconds."""
+        limit = current()
+        if timeout == 0 or limit is None:
+            return bool(super().can_read(timeout))  # type: ignore[arg-type]
+        if super().can_read(limit.left() if timeout is None else min(timeout, limit.left())):
+            return True
+        self._check_deadline(limit)
+        return False
+
+    def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        """Close the connection."""
+        super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._begin_session()

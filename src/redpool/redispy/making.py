@@ -1,0 +1,47 @@
+"""Connection classes of redis-py, with what counts mixed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis.asyncio.connection as aio
+from redis.connection import AbstractConnection
+
+from .counting import Counted
+from .counting_async import CountedAsync
+from .counting_sync import CountedSync
+
+# Where a class keeps what was made of it, so that both go together.
+_MADE = "_redpool_counting"
+
+
+def counting(connection_class: Any) -> Any:
+    """`connection_class` with the counting mixed in; anything that isn't a connection class of redis-py, as it is."""
+    if not isinstance(connection_class, type) or issubclass(connection_class, Counted):
+        return connection_class
+    made: type | None = vars(connection_class).get(_MADE)
+    if made is not None:
+        return made
+    if issubclass(connection_class, AbstractConnection):
+        mixin: type = CountedSync
+    elif issubclass(connection_class, aio.AbstractConnection):
+        mixin = CountedAsync
+    else:
+        return connection_class
+    names = {"__module__": connection_class.__module__, "__qualname__": connection_class.__qualname__}
+    made = type(connection_class.__name__, (mixin, connection_class), names)
+    if issubclass(made, CountedAsync):
+        made.writes_as_usual = all(
+            getattr(connection_class, name) is getattr(aio.AbstractConnection, name)
+            for name in ("send_packed_command", "_send_packed_command")
+        )
+    setattr(connection_class, _MADE, made)
+    return made
+
+
+def counted(connection: Any) -> Any:
+    """A connection that a factory has made, given the counting too, where it is one of redis-py's."""
+    counts = counting(type(connection))
+    if counts is not type(connection):
+        connection.__class__ = counts
+    return connection

@@ -1,0 +1,95 @@
+"""redis-py's retry policies, as connections carry them: made to ask whether another try is right.
+
+A policy decides how often and after which pause. What it can't know is whether a command may run twice, and when the
+caller's time is up.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import AbstractBackoff, NoBackoff
+from redis.retry import Retry as SyncRetry
+
+from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
+from ..limit import current
+
+
+def _may_try_again(error: Exception) -> bool:
+    if isinstance(error, ReplyLost | DeadlineExceeded | PoolClosed):
+        return False
+    limit = current()
+    return limit is None or not limit.reached()
+
+
+class _AskingSync(SyncRetry):
+    def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
+        asked = _both(is_retryable)
+        return super().call_with_retry(do, fail, is_retryable=asked, with_failure_count=with_failure_count)
+
+
+class _AskingAsync(AsyncRetry):
+    async def call_with_retry(
+        self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
+    ) -> Any:
+        asked = _both(is_retryable)
+        return await super().call_with_retry(do, fail, is_retryable=asked, with_failure_count=with_failure_count)
+
+
+def _both(is_retryable: Callable[[Exception], bool] | None) -> Callable[[Exception], bool]:
+    if is_retryable is None:
+        return _may_try_again
+    return lambda error: _may_try_again(error) and is_retryable(error)
+
+
+class _WithinDeadline(AbstractBackoff):
+    """Pauses as another backoff does, but not beyond the caller's deadline."""
+
+    __slots__ = ("_backoff",)
+
+    def __init__(self, backoff: AbstractBackoff) -> None:
+        self._backoff = backoff
+
+    def reset(self) -> None:
+        self._backoff.reset()
+
+    def compute(self, failures: int) -> float:
+        pause, limit = self._backoff.compute(failures), current()
+        return pause if limit is None else min(pause, limit.left())
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._backoff == (other._backoff if isinstance(other, _WithinDeadline) else other))
+
+    def __hash__(self) -> int:
+        return hash(self._backoff)
+
+
+_made: dict[type, type] = {}
+
+
+def make_ask(connection: Any) -> None:
+    """Have a new connection's own copy of the policy ask; a connection that isn't redis-py's may have none."""
+    retry = getattr(connection, "retry", None)
+    if retry is not None:
+        connection.retry = _asking(retry)
+
+
+def asking_copy(retry: Any) -> Any:
+    """A copy of the user's policy for one connection, which asks."""
+    return _asking(copy.deepcopy(retry))
+
+
+def _asking(retry: Any) -> Any:
+    kind = type(retry)
+    if kind not in _made:
+        if not isinstance(retry, SyncRetry | AsyncRetry) or issubclass(kind, _AskingSync | _AskingAsync):
+            return retry
+        mixin = _AskingSync if isinstance(retry, SyncRetry) else _AskingAsync
+        _made[kind] = type(kind.__name__, (mixin, kind), {"__module__": kind.__module__})
+    retry.__class__ = _made[kind]
+    if not isinstance(retry._backoff, NoBackoff | _WithinDeadline):
+        retry._backoff = _WithinDeadline(retry._backoff)
+    return retry

@@ -1,0 +1,78 @@
+"""Closing the transports of an event loop, at once and whatever state the loop is in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import redis.asyncio.connection as aio
+
+logger = logging.getLogger("redpool")
+
+
+def close_now(connection: Any) -> None:
+    """Close a connection without waiting for anything: there is nothing left to be sent."""
+    if not _closes_as_usual(type(connection)):
+        _ask_to_close(connection)
+        return
+    writer = connection._writer
+    connection._parser.on_disconnect()
+    connection.reset_should_reconnect()
+    connection._reader = connection._writer = None
+    if writer is not None:
+        _abort(writer)
+
+
+def _closes_as_usual(connection_class: type) -> bool:
+    """Whether `disconnect` is redis-py's, so that what it does is known."""
+    bases = (base for base in connection_class.__mro__ if "disconnect" in vars(base))
+    bases = (base for base in bases if not getattr(base, "closes_as_its_base_does", False))
+    return next(bases, None) is aio.AbstractConnection
+
+
+def _ask_to_close(connection: Any) -> None:
+    with contextlib.suppress(RuntimeError):
+        task = asyncio.get_running_loop().create_task(_disconnect(connection))
+        _closings.add(task)
+        task.add_done_callback(_closings.discard)
+
+
+async def _disconnect(connection: Any) -> None:
+    try:
+        await connection.disconnect()
+    except Exception:
+        logger.debug("closing a connection failed", exc_info=True)
+
+
+_closings: set[asyncio.Task[None]] = set()
+
+
+def cut_async(connection: Any) -> None:
+    """End a connection under another task's hands: its user sees the server hang up, and nothing stranger."""
+    writer = getattr(connection, "_writer", None)
+    if writer is not None:
+        _abort(writer)
+
+
+class _Gone:
+    """What a writer is left with whose loop was closed, so that it doesn't warn of it when it is collected."""
+
+    def is_closing(self) -> bool:
+        return True
+
+
+def _abort(writer: Any) -> None:
+    transport = writer.transport
+    if not writer._loop.is_closed():
+        transport.abort()
+        return
+    # The loop will never say "connection lost": do at once what it would have done. uvloop has done so already.
+    lost = getattr(transport, "_call_connection_lost", None)
+    if lost is not None:
+        with contextlib.suppress(Exception):
+            transport.abort()
+        with contextlib.suppress(Exception):
+            lost(None)
+    writer._transport = _Gone()

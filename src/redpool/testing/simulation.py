@@ -1,0 +1,235 @@
+"""The pool's decisions under a simulated load: the very `PoolCore` of the real pools, with a clock turned by hand.
+
+All chance comes out of one seed, in three streams that don't mix: what callers do is drawn when they arrive, so that
+two pools with other options, or over another network, meet the same callers at the same times.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NamedTuple
+
+from ..core.config import PoolConfig
+from ..core.orders import Check, Close, CutDial, Dial, ReportLeak, Wake
+from ..core.pool import PoolCore
+from ..core.slot import Reason, Slot
+from ..core.stats import PoolStats
+from ..core.ticket import Ticket, TicketState
+from .clock import Clock
+
+
+class Event(NamedTuple):
+    """When (in seconds) what happened, to which caller and which connection, each numbered from 1 (0: to none)."""
+
+    at: float
+    what: str
+    caller: int = 0
+    connection: int = 0
+
+
+@dataclass(frozen=True)
+class _Caller:
+    number: int
+    hold: float
+    patience: float
+    breaks: bool
+
+
+class Simulation:
+    """A pool with callers who come, hold a connection, and go; hours of it in moments.
+
+        simulation = Simulation(seed=7, arrivals=300.0, hold=0.01, max_connections=4)
+        print(simulation.run(60.0).wait.p99)
+
+    The same seed and arguments give the same run, event for event. `options` are the pool's own. Times are means, in
+    seconds, of exponential distributions; shares are between 0 and 1.
+
+    Args:
+        seed: of all chance
+        arrivals: how many callers come in a second, on average, independently of each other
+        hold: how long each holds its connection
+        patience: how long a caller waits before it leaves of its own accord; None: as long as the pool lets it
+        dial: how long it takes to open a connection, or to check one in the background
+        dial_failures: the share of dials that fail
+        broken: the share of leases after which a connection is broken, and of checks that find it so
+
+    Attributes:
+        core: the pool (`redpool.core.pool.PoolCore`)
+        clock: a `redpool.testing.Clock` that starts at 0
+        trace: what happened, as a list of `(at, what, caller, connection)`
+
+    Raises `ValueError` or `TypeError` with the name and the value of an argument that makes no sense.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        arrivals: float = 100.0,
+        hold: float = 0.01,
+        patience: float | None = None,
+        dial: float = 0.005,
+        dial_failures: float = 0.0,
+        broken: float = 0.0,
+        **options: Any,
+    ) -> None:
+        _check(arrivals=arrivals, hold=hold, patience=patience or 0.0, dial=dial)
+        _check_shares(dial_failures=dial_failures, broken=broken)
+        self.clock = Clock()
+        self.core = PoolCore(PoolConfig(**options), 0.0, Random(f"pool {seed}"))
+        self.trace: list[Event] = []
+        self._arrivals, self._hold, self._patience, self._dial = arrivals, hold, patience, dial
+        self._dial_failures, self._broken = dial_failures, broken
+        self._load, self._network = Random(f"load {seed}"), Random(f"network {seed}")
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._turns, self._callers, self._connections = itertools.count(), itertools.count(1), itertools.count(1)
+        self._waiting: dict[Ticket, _Caller] = {}
+        self._dials: dict[Slot, int] = {}
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Dial: self._begin_dial,
+            CutDial: lambda order: self._end_dial(order.slot, self._dials[order.slot], fails=True),
+            Check: self._begin_check,
+            Close: self._close,
+            Wake: self._wake,
+            ReportLeak: lambda order: self._note("leak reported", connection=order.slot.connection),
+        }
+        if arrivals:
+            self._after(self._load.expovariate(arrivals), self._arrive)
+
+    def run(self, seconds: float) -> PoolStats:
+        """Let so much time pass, and say how the pool stands then. May be called again, to go on."""
+        _check(seconds=seconds)
+        end = self.clock.now + seconds
+        self._carry_out()
+        while (when := min(self.core.wake_at, self._due[0][0] if self._due else math.inf)) <= end:
+            self._turn_to(when)
+            if when == self.core.wake_at:
+                self.core.tick(self.clock.now)
+            else:
+                heapq.heappop(self._due)[2]()
+            self._carry_out()
+        self._turn_to(end)
+        return self.stats()
+
+    def stats(self) -> PoolStats:
+        """As `stats()` of a pool."""
+        return self.core.stats(self.clock.now)
+
+    # -- callers ---------------------------------------------------------------------------------------------------
+
+    def _arrive(self) -> None:
+        draw = self._load
+        patience = draw.expovariate(1 / self._patience) if self._patience else math.inf
+        caller = _Caller(next(self._callers), self._spell(draw, self._hold), patience, draw.random() < self._broken)
+        self._after(draw.expovariate(self._arrivals), self._arrive)
+        self._note("arrives", caller)
+        self._ask(caller)
+
+    def _ask(self, caller: _Caller) -> None:
+        got = self.core.acquire(self.clock.now)
+        if isinstance(got, Slot):
+            self._look_at(caller, got)
+        elif got.state in (TicketState.WAITING, TicketState.GRANTED):
+            self._waiting[got] = caller  # until the pool says Wake
+            if caller.patience < math.inf:
+                self._after(caller.patience, lambda: self._lose_patience(got))
+        else:
+            self._note(got.state.value, caller)
+
+    def _look_at(self, caller: _Caller, slot: Slot) -> None:
+        if slot.doubt and self._network.random() < self._broken:
+            self._note("found broken", caller, slot.connection)
+            self.core.reject(slot, self.clock.now)
+            self._ask(caller)
+            return
+        slot.doubt = None
+        self._use(caller, slot)
+
+    def _use(self, caller: _Caller, slot: Slot) -> None:
+        self._note("gets", caller, slot.connection)
+        self._after(caller.hold, lambda: self._give_back(caller, slot))
+
+    def _give_back(self, caller: _Caller, slot: Slot) -> None:
+        self._note("breaks" if caller.breaks else "gives back", caller, slot.connection)
+        self.core.release(slot, self.clock.now, Reason.ERROR if caller.breaks else None)
+
+    def _lose_patience(self, ticket: Ticket) -> None:
+        caller = self._waiting.pop(ticket, None)
+        if caller is not None:
+            self.core.give_up(ticket, self.clock.now)
+            self._note(ticket.state.value, caller)
+
+    def _wake(self, order: Wake) -> None:
+        caller = self._waiting.pop(order.ticket)
+        if order.ticket.slot is not None:
+            self._use(caller, order.ticket.slot)
+        else:
+            self._note(order.ticket.state.value, caller)
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def _begin_dial(self, order: Dial) -> None:
+        if self.core.begin_dial(order.slot, self.clock.now):
+            number = self._dials[order.slot] = next(self._connections)
+            fails = self._network.random() < self._dial_failures
+            self._note("dial begins", connection=number)
+            self._after(self._spell(self._network, self._dial), lambda: self._end_dial(order.slot, number, fails))
+
+    def _end_dial(self, slot: Slot, number: int, fails: bool) -> None:
+        if self._dials.get(slot) != number:
+            return  # cut
+        del self._dials[slot]
+        self._note("dial fails" if fails else "dial succeeds", connection=number)
+        if fails:
+            self.core.dial_failed(slot, ConnectionError(f"dial {number} failed"), self.clock.now)
+        else:
+            self.core.dialed(slot, number, self.clock.now)
+
+    def _begin_check(self, order: Check) -> None:
+        if self.core.begin_check(order.slot):
+            ok = self._network.random() >= self._broken
+            self._after(self._spell(self._network, self._dial), lambda: self._end_check(order.slot, ok))
+
+    def _end_check(self, slot: Slot, ok: bool) -> None:
+        self._note("check succeeds" if ok else "check fails", connection=slot.connection)
+        self.core.checked(slot, ok, self.clock.now)
+
+    def _close(self, order: Close) -> None:
+        self._note(f"closed: {order.reason.value}", connection=order.connection)
+        self.core.closed_connection(order.slot, self.clock.now)
+
+    # -- time and orders -------------------------------------------------------------------------------------------
+
+    def _spell(self, draw: Random, mean: float) -> float:
+        return draw.expovariate(1 / mean) if mean else 0.0
+
+    def _after(self, seconds: float, do: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (self.clock.now + seconds, next(self._turns), do))
+
+    def _turn_to(self, when: float) -> None:
+        self.clock.advance(max(0.0, when - self.clock.now))
+
+    def _carry_out(self) -> None:
+        while orders := self.core.take_orders():
+            for order in orders:
+                self._handlers[type(order)](order)
+
+    def _note(self, what: str, caller: _Caller | None = None, connection: Any = 0) -> None:
+        self.trace.append(Event(self.clock.now, what, caller.number if caller else 0, connection))
+
+
+def _check(**spans: float) -> None:
+    for name, value in spans.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name}={value!r} must be a number from 0 on")
+
+
+def _check_shares(**shares: float) -> None:
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}={value!r} must be between 0 and 1")

@@ -1,0 +1,183 @@
+"""What a command means for the pool: may it run twice, does it wait, may others use its connection meanwhile.
+
+Commands are looked at as redis-py's `execute_command` gets them: a sequence whose first item is the name, in any case,
+as text or bytes, a subcommand being behind a space or an item of its own. The hot path asks only whether the first item
+is in `PLAIN`.
+
+What isn't in the table, such as the commands of modules, is never repeated and never shares a connection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from .table import (
+    ACTS,
+    CONTAINERS,
+    EXPIRIES,
+    LOOKS,
+    OVERWRITES,
+    READS,
+    REWRITES,
+    SETTINGS,
+    SUBSCRIPTIONS,
+    WAITS,
+    WRITE_WHEN_STORING,
+    WRITES,
+)
+
+Args = Sequence[object]
+
+_ORDINARY = READS | LOOKS | OVERWRITES | REWRITES | WRITES | ACTS
+_READ_ONLY = READS | LOOKS
+_REPEATABLE = READS | LOOKS | OVERWRITES | REWRITES | SETTINGS | SUBSCRIPTIONS
+_OF_THE_SESSION = SETTINGS | SUBSCRIPTIONS
+_ENDS_TRANSACTION = frozenset({"EXEC", "DISCARD"})
+
+# The reply to PING is another one where the connection has subscribed.
+PLAIN: frozenset[str] = _ORDINARY - WAITS.keys() - CONTAINERS - {"PING"}
+"""The names, as redis-py writes them, of the commands that in no form wait, change the session or subscribe."""
+
+
+def command_name(args: Args) -> str:
+    """The name in upper case, of a container's subcommand both words: `"GET"`, `"CLIENT SETNAME"`."""
+    return parse(args)[0]
+
+
+def parse(args: Args) -> tuple[str, list[object]]:
+    """The name, and the arguments after it."""
+    words = [*text(args[0]).split(), *args[1:]] if args else []
+    if not words:
+        return "", []
+    name = upper(words[0])
+    if name in CONTAINERS and len(words) > 1:
+        return f"{name} {upper(words[1])}", words[2:]
+    return name, words[1:]
+
+
+def text(value: object) -> str:
+    """An argument as the text that stands for its bytes."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode(errors="backslashreplace")
+    return str(value)
+
+
+def upper(value: object) -> str:
+    """An argument as a word of Redis's own, whose case doesn't matter."""
+    return text(value).upper()
+
+
+def read_only(args: Args) -> bool:
+    """Whether it changes nothing: neither data nor the server nor the session."""
+    name, arguments = parse(args)
+    return name in _READ_ONLY or (name in WRITE_WHEN_STORING and not _stores(arguments))
+
+
+def repeatable(args: Args) -> bool:
+    """Whether running it twice in a row leaves the same as running it once, and is answered alike.
+
+    It says nothing of the session: what was selected or watched over a connection that broke is not there for the
+    second run.
+    """
+    name, arguments = parse(args)
+    if name == "SET":
+        options = _set_options(arguments)
+        return options <= EXPIRIES or options == {"XX"}
+    return name in _REPEATABLE or (name in WRITE_WHEN_STORING and not _stores(arguments))
+
+
+def all_repeatable(commands: Iterable[Args]) -> bool:
+    """Whether a packed pipeline, in MULTI and EXEC or not, may run twice as a whole; see `first_unrepeatable`."""
+    return first_unrepeatable(commands) is None
+
+
+def first_unrepeatable(commands: Iterable[Args]) -> Args | None:
+    """The first command for whose sake a packed pipeline must not run twice; `None` if it may.
+
+    What is harmless alone need not be so in company: in GET, SET of the same key the second run would answer GET with
+    what the first one has set. So no write may stand after anything that sees the data. MULTI counts as harmless with
+    the EXEC or DISCARD that ends it; whether something was watched before is for the caller to know.
+    """
+    seen = False
+    transaction: Args | None = None
+    for args in commands:
+        name = command_name(args)
+        if name == "MULTI":
+            transaction = args
+        elif transaction is not None and name in _ENDS_TRANSACTION:
+            transaction = None
+        elif name not in _OF_THE_SESSION:
+            if not repeatable(args) or (seen and not read_only(args)):
+                return args
+            seen = seen or not _overwrites(args)
+    return transaction
+
+
+def blocks_for(args: Args) -> float | None:
+    """How many seconds it asks the server to wait: `math.inf` for ever, `None` if it doesn't wait.
+
+    `None`, too, with the wrong number of words or no proper time, since the server refuses that at once.
+    """
+    name, arguments = parse(args)
+    wait = WAITS.get(name)
+    words = len(arguments) + 1
+    if wait is None or words < abs(wait.arity) or (wait.arity > 0 and words > wait.arity):
+        return None
+    asked = _asked(name, arguments)
+    if asked is None:
+        return None
+    try:
+        time = float(text(asked))
+    except ValueError:
+        return None
+    if not 0.0 <= time < math.inf:
+        return None
+    return time * wait.unit or math.inf
+
+
+def shares(args: Args) -> bool:
+    """Whether others may use the connection by pipelining at the same time."""
+    name, arguments = parse(args)
+    return name in _ORDINARY and (name not in WAITS or _asked(name, arguments) is None)
+
+
+def _asked(name: str, arguments: list[object]) -> object | None:
+    """The argument that says how long to wait; `None` where there is none."""
+    place = WAITS[name].argument
+    if isinstance(place, int):
+        return arguments[place - 1 if place > 0 else place]
+    asked: object | None = None
+    rest = iter(arguments)
+    for each in rest:
+        option = upper(each)
+        if option == "STREAMS":
+            break
+        if option == "GROUP":  # two names follow, which could be any words
+            next(rest, None)
+            next(rest, None)
+        elif option == place:
+            asked = next(rest, "")
+    return asked
+
+
+def _stores(arguments: list[object]) -> bool:
+    return not {"STORE", "STOREDIST"}.isdisjoint(map(upper, arguments))
+
+
+def _set_options(arguments: list[object]) -> set[str]:
+    # With NX, GET and the conditions the second run finds what the first one left. KEEPTTL, and XX beside a time to
+    # live, too, may find that the key has run out: what KEEPTTL then sets would stay for ever.
+    options: set[str] = set()
+    rest = iter(arguments[2:])
+    for each in rest:
+        option = upper(each)
+        options.add(option)
+        if option in EXPIRIES:
+            next(rest, None)
+    return options
+
+
+def _overwrites(args: Args) -> bool:
+    name, arguments = parse(args)
+    return name in OVERWRITES or (name == "SET" and _set_options(arguments) <= EXPIRIES)

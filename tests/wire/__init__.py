@@ -1,0 +1,1 @@
+"""What is known of commands and sessions, held against real servers."""
