@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from . import growth, lifecycle, policy, recovery, upkeep, view
+from . import checks, growth, lifecycle, policy, recovery, upkeep, view
 from .config import PoolConfig
 from .dialling import Dialling
 from .histogram import GATHER
@@ -32,7 +32,7 @@ from .ticket import Ticket, TicketState
 
 # Looking a member up in its Enum costs more than the rest of a checkout's bookkeeping.
 _EMPTY, _IDLE = State.EMPTY, State.IDLE
-_LEASED, _CHECKING, _CLOSING = State.LEASED, State.CHECKING, State.CLOSING
+_LEASED, _CLOSING = State.LEASED, State.CLOSING
 
 _NEVER = math.inf
 
@@ -68,7 +68,7 @@ class PoolCore:
         self._pick = policy.picker(config.order, random)
         self.ping_after = _NEVER if config.ping_after_idle is None else config.ping_after_idle
         self.ping_every = max(self.ping_after, policy.LEAST_REST)
-        self._check_after = min(config.check_after_idle, self.ping_after)
+        self.check_after = min(config.check_after_idle, self.ping_after)
         self.max_idle_time = _NEVER if config.max_idle_time is None else config.max_idle_time
         self._min_idle = config.min_idle
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
@@ -90,8 +90,8 @@ class PoolCore:
         slot = idle.pop() if self._pick is None else idle.pop(self._pick(len(idle)))
         self.rested.pop()
         rest = now - slot.verified_at
-        if rest >= self._check_after:
-            slot.doubt = policy.doubt(rest, self._check_after, self.ping_after)
+        if rest >= self.check_after:
+            slot.doubt = policy.doubt(rest, self.check_after, self.ping_after)
         slot.state = _LEASED
         slot.since = self.available_at = now
         if self._min_idle and len(self.rested) < self._min_idle:
@@ -120,8 +120,8 @@ class PoolCore:
         self.ledger.use.add(now - slot.since)
         self.close_slot(slot, Reason.CHECK_FAILED, now)
         if slot.since - slot.verified_at >= self.ping_after:
-            upkeep.check_others(self, slot.since, now)
-        self._distrust(now)
+            checks.ask_others(self, slot.since, now)
+        checks.distrust(self, now)
         self.grow(now)
 
     def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
@@ -183,7 +183,7 @@ class PoolCore:
         else:
             self.close_slot(slot, self.why_ended(slot, now) if self.closed or fault is None else fault, now)
             if fault is Reason.ERROR:
-                self._distrust(now)
+                checks.distrust(self, now)
         self.grow(now)
 
     def may_stay(self, slot: Slot, now: float) -> bool:
@@ -203,11 +203,6 @@ class PoolCore:
         if self.surplus:
             return Reason.SURPLUS
         return Reason.LIFETIME if now >= slot.expires_at else Reason.GENERATION
-
-    def _distrust(self, now: float) -> None:
-        """One connection was found dead: look at the others before they are handed out."""
-        for slot in self.idle:
-            slot.verified_at = min(slot.verified_at, now - self._check_after)
 
     def turn_away(self, ticket: Ticket, error: BaseException) -> None:
         """The caller is not even let into the queue."""
@@ -318,7 +313,7 @@ class PoolCore:
         upkeep.cut_dials(self, now)
         upkeep.shrink(self, now)
         upkeep.renew(self, now)
-        upkeep.check_rested(self, now)
+        checks.ask_rested(self, now)
         upkeep.report_leaks(self, now)
         upkeep.cut_calls(self, now)
         self.wake_at = upkeep.next_deadline(self, now)
@@ -326,40 +321,15 @@ class PoolCore:
 
     def set_aside(self, slot: Slot, begun: bool = True) -> bool:
         """Keep an idle connection from being handed out until `checked`. False where it isn't idle."""
-        if slot.state is not _IDLE:
-            return False
-        slot.begun = begun
-        self.idle.remove(slot)
-        slot.state = _CHECKING
-        self.checking.add(slot)
-        return True
+        return checks.set_aside(self, slot, begun)
 
     def begin_check(self, slot: Slot) -> bool:
         """Whether the check that was ordered is still to be made."""
-        wanted = slot in self.checking and not slot.begun
-        slot.begun = True
-        return wanted
+        return checks.begin(self, slot)
 
     def checked(self, slot: Slot, ok: bool, now: float) -> None:
         """A connection that was checked in the background has answered, or has not."""
-        if slot not in self.checking:
-            return  # checked twice
-        self.checking.discard(slot)
-        rested_since = self.rested.pop()
-        if not ok:
-            self.close_slot(slot, Reason.CHECK_FAILED, now)
-            upkeep.check_others(self, slot.since, now)
-            self._distrust(now)
-        elif not self.may_stay(slot, now):
-            self.close_slot(slot, self.why_ended(slot, now), now)
-        else:
-            # It rested the longest: back to the far end, and no better for having been asked.
-            self.offer(slot, now, to_far_end=True)
-            if slot.state is _IDLE:
-                self.rested[-1] = rested_since
-                self.wake_by(max(now + policy.LEAST_REST, rested_since + self.max_idle_time))
-        upkeep.check_rested(self, now)
-        self.grow(now)
+        checks.finish(self, slot, ok, now)
 
     def wake_by(self, when: float) -> None:
         """`tick` is due at that time, or sooner."""

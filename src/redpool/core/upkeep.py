@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from . import policy
-from .orders import Check, CutCall, ReportLeak, Wake
+from .orders import CutCall, ReportLeak, Wake
 from .slot import Reason, Slot, State
 
 if TYPE_CHECKING:
@@ -41,34 +41,6 @@ def renew(core: PoolCore, now: float) -> None:
     for slot in [slot for slot in core.idle if now >= slot.expires_at]:
         if not core.may_stay(slot, now):
             core.close_idle(slot, Reason.LIFETIME, now)
-
-
-def check_rested(core: PoolCore, now: float) -> None:
-    """Ask those that have rested for `ping_after_idle` whether they are still there, a few at a time."""
-    for slot in list(core.idle):
-        if len(core.checking) >= core.config.max_connecting:
-            return
-        if now >= slot.verified_at + core.ping_every:
-            _ask(core, slot, now)
-
-
-def check_others(core: PoolCore, asked_at: float, now: float) -> None:
-    """A PING sent at `asked_at` went unanswered: ask all that were not heard from since, before they are handed out.
-
-    No look at a socket shows that its path is dead. All are asked together, however many: callers wait for it.
-    """
-    # Whoever was silent in the last such round was asked together with the others: that is no news of them.
-    if core.ping_every == math.inf or asked_at <= core.others_asked_at:
-        return
-    core.others_asked_at = now
-    for slot in [slot for slot in core.idle if slot.verified_at < asked_at]:
-        _ask(core, slot, now)
-
-
-def _ask(core: PoolCore, slot: Slot, now: float) -> None:
-    core.set_aside(slot, begun=False)
-    slot.since = now
-    core.outbox.append(Check(slot))
 
 
 def cut_calls(core: PoolCore, now: float) -> None:

@@ -18,18 +18,19 @@ from random import Random
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, ReportLeak, Wake
+from ..core.orders import AnyOrder, Wake
 from ..core.policy import CALL_GRACE
 from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot, State
-from ..core.stacks import leak_message, shown, take_stack
+from ..core.stacks import take_stack
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..errors import DeadlineExceeded, PoolClosed
 from ..limit import current, deadline
 from ..redispy import connections, options
-from .dump import describe, holder_name
+from .dump import describe
 from .housekeeper import Housekeeper
+from .workers import Workers
 
 if TYPE_CHECKING:
     from .pool import ConnectionPool
@@ -65,8 +66,9 @@ class Engine:
         self.returned: deque[tuple[Slot, float, Reason | None]] = deque()
         self._config, self._hooks = owner.config, owner._hooks
         self.retry_sent = owner.config.retry_sent
-        self._when_dropped = self._dropped  # one for all connections
-        self._mending = _Mending(self)
+        self.when_dropped = self._dropped  # one for all connections
+        self.mending = _Mending(self)
+        self._workers = Workers(self, owner.config.name, owner._hooks)
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
         self.core.dialling.retries = owner._dial_retries.failures
@@ -106,7 +108,7 @@ class Engine:
             return
         slot.limited = (slot.since, limit)
         if not self.reentered():
-            with self.guard, self._mending:
+            with self.guard, self.mending:
                 self.core.wake_by(limit.at + CALL_GRACE)
             if self.core.wake_at < self.armed:
                 self.arm()
@@ -117,7 +119,7 @@ class Engine:
             self.flush()
             return
         self.core.torn = True
-        with self.guard, self._mending:
+        with self.guard, self.mending:
             slot = self.core.give_up(got, _monotonic()) if isinstance(got, Ticket) else got
             mine = (got, threading.get_ident())
             if slot is not None and slot.state is State.LEASED and slot.holder in mine:
@@ -145,7 +147,7 @@ class Engine:
         while ticket.state is TicketState.WAITING:
             left = end - _monotonic()
             if not ticket.waker.acquire(timeout=max(0.0, min(left, _LONGEST_SLEEP))) and left <= _LONGEST_SLEEP:
-                with self.guard, self._mending:
+                with self.guard, self.mending:
                     self.core.give_up(ticket, _monotonic(), timed_out=True)
 
     def settle(self, slot: Slot, connection: Any) -> bool:
@@ -156,7 +158,7 @@ class Engine:
         finally:
             slot.doubt = None
             if not good:
-                with self.guard, self._mending:
+                with self.guard, self.mending:
                     slot.connection = connection
                     self.core.reject(slot, _monotonic())
                 self.flush()
@@ -174,7 +176,7 @@ class Engine:
         if self.reentered():
             raise RuntimeError("warm_up() was called by what has interrupted the pool in this very thread")
         now = _monotonic()
-        with self.guard, self._mending:
+        with self.guard, self.mending:
             ticket = self.core.warm_up(opens, now, _NEVER if timeout is None else now + timeout)
             self.take_place(ticket)
         try:
@@ -220,7 +222,7 @@ class Engine:
         if self.inherited:
             yield False
             return
-        with self.guard, self._mending:
+        with self.guard, self.mending:
             alone = self.core.set_aside(slot)
         alive = False
         try:
@@ -228,7 +230,7 @@ class Engine:
             alive = alone and connections.is_open(slot.connection)
         finally:
             if alone:
-                with self.guard, self._mending:
+                with self.guard, self.mending:
                     self.core.checked(slot, alive, _monotonic())
                 self.flush()
 
@@ -237,7 +239,7 @@ class Engine:
         if self.reentered():
             threading.Thread(target=self.do, args=(act,), daemon=True).start()
             return
-        with self.guard, self._mending:
+        with self.guard, self.mending:
             act(self.core, _monotonic())
         self.flush()
 
@@ -245,7 +247,7 @@ class Engine:
 
     def flush(self) -> None:
         """Take in what came back in interruptions, and carry out what the core has ordered."""
-        with self.guard, self._mending:
+        with self.guard, self.mending:
             if self.core.torn:
                 self.core.recover(_monotonic())
             while self.returned:
@@ -274,10 +276,10 @@ class Engine:
                             order.ticket.waker.release()
                     else:
                         only_wakes = False
-                        self._carry_out_one(order)
+                        self._workers.carry_out(order)
                 if only_wakes:
                     break  # nothing can follow from them
-                with self.guard, self._mending:
+                with self.guard, self.mending:
                     orders = core.take_orders()
         except BaseException:
             core.torn = True  # whoever comes next has the core order anew what was not done
@@ -289,97 +291,6 @@ class Engine:
             self._progress.set()
             if core.vacant:
                 self.poke()
-
-    def _carry_out_one(self, order: AnyOrder) -> None:
-        if isinstance(order, Dial):
-            self._spawn(self._dial, order.slot)
-        elif isinstance(order, Check):
-            self._spawn(self._check, order.slot)
-        elif isinstance(order, Close):
-            self._close_one(order)
-        elif isinstance(order, CutDial):
-            if order.slot.connection is not None:
-                connections.cut(order.slot.connection)
-        elif isinstance(order, CutCall):
-            self._cut_call(order)
-        elif isinstance(order, ReportLeak):
-            self._report_leak(order)
-
-    def _spawn(self, work: Callable[[Slot], None], slot: Slot) -> None:
-        try:
-            threading.Thread(target=work, args=(slot,), name=f"redpool {self._config.name}", daemon=True).start()
-        except RuntimeError:
-            # No thread is to be had, as when the interpreter is going down: then the caller does it.
-            work(slot)
-
-    def _dial(self, slot: Slot) -> None:
-        with self.guard, self._mending:
-            wanted = self.core.begin_dial(slot, _monotonic())
-        if not wanted:
-            self.flush()
-            return
-        try:
-            connection = self._open(slot)
-        except BaseException as error:
-            self._dial_failed(slot, error)
-            return
-        with self.guard, self._mending:
-            started, now = slot.since, _monotonic()
-            self.core.dialed(slot, connection, now)
-        self.flush()
-        self._hooks.fire("opened", self._config.name, now - started)
-
-    def _open(self, slot: Slot) -> object:
-        owner = self.owner()
-        if owner is None:
-            raise ConnectionAbortedError("the pool is gone")
-        # Where CutDial finds it, before the core knows it.
-        slot.connection = connection = owner.make_connection()
-        connections.connect(connection)
-        try:
-            slot.hold = connections.mark(connection, self, slot, self._when_dropped)
-        except BaseException:
-            connections.close(connection)
-            raise
-        return connection
-
-    def _dial_failed(self, slot: Slot, error: BaseException) -> None:
-        owner = self.owner()
-        retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
-        with self.guard, self._mending:
-            self.core.dial_failed(slot, error, _monotonic(), retryable, options.server_is_full(error))
-        self.flush()
-        self._hooks.fire("dial_failed", self._config.name, error)
-
-    def _check(self, slot: Slot) -> None:
-        with self.guard, self._mending:
-            if not self.core.begin_check(slot):
-                return
-        answered = False
-        try:
-            answered = connections.ping(slot.connection)
-        finally:
-            with self.guard, self._mending:
-                self.core.checked(slot, answered, _monotonic())
-            self.flush()
-
-    def _close_one(self, order: Close) -> None:
-        if order.connection is not None:
-            connections.close(order.connection)
-        with self.guard, self._mending:
-            self.core.closed_connection(order.slot, _monotonic())
-        logger.debug("%s: closed a connection: %s", self._config.name, order.reason.value)
-        self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
-
-    def _report_leak(self, order: ReportLeak) -> None:
-        holder = holder_name(order.holder)
-        logger.warning("%s", leak_message(self._config.name, order, holder))
-        self._hooks.fire("leaked", self._config.name, order.age, holder, shown(order.stack))
-
-    def _cut_call(self, order: CutCall) -> None:
-        connection = order.slot.occupant
-        if connection is not None and not order.limit.over:
-            connections.cut(connection)
 
     def _dropped(self, hold: Any) -> None:
         """A connection was collected. Garbage collection may strike anywhere, under `guard` too."""
@@ -417,7 +328,7 @@ class Engine:
 
     def keep_house(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
-        with self.guard, self._mending:
+        with self.guard, self.mending:
             core, now = self.core, _monotonic()
             if self.owner() is None and not core.closed:
                 core.close(now)
@@ -446,7 +357,7 @@ class Engine:
 
 
 class _Mending:
-    """`with engine.guard, engine._mending:` whatever strikes in the block, the core is in order when the guard goes."""
+    """`with engine.guard, engine.mending:` whatever strikes in the block, the core is in order when the guard goes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)

@@ -1,0 +1,127 @@
+"""The orders of a core, carried out by threads: each dial and each check by one of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..core.instrument import Hooks
+from ..core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, ReportLeak
+from ..core.slot import Slot
+from ..core.stacks import leak_message, shown
+from ..redispy import connections, options
+from .dump import holder_name
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+logger = logging.getLogger("redpool")
+
+_monotonic = time.monotonic
+
+
+class Workers:
+    """What carries out the orders of one engine, except for waking callers. An order may come twice."""
+
+    def __init__(self, engine: Engine, name: str, hooks: Hooks) -> None:
+        self._engine, self._name, self._hooks = engine, name, hooks
+
+    def carry_out(self, order: AnyOrder) -> None:
+        """Carry out one order."""
+        if isinstance(order, Dial):
+            self._spawn(self._dial, order.slot)
+        elif isinstance(order, Check):
+            self._spawn(self._check, order.slot)
+        elif isinstance(order, Close):
+            self._close_one(order)
+        elif isinstance(order, CutDial):
+            if order.slot.connection is not None:
+                connections.cut(order.slot.connection)
+        elif isinstance(order, CutCall):
+            self._cut_call(order)
+        elif isinstance(order, ReportLeak):
+            self._report_leak(order)
+
+    def _spawn(self, work: Callable[[Slot], None], slot: Slot) -> None:
+        try:
+            threading.Thread(target=work, args=(slot,), name=f"redpool {self._name}", daemon=True).start()
+        except RuntimeError:
+            # No thread is to be had, as when the interpreter is going down: then the caller does it.
+            work(slot)
+
+    def _dial(self, slot: Slot) -> None:
+        engine = self._engine
+        with engine.guard, engine.mending:
+            wanted = engine.core.begin_dial(slot, _monotonic())
+        if not wanted:
+            engine.flush()
+            return
+        try:
+            connection = self._open(slot)
+        except BaseException as error:
+            self._dial_failed(slot, error)
+            return
+        with engine.guard, engine.mending:
+            started, now = slot.since, _monotonic()
+            engine.core.dialed(slot, connection, now)
+        engine.flush()
+        self._hooks.fire("opened", self._name, now - started)
+
+    def _open(self, slot: Slot) -> object:
+        engine = self._engine
+        owner = engine.owner()
+        if owner is None:
+            raise ConnectionAbortedError("the pool is gone")
+        # Where CutDial finds it, before the core knows it.
+        slot.connection = connection = owner.make_connection()
+        connections.connect(connection)
+        try:
+            slot.hold = connections.mark(connection, engine, slot, engine.when_dropped)
+        except BaseException:
+            connections.close(connection)
+            raise
+        return connection
+
+    def _dial_failed(self, slot: Slot, error: BaseException) -> None:
+        engine = self._engine
+        owner = engine.owner()
+        retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
+        with engine.guard, engine.mending:
+            engine.core.dial_failed(slot, error, _monotonic(), retryable, options.server_is_full(error))
+        engine.flush()
+        self._hooks.fire("dial_failed", self._name, error)
+
+    def _check(self, slot: Slot) -> None:
+        engine = self._engine
+        with engine.guard, engine.mending:
+            if not engine.core.begin_check(slot):
+                return
+        answered = False
+        try:
+            answered = connections.ping(slot.connection)
+        finally:
+            with engine.guard, engine.mending:
+                engine.core.checked(slot, answered, _monotonic())
+            engine.flush()
+
+    def _close_one(self, order: Close) -> None:
+        engine = self._engine
+        if order.connection is not None:
+            connections.close(order.connection)
+        with engine.guard, engine.mending:
+            engine.core.closed_connection(order.slot, _monotonic())
+        logger.debug("%s: closed a connection: %s", self._name, order.reason.value)
+        self._hooks.fire("closed", self._name, order.reason.value, order.age)
+
+    def _report_leak(self, order: ReportLeak) -> None:
+        holder = holder_name(order.holder)
+        logger.warning("%s", leak_message(self._name, order, holder))
+        self._hooks.fire("leaked", self._name, order.age, holder, shown(order.stack))
+
+    def _cut_call(self, order: CutCall) -> None:
+        connection = order.slot.occupant
+        if connection is not None and not order.limit.over:
+            connections.cut(connection)
