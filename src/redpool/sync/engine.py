@@ -137,7 +137,7 @@ class Engine:
         assert ticket.error is not None
         if ticket.state is TicketState.TIMED_OUT:
             self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
-            if limit is not None and limit.reached():
+            if limit is not None and limit.at < ticket.deadline:
                 raise DeadlineExceeded(str(ticket.error)) from ticket.error
         raise connections.own_error(ticket.error)
 

@@ -1,0 +1,24 @@
+"""What the storm in `storm.py` leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+STORM = Path(__file__).with_name("storm.py")
+
+
+def test_timeouts_strike_greenlets_anywhere(redis_url: str) -> None:
+    """Under gevent no reply reaches another greenlet and no place is lost, wherever in a call a timeout strikes."""
+    done = subprocess.run(
+        [sys.executable, str(STORM), redis_url], capture_output=True, text=True, timeout=90, env=os.environ, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    left = json.loads(done.stdout)
+    assert left["swapped"] == 0
+    assert left["right"] > 0
+    assert left["struck"] > 0
+    assert (left["places"], left["open"], left["waiting"]) == (4, 0, 0)
