@@ -15,7 +15,7 @@ ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types unit compat bench clean server
+.PHONY: help demo test lint types unit compat faults bench clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +44,9 @@ unit: server ## pytest; what talks to a server once more on each other server fo
 
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py
+
+faults: server ## the same faults against redis-py's pools and ours
+	@PYTHONPATH=tests $(BIN)/python -m faults
 
 bench: server ## measure against redis-py
 	@$(BIN)/redpool bench

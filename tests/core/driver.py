@@ -71,6 +71,7 @@ class Driver:
         self.cuts: list[Slot] = []
         self.cut_calls: list[CutCall] = []
         self.leaks: list[ReportLeak] = []
+        self.to_clear: set[Slot] = set()  # came back to be checked
         self.reported: dict[Slot, float] = {}
         """the lease that was reported last, by its beginning"""
         self.woken: list[Ticket] = []
@@ -119,6 +120,12 @@ class Driver:
     def give(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
         """The connection comes back."""
         self.core.release(slot, now, fault)
+        self.collect(now)
+
+    def give_to_check(self, slot: Slot, now: float) -> None:
+        """The connection comes back, and is to be cleared first."""
+        self.to_clear.add(slot)
+        self.core.release_to_check(slot, now)
         self.collect(now)
 
     def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
@@ -263,6 +270,7 @@ class Driver:
         answered = self.checks[:count]
         for slot in answered:
             self.checks.remove(slot)
+            self.to_clear.discard(slot)
             self.core.checked(slot, ok, now)
             self.collect(now)
         return len(answered)

@@ -51,6 +51,7 @@ class Run:
         self.steps = [
             (30, self.acquire),
             (30, self.release),
+            (3, self.release_to_check),
             (3, self.reject),
             (4, self.give_up),
             (15, self.answer_dials),
@@ -106,6 +107,12 @@ class Run:
             slot = self.leased.pop(self.chance.randrange(len(self.leased)))
             slot.doubt = None
             self.driver.give(slot, self.now, Reason.ERROR if self.chance.random() < 0.1 else None)
+
+    def release_to_check(self) -> None:
+        if self.leased:
+            slot = self.leased.pop(self.chance.randrange(len(self.leased)))
+            slot.doubt = None
+            self.driver.give_to_check(slot, self.now)
 
     def reject(self) -> None:
         for slot in [slot for slot in self.leased if slot.doubt][:1]:

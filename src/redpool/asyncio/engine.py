@@ -29,8 +29,8 @@ from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..errors import DeadlineExceeded
 from ..limit import current, deadline
-from ..redispy import connections, options
-from ..redispy.transports import close_now, cut_async
+from ..redispy import connections, options, parting
+from ..redispy.transports import close_now, cut_async, quiet
 from .dump import describe, holder_name
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Engine:
         self.inherited = False  # from the parent of a forked child
         self._config, self._hooks = owner.config, owner._hooks
         self.retry_sent = owner.config.retry_sent
-        self._when_dropped = self._dropped  # one for all connections
+        self.when_dropped = self._dropped  # one for all connections
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
         self.core.dialling.retries = owner._dial_retries.failures
@@ -86,6 +86,10 @@ class Engine:
         """Nobody gets a connection after his deadline."""
         if limit.reached():
             raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
+
+    def refusal(self) -> BaseException | None:
+        """Why a connection on lease is not opened again, if so."""
+        return self.core.refusal(_monotonic())
 
     async def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         ticket.holder = asyncio.current_task()
@@ -134,6 +138,24 @@ class Engine:
         """A signal handler has raised in the midst of a change."""
         self.core.recover(_monotonic())
         self.carry_out()
+
+    def lends(self, connection: Any) -> bool:
+        """Whether the connection is on lease from here, and the pool open."""
+        hold = connection._redpool
+        return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
+
+    def succeed(self, slot: Slot, connection: Any) -> bool:
+        """Put the socket of a connection that its subscriber has left into a new one, in its place."""
+        owner = self.owner()
+        if owner is None:
+            return False
+        heir = owner.make_connection()
+        if parting.inherit(connection, heir):
+            slot.hold = connections.mark(heir, self, slot, self.when_dropped)
+            slot.connection = heir
+            return True
+        close_now(heir)
+        return False
 
     def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
         """Note where the connection was taken, and tell the hooks."""
@@ -295,7 +317,7 @@ class Engine:
         connection = owner.make_connection()
         await connections.connect_async(connection)
         try:
-            slot.hold = connections.mark(connection, self, slot, self._when_dropped)
+            slot.hold = connections.mark(connection, self, slot, self.when_dropped)
         except BaseException:
             close_now(connection)
             raise
@@ -312,7 +334,10 @@ class Engine:
             return
         answered = False
         try:
-            answered = await _is_sound(slot.connection, ask=True)
+            if getattr(slot.connection, "owes", None):
+                answered = await parting.unsubscribe_async(slot.connection)
+            else:
+                answered = await _is_sound(slot.connection, ask=True)
         finally:
             self.core.checked(slot, answered, _monotonic())
             self.carry_out()
@@ -380,5 +405,5 @@ def _close(engine: Engine) -> None:
 
 async def _is_sound(connection: Any, ask: bool) -> bool:
     """Whether nothing speaks against a connection; with `ask`, whether the server also answers over it."""
-    heard = connections.quiet(connection) or await connections.peek_async(connection)
+    heard = quiet(connection) or await connections.peek_async(connection)
     return heard and (not ask or await connections.ping_async(connection))

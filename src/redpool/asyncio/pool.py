@@ -30,6 +30,7 @@ from ..limit import current
 from ..redispy import connections
 from ..redispy.hold import Hold
 from ..redispy.surface import AsyncSurface
+from ..redispy.transports import quiet
 from .engine import Engine
 
 logger = logging.getLogger("redpool")
@@ -38,7 +39,7 @@ _monotonic = time.monotonic
 _running_loop = asyncio.get_running_loop
 _current_task = asyncio.current_task
 _intact = connections.intact_async
-_quiet = connections.quiet
+_quiet = quiet
 _LEASED = State.LEASED
 
 _calling_frame = sys._getframe
@@ -145,7 +146,12 @@ class ConnectionPool(AsyncSurface):
         used = now - slot.since
         slot.connection = connection
         try:
-            here.core.release(slot, now, None if _intact(connection) else Reason.ERROR)
+            if _intact(connection):
+                here.core.release(slot, now)
+            elif getattr(connection, "parting", False) and here.succeed(slot, connection):
+                here.core.release_to_check(slot, now)
+            else:
+                here.core.release(slot, now, Reason.ERROR)
             if here.core.outbox:
                 here.carry_out()
         except BaseException:

@@ -24,6 +24,16 @@ def set_aside(core: PoolCore, slot: Slot, begun: bool) -> bool:
     return True
 
 
+def ask_returned(core: PoolCore, slot: Slot, now: float) -> None:
+    """A connection that comes back isn't idle before it has passed its check."""
+    slot.begun = False
+    slot.state = State.CHECKING
+    slot.since = now
+    core.checking.add(slot)
+    core.rested.append(now)
+    core.outbox.append(Check(slot))
+
+
 def begin(core: PoolCore, slot: Slot) -> bool:
     """Whether the check that was ordered is still to be made."""
     wanted = slot in core.checking and not slot.begun

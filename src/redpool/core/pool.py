@@ -27,7 +27,6 @@ from .ledger import Ledger
 from .orders import AnyOrder, Close, CutDial, ReportLeak, Wake
 from .queue import Queue
 from .slot import Reason, Slot, State
-from .stats import PoolStats
 from .ticket import Ticket, TicketState
 
 # Looking a member up in its Enum costs more than the rest of a checkout's bookkeeping.
@@ -115,6 +114,16 @@ class PoolCore:
             self.idle.append(slot)
             self.rested.append(now)
 
+    def release_to_check(self, slot: Slot, now: float) -> None:
+        """The lease ends; what it leaves behind on the connection has to be cleared away first."""
+        self.ledger.use.add(now - slot.since)
+        slot.taken = None
+        if self.may_stay(slot, now):
+            checks.ask_returned(self, slot, now)
+        else:
+            self.close_slot(slot, self.why_ended(slot, now), now)
+        self.grow(now)
+
     def reject(self, slot: Slot, now: float) -> None:
         """An idle connection failed its check at checkout: the lease ends, and the caller acquires again."""
         self.ledger.use.add(now - slot.since)
@@ -140,10 +149,9 @@ class PoolCore:
         # Places that may serve one more caller without a release; below zero, how many wait for one.
         places = len(self.empty) + len(self.dialling) + len(self.checking) + len(self.closing)
         spare = places - len(self.queue)
-        if self.closed:
-            self.turn_away(ticket, PoolClosed(f"{self.config.name}: the pool is closed"))
-        elif growth.broken(self):
-            self.turn_away(ticket, growth.not_dialling(self, now))
+        refusal = self.refusal(now)
+        if refusal is not None:
+            self.turn_away(ticket, refusal)
         elif self.config.max_waiting is not None and spare <= -self.config.max_waiting:
             self.turn_away(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
         elif timeout == 0 and spare <= 0:
@@ -216,9 +224,13 @@ class PoolCore:
 
     def abandoned(self, slot: Slot, now: float) -> None:
         """The connection of a lease was collected: its caller has dropped it without giving it back."""
-        self.ledger.leaks += 1
-        self.outbox.append(ReportLeak(slot, now - slot.since, slot.lessee, slot.taken, dropped=True))
+        self.report_dropped(slot, now - slot.since, slot.lessee, slot.taken)
         self.release(slot, now, Reason.ABANDONED)
+
+    def report_dropped(self, slot: Slot, age: float, holder: Any, taken: Any) -> None:
+        """A lease of such an age was dropped by its holder, who took it there."""
+        self.ledger.leaks += 1
+        self.outbox.append(ReportLeak(slot, age, holder, taken, dropped=True))
 
     def time_out(self, ticket: Ticket, now: float) -> None:
         """The ticket's time is up: its error says how things stand."""
@@ -233,13 +245,9 @@ class PoolCore:
 
     # -- dials -----------------------------------------------------------------------------------------------------
 
-    def begin_dial(self, slot: Slot, now: float) -> bool:
-        """Whether the dial is still wanted, asked just before it starts; if not, the slot is empty again."""
-        return growth.begin(self, slot, now)
+    begin_dial = growth.begin
 
-    def dialed(self, slot: Slot, connection: object, now: float) -> None:
-        """The connection is open, its handshake done."""
-        growth.finish(self, slot, connection, now)
+    dialed = growth.finish
 
     def dial_failed(
         self, slot: Slot, error: BaseException, now: float, retryable: bool = True, full: bool = False
@@ -257,6 +265,12 @@ class PoolCore:
         slot.dial_deadline = _NEVER
         if slot.begun:
             self.outbox.append(CutDial(slot))
+
+    def refusal(self, now: float) -> BaseException | None:
+        """Why nothing is dialled for a caller, if so: the pool is closed, or the server is given up for now."""
+        if self.closed:
+            return PoolClosed(f"{self.config.name}: the pool is closed")
+        return growth.not_dialling(self, now) if growth.broken(self) else None
 
     def grow(self, now: float) -> None:
         """Order the dials that are needed and allowed."""
@@ -323,13 +337,8 @@ class PoolCore:
         """Keep an idle connection from being handed out until `checked`. False where it isn't idle."""
         return checks.set_aside(self, slot, begun)
 
-    def begin_check(self, slot: Slot) -> bool:
-        """Whether the check that was ordered is still to be made."""
-        return checks.begin(self, slot)
-
-    def checked(self, slot: Slot, ok: bool, now: float) -> None:
-        """A connection that was checked in the background has answered, or has not."""
-        checks.finish(self, slot, ok, now)
+    begin_check = checks.begin
+    checked = checks.finish
 
     def wake_by(self, when: float) -> None:
         """`tick` is due at that time, or sooner."""
@@ -343,21 +352,10 @@ class PoolCore:
 
     # -- the whole pool --------------------------------------------------------------------------------------------
 
-    def warm_up(self, opens: int, now: float, deadline: float) -> Ticket:
-        """A ticket that is granted when `opens` connections are open, or refused with what a dial raised."""
-        return lifecycle.warm_up(self, opens, now, deadline)
-
-    def resize(self, max_connections: int, now: float) -> None:
-        """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
-        lifecycle.resize(self, max_connections, now)
-
-    def drain(self, now: float) -> None:
-        """Replace every connection: a new generation begins, and the old one ends as it comes back."""
-        lifecycle.drain(self, now)
-
-    def close(self, now: float) -> None:
-        """No more checkouts; whoever waits is told; idle connections close now, used ones as they come back."""
-        lifecycle.close(self, now)
+    warm_up = lifecycle.warm_up
+    resize = lifecycle.resize
+    drain = lifecycle.drain
+    close = lifecycle.close
 
     @property
     def surplus(self) -> bool:
@@ -399,14 +397,6 @@ class PoolCore:
         orders, self.outbox = self.outbox, []
         return orders
 
-    def recover(self, now: float) -> None:
-        """Something was raised in the midst of a change, or of carrying out orders: make everything agree again."""
-        recovery.recover(self, now)
-
-    def counts(self, now: float) -> str:
-        """`10 of 10 in use, 37 waiting, oldest lease 12.4 s`, for messages."""
-        return view.counts(self, now)
-
-    def stats(self, now: float) -> PoolStats:
-        """Everything that is counted, at one moment."""
-        return view.stats(self, now)
+    recover = recovery.recover
+    counts = view.counts
+    stats = view.stats

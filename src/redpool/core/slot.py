@@ -42,6 +42,7 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.IDLE, State.LEASED): "checkout",
     (State.LEASED, State.IDLE): "release",
     (State.LEASED, State.LEASED): "release, handed straight to the longest-waiting caller",
+    (State.LEASED, State.CHECKING): "its subscriber has left: it is unsubscribed first",
     (State.LEASED, State.CLOSING): "came back broken, dirty, surplus or outlived, or failed its check at checkout",
     (State.IDLE, State.CHECKING): "rested for ping_after_idle",
     (State.CHECKING, State.IDLE): "answered",

@@ -221,16 +221,6 @@ async def connect_async(connection: Any) -> None:
         connection.retry = policy
 
 
-def quiet(connection: Any) -> bool:
-    """Whether an event loop's connection is open and has received nothing. No system call: the loop reads for us."""
-    try:
-        reader = connection._reader
-        return not (reader._buffer or reader._eof or reader._exception)
-    except AttributeError:
-        # Closed; or not a connection of redis-py, which can't be looked into.
-        return not hasattr(connection, "_reader")
-
-
 async def peek_async(connection: Any) -> bool:
     """As `peek`, for a connection that is not `quiet`."""
     reader = connection._reader

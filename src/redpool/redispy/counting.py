@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Iterable, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -22,10 +24,11 @@ from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..errors import DeadlineExceeded, PoolClosed, ReplyLate, ReplyLost
+from ..errors import DeadlineExceeded, ReplyLate, ReplyLost
 from ..limit import current, deadline
 from ..wire import commands
-from ..wire.session import Session
+from ..wire.session import RESTORING, Session
+from . import parting, retrying
 
 logger = logging.getLogger("redpool")
 
@@ -33,9 +36,6 @@ logger = logging.getLogger("redpool")
 HEARTBEAT = PubSub.HEALTH_CHECK_MESSAGE
 
 _SUBSCRIBED = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
-# What ends a change of the session, if the server agrees.
-_RESTORING = frozenset({"CLIENT REPLY", "CLIENT SETNAME", "CLIENT TRACKING", "READWRITE", "SELECT"})
-
 # A server that says this has run nothing; redis-py has no class of its own for it.
 SERVER_FULL = "max number of clients reached"
 
@@ -51,10 +51,18 @@ class Counted:
     session: Session | None = None
     lost = 0
     """how many replies were still to come when the connection broke, since it was handed out"""
+    stood: frozenset[str] = frozenset()
+    """how the session differed before the last command that might change it"""
     bygone: frozenset[str] = frozenset()
-    """how the session differed that broke with them"""
+    """how the session differed that broke with them, before they were sent"""
     beat: tuple[float, float] | None = None
     """the last PING to a subscribed connection: what was known then of the last reply, and when it was sent"""
+    reading = False
+    """somebody waits for messages"""
+    parting = False
+    """its subscriber has left: it is done with"""
+    owes: frozenset[str] = frozenset()
+    """the subscriptions that it was left with"""
     asked: float | None = None
     """how long the command under way has asked the server to wait, in seconds"""
     handshaking = False
@@ -66,6 +74,7 @@ class Counted:
     client_name: Any
     if TYPE_CHECKING:
         health_check_interval: Any
+        protocol: Any
         next_health_check: Any
 
     # -- what is sent ------------------------------------------------------------------------------------------------
@@ -84,6 +93,7 @@ class Counted:
 
     def _note_unusual(self, args: Any) -> None:
         """Take in what may block, or may change the session: one command, or several."""
+        self.stood = self._differences()
         if type(args) is tuple:
             self._note_one(args)
             return
@@ -107,16 +117,37 @@ class Counted:
     def _note_refused(self) -> None:
         """The server has refused something: what was to restore the session may not have done so."""
         several = self.sent if isinstance(self.sent, list) else [self.sent]
-        if self.session is not None and any(commands.command_name(args) in _RESTORING for args in several):
+        if self.session is not None and any(commands.command_name(args) in RESTORING for args in several):
             self.session.note(("RESET",))
+
+    def _differences(self) -> frozenset[str]:
+        """How the session differs, subscriptions aside, which come back by themselves."""
+        return frozenset() if self.session is None else self.session.changed - _SUBSCRIBED
 
     @property
     def subscribed(self) -> bool:
         """Whether there was a subscription that nobody ended."""
         return self.session is not None and not self.session.changed.isdisjoint(_SUBSCRIBED)
 
+    def may_part(self, frame: FrameType) -> bool:
+        """Whether it is its subscriber that leaves, and the connection could go on to others."""
+        if not self.subscribed or self.reading or self.protocol not in (3, "3") or not parting.leaves(frame):
+            return False
+        engine = None if self._redpool is None else self._redpool.engine
+        return engine is not None and engine.lends(self) and not self.received()
+
+    def received(self) -> bool:
+        """Whether anything has come in that nobody has read."""
+        raise NotImplementedError
+
+    def settled(self) -> None:
+        """What was sent has been answered, by pushes, too."""
+        self.unanswered, self.owes = 0, frozenset()
+
     def as_it_was_made(self) -> bool:
         """Whether nothing keeps the connection from being used again; it is asked where it isn't `plain`."""
+        if self._redpool is not None and self._redpool.slot is not None and parting.is_finalizer(sys._getframe(2)):
+            self._redpool.engine.collected(self._redpool.slot)
         if self.session is not None and not self.session.clean:
             return False
         self.session, self.lost, self.plain = None, 0, True
@@ -127,14 +158,18 @@ class Counted:
         """The connection was closed: whatever was still to come is lost, and the next session is a new one."""
         if self.unanswered and not self.handshaking:
             self.lost, self.plain = self.unanswered, False
-            self.bygone = self.session.changed - _SUBSCRIBED if self.session is not None else frozenset()
+            ordinary = type(self.sent) is tuple and self.sent[0] in commands.PLAIN
+            self.bygone = self._differences() if ordinary else self.stood
         self.unanswered = 0
         self.session = self.asked = None
 
     def _check_open(self) -> None:
-        """A connection of a closed pool is not opened again, whatever a retry policy says."""
-        if self._redpool is not None and self._redpool.engine.core.closed:
-            raise PoolClosed("the pool was closed")
+        """Nothing is opened again for a closed pool, whatever a retry policy says, nor to a server given up."""
+        refusal = None if self._redpool is None else self._redpool.engine.refusal()
+        if refusal is not None:
+            raise retrying.final(refusal)
+        if self.parting:
+            raise RedisConnectionError("the subscriber has left")
 
     # -- how long it may take ----------------------------------------------------------------------------------------
 
@@ -151,7 +186,8 @@ class Counted:
             raise self._late(limit)
 
     def _late(self, limit: deadline) -> DeadlineExceeded:
-        sent = bool(self.lost or (self.unanswered and not self.handshaking))
+        own_affair = self.handshaking or self.subscribed  # confirmations of subscriptions aren't counted
+        sent = bool(self.lost or (self.unanswered and not own_affair))
         how = "after the command was sent: it may have run" if sent else "before the command was sent"
         return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
 

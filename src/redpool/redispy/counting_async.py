@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
@@ -15,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
 from .counting import HEARTBEAT, Counted
-from .transports import close_now
+from .transports import close_now, quiet
 
 
 class CountedAsync(Counted, aio.AbstractConnection):
@@ -73,7 +74,7 @@ class CountedAsync(Counted, aio.AbstractConnection):
         # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
         if not self.is_connected:
             await self.connect_check_health(check_health=False)
-        elif self._writer.transport.is_closing():  # type: ignore[union-attr]
+        elif self._writer.transport.is_closing() or self._reader.at_eof():  # type: ignore[union-attr]
             # CPython 3.12 to 3.14.0 forgets, when asked to write to a transport that is closed already, whatever other
             # socket has its descriptor by now: that socket's user would wait for ever.
             self._break_off()
@@ -92,6 +93,8 @@ class CountedAsync(Counted, aio.AbstractConnection):
             else:
                 await super().send_packed_command(packed, check_health=False)
         except (RedisConnectionError, RedisTimeoutError) as error:
+            if type(args) is tuple:
+                self.lost = 0  # a single command that wasn't written to its end has not run
             self._explain(error)
             raise
         except RuntimeError as error:
@@ -139,6 +142,8 @@ class CountedAsync(Counted, aio.AbstractConnection):
         own_time = timeout is not None
         timed = limit is not None or self.asked is not None
         try:
+            if push_request:
+                self.reading = True
             read = super().read_response(
                 disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
             )
@@ -152,6 +157,9 @@ class CountedAsync(Counted, aio.AbstractConnection):
             if not push_request:
                 self._explain(error)
             raise
+        finally:
+            if push_request:
+                self.reading = False
         if not own_time and not push_request:
             self.unanswered -= 1
         if timed and not self.unanswered:
@@ -188,12 +196,20 @@ class CountedAsync(Counted, aio.AbstractConnection):
             self.socket_timeout = patience
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        """Close the connection."""
+        """Close the connection; one that its subscriber leaves goes on to others."""
+        if self.session is not None and self.is_connected and self.may_part(sys._getframe(1)):
+            self.parting = True
+            return
         if self.unanswered and self._writer is not None:
             # Nobody wants what may still be to be sent, and a dead path would never take it.
             self._writer.transport.abort()
         await super().disconnect(*args, **kwargs)
         self._begin_session()
+
+    def received(self) -> bool:
+        """Whether anything has come in that nobody has read."""
+        reader = getattr(self._parser, "_reader", None)  # hiredis's; others can't be asked
+        return reader is None or reader.has_data() or not quiet(self)
 
     def _break_off(self) -> None:
         close_now(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from redis.connection import AbstractConnection
@@ -96,6 +97,8 @@ class CountedSync(Counted, AbstractConnection):
         if timed:
             timeout = self._time_left(timeout, limit)
         try:
+            if push_request:
+                self.reading = True
             response = super().read_response(
                 disable_decoding, timeout=timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
             )
@@ -108,6 +111,9 @@ class CountedSync(Counted, AbstractConnection):
             if not push_request or limit is not None:
                 self._explain(error)
             raise
+        finally:
+            if push_request:
+                self.reading = False
         if not push_request:
             self.unanswered -= 1
         if timed and not self.unanswered:
@@ -148,15 +154,29 @@ class CountedSync(Counted, AbstractConnection):
 
     def can_read(self, timeout: float | None = 0) -> bool:
         """Whether there is something to read within `timeout` seconds."""
+        if timeout == 0:
+            return bool(super().can_read())
         limit = current()
-        if timeout == 0 or limit is None:
-            return bool(super().can_read(timeout))  # type: ignore[arg-type]
-        if super().can_read(limit.left() if timeout is None else min(timeout, limit.left())):
-            return True
-        self._check_deadline(limit)
+        if limit is not None:
+            timeout = limit.left() if timeout is None else min(timeout, limit.left())
+        self.reading = True
+        try:
+            if super().can_read(timeout):  # type: ignore[arg-type]
+                return True
+        finally:
+            self.reading = False
+        if limit is not None:
+            self._check_deadline(limit)
         return False
 
+    def received(self) -> bool:
+        """Whether anything has come in that nobody has read."""
+        return bool(super().can_read())
+
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        """Close the connection."""
+        """Close the connection; one that its subscriber leaves goes on to others."""
+        if self.session is not None and self.is_connected and self.may_part(sys._getframe(1)):
+            self.parting = True
+            return
         super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._begin_session()

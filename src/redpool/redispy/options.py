@@ -141,7 +141,8 @@ def _type_of(thing: object) -> str:
 def _elsewhere() -> frozenset[str]:
     """The keywords of redis-py's own connection classes: right in themselves, if not for the class at hand."""
     classes = (redis.connection.SSLConnection, redis.connection.UnixDomainSocketConnection)
-    return frozenset().union(*(_accepted(each) or frozenset() for each in classes))
+    # Sentinel's connections take this out of their keywords.
+    return frozenset({"connection_pool"}).union(*(_accepted(each) or frozenset() for each in classes))
 
 
 def _accepted(connection_class: object) -> frozenset[str] | None:

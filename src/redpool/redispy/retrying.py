@@ -18,8 +18,14 @@ from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
 from ..limit import current
 
 
+def final(error: BaseException) -> BaseException:
+    """An error that no policy may answer with another try."""
+    error.redpool_final = True  # type: ignore[attr-defined]
+    return error
+
+
 def _may_try_again(error: Exception) -> bool:
-    if isinstance(error, ReplyLost | DeadlineExceeded | PoolClosed):
+    if isinstance(error, ReplyLost | DeadlineExceeded | PoolClosed) or hasattr(error, "redpool_final"):
         return False
     limit = current()
     return limit is None or not limit.reached()

@@ -1,4 +1,4 @@
-"""Closing the transports of an event loop, at once and whatever state the loop is in."""
+"""The transports of an event loop: what has come in over them; and closing them at once, whatever the loop does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from typing import Any
 import redis.asyncio.connection as aio
 
 logger = logging.getLogger("redpool")
+
+
+def quiet(connection: Any) -> bool:
+    """Whether an event loop's connection is open and has received nothing. No system call: the loop reads for us."""
+    try:
+        reader = connection._reader
+        return not (reader._buffer or reader._eof or reader._exception)
+    except AttributeError:
+        # Closed; or not a connection of redis-py, which can't be looked into.
+        return not hasattr(connection, "_reader")
 
 
 def close_now(connection: Any) -> None:

@@ -27,7 +27,7 @@ from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..errors import DeadlineExceeded, PoolClosed
 from ..limit import current, deadline
-from ..redispy import connections, options
+from ..redispy import connections, options, parting
 from .dump import describe
 from .housekeeper import Housekeeper
 from .workers import Workers
@@ -49,6 +49,10 @@ class Spare:
     def __init__(self, core: PoolCore, retry_sent: str) -> None:
         self.core, self.retry_sent = core, retry_sent
 
+    def refusal(self) -> BaseException | None:
+        """Why it is not opened again, if so."""
+        return self.core.refusal(_monotonic())
+
     def bound(self, slot: object, limit: deadline) -> None:
         """Nobody is there to cut the call off."""
 
@@ -64,6 +68,8 @@ class Engine:
         self.reentered: Callable[[], bool] = self.guard._is_owned  # type: ignore[attr-defined]
         # What came back in an interruption or was dropped: the slot, since when it was on lease, and what is wrong.
         self.returned: deque[tuple[Slot, float, Reason | None]] = deque()
+        # What redis-py gave back for somebody who had dropped its holder: the slot, the age, the thread, and the place.
+        self._collected: deque[tuple[Slot, float, Any, Any]] = deque()
         self._config, self._hooks = owner.config, owner._hooks
         self.retry_sent = owner.config.retry_sent
         self.when_dropped = self._dropped  # one for all connections
@@ -101,6 +107,16 @@ class Engine:
         """Nobody gets a connection after his deadline."""
         if limit.reached():
             raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
+
+    def refusal(self) -> BaseException | None:
+        """Why a connection on lease is not opened again, if so."""
+        with self.guard:
+            return self.core.refusal(_monotonic())
+
+    def collected(self, slot: Slot) -> None:
+        """Its holder was collected and gives it back now; that is told later, as this may be anywhere."""
+        self._collected.append((slot, _monotonic() - slot.since, slot.lessee, slot.taken))
+        self.poke()
 
     def bound(self, slot: Slot, limit: deadline) -> None:
         """The call under way over a connection on lease ends with the deadline; if need be the housekeeper ends it."""
@@ -163,6 +179,24 @@ class Engine:
                     self.core.reject(slot, _monotonic())
                 self.flush()
         return good
+
+    def lends(self, connection: Any) -> bool:
+        """Whether the connection is on lease from here, and the pool open."""
+        hold = connection._redpool
+        return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
+
+    def succeed(self, slot: Slot, connection: Any) -> bool:
+        """Put the socket of a connection that its subscriber has left into a new one, in its place."""
+        owner = self.owner()
+        if owner is None:
+            return False
+        heir = owner.make_connection()
+        if parting.inherit(connection, heir):
+            slot.hold = connections.mark(heir, self, slot, self.when_dropped)
+            slot.connection = heir
+            return True
+        connections.close(heir)
+        return False
 
     def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
         """Note where the connection was taken, and tell the hooks."""
@@ -250,6 +284,8 @@ class Engine:
         with self.guard, self.mending:
             if self.core.torn:
                 self.core.recover(_monotonic())
+            while self._collected:
+                self.core.report_dropped(*self._collected.popleft())
             while self.returned:
                 self._take_back(*self.returned.popleft())
             orders = self.core.take_orders() if self.core.outbox else []

@@ -158,10 +158,15 @@ class ConnectionPool(SyncSurface):
             if engine.reentered():
                 engine.returned.append((slot, since, fault))
                 return
+            parted = fault is not None and getattr(connection, "parting", False) and engine.succeed(slot, connection)
             with engine.guard:
                 core, now = engine.core, _monotonic()
                 try:
-                    if slot.state is _LEASED and slot.since == since:
+                    if slot.state is not _LEASED or slot.since != since:
+                        pass  # taken back already
+                    elif parted:
+                        core.release_to_check(slot, now)
+                    else:
                         core.release(slot, now, fault)
                 except BaseException:
                     core.recover(now)

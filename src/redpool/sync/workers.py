@@ -12,7 +12,7 @@ from ..core.instrument import Hooks
 from ..core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, ReportLeak
 from ..core.slot import Slot
 from ..core.stacks import leak_message, shown
-from ..redispy import connections, options
+from ..redispy import connections, options, parting
 from .dump import holder_name
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ class Workers:
                 return
         answered = False
         try:
-            answered = connections.ping(slot.connection)
+            owes = getattr(slot.connection, "owes", None)
+            answered = parting.unsubscribe(slot.connection) if owes else connections.ping(slot.connection)
         finally:
             with engine.guard, engine.mending:
                 engine.core.checked(slot, answered, _monotonic())

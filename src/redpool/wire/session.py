@@ -41,6 +41,9 @@ _ENDS = {
     "UNWATCH": {"WATCH"},
 }
 
+RESTORING = frozenset({"CLIENT SETNAME", "SELECT"}) | _SWITCHES.keys() | (_ENDS.keys() - {"EXEC"})
+"""What may end a change of the session, if the server doesn't refuse it."""
+
 
 class Session:
     """How the session of one connection differs from what it was when it was made, with `db` and `client_name`."""

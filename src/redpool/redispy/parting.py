@@ -1,0 +1,93 @@
+"""A subscriber has left: what becomes of its connection, and how one that was only dropped is told from it.
+
+redis-py's PubSub closes its connection when it leaves. A good one can serve others once it is unsubscribed. They get a
+new connection object with the socket in it: whoever still has the old object, say a thread that was polling for
+messages, must not read what is others' by then.
+"""
+
+from __future__ import annotations
+
+import time
+from types import FrameType
+from typing import Any
+
+import redis.asyncio.client as aio
+from redis.client import Pipeline, PubSub
+from redis.exceptions import RedisError
+
+from .sockets import time_to_answer
+
+_LEAVING = (PubSub.reset.__code__, aio.PubSub.aclose.__code__)
+_FINALIZERS = (PubSub.__del__.__code__, Pipeline.__del__.__code__)
+_DEEPEST = 5
+_PONGS = (b"PONG", "PONG")
+
+
+def leaves(frame: FrameType) -> bool:
+    """Whether it is a subscriber's own end that asks for the connection to be closed."""
+    return frame.f_code in _LEAVING and not is_finalizer(frame)
+
+
+def is_finalizer(frame: FrameType | None) -> bool:
+    """Whether redis-py gives a connection back for somebody who has dropped its holder."""
+    for _ in range(_DEEPEST):
+        if frame is None:
+            return False
+        if frame.f_code in _FINALIZERS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def inherit(connection: Any, heir: Any) -> bool:
+    """Move the socket of a connection that its subscriber has left to another, which is to be unsubscribed first.
+
+    False, and nothing is moved, where somebody is reading from it.
+    """
+    heir.owes = connection.session.changed
+    # Whoever is about to read says so before he looks for the socket, so he is seen here or finds none.
+    if hasattr(connection, "_sock"):
+        heir._sock, connection._sock = connection._sock, None
+    else:
+        heir._reader, connection._reader = connection._reader, None
+        heir._writer, connection._writer = connection._writer, None
+    connection._parser.on_disconnect()
+    heir._parser.on_connect(heir)
+    heir.handshake_metadata = getattr(connection, "handshake_metadata", {})
+    return not connection.reading
+
+
+def unsubscribe(connection: Any) -> bool:
+    """Whether the server confirms, in the time for an answer, that nothing is subscribed over the connection."""
+    end = time.monotonic() + time_to_answer(connection)
+    try:
+        for subscription in connection.owes:
+            connection.send_command(_ending(subscription), check_health=False)
+        connection.send_command("PING", check_health=False)
+        while connection.read_response(timeout=time_to_answer(connection), push_request=True) not in _PONGS:
+            if time.monotonic() > end:
+                return False
+    except (RedisError, OSError):
+        return False
+    connection.settled()
+    return True
+
+
+async def unsubscribe_async(connection: Any) -> bool:
+    """The same on the running loop."""
+    end = time.monotonic() + time_to_answer(connection)
+    try:
+        for subscription in connection.owes:
+            await connection.send_command(_ending(subscription), check_health=False)
+        await connection.send_command("PING", check_health=False)
+        while await connection.read_response(timeout=time_to_answer(connection), push_request=True) not in _PONGS:
+            if time.monotonic() > end:
+                return False
+    except (RedisError, OSError):
+        return False
+    connection.settled()
+    return True
+
+
+def _ending(subscription: str) -> str:
+    return subscription.replace("SUBSCRIBE", "UNSUBSCRIBE")

@@ -1,0 +1,63 @@
+"""What a row is: a fault, the same code for both sides, and what was seen."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faults
+from faults.sides import Side
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was seen: whether the side held, and a few words with the figure."""
+
+    held: bool
+    figure: str
+
+
+Check = Callable[[Side], Finding] | Callable[[Side], Coroutine[Any, Any, Finding]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault: its field note, what happens, and the code that brings it about; `limit` is in seconds."""
+
+    number: int
+    text: str
+    check: Check
+    limit: float
+    server: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """Names the row in commands and tests; many rows may have one number."""
+        return self.check.__name__
+
+
+_rows: list[Row] = []
+
+
+def row(number: int, text: str, *, limit: float = 10.0, server: Sequence[str] = ()) -> Callable[[Check], Check]:
+    """Make a row of a function from `Side` to `Finding`, or of a coroutine function, which runs on a loop of its own.
+
+    It is hung after `limit` seconds. `server` are options of the server that it is given, which is its own.
+    """
+
+    def register(check: Check) -> Check:
+        _rows.append(Row(number, text, check, limit, server))
+        return check
+
+    return register
+
+
+def all_rows() -> list[Row]:
+    """Every row, by its number."""
+    for module in pkgutil.iter_modules(faults.__path__, "faults."):
+        if module.name.startswith("faults.rows_"):
+            importlib.import_module(module.name)
+    return sorted(_rows, key=lambda each: each.number)

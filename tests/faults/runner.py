@@ -1,0 +1,58 @@
+"""Each row on each side in a process of its own, which may hang and then is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from faults.rows import Finding, Row
+
+_TESTS = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found, and what the process wrote to standard error."""
+
+    row: Row
+    side: str
+    finding: Finding
+    log: str
+
+
+def run(row: Row, side: str) -> Result:
+    """Find out what `row` does to `side`."""
+    paths = [str(_TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "faults.child", row.name, side],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that what it has forked can be killed with it
+    )
+    try:
+        told, log = child.communicate(timeout=row.limit)
+    except subprocess.TimeoutExpired:
+        _kill(child)
+        _, log = child.communicate()
+        return Result(row, side, Finding(False, f"hung after {row.limit:g} s"), log)
+    except BaseException:
+        _kill(child)
+        raise
+    return Result(row, side, _finding(told, child.returncode), log)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    os.killpg(child.pid, signal.SIGKILL)
+
+
+def _finding(told: str, status: int) -> Finding:
+    if status:
+        return Finding(False, f"the process ended with status {status}")
+    return Finding(**json.loads(told))

@@ -1,0 +1,111 @@
+"""The two sides, under the same names: the pools of redis-py and those of redpool, each below redis-py's own client."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+import redis.retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+import redpool
+import redpool.asyncio
+from redpool import embedded
+
+THEIRS, OURS = "theirs", "ours"
+TITLES = {THEIRS: f"redis-py {redis.__version__}", OURS: f"redpool {redpool.__version__}"}
+
+
+class Address(Protocol):
+    """Where something listens."""
+
+    @property
+    def host(self) -> str:
+        """The host's name or address."""
+
+    @property
+    def port(self) -> int:
+        """The port."""
+
+
+@dataclass(frozen=True)
+class Pools:
+    """What one side has for threads, or for event loops; `at` is where it connects to."""
+
+    plain: Any
+    waiting: Any
+    client_class: Any
+    retry_class: Any
+    at: Address
+
+    def pool(self, at: Address | None = None, **options: Any) -> Any:
+        """The pool that one takes first: of redis-py's two, the one that doesn't wait."""
+        return self._made(self.plain, at, options)
+
+    def waiting_pool(self, at: Address | None = None, **options: Any) -> Any:
+        """The pool whose callers wait for a connection. Ours is the same as above."""
+        return self._made(self.waiting, at, options)
+
+    def client(self, pool: Any = None, **options: Any) -> Any:
+        """redis-py's unmodified client, over `pool` or one made with the options."""
+        return self.client_class(connection_pool=self.pool(**options) if pool is None else pool)
+
+    def retry(self, retries: int = 10, base: float = 0.01) -> Any:
+        """The retry policy that `redis.Redis()` has by default; with a `base` of 0 it makes no pauses."""
+        return self.retry_class(ExponentialWithJitterBackoff(base=base, cap=1), retries)
+
+    def _made(self, pool_class: Any, at: Address | None, options: dict[str, Any]) -> Any:
+        at = at or self.at
+        return pool_class(host=at.host, port=at.port, **options)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side, with a server that is the row's own."""
+
+    name: str
+    server: embedded.Server
+    threads: Pools
+    tasks: Pools
+    deadline: Callable[[float], Any]
+    """Bounds all that a call does. redis-py has nothing of the kind: there it does nothing."""
+
+    def ours(self, **options: Any) -> dict[str, Any]:
+        """Options that only our pools have: on the other side none."""
+        return options if self.name == OURS else {}
+
+    def observer(self, **options: Any) -> Any:
+        """A plain client of redis-py's that no fault is about: it looks at the server."""
+        return redis.Redis(host=self.server.host, port=self.server.port, **options)
+
+
+def side(name: str, server: embedded.Server) -> Side:
+    """The side of this name, to be used on `server`."""
+    if name == OURS:
+        return Side(name, server, *_ours(server), getattr(redpool, "deadline", _no_deadline))
+    return Side(name, server, *_theirs(server), _no_deadline)
+
+
+def _theirs(at: Address) -> tuple[Pools, Pools]:
+    aio = redis.asyncio
+    return (
+        Pools(redis.ConnectionPool, redis.BlockingConnectionPool, redis.Redis, redis.retry.Retry, at),
+        Pools(aio.ConnectionPool, aio.BlockingConnectionPool, aio.Redis, aio.retry.Retry, at),
+    )
+
+
+def _ours(at: Address) -> tuple[Pools, Pools]:
+    threads, tasks = redpool.ConnectionPool, redpool.asyncio.ConnectionPool
+    return (
+        Pools(threads, threads, redis.Redis, redis.retry.Retry, at),
+        Pools(tasks, tasks, redis.asyncio.Redis, redis.asyncio.retry.Retry, at),
+    )
+
+
+def _no_deadline(seconds: float) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
