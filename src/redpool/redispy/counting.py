@@ -43,6 +43,8 @@ SERVER_FULL = "max number of clients reached"
 class Counted:
     """What both kinds of connection know."""
 
+    usual = True
+    """whether nobody but redis-py has a say in how bytes are sent and read"""
     unanswered = 0
     sent: Any = ()
     """what was sent last: a command as its caller gave it (a tuple), or a list of them"""

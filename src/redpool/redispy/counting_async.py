@@ -23,8 +23,6 @@ class CountedAsync(Counted, aio.AbstractConnection):
     """Mixin for the connection classes of an event loop."""
 
     closes_as_its_base_does = True
-    writes_as_usual = True
-    """whether nobody but redis-py has a say in how commands are written"""
 
     async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         """Open the connection; one that isn't made to the last reply of its handshake is closed."""
@@ -85,16 +83,17 @@ class CountedAsync(Counted, aio.AbstractConnection):
             self._note_unusual(args)
             if not self.is_connected:
                 await self.connect_check_health(check_health=False)
+        lost = self.lost
         self.unanswered += count
         self.sent = args
         try:
-            if self.writes_as_usual and type(self._writer) is asyncio.StreamWriter:
+            if self.usual and type(self._writer) is asyncio.StreamWriter:
                 await self._write(packed)
             else:
                 await super().send_packed_command(packed, check_health=False)
         except (RedisConnectionError, RedisTimeoutError) as error:
             if type(args) is tuple:
-                self.lost = 0  # a single command that wasn't written to its end has not run
+                self.lost = lost  # a single command that wasn't written to its end has not run
             self._explain(error)
             raise
         except RuntimeError as error:
@@ -150,6 +149,8 @@ class CountedAsync(Counted, aio.AbstractConnection):
             response = await (self._in_time(read, limit) if timed else read)
         except ResponseError:
             self.unanswered -= 1
+            if not self.unanswered:
+                self.asked = None
             if not self.plain:
                 self._note_refused()
             raise

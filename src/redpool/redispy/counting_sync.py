@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from redis.connection import AbstractConnection
@@ -70,14 +71,33 @@ class CountedSync(Counted, AbstractConnection):
             self._note_unusual(args)
             if self._sock is None:
                 self.connect_check_health(check_health=False)
+        lost = self.lost
         self.unanswered += count
         self.sent = args
         try:
-            super().send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
+            if self.usual:
+                self._write(packed)
+            else:
+                super().send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
         except (RedisConnectionError, RedisTimeoutError) as error:
             if type(args) is tuple:
-                self.lost = 0  # a single command that wasn't written to its end has not run
+                self.lost = lost  # a single command that wasn't written to its end has not run
             self._explain(error)
+            raise
+
+    def _write(self, packed: Any) -> None:
+        try:
+            sock: Any = self._sock
+            for piece in [packed] if isinstance(packed, str) else packed:
+                sock.sendall(piece)
+        except TimeoutError:
+            self.disconnect()
+            raise RedisTimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            self.disconnect()
+            raise RedisConnectionError(f"Error while writing to socket: {error}") from error
+        except BaseException:
+            self.disconnect()
             raise
 
     def read_response(
@@ -89,6 +109,37 @@ class CountedSync(Counted, AbstractConnection):
         push_request: bool = False,
     ) -> Any:
         """Read one reply."""
+        if push_request or timeout is not SENTINEL or self.asked is not None or current() is not None or not self.usual:
+            return self._read_otherwise(disable_decoding, timeout, disconnect_on_error, push_request)
+        try:
+            response = self._parser.read_response(disable_decoding)
+        except BaseException as error:
+            self._reading_failed(error, disconnect_on_error)
+            raise
+        self.unanswered -= 1
+        if self.health_check_interval:
+            self.next_health_check = time.monotonic() + self.health_check_interval
+        if isinstance(response, ResponseError):
+            if not self.plain:
+                self._note_refused()
+            raise response
+        return response
+
+    def _reading_failed(self, error: BaseException, disconnect: bool) -> None:
+        if disconnect:
+            self.disconnect()
+        told, server = error, self._host_error()  # type: ignore[no-untyped-call]
+        if isinstance(error, TimeoutError):
+            told = RedisTimeoutError(f"Timeout reading from {server}")
+        elif isinstance(error, OSError):
+            told = RedisConnectionError(f"Error while reading from {server}: {error}")
+        if isinstance(told, RedisConnectionError | RedisTimeoutError):
+            self._explain(told)
+        if told is not error:
+            raise told from error
+
+    def _read_otherwise(self, disable_decoding: bool, timeout: Any, disconnect: bool, push_request: bool) -> Any:
+        """By way of redis-py: with a deadline or a time of its own, for pushes, or for a class with other ways."""
         if push_request and timeout is None and self.health_check_interval:
             self._await_message()
             timeout = self.health_check_interval  # it has begun to come in
@@ -97,13 +148,14 @@ class CountedSync(Counted, AbstractConnection):
         if timed:
             timeout = self._time_left(timeout, limit)
         try:
-            if push_request:
-                self.reading = True
+            self.reading = push_request
             response = super().read_response(
-                disable_decoding, timeout=timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
+                disable_decoding, timeout=timeout, disconnect_on_error=disconnect, push_request=push_request
             )
         except ResponseError:
             self.unanswered -= 1
+            if not self.unanswered:
+                self.asked = None
             if not self.plain:
                 self._note_refused()
             raise
@@ -112,8 +164,7 @@ class CountedSync(Counted, AbstractConnection):
                 self._explain(error)
             raise
         finally:
-            if push_request:
-                self.reading = False
+            self.reading = False
         if not push_request:
             self.unanswered -= 1
         if timed and not self.unanswered:

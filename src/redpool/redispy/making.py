@@ -14,27 +14,26 @@ from .counting_sync import CountedSync
 # Where a class keeps what was made of it, so that both go together.
 _MADE = "_redpool_counting"
 
+# Where a class may have ways of its own.
+_WAYS = ("send_packed_command", "_send_packed_command", "read_response")
+
 
 def counting(connection_class: Any) -> Any:
     """`connection_class` with the counting mixed in; anything that isn't a connection class of redis-py, as it is."""
     if not isinstance(connection_class, type) or issubclass(connection_class, Counted):
         return connection_class
-    made: type | None = vars(connection_class).get(_MADE)
-    if made is not None:
-        return made
+    if _MADE in vars(connection_class):
+        return vars(connection_class)[_MADE]
     if issubclass(connection_class, AbstractConnection):
-        mixin: type = CountedSync
+        mixin: type[Counted] = CountedSync
+        base: type = AbstractConnection
     elif issubclass(connection_class, aio.AbstractConnection):
-        mixin = CountedAsync
+        mixin, base = CountedAsync, aio.AbstractConnection
     else:
         return connection_class
     names = {"__module__": connection_class.__module__, "__qualname__": connection_class.__qualname__}
-    made = type(connection_class.__name__, (mixin, connection_class), names)
-    if issubclass(made, CountedAsync):
-        made.writes_as_usual = all(
-            getattr(connection_class, name) is getattr(aio.AbstractConnection, name)
-            for name in ("send_packed_command", "_send_packed_command")
-        )
+    made: type[Counted] = type(connection_class.__name__, (mixin, connection_class), names)
+    made.usual = all(getattr(connection_class, name, None) is getattr(base, name, None) for name in _WAYS)
     setattr(connection_class, _MADE, made)
     return made
 

@@ -33,21 +33,19 @@ def _may_try_again(error: Exception) -> bool:
 
 class _AskingSync(SyncRetry):
     def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
-        asked = _both(is_retryable)
-        return super().call_with_retry(do, fail, is_retryable=asked, with_failure_count=with_failure_count)
+        asked = _may_try_again if is_retryable is None else _both(is_retryable)
+        return super().call_with_retry(do, fail, asked, with_failure_count)
 
 
 class _AskingAsync(AsyncRetry):
     async def call_with_retry(
         self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
     ) -> Any:
-        asked = _both(is_retryable)
-        return await super().call_with_retry(do, fail, is_retryable=asked, with_failure_count=with_failure_count)
+        asked = _may_try_again if is_retryable is None else _both(is_retryable)
+        return await super().call_with_retry(do, fail, asked, with_failure_count)
 
 
-def _both(is_retryable: Callable[[Exception], bool] | None) -> Callable[[Exception], bool]:
-    if is_retryable is None:
-        return _may_try_again
+def _both(is_retryable: Callable[[Exception], bool]) -> Callable[[Exception], bool]:
     return lambda error: _may_try_again(error) and is_retryable(error)
 
 

@@ -246,7 +246,7 @@ class ScriptedConnection(AbstractConnection):
     """A connection of redis-py's for threads; a subclass belongs to each script."""
 
     _script: Script
-    host = "script"
+    host = "127.0.0.1"  # an address, so that redis-py need not look it up
     port = 0
 
     def _connect(self) -> socket.socket:
@@ -288,7 +288,7 @@ class ScriptedAsyncConnection(aio.AbstractConnection):
     """A connection of redis-py's for an event loop; a subclass belongs to each script."""
 
     _script: Script
-    host = "script"
+    host = "127.0.0.1"  # an address, so that redis-py need not look it up
     port = 0
 
     async def _connect(self) -> None:
