@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.orders import AnyOrder, Wake
 from ..core.policy import CALL_GRACE
 from ..core.pool import PoolCore
+from ..core.recovery import reclaim
 from ..core.slot import Reason, Slot, State
 from ..core.stacks import take_stack
 from ..core.stats import PoolDump
@@ -39,7 +40,7 @@ logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _NEVER = float("inf")
-# An order to wake someone may be lost to an interruption, so nobody sleeps on for longer than this, in seconds.
+# Word of something may be lost to an interruption, so nobody sleeps on for longer than this, in seconds.
 _LONGEST_SLEEP = 1.0
 
 
@@ -68,6 +69,7 @@ class Engine:
         self.reentered: Callable[[], bool] = self.guard._is_owned  # type: ignore[attr-defined]
         # What came back in an interruption or was dropped: the slot, since when it was on lease, and what is wrong.
         self.returned: deque[tuple[Slot, float, Reason | None]] = deque()
+        self.left: deque[Slot | Ticket | None] = deque()  # what callers had got who were interrupted on their way out
         # What redis-py gave back for somebody who had dropped its holder: the slot, the age, the thread, and the place.
         self._collected: deque[tuple[Slot, float, Any, Any]] = deque()
         self._config, self._hooks = owner.config, owner._hooks
@@ -143,28 +145,43 @@ class Engine:
                 self.core.release(slot, _monotonic(), Reason.ERROR)
         self.flush()
 
-    def wait(self, ticket: Ticket) -> Slot:
-        """The slot that the ticket is granted, or what ended it otherwise, raised."""
-        limit = current()
-        self._park(ticket, limit)
+    def wait(self, ticket: Ticket) -> Slot | None:
+        """The slot that the ticket is granted; `None` where it isn't."""
+        self._park(ticket, current())
         if ticket.slot is not None:
             ticket.slot.holder = ticket.holder
-            return ticket.slot
+        return ticket.slot
+
+    def refused(self, ticket: Ticket) -> BaseException:
+        """What the caller is told whose ticket was not granted."""
         assert ticket.error is not None
         if ticket.state is TicketState.TIMED_OUT:
             self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
+            limit = current()
             if limit is not None and limit.at < ticket.deadline:
-                raise DeadlineExceeded(str(ticket.error)) from ticket.error
-        raise connections.own_error(ticket.error)
+                error = DeadlineExceeded(str(ticket.error))
+                error.__cause__ = ticket.error
+                return error
+        return connections.own_error(ticket.error)
 
     def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         self.flush()
         end = ticket.deadline if limit is None else min(ticket.deadline, limit.at)
         while ticket.state is TicketState.WAITING:
             left = end - _monotonic()
-            if not ticket.waker.acquire(timeout=max(0.0, min(left, _LONGEST_SLEEP))) and left <= _LONGEST_SLEEP:
+            if ticket.waker.acquire(timeout=max(0.0, min(left, _LONGEST_SLEEP))):
+                continue
+            self.look_around()
+            if left <= _LONGEST_SLEEP:
                 with self.guard, self.mending:
                     self.core.give_up(ticket, _monotonic(), timed_out=True)
+
+    def look_around(self) -> None:
+        """Take back what was dropped, also where an interruption has swallowed the word of it."""
+        if not self.reentered():
+            with self.guard, self.mending:
+                reclaim(self.core, _monotonic())
+            self.flush()
 
     def settle(self, slot: Slot, connection: Any) -> bool:
         """Check a connection that has rested. False: it was no good, and is gone."""
@@ -281,15 +298,31 @@ class Engine:
 
     def flush(self) -> None:
         """Take in what came back in interruptions, and carry out what the core has ordered."""
-        with self.guard, self.mending:
-            if self.core.torn:
-                self.core.recover(_monotonic())
-            while self._collected:
-                self.core.report_dropped(*self._collected.popleft())
-            while self.returned:
-                self._take_back(*self.returned.popleft())
-            orders = self.core.take_orders() if self.core.outbox else []
-        self.carry_out(orders)
+        try:
+            with self.guard, self.mending:
+                self._take_in()
+                orders = self.core.take_orders() if self.core.outbox else []
+            self.carry_out(orders)
+        except BaseException:
+            self.core.torn = True  # whoever comes next has the core order anew what was not done
+            self.poke()
+            raise
+
+    def _take_in(self) -> None:
+        while self.left:
+            self._see_off(self.left[0])
+            self.left.popleft()
+        while self._collected:
+            self.core.report_dropped(*self._collected.popleft())
+        while self.returned:
+            self._take_back(*self.returned[0])
+            self.returned.popleft()
+
+    def _see_off(self, got: Slot | Ticket | None) -> None:
+        """A caller was interrupted on his way out: what he had is collected, what is granted to him is nobody's."""
+        slot = self.core.give_up(got, _monotonic()) if isinstance(got, Ticket) else None
+        if slot is not None and slot.state is State.LEASED and slot.holder is got:
+            self.core.release(slot, _monotonic(), Reason.ERROR)
 
     def _take_back(self, slot: Slot, since: float, fault: Reason | None) -> None:
         if slot.state is not State.LEASED or slot.since != since:
@@ -301,26 +334,21 @@ class Engine:
             self.core.release(slot, _monotonic(), fault)
 
     def carry_out(self, orders: list[AnyOrder]) -> None:
-        """Carry out these orders, and those that follow from them."""
+        """Carry out these orders, and those that follow. Whoever is struck in the midst says that the core is torn."""
         core = self.core
-        try:
-            while orders:
-                only_wakes = True
-                for order in orders:
-                    if type(order) is Wake:
-                        with contextlib.suppress(RuntimeError):  # woken already
-                            order.ticket.waker.release()
-                    else:
-                        only_wakes = False
-                        self._workers.carry_out(order)
-                if only_wakes:
-                    break  # nothing can follow from them
-                with self.guard, self.mending:
-                    orders = core.take_orders()
-        except BaseException:
-            core.torn = True  # whoever comes next has the core order anew what was not done
-            self.poke()
-            raise
+        while orders:
+            only_wakes = True
+            for order in orders:
+                if type(order) is Wake:
+                    with contextlib.suppress(RuntimeError):  # woken already
+                        order.ticket.waker.release()
+                else:
+                    only_wakes = False
+                    self._workers.carry_out(order)
+            if only_wakes:
+                break  # nothing can follow from them
+            with self.guard, self.mending:
+                orders = core.take_orders()
         if core.wake_at < self.armed:
             self.arm()
         if core.closed:
@@ -374,8 +402,10 @@ class Engine:
             if now >= core.wake_at:
                 core.tick(now)
             self.armed = core.wake_at
+            reclaim(core, now)
         self.flush()
-        return max(0.0, core.wake_at - _monotonic())
+        wait = max(0.0, core.wake_at - _monotonic())
+        return wait if core.vacant else min(wait, _LONGEST_SLEEP)
 
     def lent(self) -> set[Any]:
         """The connections on lease. Under `guard`."""
@@ -396,11 +426,16 @@ class _Mending:
     """`with engine.guard, engine.mending:` whatever strikes in the block, the core is in order when the guard goes."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = weakref.ref(engine)
+        self._engine = engine
 
     def __enter__(self) -> None:
-        pass
+        core = self._engine.core
+        if core.torn:
+            core.recover(_monotonic())
+        core.torn = True  # until the block is through: its end may be struck, too
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None and (engine := self._engine()) is not None:
-            engine.core.recover(_monotonic())
+        core = self._engine.core
+        if kind is not None:
+            core.recover(_monotonic())
+        core.torn = False

@@ -68,6 +68,8 @@ class ConnectionPool(SyncSurface):
       never.
     - `order` ("lifo"): which idle connection is taken: "lifo", "fifo" or "random".
     - `leak_after` (`None`): a connection held longer is reported once, with the stack that took it.
+    - `retry_sent` ("safe"): what the `retry` policy may send again once it may have reached the server: "safe" only
+      what makes no difference when it runs twice, "all", or "none". What is not sent again is a `ReplyLost`.
     - `name` ("host:port/db"): in stats, logs and metrics.
     - `instruments` (`()`): objects with any of the methods of `redpool.Instrument`.
 
@@ -115,12 +117,15 @@ class ConnectionPool(SyncSurface):
                             got.holder = _thread()
                             connection, got.connection = got.connection, None
                     except BaseException:
+                        core.torn = True
                         core.recover(_monotonic())
                         raise
                 if engine.returned or core.wake_at < engine.armed:
                     engine.flush()
                 if type(got) is Ticket:
                     slot = engine.wait(got)
+                    if slot is None:
+                        break
                     connection, slot.connection = slot.connection, None
                 else:
                     slot = got
@@ -134,8 +139,10 @@ class ConnectionPool(SyncSurface):
                     engine.watch(slot, got, frame)
                 return connection
             except BaseException:
+                engine.left.append(got)  # should this be struck, too, whoever comes next sees to it
                 engine.abandon(got)
                 raise
+        raise engine.refused(got)
 
     def release(self, connection: Any) -> None:
         """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
@@ -169,6 +176,7 @@ class ConnectionPool(SyncSurface):
                     else:
                         core.release(slot, now, fault)
                 except BaseException:
+                    core.torn = True
                     core.recover(now)
                     raise
                 orders = core.take_orders() if core.outbox else None
@@ -284,8 +292,7 @@ class ConnectionPool(SyncSurface):
     def stats(self) -> PoolStats:
         """The pool at this moment, and its counters since it was created (or reset)."""
         engine = self._engine
-        if engine.returned and not engine.reentered():
-            engine.flush()
+        engine.look_around()
         with engine.guard:
             return engine.core.stats(_monotonic())
 
