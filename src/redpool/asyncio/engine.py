@@ -30,6 +30,7 @@ from ..core.ticket import Ticket, TicketState
 from ..errors import DeadlineExceeded
 from ..limit import current, deadline
 from ..redispy import connections, options, parting
+from ..redispy.counting import Counted
 from ..redispy.transports import close_now, cut_async, quiet
 from .dump import describe, holder_name
 
@@ -143,6 +144,12 @@ class Engine:
         """Whether the connection is on lease from here, and the pool open."""
         hold = connection._redpool
         return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
+
+    def may_be_cleared(self, slot: Slot, connection: Any) -> bool:
+        """Whether a connection that can't be used again as it is may be after a check in the background."""
+        if getattr(connection, "parting", False):
+            return self.succeed(slot, connection)
+        return isinstance(connection, Counted) and connection.only_unread()
 
     def succeed(self, slot: Slot, connection: Any) -> bool:
         """Put the socket of a connection that its subscriber has left into a new one, in its place."""

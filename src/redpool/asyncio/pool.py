@@ -148,7 +148,7 @@ class ConnectionPool(AsyncSurface):
         try:
             if _intact(connection):
                 here.core.release(slot, now)
-            elif getattr(connection, "parting", False) and here.succeed(slot, connection):
+            elif here.may_be_cleared(slot, connection):
                 here.core.release_to_check(slot, now)
             else:
                 here.core.release(slot, now, Reason.ERROR)

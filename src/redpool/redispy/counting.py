@@ -51,6 +51,10 @@ class Counted:
     plain = True
     """nothing below was ever touched: the session is as it was made, and no reply was lost"""
     session: Session | None = None
+    cached = False
+    """redis-py's client-side cache reads what nobody asked for: it needs the invalidations"""
+    unread = False
+    """something came with the last reply that nobody asked for"""
     lost = 0
     """how many replies were still to come when the connection broke, since it was handed out"""
     stood: frozenset[str] = frozenset()
@@ -77,6 +81,7 @@ class Counted:
     if TYPE_CHECKING:
         health_check_interval: Any
         protocol: Any
+        is_connected: Any
         next_health_check: Any
 
     # -- what is sent ------------------------------------------------------------------------------------------------
@@ -142,6 +147,22 @@ class Counted:
         """Whether anything has come in that nobody has read."""
         raise NotImplementedError
 
+    def _look_behind(self, parser: Any) -> None:
+        """All that was asked for is answered: what the parser still has is a push, or belongs to nobody."""
+        if self.cached:
+            return
+        reader = getattr(parser, "_reader", None)
+        self.unread = bool(reader.has_data() if reader is not None else _has_bytes(parser))
+        if self.unread:
+            self.plain = False
+
+    def only_unread(self) -> bool:
+        """Whether nothing speaks against it but what nobody has read, which may be pushes; it has to be looked at."""
+        if not self.unread or self.unanswered or self.protocol not in (3, "3"):
+            return False
+        self.unread = False
+        return self.as_it_was_made() and bool(self.is_connected)
+
     def settled(self) -> None:
         """What was sent has been answered, by pushes, too."""
         self.unanswered, self.owes = 0, frozenset()
@@ -150,7 +171,7 @@ class Counted:
         """Whether nothing keeps the connection from being used again; it is asked where it isn't `plain`."""
         if self._redpool is not None and self._redpool.slot is not None and parting.is_finalizer(sys._getframe(2)):
             self._redpool.engine.collected(self._redpool.slot)
-        if self.session is not None and not self.session.clean:
+        if self.unread or (self.session is not None and not self.session.clean):
             return False
         self.session, self.lost, self.plain = None, 0, True
         self.bygone = frozenset()
@@ -162,7 +183,7 @@ class Counted:
             self.lost, self.plain = self.unanswered, False
             ordinary = type(self.sent) is tuple and self.sent[0] in commands.PLAIN
             self.bygone = self._differences() if ordinary else self.stood
-        self.unanswered = 0
+        self.unanswered, self.unread = 0, False
         self.session = self.asked = None
 
     def _check_open(self) -> None:
@@ -243,6 +264,12 @@ class Counted:
 def _only_looks(several: list[Sequence[Any]]) -> bool:
     """Whether redis-py may call it a `WatchError`, after which its callers begin again: nothing can have been done."""
     return all(commands.read_only(args) or commands.command_name(args) in ("WATCH", "UNWATCH") for args in several)
+
+
+def _has_bytes(parser: Any) -> bool:
+    buffer = getattr(parser, "_buffer", None)  # that of a parser in Python
+    unread = getattr(buffer, "unread_bytes", None)
+    return bool(unread()) if unread is not None else bool(buffer)
 
 
 def _is_answer(error: Exception) -> bool:

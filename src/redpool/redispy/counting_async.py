@@ -163,8 +163,9 @@ class CountedAsync(Counted, aio.AbstractConnection):
                 self.reading = False
         if not own_time and not push_request:
             self.unanswered -= 1
-        if timed and not self.unanswered:
-            self.asked = None
+            if not self.unanswered:
+                self.asked = None
+                self._look_behind(self._parser)
         return response
 
     async def _await_message(self, disable_decoding: bool, disconnect_on_error: bool) -> Any:

@@ -117,6 +117,8 @@ class CountedSync(Counted, AbstractConnection):
             self._reading_failed(error, disconnect_on_error)
             raise
         self.unanswered -= 1
+        if not self.unanswered:
+            self._look_behind(self._parser)
         if self.health_check_interval:
             self.next_health_check = time.monotonic() + self.health_check_interval
         if isinstance(response, ResponseError):
@@ -167,8 +169,9 @@ class CountedSync(Counted, AbstractConnection):
             self.reading = False
         if not push_request:
             self.unanswered -= 1
-        if timed and not self.unanswered:
-            self.asked = None
+            if not self.unanswered:
+                self.asked = None
+                self._look_behind(self._parser)
         return response
 
     def _time_left(self, timeout: Any, limit: deadline | None) -> float | None:

@@ -228,6 +228,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         sockets.watch(connection, self._connection_kwargs)
         if self.cache is None:
             return connection
+        connection.cached = True
         return CachingConnection(connection, self.cache, self._lock, self._set_aside)
 
     @abstractmethod

@@ -165,13 +165,13 @@ class ConnectionPool(SyncSurface):
             if engine.reentered():
                 engine.returned.append((slot, since, fault))
                 return
-            parted = fault is not None and getattr(connection, "parting", False) and engine.succeed(slot, connection)
+            doubtful = fault is not None and engine.may_be_cleared(slot, connection)
             with engine.guard:
                 core, now = engine.core, _monotonic()
                 try:
                     if slot.state is not _LEASED or slot.since != since:
                         pass  # taken back already
-                    elif parted:
+                    elif doubtful:
                         core.release_to_check(slot, now)
                     else:
                         core.release(slot, now, fault)

@@ -102,7 +102,10 @@ class Workers:
         answered = False
         try:
             owes = getattr(slot.connection, "owes", None)
-            answered = parting.unsubscribe(slot.connection) if owes else connections.ping(slot.connection)
+            if owes:
+                answered = parting.unsubscribe(slot.connection)
+            else:
+                answered = connections.peek(slot.connection) and connections.ping(slot.connection)
         finally:
             with engine.guard, engine.mending:
                 engine.core.checked(slot, answered, _monotonic())

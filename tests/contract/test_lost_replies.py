@@ -1,0 +1,502 @@
+"""A command whose reply is lost: whether it is sent again, and what its caller is told. Notes 4, 7 and 9."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+
+import redpool
+import redpool.asyncio as redpool_asyncio
+from redpool import ReplyLate, ReplyLost, embedded
+from redpool.testing import FaultProxy, MemoryServer, Script
+
+from .faces import Asyncio, Doing, Face, eventually
+
+PATIENCE = 0.2
+"""Seconds after which a reply is late, where a test is about that."""
+
+
+class Mute:
+    """A server in memory behind a proxy, which keeps its reply to one command to itself, once."""
+
+    def __init__(self, server: MemoryServer, proxy: FaultProxy) -> None:
+        self.server = server
+        self.proxy = proxy
+        self.heard = 0
+        """how often that command has come"""
+        self._silences = 0
+
+    @property
+    def at(self) -> dict[str, Any]:
+        """Where it is, as a connection's keywords."""
+        return {"host": self.proxy.host, "port": self.proxy.port}
+
+    def withhold(self, name: str, times: int = 1) -> None:
+        """Do not answer the next `times` commands of that name; carry out those after them."""
+        self.heard, self._silences = 0, times
+        self.server.answer(name, self._hear)
+
+    def _hear(self, args: list[bytes]) -> bytes | None:
+        self.heard += 1
+        return b"" if self.heard <= self._silences else None
+
+    def lose(self, how: str, call: Callable[[], Any], times: int = 1) -> Doing:
+        """Make the call, which loses its reply as `how` says, so many times."""
+        doing = Doing(call)
+        for time in range(1, times + 1):
+            assert eventually(lambda time=time: self.heard >= time)  # type: ignore[misc]
+            if how == "reset":
+                self.proxy.reset()
+            elif how == "hang-up":
+                self.server.kill_clients()
+        return doing
+
+
+@pytest.fixture
+def mute() -> Iterator[Mute]:
+    """Nothing is withheld yet."""
+    with MemoryServer() as server, FaultProxy(server.host, server.port) as proxy:
+        yield Mute(server, proxy)
+
+
+@pytest.fixture(params=["late", "reset", "hang-up"])
+def how(request: pytest.FixtureRequest) -> str:
+    """How a reply is lost."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def options(request: pytest.FixtureRequest, mute: Mute) -> dict[str, Any]:
+    """A pool's keywords, with each protocol."""
+    return {**mute.at, "protocol": request.param}
+
+
+def impatient(how: str) -> dict[str, Any]:
+    """The keywords with which a reply that doesn't come is late; otherwise nobody is."""
+    return {"socket_timeout": PATIENCE if how == "late" else 30.0}
+
+
+def check_lost(error: BaseException | None, command: str, how: str = "hang-up") -> None:
+    """It is the error that says: it may have run."""
+    assert type(error) is (ReplyLate if how == "late" else ReplyLost), repr(error)
+    assert isinstance(error, redis.ConnectionError)
+    assert isinstance(error, redis.TimeoutError) == (how == "late")
+    assert error.sent is True
+    assert error.command == command
+    assert f"{command} may have run" in str(error)
+    assert type(error.__cause__) is (redis.TimeoutError if how == "late" else redis.ConnectionError)
+
+
+# -- single commands ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_what_must_not_run_twice_is_not_sent_again(
+    face: Face, mute: Mute, options: dict[str, Any], how: str, retries: int
+) -> None:
+    """Whatever the retry policy says, INCR is sent once, and its caller is told; the pool goes on as ever."""
+    pool = face.pool(**options, **impatient(how), retry=face.retry(retries))
+    client = face.client(pool)
+    mute.withhold("INCRBY")
+    check_lost(mute.lose(how, lambda: client.incr("n")).ended(), "INCRBY", how)
+    assert mute.heard == 1
+    assert client.incr("n") == 1
+    assert pool.stats().in_use == 0
+
+
+def test_what_may_run_twice_is_sent_again(face: Face, mute: Mute, options: dict[str, Any], how: str) -> None:
+    """A GET is tried as often as the policy allows, and then answered."""
+    client = face.client(face.pool(**options, **impatient(how), retry=face.retry(1)))
+    client.set("key", "value")
+    mute.withhold("GET")
+    assert mute.lose(how, lambda: client.get("key")).result() == b"value"
+    assert mute.heard == 2
+
+
+@pytest.mark.parametrize(("how", "retries"), [("late", 0), ("late", 1), ("hang-up", 1)])
+def test_what_is_tried_in_vain_ends_as_ever(face: Face, mute: Mute, how: str, retries: int) -> None:
+    """A GET whose retries are used up raises redis-py's own error."""
+    client = face.client(face.pool(**mute.at, **impatient(how), retry=face.retry(retries)))
+    mute.withhold("GET", times=retries + 1)
+    error = mute.lose(how, lambda: client.get("key"), times=retries + 1).ended()
+    assert type(error) is (redis.TimeoutError if how == "late" else redis.ConnectionError)
+    assert mute.heard == retries + 1
+
+
+def test_whoever_asks_for_it_has_everything_sent_again(face: Face, mute: Mute) -> None:
+    """With `retry_sent="all"` the policy alone decides; its last error is redis-py's own."""
+    client = face.client(face.pool(**mute.at, retry=face.retry(1), retry_sent="all"))
+    mute.withhold("INCRBY")
+    assert mute.lose("hang-up", lambda: client.incr("n")).result() == 1
+    mute.withhold("INCRBY", times=2)
+    error = mute.lose("hang-up", lambda: client.incr("n"), times=2).ended()
+    assert type(error) is redis.ConnectionError
+
+
+def test_whoever_asks_for_it_has_nothing_sent_again(face: Face, mute: Mute) -> None:
+    """With `retry_sent="none"` a lost GET is a `ReplyLost`, too."""
+    client = face.client(face.pool(**mute.at, retry=face.retry(3), retry_sent="none"))
+    mute.withhold("GET")
+    check_lost(mute.lose("hang-up", lambda: client.get("key")).ended(), "GET")
+    assert mute.heard == 1
+
+
+def test_a_command_that_waits_is_not_sent_again(face: Face, mute: Mute) -> None:
+    """The server may have taken from the list what the caller of a BLPOP never got."""
+    client = face.client(face.pool(**mute.at, retry=face.retry(3)))
+    mute.withhold("BLPOP")
+    check_lost(mute.lose("hang-up", lambda: client.blpop("jobs", 0)).ended(), "BLPOP")
+    assert mute.heard == 1
+
+
+def test_what_was_packed_elsewhere_is_known_too(face: Face, mute: Mute) -> None:
+    """A connection that is given nothing but bytes looks into them."""
+    pool = face.pool(**mute.at)
+    with pool.connection() as connection:
+        packed = connection.pack_command("INCRBY", "n", 1)
+        mute.withhold("INCRBY")
+        connection.send_packed_command(packed)
+        check_lost(mute.lose("hang-up", connection.read_response).ended(), "INCRBY")
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_server_that_is_killed(face: Face, own_server: embedded.Server, protocol: int) -> None:
+    """It has done what it was asked, and dies before it can say so: it isn't asked again when it is back."""
+    with FaultProxy(own_server.host, own_server.port) as proxy:
+        options = {"host": proxy.host, "port": proxy.port, "protocol": protocol, "socket_timeout": 30.0}
+        client = face.client(face.pool(**options, retry=face.retry(20, base=0.05)))
+        client.set("n", 0)
+        with redis.Redis.from_url(own_server.url) as watch:
+            proxy.half_open()
+            doing = Doing(lambda: client.incr("n"))
+            assert eventually(lambda: watch.get("n") == b"1")
+        own_server.kill()
+        proxy.reset()
+        proxy.heal()
+        check_lost(doing.ended(), "INCRBY")
+        own_server.restart()
+        assert client.incr("n") == 1
+
+
+# -- every way in which a client can be made ---------------------------------------------------------------------------
+
+
+def _by_url(face: Face, mute: Mute) -> Any:
+    return face.client(face.pool_from_url(mute.proxy.url, retry=face.retry(3)))
+
+
+def _by_its_own_pool(face: Face, mute: Mute) -> Any:
+    return face.client_from_pool(face.pool(**mute.at, retry=face.retry(3)))
+
+
+def _by_position(face: Face, mute: Mute) -> Any:
+    return face.client(face.pool(face.redis.Connection, 5, **mute.at, retry=face.retry(3)))
+
+
+def _by_a_factory(face: Face, mute: Mute) -> Any:
+    return face.client(face.pool(partial(face.redis.Connection), **mute.at, retry=face.retry(3)))
+
+
+def _by_a_policy_set_before(face: Face, mute: Mute) -> Any:
+    client = face.client(face.pool(**mute.at))
+    client.set_retry(face.retry(3))
+    return client
+
+
+def _by_a_policy_set_with_a_connection_open(face: Face, mute: Mute) -> Any:
+    client = face.client(face.pool(**mute.at))
+    client.ping()
+    client.set_retry(face.retry(3))
+    return client
+
+
+def _by_errors_to_retry_on(face: Face, mute: Mute) -> Any:
+    return face.client(face.pool(**mute.at, retry=face.retry(3), retry_on_error=[redis.RedisError]))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        _by_url, _by_its_own_pool, _by_position, _by_a_factory, _by_a_policy_set_before,
+        _by_a_policy_set_with_a_connection_open, _by_errors_to_retry_on,
+    ],
+)  # fmt: skip
+def test_the_rule_is_the_same_however_a_client_was_made(
+    face: Face, mute: Mute, made: Callable[[Face, Mute], Any]
+) -> None:
+    """INCR is sent once, and GET as often as the policy allows."""
+    client = made(face, mute)
+    mute.withhold("INCRBY")
+    check_lost(mute.lose("hang-up", lambda: client.incr("n")).ended(), "INCRBY")
+    assert mute.heard == 1
+    mute.withhold("GET", times=3)
+    assert mute.lose("hang-up", lambda: client.get("n"), times=3).result() is None
+
+
+@pytest.fixture
+def cluster(mute: Mute) -> Iterator[Any]:
+    """redis-py's client for clusters, of one node that has all slots; there is none for loops that takes a pool."""
+    host = mute.proxy.host.encode()
+    node = b"*2\r\n$%d\r\n%b\r\n:%d\r\n" % (len(host), host, mute.proxy.port)
+    mute.server.answer("CLUSTER", b"*1\r\n*3\r\n:0\r\n:16383\r\n" + node)
+    mute.server.answer("INFO", b"$17\r\ncluster_enabled:1\r\n")
+    described = (
+        b"*6\r\n$%d\r\n%b\r\n:-2\r\n*0\r\n:1\r\n:1\r\n:1\r\n" % (len(name), name) for name in (b"get", b"incrby")
+    )
+    mute.server.answer("COMMAND", b"*2\r\n" + b"".join(described))
+    made = redis.RedisCluster.from_url(mute.proxy.url, connection_pool_class=redpool.ConnectionPool)
+    yield made
+    made.close()
+    for each in made.get_nodes():
+        each.redis_connection.connection_pool.close()
+
+
+def test_the_rule_is_the_same_in_a_cluster(cluster: Any, mute: Mute) -> None:
+    """Its client tries again by itself what a connection has lost, but not a `ReplyLost`."""
+    assert cluster.get("n") is None
+    mute.withhold("INCRBY")
+    check_lost(mute.lose("hang-up", lambda: cluster.incr("n")).ended(), "INCRBY")
+    assert mute.heard == 1
+    mute.withhold("GET")
+    assert mute.lose("hang-up", lambda: cluster.get("n")).result() is None
+
+
+# -- pipelines ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["late", "hang-up"])
+@pytest.mark.parametrize("transaction", [True, False], ids=["multi", "plain"])
+def test_a_pipeline_that_must_not_run_twice_is_not_sent_again(
+    face: Face, mute: Mute, how: str, transaction: bool
+) -> None:
+    """One command of it is enough; the error has that one's name. What was answered before doesn't matter."""
+    pool = face.pool(**mute.at, **impatient(how), retry=face.retry(3))
+    pipe = face.client(pool).pipeline(transaction=transaction)
+    pipe.set("a", 1)
+    pipe.incr("n")
+    pipe.get("a")
+    mute.withhold("EXEC" if transaction else "GET")
+    check_lost(mute.lose(how, pipe.execute).ended(), "INCRBY", how)
+    assert mute.heard == 1
+    assert pool.stats().in_use == 0
+
+
+@pytest.mark.parametrize("transaction", [True, False], ids=["multi", "plain"])
+def test_a_pipeline_that_may_run_twice_is_sent_again(face: Face, mute: Mute, transaction: bool) -> None:
+    """As a whole."""
+    client = face.client(face.pool(**mute.at, retry=face.retry(1)))
+    pipe = client.pipeline(transaction=transaction)
+    pipe.set("a", 1)
+    pipe.get("a")
+    mute.withhold("EXEC" if transaction else "GET")
+    assert mute.lose("hang-up", pipe.execute).result() == [True, b"1"]
+
+
+def test_in_company_what_is_harmless_need_not_be(face: Face, mute: Mute) -> None:
+    """GET and then SET: in a second run GET would see what the first one has set."""
+    pipe = face.client(face.pool(**mute.at, retry=face.retry(1))).pipeline(transaction=False)
+    pipe.get("a")
+    pipe.set("a", 1)
+    mute.withhold("SET")
+    check_lost(mute.lose("hang-up", pipe.execute).ended(), "SET")
+    assert mute.heard == 1
+
+
+# -- under WATCH -------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_read_under_watch_is_a_watch_error(face: Face, mute: Mute) -> None:
+    """The watch is gone with the connection, so redis-py's callers begin again; nothing was done."""
+    client = face.client(face.pool(**mute.at, retry=face.retry(3)))
+    with client.pipeline() as pipe:
+        pipe.watch("n")
+        mute.withhold("GET")
+        assert type(mute.lose("hang-up", lambda: pipe.get("n")).ended()) is redis.WatchError
+        assert mute.heard == 1
+
+
+def test_a_lost_write_under_watch_is_lost(face: Face, mute: Mute) -> None:
+    """A `WatchError` would have the caller do it again."""
+    client = face.client(face.pool(**mute.at, retry=face.retry(3)))
+    with client.pipeline() as pipe:
+        pipe.watch("n")
+        mute.withhold("SET")
+        check_lost(mute.lose("hang-up", lambda: pipe.set("n", 1)).ended(), "SET")
+        assert mute.heard == 1
+
+
+def test_a_lost_watch_is_sent_again(face: Face, mute: Mute) -> None:
+    """The first one: nothing was watched that could have been missed."""
+    client = face.client(face.pool(**mute.at, retry=face.retry(1)))
+    with client.pipeline() as pipe:
+        mute.withhold("WATCH")
+        assert mute.lose("hang-up", lambda: pipe.watch("n")).result() is True
+        client.set("n", 1)
+        pipe.multi()
+        pipe.incr("n")
+        with pytest.raises(redis.WatchError):
+            pipe.execute()
+
+
+def test_a_watch_loop_applies_its_change_once(face: Face, mute: Mute, options: dict[str, Any]) -> None:
+    """EXEC has run, and its reply is lost: a `ReplyLost`, which no loop over `WatchError` takes for a conflict."""
+    client = face.client(face.pool(**options, socket_timeout=30.0, retry=face.retry(3)))
+    client.set("n", 5)
+
+    def add_one() -> None:
+        with client.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch("n")
+                    n = int(pipe.get("n"))
+                    pipe.multi()
+                    pipe.set("n", n + 1)
+                    if n == 5:
+                        mute.proxy.half_open()
+                    pipe.execute()
+                    return
+                except redis.WatchError:
+                    continue
+
+    adding = Doing(add_one)
+    assert eventually(lambda: "EXEC" in [name for _, name in mute.server.commands])
+    mute.proxy.heal()
+    mute.proxy.reset()
+    error = adding.ended()
+    assert client.get("n") == b"6"
+    assert type(error) is ReplyLost
+    assert error.sent
+
+
+# -- another session ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [("SELECT", 1), ("CLIENT", "NO-EVICT", "on"), ("READONLY",)])
+def test_what_was_sent_in_another_session_is_not_sent_again(face: Face, mute: Mute, change: tuple[Any, ...]) -> None:
+    """The new connection isn't as its caller had made this one: a GET would be answered from another database."""
+    pool = face.pool(**mute.at)
+    mute.server.answer(change[0], b"+OK\r\n")
+    with pool.connection() as connection:
+        connection.send_command(*change)
+        connection.read_response()
+        mute.withhold("GET")
+        connection.send_command("GET", "key")
+        check_lost(mute.lose("hang-up", connection.read_response).ended(), "GET")
+
+
+def test_a_select_of_its_own_database_is_no_other_session(face: Face, mute: Mute) -> None:
+    """Then a GET is sent again as ever: its error is redis-py's own."""
+    pool = face.pool(**mute.at)
+    with pool.connection() as connection:
+        for command in (("SELECT", 1), ("SELECT", 0)):
+            connection.send_command(*command)
+            connection.read_response()
+        mute.withhold("GET")
+        connection.send_command("GET", "key")
+        assert type(mute.lose("hang-up", connection.read_response).ended()) is redis.ConnectionError
+
+
+def test_the_next_command_after_a_lost_one_is_its_own_affair(face: Face, mute: Mute) -> None:
+    """What was lost before in the same lease is not told of again."""
+    pool = face.pool(**mute.at)
+    with pool.connection() as connection:
+        mute.withhold("INCRBY")
+        connection.send_command("INCRBY", "n", 1)
+        check_lost(mute.lose("hang-up", connection.read_response).ended(), "INCRBY")
+        mute.proxy.refuse()
+        with pytest.raises(redis.ConnectionError) as caught:
+            connection.send_command("INCRBY", "n", 1)
+        assert type(caught.value) is redis.ConnectionError
+        mute.proxy.heal()
+        connection.send_command("INCRBY", "n", 1)
+        assert connection.read_response() == 1
+
+
+# -- not lost ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def scripted(face: Face, retries: int, **steps: Any) -> Iterator[Any]:
+    """A client over connections that go by a script; what was sent is never sent again."""
+    with Script(**steps) as script:
+        kind = script.async_connection if face.asynchronous else script.connection
+        yield face.client(face.pool(kind, protocol=2, retry=face.retry(retries), retry_sent="none"))
+
+
+REFUSED = ConnectionRefusedError(111, "Connection refused")
+
+
+def test_what_was_not_begun_may_always_be_tried_again(face: Face) -> None:
+    """A dial is refused, and the next one isn't."""
+    with scripted(face, 1, dial=[REFUSED, "ok"]) as client:
+        assert client.echo("hello") == b"hello"
+
+
+def test_what_could_not_be_written_may_be_tried_again(face: Face) -> None:
+    """A single command that wasn't written to its end has not run; without retries the error is redis-py's own."""
+    broken = BrokenPipeError(32, "Broken pipe")
+    with scripted(face, 1, send=[broken, "ok"]) as client:
+        assert client.echo("hello") == b"hello"
+    with scripted(face, 0, send=[broken]) as client, pytest.raises(redis.ConnectionError) as caught:
+        client.echo("hello")
+    assert type(caught.value) is redis.ConnectionError
+
+
+def test_a_pipeline_that_could_not_be_written_is_lost(face: Face) -> None:
+    """Its first commands may have got there."""
+    broken = BrokenPipeError(32, "Broken pipe")
+    with scripted(face, 1, send=[broken, "ok"]) as client, pytest.raises(ReplyLost) as caught:
+        client.pipeline(transaction=False).set("a", 1).incr("n").execute()
+    check_lost(caught.value, "SET")
+
+
+def test_a_handshake_that_breaks_off_loses_no_command(face: Face, mute: Mute) -> None:
+    """In a lease the connection is opened anew before the command is sent: it may be tried again."""
+    pool = face.pool(**mute.at)
+    with pool.connection() as connection:
+        connection.disconnect()
+        mute.withhold("CLIENT")
+        doing = mute.lose("hang-up", lambda: connection.send_command("INCRBY", "n", 1))
+        assert type(doing.ended()) is redis.ConnectionError
+    assert "INCRBY" not in [name for _, name in mute.server.commands]
+
+
+@pytest.mark.parametrize(
+    "said", ["LOADING Redis is loading the dataset in memory", "ERR max number of clients reached"]
+)
+def test_a_server_that_says_no_has_run_nothing(face: Face, mute: Mute, said: str) -> None:
+    """Such an answer is a reason to try again; without retries it is raised as redis-py does it."""
+    answers = [f"-{said}\r\n".encode()] * 2
+    mute.server.answer("INCRBY", lambda args: answers.pop() if answers else None)
+    with pytest.raises(redis.ConnectionError) as caught:
+        face.client(face.pool(**mute.at)).incr("n")
+    assert not isinstance(caught.value, ReplyLost)
+    assert face.client(face.pool(**mute.at, retry=face.retry(1))).incr("n") == 1
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_over_a_transport_that_is_closed_nothing_was_sent(mute: Mute, protocol: int) -> None:
+    """An event loop knows before it writes: the command is tried again, over another connection."""
+
+    async def main() -> None:
+        policy = Asyncio.retry_class(NoBackoff(), 1)
+        async with redpool_asyncio.ConnectionPool(**mute.at, protocol=protocol, retry=policy) as pool:
+            connection = await pool.get_connection()
+            mute.proxy.reset()
+            with pytest.raises(ConnectionResetError):
+                await connection._reader.read()
+            with pytest.raises(redis.ConnectionError, match="the connection was closed") as caught:
+                await connection.send_command("INCRBY", "n", 1)
+            assert type(caught.value) is redis.ConnectionError
+            await connection.send_command("INCRBY", "n", 1)
+            assert await connection.read_response() == 1
+            await pool.release(connection)
+
+    asyncio.run(main())

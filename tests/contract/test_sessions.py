@@ -1,0 +1,429 @@
+"""What reaches the next caller: no changed session, no half-made connection, no stray byte. Notes 1 to 4 and 6."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from redis.credentials import CredentialProvider
+from redis.maint_notifications import MaintNotificationsConfig
+
+from redpool.testing import MemoryServer, Script
+
+from .faces import Asyncio, Face, eventually, on_loop
+
+NAME = "made-so"
+
+
+both_protocols = pytest.mark.parametrize("protocol", [2, 3], indirect=True, ids=["resp2", "resp3"])
+
+
+@pytest.fixture
+def protocol(request: pytest.FixtureRequest) -> int:
+    """The newer one, where both are not asked for."""
+    return getattr(request, "param", 3)
+
+
+@pytest.fixture
+def pool(face: Face, at: dict[str, Any], protocol: int) -> Any:
+    """A pool of one connection, so that the next caller can't but get what the last one has left."""
+    return face.pool(**at, protocol=protocol, db=3, client_name=NAME, max_connections=1)
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryServer]:
+    """A server in memory."""
+    with MemoryServer() as server:
+        yield server
+
+
+def say(connection: Any, *command: Any) -> Any:
+    """One command and its reply, over a connection taken from a pool."""
+    connection.send_command(*command)
+    return connection.read_response(push_request=command[0].endswith("SUBSCRIBE"))
+
+
+def number(connection: Any) -> int:
+    """The server's number for a connection."""
+    return int(say(connection, "CLIENT", "ID"))
+
+
+def check_as_made(client: Any, protocol: int) -> None:
+    """The connection that comes next is as it was made, for all that the server knows."""
+    client.set("key", "value")
+    assert client.get("key") == b"value"
+    info = client.client_info()
+    assert (info["db"], info["name"], info["flags"], info["sub"], info["multi"]) == (3, NAME, "N", 0, -1)
+    assert int(info.get("resp", protocol)) == protocol
+
+
+# -- sessions ----------------------------------------------------------------------------------------------------------
+
+CHANGES = [
+    ["SELECT 1"],
+    ["MULTI"],
+    ["MULTI", "SELECT 3"],
+    ["WATCH key"],
+    ["WATCH key", "MULTI"],
+    ["SELECT 1", "MULTI", "DISCARD"],
+    ["SUBSCRIBE news"],
+    ["PSUBSCRIBE n*"],
+    ["CLIENT TRACKING ON"],
+    ["CLIENT SETNAME other"],
+    ["CLIENT NO-EVICT ON"],
+    ["AUTH default secret"],
+    ["HELLO 3"],
+    ["HELLO 2"],
+    ["MONITOR"],
+    ["RESET"],
+]
+
+NOT_EVERYWHERE = ["CLIENT TRACKING ON", "CLIENT NO-EVICT ON"]
+"""What RESP2, or a server before 7.0, refuses; it counts as a change all the same."""
+
+
+@both_protocols
+@pytest.mark.parametrize("commands", CHANGES, ids=", ".join)
+def test_what_one_caller_changed_ends_with_his_lease(pool: Any, face: Face, protocol: int, commands: list[str]) -> None:
+    """The connection is closed, and the next caller gets one as it was made."""
+    with pool.connection() as connection:
+        before = number(connection)
+        for command in commands:
+            try:
+                say(connection, *command.split())
+            except redis.ResponseError:
+                assert command in NOT_EVERYWHERE, command
+    check_as_made(face.client(pool), protocol)
+    with pool.connection() as connection:
+        assert number(connection) != before
+    assert pool.stats().closed == {"error": 1}
+
+
+@both_protocols
+def test_a_connection_that_was_told_to_be_silent_is_closed(pool: Any, face: Face, protocol: int) -> None:
+    """Nothing will come over it any more, and nobody waits for that."""
+    with pool.connection() as connection:
+        connection.send_command("CLIENT", "REPLY", "OFF")
+    check_as_made(face.client(pool), protocol)
+    assert pool.stats().closed == {"error": 1}
+
+
+@pytest.mark.parametrize("command", ["SELECT 1", "MULTI", "WATCH key", "CLIENT SETNAME other", "MONITOR"])
+def test_a_client_that_was_misused_harms_nobody(pool: Any, face: Face, protocol: int, command: str) -> None:
+    """The same where the command went through an unmodified client, in words or in one."""
+    client = face.client(pool)
+    client.execute_command(*command.split())
+    client.execute_command(command.lower() if " " not in command else command.split()[0].lower(), *command.split()[1:])
+    check_as_made(client, protocol)
+    assert pool.stats().closed == {"error": 2}
+
+
+RESTORED = [
+    ["SELECT 3"],
+    ["SELECT 1", "SELECT 3"],
+    ["WATCH key", "UNWATCH"],
+    ["MULTI", "DISCARD"],
+    ["MULTI", "GET key", "EXEC"],
+    ["WATCH key", "GET key", "MULTI", "GET key", "EXEC"],
+    [f"CLIENT SETNAME {NAME}"],
+    ["CLIENT SETNAME other", f"CLIENT SETNAME {NAME}"],
+    ["CLIENT REPLY ON"],
+    ["CLIENT TRACKING OFF"],
+]
+
+
+@both_protocols
+def test_a_session_that_was_restored_is_kept(pool: Any, face: Face, protocol: int) -> None:
+    """By the caller himself: that costs no connection."""
+    client = face.client(pool)
+    before = client.client_id()
+    for commands in RESTORED:
+        with pool.connection() as connection:
+            for command in commands:
+                say(connection, *command.split())
+        check_as_made(client, protocol)
+        assert client.client_id() == before, commands
+    assert pool.stats().closed == {}
+
+
+def test_what_redis_py_does_by_itself_costs_no_connection(pool: Any, face: Face) -> None:
+    """Transactions, with WATCH and without, conflicts, blocks that are left early, pipelines, scripts."""
+    client = face.client(pool)
+    before = client.client_id()
+    client.pipeline().set("key", 1).incr("key").execute()
+    with pytest.raises(redis.ResponseError):
+        client.pipeline().set("key", "text").incr("key").execute()
+    with client.pipeline() as pipe:
+        pipe.watch("key")
+        pipe.get("key")
+        pipe.multi()
+        pipe.set("key", 2)
+        pipe.execute()
+    with client.pipeline() as pipe:
+        pipe.watch("key")
+    with client.pipeline() as pipe:
+        pipe.watch("key")
+        pipe.set("key", 3)
+        pipe.multi()
+        pipe.get("key")
+        with pytest.raises(redis.WatchError):
+            pipe.execute()
+    client.eval("return redis.call('GET', KEYS[1])", 1, "key")
+    assert client.client_id() == before
+    assert pool.stats().closed == {}
+
+
+REFUSED = [
+    ("SELECT 1", "SELECT 0"),
+    ("CLIENT SETNAME other", "CLIENT SETNAME made-so"),
+    ("CLIENT TRACKING ON", "CLIENT TRACKING OFF"),
+    ("CLIENT NO-EVICT ON", "CLIENT NO-EVICT OFF"),
+    ("WATCH key", "UNWATCH"),
+    ("MULTI", "DISCARD"),
+    ("READONLY", "READWRITE"),
+]
+
+
+@pytest.mark.parametrize("pipeline", [False, True], ids=["alone", "in a pipeline"])
+@pytest.mark.parametrize(("change", "restoration"), REFUSED)
+def test_a_restoration_that_is_refused_is_none(
+    face: Face, memory: MemoryServer, change: str, restoration: str, pipeline: bool
+) -> None:
+    """As by an ACL: the session is what it was before, so the connection is closed."""
+    pool = face.pool(host=memory.host, port=memory.port, client_name=NAME, max_connections=1)
+    with pool.connection() as connection:
+        memory.answer(change.split()[0], b"+OK\r\n")
+        assert say(connection, *change.split()) in (b"OK", "OK")
+        memory.answer(restoration.split()[0], b"-NOPERM this user has no permissions\r\n")
+        commands = [restoration.split(), ["ECHO", "x"]] if pipeline else [restoration.split()]
+        connection.send_packed_command(connection.pack_commands(commands))
+        with pytest.raises(redis.ResponseError):
+            connection.read_response()
+        for _ in commands[1:]:
+            connection.read_response()
+    assert pool.stats().closed == {"error": 1}
+
+
+# -- half-made connections ---------------------------------------------------------------------------------------------
+
+
+class Struck(BaseException):
+    """As KeyboardInterrupt, or a worker's time limit."""
+
+
+class Provider(CredentialProvider):
+    """The password, after something went wrong."""
+
+    def __init__(self) -> None:
+        self.trouble: BaseException | None = None
+        """is raised once"""
+        self.hangs = False
+        """ask for ever, once"""
+        self.asked = threading.Event()
+
+    def get_credentials(self) -> tuple[str, str]:
+        self.asked.set()
+        if self.trouble is not None:
+            trouble, self.trouble = self.trouble, None
+            raise trouble
+        return "default", "s3cret"
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        if self.hangs:
+            self.hangs = False
+            self.asked.set()
+            await asyncio.Event().wait()
+        return self.get_credentials()
+
+
+TROUBLES = [RuntimeError("no token"), TimeoutError("no token in time"), redis.TimeoutError("no token"), Struck()]
+
+
+class Closed:
+    """A server in memory that wants a password, and a pool to its database 5."""
+
+    def __init__(self, face: Face, protocol: int) -> None:
+        self.server = MemoryServer(password="s3cret")
+        self.provider = Provider()
+        self.pool = face.pool(
+            host=self.server.host, port=self.server.port, protocol=protocol, db=5, max_connections=1,
+            credential_provider=self.provider, socket_connect_timeout=0.1, socket_timeout=0.2,
+        )  # fmt: skip
+
+    def check(self, client: Any) -> None:
+        """The next command runs with the password, on database 5."""
+        assert client.set("key", "value") is True
+        with redis.Redis(host=self.server.host, port=self.server.port, password="s3cret") as other:
+            assert other.exists("key") == 0
+            assert other.execute_command("SELECT", 5)
+        with redis.Redis(host=self.server.host, port=self.server.port, password="s3cret", db=5) as other:
+            assert other.get("key") == b"value"
+        assert self.pool.stats().in_use == 0
+
+
+@pytest.fixture
+def closed(face: Face, protocol: int) -> Iterator[Closed]:
+    """With the password right, until the test says otherwise."""
+    made = Closed(face, protocol)
+    with made.server:
+        yield made
+
+
+@both_protocols
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: type(trouble).__name__)
+def test_a_dial_without_credentials_leaves_no_connection(face: Face, closed: Closed, trouble: BaseException) -> None:
+    """Whatever the provider raises: its caller is told, and the next one dials anew."""
+    client = face.client(closed.pool)
+    closed.provider.trouble = trouble
+    with pytest.raises(type(trouble)):
+        client.set("key", "value")
+    assert eventually(lambda: closed.server.clients == 0)
+    closed.check(client)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: type(trouble).__name__)
+def test_a_reconnect_without_credentials_leaves_no_connection(
+    face: Face, closed: Closed, trouble: BaseException
+) -> None:
+    """In a lease it is the caller himself who dials: what he sends next is sent over a connection made in full."""
+    with closed.pool.connection() as connection:
+        connection.disconnect()
+        closed.provider.trouble = trouble
+        with pytest.raises(type(trouble)):
+            connection.send_command("SET", "key", "wrong")
+        assert say(connection, "SET", "key", "value") in (b"OK", "OK", True)
+    closed.check(face.client(closed.pool))
+
+
+@pytest.fixture
+def tasks() -> Iterator[Asyncio]:
+    """The shell for event loops alone: threads are not cancelled."""
+    made = Asyncio()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def closed_to_tasks(tasks: Asyncio, protocol: int) -> Iterator[Closed]:
+    """The same for that one."""
+    made = Closed(tasks, protocol)
+    with made.server:
+        yield made
+
+
+def test_a_cancelled_reconnect_leaves_no_connection(closed_to_tasks: Closed, tasks: Asyncio) -> None:
+    """The task is cancelled while the provider asks for its token."""
+    closed = closed_to_tasks
+    connection = closed.pool.get_connection()
+    connection.disconnect()
+    closed.provider.asked.clear()
+    closed.provider.hangs = True
+
+    async def sends() -> None:
+        task = asyncio.create_task(connection._target.send_command("SET", "key", "wrong"))
+        await asyncio.to_thread(closed.provider.asked.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    on_loop(tasks.loop, sends)
+    assert say(connection, "SET", "key", "value") in (b"OK", "OK", True)
+    closed.pool.release(connection)
+    closed.check(tasks.client(closed.pool))
+
+
+def test_a_cancelled_dial_leaves_no_connection(closed_to_tasks: Closed, tasks: Asyncio) -> None:
+    """The caller is told, and the next one dials anew."""
+    client = tasks.client(closed_to_tasks.pool)
+    closed_to_tasks.provider.trouble = asyncio.CancelledError()
+    with pytest.raises(redis.TimeoutError, match="the dial was ended"):
+        client.set("key", "wrong")
+    closed_to_tasks.check(client)
+
+
+def test_a_caller_who_is_cancelled_leaves_his_dial_to_the_next(closed_to_tasks: Closed, tasks: Asyncio) -> None:
+    """It goes on without him for as long as a dial may, and only a connection made in full comes of it."""
+    closed = closed_to_tasks
+    client = tasks.client(closed.pool)
+    closed.provider.hangs = True
+
+    async def calls() -> None:
+        task = asyncio.create_task(client._target.set("key", "wrong"))
+        await asyncio.to_thread(closed.provider.asked.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    on_loop(tasks.loop, calls)
+    with pytest.raises(redis.TimeoutError, match="the dial took too long"):
+        client.set("key", "wrong")
+    closed.check(client)
+
+
+@pytest.mark.parametrize("answer", ["never", redis.ResponseError("ERR no"), ConnectionResetError(104, "reset")])
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_handshake_that_does_not_end_leaves_no_connection(face: Face, step: int, answer: Any) -> None:
+    """Neither in a dial nor in a lease: the next command comes after a handshake that is whole."""
+    with Script() as script:
+        kind = script.async_connection if face.asynchronous else script.connection
+        # Of HELLO and SELECT the first or the second goes wrong.
+        quiet = MaintNotificationsConfig(enabled=False)
+        pool = face.pool(kind, protocol=3, db=5, driver_info=None, maint_notifications_config=quiet, socket_timeout=0.2)
+        script.handshake = ["ok"] * step + [answer, "ok"]
+        with pytest.raises(redis.RedisError):
+            pool.get_connection()
+        script.handshake = ["ok"]
+        connection = pool.get_connection()
+        connection.disconnect()
+        script.handshake = ["ok"] * step + [answer, "ok"]
+        with pytest.raises(redis.RedisError):
+            connection.send_command("ECHO", "wrong")
+        assert not connection.is_connected
+        script.handshake = ["ok"]
+        assert say(connection, "ECHO", "right") == b"right"
+        pool.release(connection)
+        assert pool.stats().open == 1
+
+
+# -- stray bytes -------------------------------------------------------------------------------------------------------
+
+
+@both_protocols
+def test_a_reply_that_nobody_read_reaches_nobody(pool: Any, face: Face) -> None:
+    """Whoever leaves one behind gives back a connection that is closed."""
+    client = face.client(pool)
+    client.mset({"alice": "hers", "bob": "his"})
+    with pool.connection() as connection:
+        connection.send_command("GET", "alice")
+    assert client.get("bob") == b"his"
+    assert pool.stats().closed == {"error": 1}
+
+
+PUSHES = [b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n", b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n"]
+RUBBISH = [b"+OK\r\n", b"$6\r\nsecret\r\n", b"$6\r\nsec", b"\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
+
+
+def rested(face: Face, memory: MemoryServer, protocol: int, stray: bytes) -> tuple[int, int]:
+    """The server's number for an idle connection over which `stray` comes, and for the one that is had next."""
+    pool = face.pool(host=memory.host, port=memory.port, protocol=protocol, max_connections=1, check_after_idle=0.0)
+    with pool.connection() as connection:
+        before = number(connection)
+    memory.push(stray)
+    with pool.connection() as connection:
+        assert say(connection, "ECHO", "mine") == b"mine"
+        return before, number(connection)
+
+
+@both_protocols
+@pytest.mark.parametrize("stray", [*RUBBISH, *PUSHES, PUSHES[0] + RUBBISH[0], PUSHES[0] + PUSHES[0][:20], b">2\r\n"])
+def test_a_connection_with_stray_bytes_is_replaced(
+    face: Face, memory: MemoryServer, protocol: int, stray: bytes
+) -> None:
+    """Replies, parts of replies, rubbish, and a push message that has come only in part."""
+    harmless = protocol == 3 and stray in PUSHES
+    before, after = rested(face, memory, protocol, stray)
+    assert (after == before) == harmless

@@ -1,0 +1,192 @@
+"""A pool's core with callers, a network and a clock that are all pretended: thousands of runs in a second."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
+from random import Random
+from typing import Any
+
+from redpool.core.config import PoolConfig
+from redpool.core.orders import Close, CutDial, Dial, Wake
+from redpool.core.pool import PoolCore
+from redpool.core.slot import Reason, Slot, State
+from redpool.core.ticket import Ticket, TicketState
+
+SLOW = 0.05  # seconds
+DIAL_BUDGET = 1.0  # what ends a dial that would take for ever
+SOCKET_TIMEOUT = 0.5  # what ends a check, a send and a reply
+PATIENCE = 0.03  # seconds after which a caller is cancelled
+COLLECTED_AFTER = 2.0  # seconds until a connection that was dropped is collected
+
+Walk = Generator[float | Ticket, None, None]
+ALL_WELL: Mapping[str, str] = {}
+
+
+class Wire:
+    """What was sent over a connection and not yet answered, oldest first."""
+
+    def __init__(self) -> None:
+        self.unanswered: list[object] = []
+
+
+class Caller:
+    """Somebody who asks once, and what he was told: his answer, an error, or that he was cancelled."""
+
+    def __init__(self) -> None:
+        self.told: object = None
+        self.told_at = math.inf
+
+
+class World:
+    """A pool of one size. What befalls the first dial is in `dial_gates`; the later ones are well."""
+
+    def __init__(self, size: int, dial_gates: Mapping[str, str]) -> None:
+        config = PoolConfig(max_connections=size, timeout=10.0, check_after_idle=0.0, ping_after_idle=None)
+        self.core = PoolCore(config, 0.0, Random(0), DIAL_BUDGET)
+        self.now = 0.0
+        self._dial_gates = dial_gates
+        self._dials: dict[Slot, object] = {}
+        self._parked: dict[Ticket, Walk] = {}
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._turns = itertools.count()
+
+    def run(self, until: float) -> None:
+        """Let everything happen that is due by then."""
+        self._carry_out()
+        while (when := min(self.core.wake_at, self._due[0][0] if self._due else math.inf)) <= until:
+            self.now = max(self.now, when)
+            if when == self.core.wake_at:
+                self.core.tick(self.now)
+            else:
+                heapq.heappop(self._due)[2]()
+            self._carry_out()
+        self.now = until
+
+    def after(self, seconds: float, do: Callable[[], None]) -> None:
+        """Have it done then."""
+        heapq.heappush(self._due, (self.now + seconds, next(self._turns), do))
+
+    def comes(self, at: float, gates: Mapping[str, str] = ALL_WELL) -> Caller:
+        """Somebody comes at that time, and goes through the gates."""
+        caller = Caller()
+        self.after(at - self.now, lambda: self._step(self._walk(caller, gates)))
+        return caller
+
+    # -- callers -----------------------------------------------------------------------------------------------------
+
+    def _step(self, walk: Walk) -> None:
+        waits_for = next(walk, None)
+        if isinstance(waits_for, Ticket):
+            self._parked[waits_for] = walk
+        elif waits_for is not None:
+            self.after(waits_for, lambda: self._step(walk))
+
+    def _tell(self, caller: Caller, what: object) -> None:
+        assert caller.told is None
+        caller.told, caller.told_at = what, self.now
+
+    def _walk(self, caller: Caller, gates: Mapping[str, str]) -> Walk:
+        while True:
+            got = self.core.acquire(self.now)
+            if isinstance(got, Ticket):
+                if "cancelled" in (gates.get("dial"), gates.get("handshake")):
+                    self.after(PATIENCE, partial(self._cancel, caller, got))
+                yield got
+                if got.slot is None or got.state is not TicketState.GRANTED:
+                    if caller.told is None:
+                        self._tell(caller, "error")
+                    return
+                slot = got.slot
+                break
+            slot, slot.doubt = got, None
+            yield _duration(gates.get("check"))
+            if gates.get("check") not in ("error", "never"):
+                break
+            self.core.reject(slot, self.now)
+            gates = {**gates, "check": "ok"}
+        if gates.get("check") == "cancelled" and isinstance(got, Slot):
+            self._tell(caller, "cancelled")
+            self.core.release(slot, self.now, Reason.ERROR)
+            return
+        yield from self._use(caller, slot, gates)
+
+    def _cancel(self, caller: Caller, ticket: Ticket) -> None:
+        if ticket.state is TicketState.WAITING:
+            self.core.give_up(ticket, self.now)
+            self._tell(caller, "cancelled")
+
+    def _use(self, caller: Caller, slot: Slot, gates: Mapping[str, str]) -> Walk:
+        wire, told, fault = slot.connection, "", None
+        assert not wire.unanswered, "handed out with a reply on its way"
+        wire.unanswered.append(caller)
+        for gate in ("send", "reply"):
+            yield _duration(gates.get(gate))
+            if gates.get(gate) in ("error", "never", "cancelled"):
+                told, fault = "cancelled" if gates[gate] == "cancelled" else "error", Reason.ERROR
+                break
+        self._tell(caller, told or wire.unanswered.pop(0))
+        yield from self._give_back(slot, gates.get("release"), fault)
+
+    def _give_back(self, slot: Slot, how: str | None, fault: Reason | None) -> Walk:
+        if how == "never":
+            yield COLLECTED_AFTER
+            self.core.abandoned(slot, self.now)
+            return
+        yield _duration(how) if how == "slow" else 0.0
+        self.core.release(slot, self.now, Reason.ERROR if how in ("error", "cancelled") else fault)
+
+    # -- orders ------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self) -> None:
+        while orders := self.core.take_orders():
+            for order in orders:
+                if isinstance(order, Dial):
+                    self._dial(order.slot)
+                elif isinstance(order, CutDial):
+                    self._dial_ends(order.slot, self._dials.get(order.slot), fails=True)
+                elif isinstance(order, Close):
+                    self.core.closed_connection(order.slot, self.now)
+                elif isinstance(order, Wake) and order.ticket in self._parked:
+                    self._step(self._parked.pop(order.ticket))
+
+    def _dial(self, slot: Slot) -> None:
+        if not self.core.begin_dial(slot, self.now):
+            return
+        gates, self._dial_gates = self._dial_gates, ALL_WELL
+        how = [gates.get("dial"), gates.get("handshake")]
+        dial = self._dials[slot] = object()
+        if "never" not in how:
+            # Who is cancelled is its caller: the dial goes on.
+            seconds = 2 * PATIENCE if "cancelled" in how else sum(map(_duration, how))
+            self.after(seconds, lambda: self._dial_ends(slot, dial, "error" in how))
+
+    def _dial_ends(self, slot: Slot, dial: Any, fails: bool) -> None:
+        if self._dials.get(slot) is not dial:
+            return  # cut before
+        del self._dials[slot]
+        if fails:
+            self.core.dial_failed(slot, ConnectionError("refused"), self.now)
+        else:
+            self.core.dialed(slot, Wire(), self.now)
+
+    # -- what is true at last ----------------------------------------------------------------------------------------
+
+    def check_at_rest(self) -> None:
+        """Every place is back, and as many callers as there are places get one each at the same time."""
+        core = self.core
+        stats = core.stats(self.now)
+        assert (stats.open, stats.in_use, stats.waiting, stats.connecting) == (stats.idle, 0, 0, 0)
+        assert {slot.state for slot in core.slots} <= {State.IDLE, State.EMPTY}
+        assert len(core.idle) + len(core.empty) == len(core.slots) == core.max_connections
+        callers = [self.comes(self.now, {"reply": "slow"}) for _ in core.slots]
+        self.run(self.now + 5.0)
+        assert [caller.told for caller in callers] == callers
+        assert core.in_use == 0
+
+
+def _duration(how: str | None) -> float:
+    return {"slow": SLOW, "never": SOCKET_TIMEOUT, "cancelled": PATIENCE}.get(how or "ok", 0.0)

@@ -1,0 +1,34 @@
+"""What the storms need around them."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from .crowds import not_starting
+
+_thread_start = threading.Thread.start
+
+
+def _start(thread: threading.Thread) -> None:
+    with not_starting:
+        _thread_start(thread)
+
+
+@pytest.fixture
+def struck_anywhere(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An exception may strike where only the test is to blame, and what is dropped is soon collected."""
+    # It can't be raised out of a finalizer.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    # It would leave the lock of the logging module locked.
+    caplog.set_level(logging.CRITICAL, logger="redpool")
+    monkeypatch.setattr(threading.Thread, "start", _start)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

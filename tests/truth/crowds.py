@@ -1,0 +1,297 @@
+"""Many callers over one pool, in each of the shells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any, ClassVar
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry as SyncRetry
+
+import redpool
+import redpool.asyncio
+
+from .questions import Ledger, Question
+from .striking import Struck
+
+PATIENCE = 20.0  # seconds
+CALLERS = 6
+CONNECTIONS = 3
+NAME = "storm"
+_RETRIES = 3
+_PAUSE = 0.002  # seconds between two tries
+
+# CPython takes a thread that is just being started for the one that starts it: it would be killed before its first
+# step, and the other would wait for that step for ever.
+not_starting = threading.RLock()
+_strike = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_strike.argtypes = (ctypes.c_ulong, ctypes.py_object)
+
+
+def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
+    """Whether it comes true; what was dropped is collected first."""
+    end = time.monotonic() + seconds
+    gc.collect()
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def pool_threads() -> list[str]:
+    """The threads of pools."""
+    return [each.name for each in threading.enumerate() if each.name.startswith("redpool ")]
+
+
+class Crowd(ABC):
+    """Callers who take questions from one supply, and ask them over one pool."""
+
+    name: ClassVar[str]
+    pool: Any
+
+    def __init__(
+        self, url: str, random: Random, *, hasty: bool = False, struck: bool = False, forgets: bool = False
+    ) -> None:
+        self.url = url
+        self.random = random
+        self.hasty = hasty  # each call has a deadline, too close for many
+        self.struck = struck
+        self.ledger = Ledger(forgets)
+        self.options: dict[str, Any] = {
+            "max_connections": CONNECTIONS, "timeout": PATIENCE, "client_name": NAME, "socket_timeout": PATIENCE,
+        }  # fmt: skip
+
+    @staticmethod
+    def new_loop() -> asyncio.AbstractEventLoop:
+        """What tasks run on."""
+        return asyncio.new_event_loop()
+
+    @abstractmethod
+    def run(self, questions: Iterator[Question]) -> None:
+        """Ask them all."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """When there is no trouble any more: see that the pool is whole, and close it."""
+
+    def strike(self) -> None:  # noqa: B027  not abstract: there may be nothing to do
+        """Interrupt somebody. Tasks see to that themselves."""
+
+    def limit(self) -> contextlib.AbstractContextManager[object]:
+        """The deadline of one call."""
+        return redpool.deadline(self.random.random() * 0.004) if self.hasty else contextlib.nullcontext()
+
+    def at_rest(self) -> bool:
+        """Whether nobody has anything any more."""
+        stats = self.pool.stats()
+        return (stats.in_use, stats.waiting, stats.connecting) == (0, 0, 0)
+
+    def known_to_server(self) -> int:
+        """How many of the pool's connections the server knows."""
+        with redis.Redis.from_url(self.url) as client:
+            return sum(each["name"] == NAME for each in client.client_list())
+
+
+class Threads(Crowd):
+    """The shell for threads."""
+
+    name = "threads"
+
+    def __init__(self, url: str, random: Random, **how: bool) -> None:
+        super().__init__(url, random, **how)
+        retry = SyncRetry(ConstantBackoff(_PAUSE), _RETRIES)
+        self.pool = redpool.ConnectionPool.from_url(url, retry=retry, **self.options)
+        self.client = redis.Redis(connection_pool=self.pool)
+        self._next = threading.Lock()
+        self._over = threading.Event()
+        self._done: set[int] = set()
+        self._callers: list[threading.Thread] = []
+        self._may_be_struck: set[int] = set()
+
+    def run(self, questions: Iterator[Question]) -> None:
+        callers = [threading.Thread(target=self._call, args=(questions,), daemon=True) for _ in range(CALLERS)]
+        for caller in callers:
+            caller.start()
+        self._callers = callers
+        assert eventually(lambda: len(self._done) == CALLERS, 10 * PATIENCE), self.pool.dump()
+
+    def leave(self) -> None:
+        self._over.set()
+        for caller in self._callers:
+            caller.join(PATIENCE)
+            assert not caller.is_alive()
+        self._check()
+
+    def strike(self) -> None:
+        # Nobody is struck again before he has recovered.
+        if self._may_be_struck:
+            caller = self.random.choice(sorted(self._may_be_struck))
+            self._may_be_struck.discard(caller)
+            with not_starting:
+                _strike(caller, Struck)
+
+    def _call(self, questions: Iterator[Question]) -> None:
+        me = threading.get_ident()
+        while not self._over.is_set():
+            try:
+                self._may_be_struck.add(me)
+                while (question := self.take(questions)) is not None:
+                    self.ask(question)
+                self._done.add(me)
+                self._over.wait(0.01)
+            except Struck:
+                self.ledger.strikes += 1
+
+    def take(self, questions: Iterator[Question]) -> Question | None:
+        """The next question, which nobody else asks."""
+        with self._next:
+            question = next(questions, None)
+            if question is not None:
+                self.ledger.asked.append(question)
+            return question
+
+    def ask(self, question: Question) -> None:
+        """Ask, and note what comes of it."""
+        try:
+            with self.limit():
+                replies = self._answer(question)
+        except Exception as error:
+            self.ledger.error(question, error)
+        else:
+            self.ledger.answer(question, replies)
+
+    def _answer(self, question: Question) -> list[Any]:
+        if not question.together:
+            return [self.client.execute_command(*command) for command in question.commands]
+        with self.client.pipeline(transaction=question.atomic) as pipeline:
+            for command in question.commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute()
+
+    def _check(self) -> None:
+        assert eventually(self.at_rest), f"{self.pool!r}, {self.pool.dump()}"
+        taken = [self.pool.get_connection() for _ in range(self.pool.max_connections)]
+        for number, connection in enumerate(taken):
+            with contextlib.suppress(redis.ConnectionError):  # the server has hung up on it just now
+                connection.send_command("ECHO", number)
+                assert connection.read_response() == str(number).encode()
+        for connection in taken:
+            self.pool.release(connection)
+        assert eventually(lambda: self.known_to_server() == self.pool.stats().open), "the server knows others"
+        self.pool.close()
+        assert eventually(lambda: self.known_to_server() == 0)
+        assert eventually(lambda: not pool_threads()), pool_threads()
+
+
+class Tasks(Crowd):
+    """The shell for event loops."""
+
+    name = "asyncio"
+
+    def run(self, questions: Iterator[Question]) -> None:
+        self._runner = asyncio.Runner(loop_factory=self.new_loop)
+        self._runner.run(self._run(questions))
+
+    def leave(self) -> None:
+        with self._runner:
+            self._runner.run(self._check())
+
+    async def _run(self, questions: Iterator[Question]) -> None:
+        retry = AsyncRetry(ConstantBackoff(_PAUSE), _RETRIES)
+        self.pool = redpool.asyncio.ConnectionPool.from_url(self.url, retry=retry, **self.options)
+        self.client = redis.asyncio.Redis(connection_pool=self.pool)
+        async with asyncio.timeout(10 * PATIENCE):
+            await asyncio.gather(*(self._call(questions) for _ in range(CALLERS)))
+
+    async def _call(self, questions: Iterator[Question]) -> None:
+        for question in questions:
+            self.ledger.asked.append(question)
+            if self.struck:
+                await self._ask_and_cancel(question)
+            else:
+                await self.ask(question)
+
+    async def _ask_and_cancel(self, question: Question) -> None:
+        asking = asyncio.create_task(self.ask(question))
+        for _ in range(self.random.randrange(12)):
+            await asyncio.sleep(0)
+        if self.random.random() < 0.5:
+            await asyncio.sleep(self.random.random() * 0.003)
+        asking.cancel()
+        try:
+            await asking
+        except asyncio.CancelledError:
+            self.ledger.strikes += 1
+
+    async def ask(self, question: Question) -> None:
+        """Ask, and note what comes of it."""
+        try:
+            with self.limit():
+                replies = await self._answer(question)
+        except Exception as error:
+            self.ledger.error(question, error)
+        else:
+            self.ledger.answer(question, replies)
+
+    async def _answer(self, question: Question) -> list[Any]:
+        if not question.together:
+            return [await self.client.execute_command(*command) for command in question.commands]
+        async with self.client.pipeline(transaction=question.atomic) as pipeline:
+            for command in question.commands:
+                pipeline.execute_command(*command)
+            replies: list[Any] = await pipeline.execute()
+            return replies
+
+    async def _check(self) -> None:
+        assert await self._eventually(self.at_rest), f"{self.pool!r}, {self.pool.dump()}"
+        taken = [await self.pool.get_connection() for _ in range(self.pool.max_connections)]
+        for number, connection in enumerate(taken):
+            with contextlib.suppress(redis.ConnectionError):  # the server has hung up on it just now
+                await connection.send_command("ECHO", number)
+                assert await connection.read_response() == str(number).encode()
+        for connection in taken:
+            await self.pool.release(connection)
+        known = self.known_to_server
+        assert await self._eventually(lambda: known() == self.pool.stats().open), "the server knows others"
+        await self.pool.aclose()
+        assert await self._eventually(lambda: known() == 0)
+        assert await self._eventually(lambda: len(asyncio.all_tasks()) == 1), asyncio.all_tasks()
+
+    async def _eventually(self, condition: Callable[[], object]) -> bool:
+        end = time.monotonic() + PATIENCE
+        gc.collect()
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+
+class TasksOnUvloop(Tasks):
+    """The same, on the other loop."""
+
+    name = "uvloop"
+
+    @staticmethod
+    def new_loop() -> asyncio.AbstractEventLoop:
+        import uvloop
+
+        return uvloop.new_event_loop()

@@ -1,0 +1,108 @@
+"""What callers ask: each question has words of its own, so that a reply to another one can't pass for its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import redis
+
+import redpool
+
+# Replies of these sizes come in one piece with others, alone, and in several pieces.
+_SIZES = (0, 0, 0, 30, 1000, 70_000)
+# What a caller may be told when something breaks. That he waited too long for a connection isn't among it: nothing
+# lasts so long here, unless a place was lost.
+_EXPECTED = (redis.ConnectionError, redis.TimeoutError)
+_NEVER = (redpool.PoolTimeout, redpool.PoolFull, redpool.PoolClosed)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Some commands, and the only right replies."""
+
+    commands: tuple[tuple[str, ...], ...]
+    replies: tuple[Any, ...]
+    together: bool = False
+    """in one pipeline, be it `atomic` or not; else one after the other"""
+    atomic: bool = False
+    counter: str = ""
+    """the key that it increments: nobody else does, and nobody asks twice"""
+
+
+def questions(random: Random, count: int) -> Iterator[Question]:
+    """So many, of all kinds."""
+    for number, kind in zip(range(count), itertools.cycle(_KINDS), strict=False):
+        yield kind(f"{number}:{'x' * random.choice(_SIZES)}", f"counter {number}")
+
+
+def _echo(token: str, counter: str) -> Question:
+    return Question((("ECHO", token),), (token.encode(),))
+
+
+def _keep(token: str, counter: str) -> Question:
+    key = f"key of {token[:20]}"
+    return Question((("SET", key, token), ("GET", key)), (True, token.encode()))
+
+
+def _count(token: str, counter: str) -> Question:
+    return Question((("INCR", counter),), (1,), counter=counter)
+
+
+def _several(token: str, counter: str) -> Question:
+    tokens = [f"{number} of {token}" for number in range(5)]
+    return Question(tuple(("ECHO", each) for each in tokens), tuple(each.encode() for each in tokens), together=True)
+
+
+def _transaction(token: str, counter: str) -> Question:
+    commands = (("ECHO", token), ("INCR", counter), ("ECHO", token + "!"))
+    replies = (token.encode(), 1, token.encode() + b"!")
+    return Question(commands, replies, together=True, atomic=True, counter=counter)
+
+
+_KINDS = (_echo, _count, _several, _keep, _transaction)
+
+
+class Ledger:
+    """What was asked, and what came of it."""
+
+    def __init__(self, forgets: bool = False) -> None:
+        self.forgets = forgets  # the server loses its data now and then
+        self.answered: list[Question] = []
+        self.asked: list[Question] = []
+        self.strikes = 0
+        self.errors: Counter[str] = Counter()
+        self.faults: list[str] = []
+
+    def answer(self, question: Question, replies: Sequence[Any]) -> None:
+        """Somebody was answered."""
+        right = [
+            told == meant or (self.forgets and told is None)
+            for told, meant in zip(replies, question.replies, strict=False)
+        ]
+        if len(right) != len(question.replies) or not all(right):
+            self.faults.append(f"asked {question.commands}, was told {replies}"[:500])
+        self.answered.append(question)
+
+    def error(self, question: Question, error: Exception) -> None:
+        """Somebody was told that it went wrong."""
+        self.errors[type(error).__name__] += 1
+        if isinstance(error, _NEVER) or not isinstance(error, _EXPECTED):
+            self.faults.append(f"asked {question.commands}, was told {error!r}"[:500])
+
+    def check(self, url: str) -> None:
+        """Nobody got another's reply; what must not run twice didn't, and did run where somebody was told so."""
+        assert not self.faults, "\n".join(self.faults[:10])
+        asked = [each.counter for each in self.asked if each.counter]
+        answered = {each.counter for each in self.answered if each.counter}
+        with redis.Redis.from_url(url) as client:
+            counts = dict(zip(asked, client.mget(asked) if asked else [], strict=True))
+        twice = [key for key, count in counts.items() if count not in (None, b"1")]
+        assert not twice, f"ran more than once: {twice[:10]}"
+        if not self.forgets:
+            never = [key for key in answered if counts[key] != b"1"]
+            assert not never, f"answered, but never ran: {never[:10]}"

@@ -1,0 +1,107 @@
+"""Signals that come out of the blue, to a thread that works with a busy pool."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from random import Random
+
+import pytest
+
+from redpool import embedded
+
+from .crowds import Threads, descriptors, eventually
+from .questions import Question, questions
+from .striking import Struck
+
+ASKED = 6000 if "SOAK" in os.environ else 400
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this platform"),
+    pytest.mark.usefixtures("struck_anywhere"),
+    pytest.mark.filterwarnings("ignore:.*was released twice:RuntimeWarning"),
+]
+
+
+def test_handlers_that_raise_lose_nothing(own_server: embedded.Server) -> None:
+    """Wherever the handler raises: each reply is its asker's, nothing runs twice, all places are free in the end."""
+
+    def raises() -> None:
+        if crowd.ledger.strikes == len(struck):  # nobody is struck again before he has recovered
+            struck.append(True)
+            raise Struck
+
+    struck: list[bool] = []
+    crowd = Threads(own_server.url, Random(1))
+    ask_under_alarms(crowd, own_server, questions(Random(2), ASKED), raises)
+    assert struck
+
+
+def test_handlers_that_use_the_pool_are_served(own_server: embedded.Server) -> None:
+    """The handler's own questions, asked wherever it strikes, are answered as everybody's are."""
+    crowd = Threads(own_server.url, Random(1))
+    supply = questions(Random(2), ASKED)
+    handled: list[Question] = []
+
+    def asks() -> None:
+        # Not from the common supply: its lock may be what was interrupted.
+        number = len(handled)
+        question = Question((("INCR", f"handled {number}"),), (1,), counter=f"handled {number}")
+        handled.append(question)
+        crowd.ledger.asked.append(question)
+        crowd.ask(question)
+
+    ask_under_alarms(crowd, own_server, supply, asks)
+    assert handled
+    assert set(handled) <= set(crowd.ledger.answered)
+
+
+def ask_under_alarms(
+    crowd: Threads, server: embedded.Server, supply: Iterator[Question], handler: Callable[[], None]
+) -> None:
+    """This thread asks, as others do, while alarm after alarm goes off."""
+    before = descriptors()
+    others = threading.Thread(target=crowd.run, args=(supply,))
+    others.start()
+    with alarms(handler):
+        ask_all(crowd, supply)
+    others.join()
+    crowd.leave()
+    crowd.ledger.check(server.url)
+    assert eventually(lambda: descriptors() <= before), "a socket was left open"
+
+
+def ask_all(crowd: Threads, supply: Iterator[Question]) -> None:
+    """Until there are no more questions."""
+    while True:
+        try:
+            while (question := crowd.take(supply)) is not None:
+                crowd.ask(question)
+            return
+        except Struck:
+            crowd.ledger.strikes += 1  # the others aren't struck
+
+
+@contextlib.contextmanager
+def alarms(handler: Callable[[], None]) -> Iterator[None]:
+    """The handler is called again and again, at no regular times; what it raises at the end is of no interest."""
+    random = Random(4)
+
+    def handle(*_: object) -> None:
+        try:
+            handler()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0002 + random.random() * 0.003)
+
+    previous = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        yield
+    finally:
+        with contextlib.suppress(Struck):
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)

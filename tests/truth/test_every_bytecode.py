@@ -1,0 +1,276 @@
+"""Whatever bytecode of a checkout or a release an exception comes before, no place is lost.
+
+Where the handler of a signal could raise, it is tried every time; with `SOAK` set, every other bytecode is, too.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+import redpool
+
+from .striking import Place, Striker
+
+PATIENCE = 3.0  # seconds
+EVERY_BYTECODE = "SOAK" in os.environ
+
+
+class Quiet(redis.Connection):
+    """A connection that needs no server, since nothing is asked over it."""
+
+    def _connect(self) -> socket.socket:
+        ours, self.other_end = socket.socketpair()
+        return ours
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        self._parser.on_connect(self)
+
+    def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if hasattr(self, "other_end"):
+            self.other_end.close()
+
+
+class Scene:
+    """A pool, someone who is struck, and perhaps somebody else with whom he has to do."""
+
+    size = 2
+    warm = True
+
+    def __init__(self) -> None:
+        self.pool = redpool.ConnectionPool(Quiet, max_connections=self.size, timeout=PATIENCE)
+        self.faults: list[str] = []
+        self.other: threading.Thread | None = None
+        if self.warm:
+            self.pool.warm_up(1)
+            # The thread that has dialled it may hold on to a connection for a moment.
+            assert eventually(lambda: not dialling())
+        self.prepare()
+
+    def prepare(self) -> None:
+        """What comes before."""
+
+    def act(self) -> None:
+        """What is struck."""
+        self.pool.release(self.pool.get_connection())
+
+    def beside(self, act: Callable[[], None]) -> None:
+        """Have somebody else do something, who must come through unharmed."""
+
+        def doing() -> None:
+            try:
+                act()
+            except BaseException as error:
+                self.faults.append(f"somebody else: {error!r}")
+
+        self.other = threading.Thread(target=doing, daemon=True)
+        self.other.start()
+
+    def take_and_return(self) -> None:
+        """As any caller does."""
+        connection = self.pool.get_connection()
+        assert connection is not None
+        self.pool.release(connection)
+
+
+class IdleOne(Scene):
+    """A connection is idle."""
+
+
+class NoneOpen(Scene):
+    """A connection is dialled for the caller, by another thread."""
+
+    warm = False
+
+
+class CameBackDirty(Scene):
+    """A connection comes back with a command unanswered, and is closed."""
+
+    def act(self) -> None:
+        connection = self.pool.get_connection()
+        connection.send_command("PING")
+        self.pool.release(connection)
+
+
+class LookedAt(Scene):
+    """A connection has rested, so that its socket is looked at."""
+
+    def prepare(self) -> None:
+        self.pool._engine.core.check_after = 0.0
+
+
+class Dropped(Scene):
+    """A connection is dropped instead of given back."""
+
+    def act(self) -> None:
+        connection = self.pool.get_connection()
+        del connection
+        gc.collect()
+
+
+class HandsOver(Scene):
+    """The connection that is given back is somebody else's at once."""
+
+    size = 1
+
+    def prepare(self) -> None:
+        self.held = [self.pool.get_connection()]
+        self.beside(self.take_and_return)
+        while not self.pool.stats().waiting:
+            time.sleep(0.0001)
+
+    def act(self) -> None:
+        self.pool.release(self.held.pop())
+
+
+class IsHandedTo(Scene):
+    """The caller waits for the connection that somebody else gives back."""
+
+    size = 1
+
+    def prepare(self) -> None:
+        connection, self.struck = self.pool.get_connection(), threading.Event()
+
+        def hold() -> None:
+            while not self.pool._engine.core.queue and not self.struck.is_set():
+                time.sleep(0.0001)
+            self.pool.release(connection)
+
+        self.beside(hold)
+
+
+SCENES: list[type[Scene]] = [IdleOne, NoneOpen, CameBackDirty, LookedAt, Dropped, HandsOver, IsHandedTo]
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.usefixtures("struck_anywhere")
+def test_a_strike_anywhere_loses_nothing(scene: type[Scene]) -> None:
+    """Afterwards nothing is in use or on its way, and all that the pool may open can be had at once."""
+    losses = [f"{n}: {place}: {faults}" for n, place in places(scene) if (faults := strike(scene, n))]
+    if losses:
+        pytest.fail("\n".join(losses), pytrace=False)
+
+
+@pytest.mark.parametrize("scene", [IdleOne, HandsOver, IsHandedTo])
+@pytest.mark.usefixtures("struck_anywhere")
+def test_a_second_strike_on_the_way_out_loses_nothing(scene: type[Scene]) -> None:
+    """Wherever the first one found the caller, and wherever the second finds him while he takes back what he did."""
+    first = [n for n, place in places(scene) if place.possible]
+    losses = []
+    for n in first if EVERY_BYTECODE else first[:: len(first) // 4]:
+        for second, place in places_on_the_way_out(scene, n):
+            if faults := struck(*way_out(scene, n, second)):
+                losses.append(f"{n} and {second}: {place}: {faults}")
+                break  # each takes seconds
+    if losses:
+        pytest.fail("\n".join(losses), pytrace=False)
+
+
+def places_on_the_way_out(scene: type[Scene], n: int) -> Iterator[tuple[int, Place]]:
+    """Where a second strike may come."""
+    stage, striker = way_out(scene, n)
+    struck(stage, striker)
+    possible = [(second, place) for second, place in enumerate(striker.places[n:], n + 1) if place.possible]
+    yield from possible if EVERY_BYTECODE else possible[::6]
+
+
+def way_out(scene: type[Scene], *strikes: int) -> tuple[Scene, Striker]:
+    """A scene, and a striker who after the first strike goes on in what takes things back."""
+    stage, striker = scene(), Striker(*strikes)
+    engine = stage.pool._engine
+    for taking_back in ("abandon", "poke"):
+        setattr(engine, taking_back, resumed(striker, getattr(engine, taking_back)))
+    return stage, striker
+
+
+def resumed(striker: Striker, call: Callable[..., None]) -> Callable[..., None]:
+    """`call`, in which strikes are counted anew."""
+
+    def called(*args: object) -> None:
+        striker.resume()
+        call(*args)
+
+    return called
+
+
+def places(scene: type[Scene]) -> Iterator[tuple[int, Place]]:
+    """Where to strike, by a run without."""
+    stage, striker = scene(), Striker()
+    striker.run(stage.act)
+    settle(stage)
+    for n, place in enumerate(striker.places, 1):
+        if place.possible or EVERY_BYTECODE:
+            yield n, place
+
+
+def strike(scene: type[Scene], n: int) -> list[str]:
+    """What was lost by a strike at the n-th bytecode."""
+    return struck(scene(), Striker(n))
+
+
+def struck(stage: Scene, striker: Striker) -> list[str]:
+    """What was lost."""
+    try:
+        striker.run(stage.act)
+    except redis.RedisError as error:
+        stage.faults.append(f"at first: {error}")
+    guard = stage.pool._engine.guard
+    while guard._is_owned():  # type: ignore[attr-defined]
+        # Between a `with` block's last bytecode and the lock's own release: nothing could help there.
+        if striker.places[-1].possible:
+            stage.faults.append("the lock is held for ever")
+        guard.release()
+        stage.pool._engine.core.torn = True
+    return settle(stage)
+
+
+def settle(stage: Scene) -> list[str]:
+    """See to it that all is as it was."""
+    if isinstance(stage, IsHandedTo):
+        stage.struck.set()
+    if not eventually(lambda: at_rest(stage.pool)):
+        stage.faults.append(f"not at rest: {stage.pool!r}, {stage.pool._engine.core.slots}")
+    if stage.other is not None:
+        stage.other.join(2 * PATIENCE)
+    try:
+        taken = [stage.pool.get_connection() for _ in range(stage.size)]
+        if len({id(each) for each in taken} - {id(None)}) != stage.size:
+            stage.faults.append(f"checked out {taken}")
+        for connection in taken:
+            stage.pool.release(connection)
+    except redis.RedisError as error:
+        stage.faults.append(f"afterwards: {error}")
+    stage.pool.close(timeout=0, force=True)
+    return stage.faults
+
+
+def dialling() -> list[str]:
+    """The threads that dial."""
+    names = [each.name for each in threading.enumerate()]
+    return [name for name in names if name.startswith("redpool ") and not name.endswith("housekeeper")]
+
+
+def at_rest(pool: redpool.ConnectionPool) -> bool:
+    """Whether nobody has anything, and nothing is under way. Nothing is done about it here."""
+    gc.collect()
+    core = pool._engine.core
+    return not core.queue and len(core.empty) + len(core.idle) == len(core.slots)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.0005)
+    return True

@@ -1,0 +1,147 @@
+"""Storms over a busy pool. Whatever breaks: nobody gets another's reply, nothing runs twice, no place is lost.
+
+With `SOAK` set each storm lasts longer; the interruptions alone are then 100 000 and more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+import redis
+
+from redpool import embedded
+
+from .crowds import CONNECTIONS, NAME, Crowd, Tasks, TasksOnUvloop, Threads, descriptors, eventually
+from .questions import questions
+
+LONG = "SOAK" in os.environ
+Trouble = Callable[[Crowd, embedded.Server, Random], None]
+
+
+def none(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+    """All is well."""
+    time.sleep(0.01)
+
+
+def strike(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+    """Somebody is interrupted: a thread by an exception out of the blue, a task by being cancelled."""
+    crowd.strike()
+    time.sleep(0.0005)
+
+
+def kill(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+    """The server hangs up on one of them."""
+    with redis.Redis.from_url(server.url) as client:
+        theirs = [each["id"] for each in client.client_list() if each["name"] == NAME]
+        if theirs:
+            client.client_kill_filter(_id=random.choice(theirs))
+    time.sleep(0.002)
+
+
+def pause(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+    """The server stands still for a moment."""
+    server.pause()
+    time.sleep(random.random() * 0.03)
+    server.resume()
+    time.sleep(0.01)
+
+
+def restart(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+    """The server crashes, and comes back without its data."""
+    server.kill()
+    server.restart()
+    time.sleep(0.05)
+
+
+def rearrange(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+    """The pool's owner replaces all connections, or allows another number of them."""
+    with contextlib.suppress(AttributeError):  # not made yet
+        crowd.pool.drain()
+        crowd.pool.resize(random.randint(1, 2 * CONNECTIONS))
+    time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Storm:
+    """Trouble that comes again and again while so many questions are asked."""
+
+    trouble: Trouble
+    questions: int
+    hasty: bool = False
+    struck: bool = False
+    forgets: bool = False
+
+
+STORMS = {
+    "calm": Storm(none, 400),
+    "interruptions": Storm(strike, 120, struck=True),
+    "connections killed": Storm(kill, 400),
+    "pauses": Storm(pause, 300),
+    "crashes": Storm(restart, 400, forgets=True),
+    "drained and resized": Storm(rearrange, 400),
+    "deadlines": Storm(none, 400, hasty=True),
+    "deadlines and pauses": Storm(pause, 200, hasty=True),
+}
+
+
+@pytest.mark.parametrize("storm", STORMS.values(), ids=STORMS)
+@pytest.mark.parametrize("crowd_class", [Threads, Tasks, TasksOnUvloop], ids=lambda each: each.name)
+@pytest.mark.usefixtures("struck_anywhere")
+@pytest.mark.filterwarnings("ignore:.*was released twice:RuntimeWarning")  # by a client that was struck in between
+def test_a_storm_swaps_and_loses_nothing(crowd_class: type[Crowd], storm: Storm, own_server: embedded.Server) -> None:
+    """Each reply is its asker's; in the end all places are free, and the server knows the pool's connections alone."""
+    if crowd_class is TasksOnUvloop and importlib.util.find_spec("uvloop") is None:
+        pytest.skip("uvloop isn't installed")
+    with asyncio.Runner(loop_factory=crowd_class.new_loop) as runner:
+        runner.run(asyncio.sleep(0))  # what a loop opens once and for all is no leak
+    before = descriptors()
+    crowd = crowd_class(own_server.url, Random(1), hasty=storm.hasty, struck=storm.struck, forgets=storm.forgets)
+    count = storm.questions * times_longer(crowd_class, storm)
+    with troubled(storm, crowd, own_server):
+        crowd.run(questions(Random(2), count))
+    crowd.leave()
+    crowd.ledger.check(own_server.url)
+    assert len(crowd.ledger.asked) == count
+    assert eventually(lambda: descriptors() <= before), "a socket was left open"
+    if storm.struck:
+        assert crowd.ledger.strikes > count // 20
+
+
+def times_longer(crowd_class: type[Crowd], storm: Storm) -> int:
+    """A full run has 100 000 interruptions and more, most of them of tasks, which recover sooner."""
+    if storm.struck and crowd_class is not Threads:
+        return 600 if LONG else 5
+    return 20 if LONG else 1
+
+
+@contextlib.contextmanager
+def troubled(storm: Storm, crowd: Crowd, server: embedded.Server) -> Iterator[None]:
+    """While the block runs there is trouble."""
+    over = threading.Event()
+    faults: list[BaseException] = []
+
+    def make_trouble() -> None:
+        random = Random(3)
+        try:
+            while not over.is_set():
+                storm.trouble(crowd, server, random)
+        except BaseException as error:
+            faults.append(error)
+
+    maker = threading.Thread(target=make_trouble)
+    maker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        maker.join()
+    assert not faults, faults
