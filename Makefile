@@ -15,7 +15,7 @@ ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types unit compat faults bench clean server
+.PHONY: help demo test lint types unit compat soak faults bench clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,9 @@ compat: server ## redis-py's own tests over our pools, compared with its own
 
 faults: server ## the same faults against redis-py's pools and ours
 	@PYTHONPATH=tests $(BIN)/python -m faults
+
+soak: server ## storms and faults at length, SOAK seconds of them in a row (120)
+	@SOAK=$${SOAK:-120} $(BIN)/pytest -q tests/soak tests/truth
 
 bench: server ## measure against redis-py
 	@$(BIN)/redpool bench

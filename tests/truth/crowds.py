@@ -68,8 +68,9 @@ class Crowd(ABC):
     pool: Any
 
     def __init__(
-        self, url: str, random: Random, *, hasty: bool = False, struck: bool = False, forgets: bool = False
-    ) -> None:
+        self, url: str, random: Random, *, hasty: bool = False, struck: bool = False, forgets: bool = False,
+        **options: Any,
+    ) -> None:  # fmt: skip
         self.url = url
         self.random = random
         self.hasty = hasty  # each call has a deadline, too close for many
@@ -77,6 +78,7 @@ class Crowd(ABC):
         self.ledger = Ledger(forgets)
         self.options: dict[str, Any] = {
             "max_connections": CONNECTIONS, "timeout": PATIENCE, "client_name": NAME, "socket_timeout": PATIENCE,
+            **options,
         }  # fmt: skip
 
     @staticmethod
@@ -107,7 +109,7 @@ class Crowd(ABC):
     def known_to_server(self) -> int:
         """How many of the pool's connections the server knows."""
         with redis.Redis.from_url(self.url) as client:
-            return sum(each["name"] == NAME for each in client.client_list())
+            return sum(each["name"] == self.options["client_name"] for each in client.client_list())
 
 
 class Threads(Crowd):
@@ -115,7 +117,7 @@ class Threads(Crowd):
 
     name = "threads"
 
-    def __init__(self, url: str, random: Random, **how: bool) -> None:
+    def __init__(self, url: str, random: Random, **how: Any) -> None:
         super().__init__(url, random, **how)
         retry = SyncRetry(ConstantBackoff(_PAUSE), _RETRIES)
         self.pool = redpool.ConnectionPool.from_url(url, retry=retry, **self.options)

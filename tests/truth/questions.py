@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -70,10 +70,10 @@ _KINDS = (_echo, _count, _several, _keep, _transaction)
 class Ledger:
     """What was asked, and what came of it."""
 
-    def __init__(self, forgets: bool = False) -> None:
+    def __init__(self, forgets: bool = False, keeps: int | None = None) -> None:
         self.forgets = forgets  # the server loses its data now and then
-        self.answered: list[Question] = []
-        self.asked: list[Question] = []
+        self.answered: deque[Question] = deque(maxlen=keeps)
+        self.asked: deque[Question] = deque(maxlen=keeps)
         self.strikes = 0
         self.errors: Counter[str] = Counter()
         self.faults: list[str] = []

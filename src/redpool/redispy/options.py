@@ -63,7 +63,11 @@ def dial_budget(options: Mapping[str, Any]) -> float:
     connect = options.get("socket_connect_timeout", read)
     if read is None:
         return math.inf
-    return float((read if connect is None else connect) + read)
+    connect = read if connect is None else connect
+    for name, value in (("socket_timeout", read), ("socket_connect_timeout", connect)):
+        if not isinstance(value, int | float):
+            raise TypeError(f"{name}={value!r} is not a number of seconds")
+    return float(connect + read)
 
 
 def check_sync(options: Mapping[str, Any]) -> None:

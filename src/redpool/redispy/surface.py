@@ -80,6 +80,7 @@ class _Surface:
         self._counting_class = counting(connection_class)
         self._connection_kwargs = kwargs
         self._dial_retries = options.dial_retries(kwargs)
+        options.dial_budget(kwargs)  # refused here where it makes no sense
         self._pool_id = secrets.token_hex(4)
         # Whoever brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
         self._dispatcher = kwargs.get("event_dispatcher")

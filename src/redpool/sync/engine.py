@@ -63,6 +63,7 @@ class Engine:
     """The connections of one pool in one process, from its creation (or reset) on."""
 
     def __init__(self, owner: ConnectionPool, max_connections: int) -> None:
+        self._housekeeper: Housekeeper | None = None
         self.owner = weakref.ref(owner, self._owner_gone)
         self.inherited = False  # from the parent of a forked child
         self.guard = threading.RLock()
@@ -83,7 +84,6 @@ class Engine:
         self.core.dialling.retries = owner._dial_retries.failures
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
-        self._housekeeper: Housekeeper | None = None
         self.armed = _NEVER  # when the housekeeper wakes
         self._progress = threading.Event()  # a closed pool has one connection less
 

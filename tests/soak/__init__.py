@@ -1,0 +1,1 @@
+"""Hours in small: load and faults of all kinds, and a process that must not grow."""
