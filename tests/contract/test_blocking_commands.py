@@ -146,3 +146,19 @@ def test_others_are_not_held_up(face: Face, memory: MemoryServer) -> None:
     assert not waiting.done
     client.rpush("jobs", "job")
     waiting.result()
+
+
+def test_a_handshake_after_it_has_its_usual_time(face: Face, memory: MemoryServer) -> None:
+    """A wait without end that was broken off leaves nothing behind for the connection that is opened next."""
+    pool = hasty_in_memory(face, memory)
+    connection = pool.get_connection()
+    broken_off(connection, memory)
+    memory.answer("HELLO", b"")
+    sending = Doing(lambda: connection.send_command("GET", "text"))
+    try:
+        assert eventually(lambda: sending.done, 3.0)
+        assert type(sending.error) is redis.TimeoutError
+    finally:
+        memory.kill_clients()
+        sending.ended()
+        pool.release(connection)

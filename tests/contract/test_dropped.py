@@ -17,6 +17,9 @@ from redpool.testing import MemoryServer
 
 from .faces import Asyncio, Doing, Face, Recorder, eventually, on_loop
 
+SOON = 5.0
+"""Seconds within which a place is back; at the first tick, later, it would be back in any case."""
+
 # redis-py and asyncio say so of everything that is dropped open on an event loop.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -45,10 +48,10 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def pool(request: pytest.FixtureRequest, face: Face, memory: MemoryServer, recorder: Recorder) -> Any:
-    """A pool of two connections, which nobody waits for in vain."""
+    """A pool of two connections, which has no other reason to look after them."""
     return face.pool(
-        host=memory.host, port=memory.port, protocol=getattr(request, "param", 3), max_connections=2, timeout=20.0,
-        instruments=[recorder],
+        host=memory.host, port=memory.port, protocol=getattr(request, "param", 3), max_connections=2, timeout=10.0,
+        ping_after_idle=None, max_idle_time=None, instruments=[recorder],
     )  # fmt: skip
 
 
@@ -104,7 +107,7 @@ def test_the_place_of_what_was_dropped_comes_back(face: Face, pool: Any, kind: s
     """Leases, subscribers and watching pipelines, as many as one likes: both connections can be had again."""
     for _ in range(3):
         forget(face, pool, kind)
-    assert eventually(lambda: pool.stats().in_use == 0)
+        assert eventually(lambda: pool.stats().in_use == 0, SOON)
     with pool.connection(), pool.connection():
         assert pool.stats().in_use == 2
     client = face.client(pool)
@@ -117,6 +120,7 @@ def test_whoever_waits_gets_the_place(face: Face, pool: Any) -> None:
     with pool.connection():
         forget(face, pool, "lease")
         waiting = Doing(pool.get_connection)
+        assert eventually(lambda: waiting.done, SOON)
         pool.release(waiting.result())
     assert pool.stats().in_use == 0
 
@@ -131,7 +135,7 @@ def test_the_log_says_who_it_was(face: Face, pool: Any, caplog: pytest.LogCaptur
     """The file, the line and the function where the connection was taken, and by which thread or task."""
     with caplog.at_level(logging.WARNING, logger="redpool"):
         by = forget(face, pool, kind)
-        assert eventually(lambda: ours(caplog))
+        assert eventually(lambda: ours(caplog), SOON)
     (message,) = ours(caplog)
     code = by.__code__
     found = re.search(r'File "(.*)", line (\d+), in (.*)\n', message)

@@ -63,5 +63,5 @@ def test_who_was_served_is_not_remembered() -> None:
         core.release(slot, 0.0)
     core.take_orders()
     gc.collect()
-    kept = [each for each in gc.get_objects() if isinstance(each, Ticket) and each.deadline == 987_654.0]
+    kept = [each for each in gc.get_objects() if type(each) is Ticket and each.deadline == 987_654.0]
     assert len(kept) <= 2

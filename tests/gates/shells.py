@@ -7,7 +7,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import redis
@@ -36,7 +36,7 @@ def by_threads(way: Way, size: int) -> None:
         pool = redpool.ConnectionPool(connection_class=script.connection, max_connections=size, retry=retry, **_OPTIONS)
         client = redis.Redis(connection_pool=pool)
         if way.warm:
-            assert client.echo("warm") == b"warm"
+            _ask(client, "warm")
         way.play(script)
         beside = threading.Thread(target=_ask, args=(client, "beside"))
         beside.start()
@@ -46,20 +46,36 @@ def by_threads(way: Way, size: int) -> None:
         beside.join(PATIENCE)
         assert not beside.is_alive()
         _heal(script)
-        assert _eventually(pool, lambda stats: (stats.in_use, stats.waiting, stats.connecting) == (0, 0, 0))
-        taken = [pool.get_connection() for _ in range(size)]
-        for number, connection in enumerate(taken):
-            connection.send_command("ECHO", str(number))
-        for number, connection in enumerate(taken):
-            assert connection.read_response() == str(number).encode()
-            pool.release(connection)
-        assert (pool.stats().open, pool.stats().idle) == (size, size)
+        assert _eventually(lambda: _at_rest(pool)), pool
+        assert _eventually(lambda: _is_whole(pool, size)), pool
         pool.close()
         assert pool.stats().open == 0
 
 
+def _is_whole(pool: redpool.ConnectionPool, size: int) -> bool:
+    """Whether so many callers are answered at once. On a slow machine a healthy connection may seem to be late."""
+    taken = []
+    try:
+        for _ in range(size):
+            taken.append(pool.get_connection())  # noqa: PERF401  what was taken before an error goes back, too  # noqa: PERF401  known at once, should the next one fail
+        for number, connection in enumerate(taken):
+            connection.send_command("ECHO", str(number))
+        assert [connection.read_response() for connection in taken] == [str(each).encode() for each in range(size)]
+    except redis.TimeoutError:
+        return False
+    finally:
+        for connection in taken:
+            pool.release(connection)
+    return (pool.stats().open, pool.stats().idle) == (size, size)
+
+
+def _at_rest(pool: Any) -> bool:
+    stats = pool.stats()
+    return (stats.in_use, stats.waiting, stats.connecting) == (0, 0, 0)
+
+
 def _ask(client: Any, token: str) -> None:
-    # Whatever befalls a call may befall this one in its place.
+    # Whatever befalls a call may befall this one in its place; and the machine may be slow.
     with contextlib.suppress(redis.RedisError):
         assert client.echo(token) == token.encode()
 
@@ -78,9 +94,9 @@ def _use(pool: redpool.ConnectionPool, release: str) -> None:
             pool.release(connection)
 
 
-def _eventually(pool: redpool.ConnectionPool, condition: Any) -> bool:
+def _eventually(condition: Callable[[], bool]) -> bool:
     end = time.monotonic() + PATIENCE
-    while not condition(pool.stats()):
+    while not condition():
         if time.monotonic() > end:
             return False
         gc.collect()
@@ -99,7 +115,7 @@ async def by_tasks(way: Way, size: int) -> None:
         pool = redpool.asyncio.ConnectionPool(connection_class=kind, max_connections=size, retry=retry, **_OPTIONS)
         client = redis.asyncio.Redis(connection_pool=pool)
         if way.warm:
-            assert await client.echo("warm") == b"warm"
+            await _ask_async(client, "warm")
         way.play(script)
         beside = asyncio.create_task(_ask_async(client, "beside"))
         struck = asyncio.create_task(_use_async(pool, way.release))
@@ -111,16 +127,31 @@ async def by_tasks(way: Way, size: int) -> None:
         del struck  # with what it may have dropped
         await asyncio.wait_for(beside, PATIENCE)
         _heal(script)
-        assert await _eventually_async(pool, lambda stats: (stats.in_use, stats.waiting, stats.connecting) == (0, 0, 0))
-        taken = [await pool.get_connection() for _ in range(size)]
-        for number, connection in enumerate(taken):
-            await connection.send_command("ECHO", str(number))
-        for number, connection in enumerate(taken):
-            assert await connection.read_response() == str(number).encode()
-            await pool.release(connection)
-        assert (pool.stats().open, pool.stats().idle) == (size, size)
+        assert await _eventually_async(lambda: _at_rest_async(pool)), pool
+        assert await _eventually_async(lambda: _is_whole_async(pool, size)), pool
         await pool.aclose()
         assert pool.stats().open == 0
+
+
+async def _is_whole_async(pool: redpool.asyncio.ConnectionPool, size: int) -> bool:
+    taken = []
+    try:
+        for _ in range(size):
+            taken.append(await pool.get_connection())  # noqa: PERF401  # noqa: PERF401  known at once, should the next one fail
+        for number, connection in enumerate(taken):
+            await connection.send_command("ECHO", str(number))
+        replies = [await connection.read_response() for connection in taken]
+        assert replies == [str(each).encode() for each in range(size)]
+    except redis.TimeoutError:
+        return False
+    finally:
+        for connection in taken:
+            await pool.release(connection)
+    return (pool.stats().open, pool.stats().idle) == (size, size)
+
+
+async def _at_rest_async(pool: redpool.asyncio.ConnectionPool) -> bool:
+    return _at_rest(pool)
 
 
 @contextlib.contextmanager
@@ -153,9 +184,9 @@ async def _use_async(pool: redpool.asyncio.ConnectionPool, release: str) -> None
             await pool.release(connection)
 
 
-async def _eventually_async(pool: redpool.asyncio.ConnectionPool, condition: Any) -> bool:
+async def _eventually_async(condition: Callable[[], Awaitable[bool]]) -> bool:
     end = time.monotonic() + PATIENCE
-    while not condition(pool.stats()):
+    while not await condition():
         if time.monotonic() > end:
             return False
         gc.collect()

@@ -12,7 +12,7 @@ from redpool.testing import Script, Slow
 from redpool.testing.scripted import Step
 
 SLOW = 0.003  # seconds
-NEVER = 0.06  # seconds after which the sockets' timeouts end what takes for ever
+NEVER = 0.12  # seconds after which the sockets' timeouts end what takes for ever
 CUT_OFF = 0.02  # seconds after which a caller is cancelled, or his deadline comes
 
 _PASSES = ("ok", "slow")

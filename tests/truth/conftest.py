@@ -27,8 +27,13 @@ def struck_anywhere(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFi
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     # It would leave the lock of the logging module locked.
     caplog.set_level(logging.CRITICAL, logger="redpool")
-    monkeypatch.setattr(threading.Thread, "start", _start)
     gc.collect()
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture
+def started_undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread is struck from another while it starts a third."""
+    monkeypatch.setattr(threading.Thread, "start", _start)

@@ -35,7 +35,7 @@ _PAUSE = 0.002  # seconds between two tries
 
 # CPython takes a thread that is just being started for the one that starts it: it would be killed before its first
 # step, and the other would wait for that step for ever.
-not_starting = threading.RLock()
+not_starting = threading.Lock()
 _strike = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _strike.argtypes = (ctypes.c_ulong, ctypes.py_object)
 

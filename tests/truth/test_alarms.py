@@ -30,14 +30,12 @@ def test_handlers_that_raise_lose_nothing(own_server: embedded.Server) -> None:
     """Wherever the handler raises: each reply is its asker's, nothing runs twice, all places are free in the end."""
 
     def raises() -> None:
-        if crowd.ledger.strikes == len(struck):  # nobody is struck again before he has recovered
-            struck.append(True)
-            raise Struck
+        raise Struck
 
-    struck: list[bool] = []
     crowd = Threads(own_server.url, Random(1))
     ask_under_alarms(crowd, own_server, questions(Random(2), ASKED), raises)
-    assert struck
+    assert crowd.ledger.strikes
+    assert len(crowd.ledger.asked) > 0.9 * ASKED
 
 
 def test_handlers_that_use_the_pool_are_served(own_server: embedded.Server) -> None:
@@ -101,7 +99,10 @@ def alarms(handler: Callable[[], None]) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0.001)
         yield
     finally:
-        with contextlib.suppress(Struck):
-            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        quiet = False
+        while not quiet:
+            with contextlib.suppress(Struck):
+                signal.signal(signal.SIGALRM, signal.SIG_IGN)
+                quiet = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
