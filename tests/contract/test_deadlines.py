@@ -246,7 +246,8 @@ def test_a_full_pool(face: Face, path: Path) -> None:
 
 def test_a_wait_that_ends_before_the_deadline_is_a_pool_timeout(face: Face, path: Path) -> None:
     """Whichever bound comes first is the one that is told of."""
-    pool = face.pool(**path.at, max_connections=1, timeout=0.01)
+    pool = face.pool(**path.at, max_connections=1, timeout=SOON)
+    pool.warm_up(1)
     with pool.connection(), pytest.raises(redpool.PoolTimeout), redpool.deadline(LONG):
         pool.get_connection()
 

@@ -19,26 +19,27 @@ import pytest
 import redis
 
 from redpool import embedded
+from redpool.testing import FaultProxy
 
 from .crowds import CONNECTIONS, NAME, Crowd, Tasks, TasksOnUvloop, Threads, descriptors, eventually
 from .questions import questions
 
 LONG = "SOAK" in os.environ
-Trouble = Callable[[Crowd, embedded.Server, Random], None]
+Trouble = Callable[[Crowd, embedded.Server, FaultProxy, Random], None]
 
 
-def none(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+def none(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
     """All is well."""
     time.sleep(0.01)
 
 
-def strike(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+def strike(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
     """Somebody is interrupted: a thread by an exception out of the blue, a task by being cancelled."""
     crowd.strike()
     time.sleep(0.0005)
 
 
-def kill(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+def kill(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
     """The server hangs up on one of them."""
     with redis.Redis.from_url(server.url) as client:
         theirs = [each["id"] for each in client.client_list() if each["name"] == NAME]
@@ -47,7 +48,7 @@ def kill(crowd: Crowd, server: embedded.Server, random: Random) -> None:
     time.sleep(0.002)
 
 
-def pause(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+def pause(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
     """The server stands still for a moment."""
     server.pause()
     time.sleep(random.random() * 0.03)
@@ -55,14 +56,23 @@ def pause(crowd: Crowd, server: embedded.Server, random: Random) -> None:
     time.sleep(0.01)
 
 
-def restart(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+def lose_replies(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
+    """Commands are carried out, and their replies are lost with the connection."""
+    proxy.half_open()
+    time.sleep(0.01)
+    proxy.hang_up()
+    proxy.heal()
+    time.sleep(0.01)
+
+
+def restart(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
     """The server crashes, and comes back without its data."""
     server.kill()
     server.restart()
     time.sleep(0.05)
 
 
-def rearrange(crowd: Crowd, server: embedded.Server, random: Random) -> None:
+def rearrange(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
     """The pool's owner replaces all connections, or allows another number of them."""
     with contextlib.suppress(AttributeError):  # not made yet
         crowd.pool.drain()
@@ -85,6 +95,7 @@ STORMS = {
     "calm": Storm(none, 400),
     "interruptions": Storm(strike, 120, struck=True),
     "connections killed": Storm(kill, 400),
+    "replies lost": Storm(lose_replies, 400),
     "pauses": Storm(pause, 300),
     "crashes": Storm(restart, 400, forgets=True),
     "drained and resized": Storm(rearrange, 400),
@@ -104,11 +115,13 @@ def test_a_storm_swaps_and_loses_nothing(crowd_class: type[Crowd], storm: Storm,
     with asyncio.Runner(loop_factory=crowd_class.new_loop) as runner:
         runner.run(asyncio.sleep(0))  # what a loop opens once and for all is no leak
     before = descriptors()
-    crowd = crowd_class(own_server.url, Random(1), hasty=storm.hasty, struck=storm.struck, forgets=storm.forgets)
     count = storm.questions * times_longer(crowd_class, storm)
-    with troubled(storm, crowd, own_server):
-        crowd.run(questions(Random(2), count))
-    crowd.leave()
+    with FaultProxy(own_server.host, own_server.port) as proxy:
+        url = proxy.url if storm.trouble is lose_replies else own_server.url
+        crowd = crowd_class(url, Random(1), hasty=storm.hasty, struck=storm.struck, forgets=storm.forgets)
+        with troubled(storm, crowd, own_server, proxy):
+            crowd.run(questions(Random(2), count))
+        crowd.leave()
     crowd.ledger.check(own_server.url)
     assert len(crowd.ledger.asked) > 0.9 * count
     assert eventually(lambda: descriptors() <= before), "a socket was left open"
@@ -124,7 +137,7 @@ def times_longer(crowd_class: type[Crowd], storm: Storm) -> int:
 
 
 @contextlib.contextmanager
-def troubled(storm: Storm, crowd: Crowd, server: embedded.Server) -> Iterator[None]:
+def troubled(storm: Storm, crowd: Crowd, server: embedded.Server, proxy: FaultProxy) -> Iterator[None]:
     """While the block runs there is trouble."""
     over = threading.Event()
     faults: list[BaseException] = []
@@ -133,7 +146,7 @@ def troubled(storm: Storm, crowd: Crowd, server: embedded.Server) -> Iterator[No
         random = Random(3)
         try:
             while not over.is_set():
-                storm.trouble(crowd, server, random)
+                storm.trouble(crowd, server, proxy, random)
         except BaseException as error:
             faults.append(error)
 

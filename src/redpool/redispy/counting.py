@@ -152,9 +152,8 @@ class Counted:
         if self.cached:
             return
         reader = getattr(parser, "_reader", None)
-        self.unread = bool(reader.has_data() if reader is not None else _has_bytes(parser))
-        if self.unread:
-            self.plain = False
+        if reader.has_data() if reader is not None else _has_bytes(parser):
+            self.unread, self.plain = True, False
 
     def only_unread(self) -> bool:
         """Whether nothing speaks against it but what nobody has read, which may be pushes; it has to be looked at."""
@@ -183,8 +182,10 @@ class Counted:
             self.lost, self.plain = self.unanswered, False
             ordinary = type(self.sent) is tuple and self.sent[0] in commands.PLAIN
             self.bygone = self._differences() if ordinary else self.stood
-        self.unanswered, self.unread = 0, False
+        self.unanswered = 0
         self.session = self.asked = None
+        if self.unread:
+            self.unread = False
 
     def _check_open(self) -> None:
         """Nothing is opened again for a closed pool, whatever a retry policy says, nor to a server given up."""

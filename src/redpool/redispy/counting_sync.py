@@ -150,7 +150,8 @@ class CountedSync(Counted, AbstractConnection):
         if timed:
             timeout = self._time_left(timeout, limit)
         try:
-            self.reading = push_request
+            if push_request:
+                self.reading = True
             response = super().read_response(
                 disable_decoding, timeout=timeout, disconnect_on_error=disconnect, push_request=push_request
             )
@@ -166,7 +167,8 @@ class CountedSync(Counted, AbstractConnection):
                 self._explain(error)
             raise
         finally:
-            self.reading = False
+            if push_request:
+                self.reading = False
         if not push_request:
             self.unanswered -= 1
             if not self.unanswered:

@@ -166,7 +166,11 @@ class Engine:
         return connections.own_error(ticket.error)
 
     def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
-        self.flush()
+        core = self.core
+        if core.outbox or core.torn or self.left or self.returned:
+            self.flush()
+        elif core.wake_at < self.armed:
+            self.arm()
         end = ticket.deadline if limit is None else min(ticket.deadline, limit.at)
         while ticket.state is TicketState.WAITING:
             left = end - _monotonic()
