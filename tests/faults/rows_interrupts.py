@@ -27,7 +27,7 @@ class Interrupted(BaseException):
 )
 def interrupted_at_each_step(side: Side) -> Finding:
     """Wherever it strikes: the next reply is right, and no place is lost."""
-    pool = side.threads.waiting_pool(max_connections=3, timeout=0.2)
+    pool = side.threads.waiting_pool(max_connections=3, timeout=1.0)
     client = side.threads.client(pool)
     client.mset({"alice": "ALICE-SECRET", "bob": "bob-value"})
     wrong: Counter[str] = Counter()

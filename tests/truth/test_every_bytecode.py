@@ -242,6 +242,7 @@ def settle(stage: Scene) -> list[str]:
     if stage.other is not None:
         stage.other.join(2 * PATIENCE)
     try:
+        stage.pool.warm_up(stage.size, PATIENCE)  # sooner than callers would have them dialled
         taken = [stage.pool.get_connection() for _ in range(stage.size)]
         if len({id(each) for each in taken} - {id(None)}) != stage.size:
             stage.faults.append(f"checked out {taken}")

@@ -62,7 +62,7 @@ def lose_replies(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, rando
     time.sleep(0.01)
     proxy.hang_up()
     proxy.heal()
-    time.sleep(0.01)
+    time.sleep(0.03)
 
 
 def restart(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
@@ -95,7 +95,7 @@ STORMS = {
     "calm": Storm(none, 400),
     "interruptions": Storm(strike, 120, struck=True),
     "connections killed": Storm(kill, 400),
-    "replies lost": Storm(lose_replies, 400),
+    "replies lost": Storm(lose_replies, 100),
     "pauses": Storm(pause, 300),
     "crashes": Storm(restart, 400, forgets=True),
     "drained and resized": Storm(rearrange, 400),
