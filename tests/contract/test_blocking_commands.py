@@ -36,8 +36,7 @@ def hasty_in_memory(face: Face, memory: MemoryServer, **options: Any) -> Any:
 
 
 WAITING = {
-    "BLPOP": lambda client: client.blpop("nothing", 0.2),
-    "BLPOP in text": lambda client: client.execute_command("blpop nothing", "0.2"),
+    "BLPOP": lambda client: client.execute_command("blpop nothing", "0.2"),
     "XREAD": lambda client: client.xread({"nothing": "$"}, block=200),
     "pipeline": lambda client: client.pipeline(transaction=False).blpop("nothing", 0.2).ping().execute(),
 }

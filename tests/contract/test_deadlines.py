@@ -127,7 +127,6 @@ def test_a_blocking_command_that_is_answered_by_nobody(face: Face, path: Path) -
 
 DEAF: dict[str, Callable[[FaultProxy], None]] = {
     "black hole": lambda proxy: proxy.black_hole(),
-    "half open": lambda proxy: proxy.half_open(),
     "trickle": lambda proxy: proxy.byte_by_byte(pause=0.04),
     "refuse": lambda proxy: proxy.refuse(),
     "stall": lambda proxy: proxy.stall_accept(),
@@ -147,7 +146,7 @@ def test_a_dial_that_does_not_end(face: Face, path: Path, fault: str) -> None:
         check_whole(face, path, pool)
 
 
-@pytest.mark.parametrize("fault", ["black hole", "trickle", "stall"])
+@pytest.mark.parametrize("fault", ["black hole", "stall"])
 def test_a_reconnect_that_does_not_end(face: Face, path: Path, fault: str) -> None:
     """The same where the holder of a lease opens its connection anew."""
     pool = face.pool(**path.at, max_connections=2, retry=face.retry(1000, base=0.01))
@@ -196,14 +195,14 @@ def test_what_an_earlier_attempt_has_sent_counts(face: Face) -> None:
         assert late(lambda: client.get("key")).sent is True
 
 
-@pytest.mark.parametrize("call", ["a command", "a pipeline", "a transaction"])
+@pytest.mark.parametrize("call", ["a command", "a transaction"])
 def test_a_pause_between_retries_ends_with_the_deadline(face: Face, path: Path, call: str) -> None:
     """The connection was reset, and the policy would wait for long."""
     pool = face.pool(**path.at, max_connections=2, retry=face.retry(5, base=LONG), retry_sent="all")
     client = face.client(pool)
     client.ping()
     path.proxy.half_open()
-    doing = Doing(lambda: late(lambda: CALLS[call](client), 0.3))
+    doing = Doing(lambda: late(lambda: CALLS[call](client), 2 * SOON))
     last = "EXEC" if call == "a transaction" else "GET"
     assert eventually(lambda: last in [name for _, name in path.server.commands])
     path.proxy.reset()

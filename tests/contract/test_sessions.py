@@ -378,7 +378,7 @@ def test_a_handshake_that_does_not_end_leaves_no_connection(face: Face, step: in
         kind = script.async_connection if face.asynchronous else script.connection
         # Of HELLO and SELECT the first or the second goes wrong.
         quiet = MaintNotificationsConfig(enabled=False)
-        pool = face.pool(kind, protocol=3, db=5, driver_info=None, maint_notifications_config=quiet, socket_timeout=0.2)
+        pool = face.pool(kind, protocol=3, db=5, driver_info=None, maint_notifications_config=quiet, socket_timeout=0.1)
         script.handshake = ["ok"] * step + [answer, "ok"]
         with pytest.raises(redis.RedisError):
             pool.get_connection()
