@@ -64,6 +64,7 @@ def at_step(work: Callable[[], object], step: int, strike: Callable[[], object])
         work()
     finally:
         sys.settrace(None)
+        last.clear()  # frames that were struck never return; they would keep what they hold until garbage collection
     return left <= 0
 
 

@@ -38,6 +38,12 @@ class CountedAsync(Counted, aio.AbstractConnection):
         finally:
             self.handshaking = False
 
+    async def _connect(self) -> None:
+        limit = current()
+        if limit is not None:
+            self._check_deadline(limit)
+        await super()._connect()  # type: ignore[no-untyped-call,safe-super]
+
     async def check_health(self) -> None:
         """As in redis-py."""
         self.handshaking, before = True, self.handshaking

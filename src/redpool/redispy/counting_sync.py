@@ -41,6 +41,12 @@ class CountedSync(Counted, AbstractConnection):
             self.handshaking = False
             self.socket_connect_timeout = patience
 
+    def _connect(self) -> Any:
+        limit = current()
+        if limit is not None:
+            self._check_deadline(limit)
+        return super()._connect()  # type: ignore[no-untyped-call,safe-super]
+
     def check_health(self) -> None:
         """As in redis-py."""
         self.handshaking, before = True, self.handshaking
@@ -124,7 +130,10 @@ class CountedSync(Counted, AbstractConnection):
         if isinstance(response, ResponseError):
             if not self.plain:
                 self._note_refused()
-            raise response
+            try:
+                raise response
+            finally:
+                del response  # else it and this frame, which holds the connection, would keep each other
         return response
 
     def _reading_failed(self, error: BaseException, disconnect: bool) -> None:
@@ -138,7 +147,10 @@ class CountedSync(Counted, AbstractConnection):
         if isinstance(told, RedisConnectionError | RedisTimeoutError):
             self._explain(told)
         if told is not error:
-            raise told from error
+            try:
+                raise told from error
+            finally:
+                del told, error  # as above
 
     def _read_otherwise(self, disable_decoding: bool, timeout: Any, disconnect: bool, push_request: bool) -> Any:
         """By way of redis-py: with a deadline or a time of its own, for pushes, or for a class with other ways."""
