@@ -59,8 +59,8 @@ IMPURE = {"threading", "asyncio", "socket", "ssl", "select", "selectors", "time"
 PURE = ("redpool.core", "redpool.wire")
 
 NAMES = [
-    "ConnectionPool", "DeadlineExceeded", "Instrument", "PoolClosed", "PoolDump", "PoolFull", "PoolStats",
-    "PoolTimeout", "ReplyLate", "ReplyLost", "deadline",
+    "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool", "PoolClosed", "PoolDump",
+    "PoolFull", "PoolStats", "PoolTimeout", "Redis", "ReplyLate", "ReplyLost", "SharedPoolStats", "deadline",
 ]  # fmt: skip
 
 

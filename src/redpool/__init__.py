@@ -14,10 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .core.instrument import Instrument
-from .core.stats import PoolDump, PoolStats
+from .core.stats import PoolDump, PoolStats, SharedPoolStats
 from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
 from .limit import deadline
+from .sync.client import Redis
 from .sync.pool import ConnectionPool
+from .sync.shared import MultiplexedConnectionPool
 
 if TYPE_CHECKING:
     from . import asyncio as asyncio
@@ -29,13 +31,16 @@ __all__ = [
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",
+    "MultiplexedConnectionPool",
     "PoolClosed",
     "PoolDump",
     "PoolFull",
     "PoolStats",
     "PoolTimeout",
+    "Redis",
     "ReplyLate",
     "ReplyLost",
+    "SharedPoolStats",
     "deadline",
 ]
 

@@ -7,21 +7,26 @@
 """
 
 from ..core.instrument import Instrument
-from ..core.stats import PoolDump, PoolStats
+from ..core.stats import PoolDump, PoolStats, SharedPoolStats
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
 from ..limit import deadline
+from .client import Redis
 from .pool import ConnectionPool
+from .shared import MultiplexedConnectionPool
 
 __all__ = [
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",
+    "MultiplexedConnectionPool",
     "PoolClosed",
     "PoolDump",
     "PoolFull",
     "PoolStats",
     "PoolTimeout",
+    "Redis",
     "ReplyLate",
     "ReplyLost",
+    "SharedPoolStats",
     "deadline",
 ]

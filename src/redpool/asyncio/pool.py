@@ -202,6 +202,8 @@ class ConnectionPool(AsyncSurface):
                 here = self._by_loop[loop] = Engine(self, loop, self._max_connections)
                 if self._closed:
                     here.core.close(_monotonic())
+                    if here.lanes is not None:
+                        here.lanes.close()
             self._here = here
         return here
 
@@ -313,6 +315,10 @@ class ConnectionPool(AsyncSurface):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return self._described(state, self._core().counts(_monotonic()))
+
+    def make_lanes(self, engine: Engine) -> Any:
+        """What a new engine shares: nothing."""
+        return None
 
     def _dial_retries_changed(self) -> None:
         for here in self._by_loop.values():

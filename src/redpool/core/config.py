@@ -89,9 +89,26 @@ class PoolConfig:
         return {name: _read(name, value, readers.get(name)) for name, value in options.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class SharedConfig(PoolConfig):
+    """The options of a pool whose connections are shared."""
+
+    shared_connections: int = 1
+    max_in_flight: int = 4096
+
+    def __post_init__(self) -> None:
+        PoolConfig.__post_init__(self)
+        whole_number("shared_connections", self.shared_connections, at_least=1)
+        whole_number("max_in_flight", self.max_in_flight, at_least=1)
+        if self.shared_connections > self.max_connections:
+            raise ValueError(
+                f"shared_connections={self.shared_connections!r} is more than max_connections={self.max_connections!r}"
+            )
+
+
 def suggest(unknown: str, known: Iterable[str]) -> str:
     """`; did you mean 'max_idle_time'?` where an option is close to a known one, else nothing."""
-    names = [*known, *(field.name for field in fields(PoolConfig))]
+    names = [*known, *(field.name for field in fields(SharedConfig))]
     # A word of two or three letters is close to anything.
     close = difflib.get_close_matches(unknown, names, n=1) if len(unknown) > 3 else []
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -11,8 +11,11 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 GATHER = 512
 """How many values are gathered before they are sorted in."""
@@ -35,6 +38,16 @@ class Summary:
     def to_dict(self) -> dict[str, float]:
         """The same as a plain dict."""
         return asdict(self)
+
+    @classmethod
+    def of_counts(cls, counts: Sequence[int]) -> Summary:
+        """Of whole numbers, of which `counts[n]` were n."""
+        total = sum(counts)
+        if not total:
+            return cls()
+        reached = list(accumulate(counts))
+        quantiles = (bisect_left(reached, share * total) for share in (0.5, 0.9, 0.99, 0.999, 1.0))
+        return cls(total, sum(n * count for n, count in enumerate(counts)) / total, *map(float, quantiles))
 
 
 class Histogram:

@@ -224,7 +224,8 @@ class PoolCore:
 
     def abandoned(self, slot: Slot, now: float) -> None:
         """The connection of a lease was collected: its caller has dropped it without giving it back."""
-        self.report_dropped(slot, now - slot.since, slot.lessee, slot.taken)
+        if slot.leak_reported_for != slot.since:
+            self.report_dropped(slot, now - slot.since, slot.lessee, slot.taken)
         self.release(slot, now, Reason.ABANDONED)
 
     def report_dropped(self, slot: Slot, age: float, holder: Any, taken: Any) -> None:

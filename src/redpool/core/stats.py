@@ -55,6 +55,22 @@ class PoolStats:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedPoolStats(PoolStats):
+    """The same of a pool whose connections are shared. `acquired` and so on count connections of a caller's own."""
+
+    in_flight: int = 0
+    """commands that await a reply on a shared connection"""
+    commands: int = 0
+    """commands sent over shared connections"""
+    writes: int = 0
+    """pieces in which they were sent"""
+    abandoned: int = 0
+    """commands whose callers left before the reply came: it was dropped"""
+    batch: Summary = field(default_factory=Summary)
+    """commands per write; the largest is counted as 4096 where it is more"""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A connection in use: who holds it, since when, where it was taken and what it does now."""
 

@@ -70,6 +70,11 @@ def report_leaks(core: PoolCore, now: float) -> None:
             core.outbox.append(ReportLeak(slot, now - slot.since, slot.lessee, slot.taken))
 
 
+def keep(slot: Slot) -> None:
+    """The pool itself holds this lease, for as long as it likes: it is no leak."""
+    slot.leak_reported_for = slot.since
+
+
 def next_deadline(core: PoolCore, now: float) -> float:
     """When the next thing is due: always later than `now`.
 

@@ -245,9 +245,7 @@ class Counted:
             return
         once = self._must_run_once()
         if once is not None:
-            name = commands.command_name(once)
-            lost = ReplyLate if isinstance(error, RedisTimeoutError) else ReplyLost
-            raise lost(f"{name} may have run, and was not sent again: its reply was lost: {error}", name) from error
+            raise lost_reply(once, error) from error
 
     def _must_run_once(self) -> Sequence[Any] | None:
         """The first of the commands sent that must not be sent again, by the pool's `retry_sent`."""
@@ -260,6 +258,13 @@ class Counted:
         if "WATCH" in self.bygone and not _only_looks(several):
             return several[0]
         return commands.first_unrepeatable(several)
+
+
+def lost_reply(once: Sequence[Any], error: Exception) -> ReplyLost:
+    """What the caller is told of a command that may have run, and must not be sent again."""
+    name = commands.command_name(once)
+    lost = ReplyLate if isinstance(error, RedisTimeoutError) else ReplyLost
+    return lost(f"{name} may have run, and was not sent again: its reply was lost: {error}", name)
 
 
 def _only_looks(several: list[Sequence[Any]]) -> bool:

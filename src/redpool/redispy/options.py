@@ -123,11 +123,11 @@ def is_class(connection_class: object) -> TypeGuard[type]:
     return isinstance(connection_class, type)
 
 
-def parse_url(url: str, asynchronous: bool) -> dict[str, Any]:
+def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[str, Any]:
     """The options that a `redis://`, `rediss://` or `unix://` URL spells: the pool's, and those that redis-py reads."""
     base, _, text = url.partition("?")
     query = parse_qsl(text, keep_blank_values=True)
-    ours = PoolConfig.from_strings({name: value for name, value in query if name in PoolConfig.names()})
+    ours = config.from_strings({name: value for name, value in query if name in config.names()})
     theirs = urlencode([(name, value) for name, value in query if name not in ours])
     parse = redis.asyncio.connection.parse_url if asynchronous else redis.connection.parse_url
     return {**parse(f"{base}?{theirs}" if theirs else base), **ours}

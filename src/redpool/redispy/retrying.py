@@ -14,8 +14,10 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry as SyncRetry
 
-from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLost
 from ..limit import current
+
+_FINAL = (ReplyLost, DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout)
 
 
 def final(error: BaseException) -> BaseException:
@@ -26,7 +28,7 @@ def final(error: BaseException) -> BaseException:
 
 def _may_try_again(error: Exception) -> bool:
     # A caller whose time is up is told so by the next try, which knows what may have run.
-    return not (isinstance(error, ReplyLost | DeadlineExceeded | PoolClosed) or hasattr(error, "redpool_final"))
+    return not (isinstance(error, _FINAL) or hasattr(error, "redpool_final"))
 
 
 class _AskingSync(SyncRetry):
@@ -67,6 +69,89 @@ class _WithinDeadline(AbstractBackoff):
 
     def __hash__(self) -> int:
         return hash(self._backoff)
+
+
+class FirstTry:
+    """A retry policy that many calls share: each call that fails goes on with a copy of its own."""
+
+    __slots__ = ("policy",)
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.policy, name)
+
+    def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
+        """As in redis-py."""
+        try:
+            return do()
+        except Exception as error:
+            first = [error]
+        again = _resuming(first, do)
+        return copy.deepcopy(self.policy).call_with_retry(again, fail, is_retryable, with_failure_count)
+
+    def attempt(self, do: Callable[[], Any]) -> Any:
+        """The same where there is nothing to be closed in between."""
+        return self.call_with_retry(do, _nothing_to_close)
+
+    def after(self, error: Exception, do: Callable[[], Any]) -> Any:
+        """The same where the first try was made already, and has failed."""
+        return copy.deepcopy(self.policy).call_with_retry(_resuming([error], do), _nothing_to_close)
+
+
+class FirstTryAsync(FirstTry):
+    """The same on an event loop."""
+
+    __slots__ = ()
+
+    async def call_with_retry(
+        self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
+    ) -> Any:
+        """As in redis-py."""
+        try:
+            return await do()
+        except Exception as error:
+            first = [error]
+        again = _resuming_async(first, do)
+        return await copy.deepcopy(self.policy).call_with_retry(again, fail, is_retryable, with_failure_count)
+
+    async def attempt(self, do: Callable[[], Any]) -> Any:
+        """The same where there is nothing to be closed in between."""
+        return await self.call_with_retry(do, _nothing_to_close_async)
+
+    async def after(self, error: Exception, do: Callable[[], Any]) -> Any:
+        """The same where the first try was made already, and has failed."""
+        again = _resuming_async([error], do)
+        return await copy.deepcopy(self.policy).call_with_retry(again, _nothing_to_close_async)
+
+
+def _resuming(first: list[Exception], do: Callable[[], Any]) -> Callable[[], Any]:
+    """What fails once more as the first try has failed, and then does what is to be tried."""
+
+    def again() -> Any:
+        if first:
+            raise first.pop()
+        return do()
+
+    return again
+
+
+def _resuming_async(first: list[Exception], do: Callable[[], Any]) -> Callable[[], Any]:
+    async def again() -> Any:
+        if first:
+            raise first.pop()
+        return await do()
+
+    return again
+
+
+def _nothing_to_close(error: Exception) -> None:
+    """What failed was no connection of the caller's own."""
+
+
+async def _nothing_to_close_async(error: Exception) -> None:
+    """The same on an event loop."""
 
 
 _made: dict[type, type] = {}

@@ -50,6 +50,7 @@ class _Surface:
 
     _asynchronous: ClassVar[bool]
     _maintained_class: ClassVar[type]
+    _config_class: ClassVar[type[PoolConfig]] = PoolConfig
 
     config: PoolConfig
     connection_class: Any
@@ -62,7 +63,7 @@ class _Surface:
 
         Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
         """
-        spelled = options.parse_url(url, cls._asynchronous)
+        spelled = options.parse_url(url, cls._asynchronous, cls._config_class)
         if "connection_class" in kwargs:
             spelled.pop("connection_class", None)
         return cls(**{**kwargs, **spelled})
@@ -71,7 +72,7 @@ class _Surface:
         kwargs.pop("queue_class", None)
         if kwargs.get("name") is None:
             kwargs["name"] = options.pool_name(kwargs)
-        self.config = PoolConfig.take(kwargs)
+        self.config = self._config_class.take(kwargs)
         options.check_names(connection_class, kwargs)
         if kwargs.get("himport_registry") is None and options.is_class(connection_class):
             kwargs["himport_registry"] = HImportRegistry()
@@ -150,7 +151,8 @@ class _Surface:
 
     def _described(self, state: str, counts: str) -> str:
         made = options.described(self.connection_class, self._connection_kwargs)
-        return f"<{self.config.name} {state}: {counts}; {type(self).__module__}.{type(self).__name__}({made})>"
+        rule = f"retry_sent={self.config.retry_sent!r}"
+        return f"<{self.config.name} {state}: {counts}; {rule}; {type(self).__module__}.{type(self).__name__}({made})>"
 
     @abstractmethod
     def _dial_retries_changed(self) -> None:

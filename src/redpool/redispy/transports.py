@@ -22,6 +22,22 @@ def quiet(connection: Any) -> bool:
         return not hasattr(connection, "_reader")
 
 
+def take_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, Any, bytes]:
+    """The transport of an open connection, which has another protocol from now on; its protocol; what is unread."""
+    transport, reader = connection._writer.transport, connection._reader
+    before, unread = transport.get_protocol(), bytes(reader._buffer)
+    reader._buffer.clear()
+    transport.set_protocol(protocol)
+    if not transport.is_reading():
+        transport.resume_reading()
+    return transport, before, unread
+
+
+def give_back(transport: Any, protocol: Any) -> None:
+    """Leave the transport as redis-py had it."""
+    transport.set_protocol(protocol)
+
+
 def close_now(connection: Any) -> None:
     """Close a connection without waiting for anything: there is nothing left to be sent."""
     if not _closes_as_usual(type(connection)):

@@ -86,6 +86,7 @@ class Engine:
             self.core.resize(max_connections, _monotonic())
         self.armed = _NEVER  # when the housekeeper wakes
         self._progress = threading.Event()  # a closed pool has one connection less
+        self.lanes: Any = owner.make_lanes()  # of a pool that shares connections
 
     # -- callers -----------------------------------------------------------------------------------------------------
 
@@ -415,6 +416,8 @@ class Engine:
             self.armed = core.wake_at
             reclaim(core, now)
         self.flush()
+        if self.lanes is not None:
+            self.lanes.tick(now, core.generation)
         wait = max(0.0, core.wake_at - _monotonic())
         return wait if core.vacant else min(wait, _LONGEST_SLEEP)
 

@@ -7,6 +7,8 @@ import queue
 import threading
 from typing import Protocol
 
+from . import threads
+
 
 class Kept(Protocol):
     """What has a housekeeper."""
@@ -24,7 +26,7 @@ class Housekeeper:
     def __init__(self, kept: Kept, name: str) -> None:
         self._kept = kept
         self._pokes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        threads.start(self._run, name)
 
     def poke(self) -> None:
         """Look at the time again."""

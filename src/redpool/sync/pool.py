@@ -310,6 +310,10 @@ class ConnectionPool(SyncSurface):
         known = hold is not None and isinstance(hold.engine, Engine)
         return hold.engine.set_aside(hold.slot) if known else contextlib.nullcontext(False)
 
+    def make_lanes(self) -> Any:
+        """What a new engine shares: nothing."""
+        return None
+
     def _dial_retries_changed(self) -> None:
         self._engine.core.dialling.retries = self._dial_retries.failures
 

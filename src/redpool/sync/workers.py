@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from ..core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, Report
 from ..core.slot import Slot
 from ..core.stacks import leak_message, shown
 from ..redispy import connections, options, parting
+from . import threads
 from .dump import holder_name
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Workers:
 
     def _spawn(self, work: Callable[[Slot], None], slot: Slot) -> None:
         try:
-            threading.Thread(target=work, args=(slot,), name=f"redpool {self._name}", daemon=True).start()
+            threads.start(work, f"redpool {self._name}", slot)
         except RuntimeError:
             # No thread is to be had, as when the interpreter is going down: then the caller does it.
             work(slot)

@@ -7,10 +7,11 @@ from typing import Any
 
 import redis.connection
 
+from .peers.command import picture_path
 from .place import FREE, ONE_CORE
 
-_NOT_ABOVE_0 = "must be above 0"
-_BELOW_1 = "must be 1 or more"
+_ROUNDS = 5
+_SECONDS = 1.0
 
 _parse_url: Any = redis.connection.parse_url
 
@@ -19,7 +20,7 @@ def positive(text: str) -> float:
     """A number of seconds above zero, from a command line."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(_NOT_ABOVE_0)
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return value
 
 
@@ -35,7 +36,7 @@ def server_url(text: str) -> str:
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(_BELOW_1)
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
     return value
 
 
@@ -43,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool bench`."""
     parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure (default: everything; see --list)")
     parser.add_argument("--list", action="store_true", help="list the cases and their targets")
-    parser.add_argument("--rounds", type=_count, default=5, help="times each side is measured (default: 5)")
-    parser.add_argument("--seconds", type=positive, default=1.0, help="length of one measurement (default: 1)")
+    parser.add_argument("--peers", action="store_true", help="measure other clients for Redis, too, and the limit")
+    parser.add_argument("--rounds", type=_count, help="times each side is measured (default: 5; with --peers 3)")
+    parser.add_argument("--seconds", type=positive, help="length of one measurement (default: 1; with --peers 0.5)")
     parser.add_argument(
         "--url", type=server_url, help="server to use (default: a private one; it gets a key redpool:bench)"
     )
@@ -72,11 +74,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(modes=(FREE, ONE_CORE))
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--picture", type=picture_path, metavar="FILE", help="with --peers: write a picture, .svg or .png"
+    )
     parser.add_argument("--check", action="store_true", help="exit with status 1 where a target is missed")
 
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Carry out `redpool bench` and return its exit status."""
+    if arguments.peers:
+        from .peers import command as peers
+
+        return peers.run(arguments, parser)
+    if arguments.picture:
+        parser.error(f"--picture {arguments.picture}: only with --peers")
+    return _against_redispy(arguments, parser)
+
+
+def _against_redispy(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from . import screen
     from .cases import CASES
 
@@ -97,14 +112,15 @@ def _measure(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     from .cases import CASES
     from .setting import prepared, serving
 
+    rounds, seconds = arguments.rounds or _ROUNDS, arguments.seconds or _SECONDS
     with (
         serving(arguments.url) as (url, server),
-        prepared(url, arguments.seconds) as setting,
+        prepared(url, seconds) as setting,
         screen.progress() as tell,
     ):
         cases = [CASES[name] for name in dict.fromkeys(names)]
         pid = server.pid if server else None
-        report = runner.run(cases, arguments.modes, arguments.rounds, setting, pid, tell)
+        report = runner.run(cases, arguments.modes, rounds, setting, pid, tell)
     if arguments.json:
         screen.write_json(report.to_dict())
     else:

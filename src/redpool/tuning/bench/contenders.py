@@ -12,7 +12,7 @@ import redpool
 import redpool.asyncio
 
 # Longer than any measurement: a caller who starves shall be seen waiting, not failing.
-_PATIENT = MappingProxyType({"timeout": 60.0})
+PATIENT = MappingProxyType({"timeout": 60.0})
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Contender:
 
 
 PLAIN = Contender("redis.ConnectionPool", redis.ConnectionPool)
-BLOCKING = Contender("redis.BlockingConnectionPool", redis.BlockingConnectionPool, _PATIENT)
-OURS = Contender("redpool.ConnectionPool", redpool.ConnectionPool, _PATIENT)
+BLOCKING = Contender("redis.BlockingConnectionPool", redis.BlockingConnectionPool, PATIENT)
+OURS = Contender("redpool.ConnectionPool", redpool.ConnectionPool, PATIENT)
 
 ASYNC_PLAIN = Contender("redis.asyncio.ConnectionPool", redis.asyncio.ConnectionPool)
-ASYNC_BLOCKING = Contender("redis.asyncio.BlockingConnectionPool", redis.asyncio.BlockingConnectionPool, _PATIENT)
-ASYNC_OURS = Contender("redpool.asyncio.ConnectionPool", redpool.asyncio.ConnectionPool, _PATIENT)
+ASYNC_BLOCKING = Contender("redis.asyncio.BlockingConnectionPool", redis.asyncio.BlockingConnectionPool, PATIENT)
+ASYNC_OURS = Contender("redpool.asyncio.ConnectionPool", redpool.asyncio.ConnectionPool, PATIENT)

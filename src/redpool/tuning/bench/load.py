@@ -54,6 +54,7 @@ class _Load:
         self._tallies = [Tally() for _ in range(callers)]
         self._begin = 0.0
         self._end = 0.0
+        self._cpu_begin = 0.0
         self._stopped = False
 
     def stop(self) -> None:
@@ -70,11 +71,13 @@ class _Load:
         return sum((tally.errors for tally in self._tallies), Counter())
 
     def _open(self, seconds: float) -> None:
+        self._cpu_begin = time.process_time()
         self._begin = _clock()
         self._end = 0.0 if self._stopped else self._begin + seconds
 
     def _figures(self) -> Figures:
         seconds = _clock() - self._begin
+        cpu = time.process_time() - self._cpu_begin
         waits = sorted(chain.from_iterable(tally.waits for tally in self._tallies))
         turns = [len(tally.waits) for tally in self._tallies]
         return {
@@ -82,6 +85,7 @@ class _Load:
             "p50_ms": 1e3 * percentile(waits, 0.50),
             "p99_ms": 1e3 * percentile(waits, 0.99),
             "worst_ms": 1e3 * percentile(waits, 1.0),
+            "cpu_us": 1e6 * cpu / max(len(waits), 1),
             "fewest": min(turns),
             "most": max(turns),
             "most_to_fewest": max(turns) / max(min(turns), 1),
@@ -109,11 +113,17 @@ class ThreadLoad(_Load):
         for thread in self._threads:
             thread.start()
 
-    def join(self) -> Figures:
-        """Wait until every caller is done; an interrupted wait stops them first."""
+    def join(self, patience: float | None = None) -> Figures:
+        """Wait until every caller is done; an interrupted wait stops them first.
+
+        Raises `TimeoutError` where that takes longer than `patience` seconds.
+        """
+        end = None if patience is None else _clock() + patience
         try:
             for thread in self._threads:
-                thread.join()
+                thread.join(None if end is None else max(0.0, end - _clock()))
+                if thread.is_alive():
+                    raise TimeoutError(f"a caller was not done after {patience:g} s")
         except BaseException:
             self.stop()
             raise
@@ -121,10 +131,10 @@ class ThreadLoad(_Load):
             raise self._bug
         return self._figures()
 
-    def run(self, seconds: float) -> Figures:
+    def run(self, seconds: float, patience: float | None = None) -> Figures:
         """`start` and `join`."""
         self.start(seconds)
-        return self.join()
+        return self.join(patience)
 
     def _guarded(self, call: Callable[[], object], tally: Tally) -> None:
         self._gate.wait()

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from .cases import CASES, Case
 from .load import Figures
-from .report import Report, Result
+from .report import Report, Result, Verdict
 
 _PLAIN_WIDTH = 118
 
@@ -95,9 +95,14 @@ def _show_verdicts(out: Console, result: Result) -> None:
     if result.ratio is not None:
         out.print(f"  ratio {result.ratio:.2f}", style="bold")
     for verdict in result.verdicts:
-        met = "met" if verdict.met else "MISSED"
-        style = "green" if verdict.met else "bold red"
-        out.print(f"  target {verdict.target}: {number(verdict.value)}, {met}", style=style)
+        show_verdict(out, verdict)
+
+
+def show_verdict(out: Console, verdict: Verdict) -> None:
+    """A target and what came of it."""
+    met = "met" if verdict.met else "MISSED"
+    style = "green" if verdict.met else "bold red"
+    out.print(f"  target {verdict.target}: {number(verdict.value)}, {met}", style=style)
 
 
 def show_list() -> None:

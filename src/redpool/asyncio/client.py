@@ -1,0 +1,132 @@
+"""redis-py's client for event loops, with a shorter way for commands and pipelines that may share a connection."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Self
+
+import redis.asyncio.client as aio
+from redis.exceptions import ResponseError
+
+from ..limit import current
+from ..redispy import clients, packing
+from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
+from ..wire.commands import PLAIN, shares
+from ..wire.mux import Entry
+from .shared import MultiplexedConnectionPool
+
+_get = dict.get
+
+
+class Redis(aio.Redis):
+    """redis-py's `redis.asyncio.Redis` over a pool whose connections are shared; every command and option of it works.
+
+    Without a `connection_pool` it makes itself a `redpool.asyncio.MultiplexedConnectionPool`, whose options it takes
+    beside redis-py's: `redpool.asyncio.Redis(host="localhost", shared_connections=2, timeout=1.0)`.
+    """
+
+    connection_pool: Any
+    response_callbacks: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        own = None
+        if not kwargs.get("connection_pool"):
+            own = clients.make_pool(aio.Redis, MultiplexedConnectionPool, args, kwargs)
+            args, kwargs = (), {"connection_pool": own, **clients.beside_pool(kwargs)}
+        super().__init__(*args, **kwargs)
+        if own is not None:
+            self.auto_close_connection_pool = True
+        self._shares = (
+            isinstance(self.connection_pool, MultiplexedConnectionPool)
+            and self.connection_pool.sharing
+            and not self.single_connection_client
+        )
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        single_connection_client: bool = False,
+        auto_close_connection_pool: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """As in redis-py; the pool's options may stand among the keywords and in the URL's query, too."""
+        pool = MultiplexedConnectionPool.from_url(url, **kwargs)
+        client = cls(connection_pool=pool, single_connection_client=single_connection_client)
+        client.auto_close_connection_pool = auto_close_connection_pool is not False
+        return client
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As in redis-py."""
+        if not self._shares or not (args[0] in PLAIN or shares(args)) or clients.observed():
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        data = packing.pack(args)
+        decode = NEVER_DECODE not in options
+        pool = self.connection_pool
+        try:
+            reply = await pool.lanes_here().execute(Entry(args, data, 0, decode), current())
+            if isinstance(reply, Exception | list):
+                packing.reply(reply)
+        except ResponseError:
+            if EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise
+        except Exception as error:
+            reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
+        callback = _get(self.response_callbacks, args[0] if args[0] in PLAIN else str(args[0]).upper())
+        if callback is None:
+            return reply
+        if options:
+            for name in packing.NOT_FOR_CALLBACKS:
+                options.pop(name, None)
+        made = callback(reply, **options)
+        return await made if inspect.isawaitable(made) else made
+
+    async def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
+        lanes = self.connection_pool.lanes_here()
+        return packing.reply(await lanes.execute(Entry(commands, data, 0, decode), current()))
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        """As in redis-py."""
+        return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class Pipeline(aio.Pipeline):
+    """redis-py's pipeline; one that may share goes out in one piece among others' commands."""
+
+    connection_pool: Any
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """As in redis-py."""
+        stack = self.command_stack
+        commands = [args for args, _ in stack]
+        transaction = self.is_transaction or self.explicit_transaction
+        if not self._may_share(stack, commands) or clients.observed():
+            return await super().execute(raise_on_error)
+        if transaction:
+            commands = [("MULTI",), *commands, ("EXEC",)]
+        data = packing.pack_all(commands)
+        make = packing.transaction if transaction else packing.pipeline
+
+        async def ask() -> list[Any]:
+            entry = Entry(commands, data, len(commands))
+            replies = await self.connection_pool.lanes_here().execute(entry, current())
+            return make(self, stack, replies, raise_on_error)
+
+        try:
+            results: list[Any] = await self.connection_pool.first_try.attempt(ask)
+            return results
+        finally:
+            await self.reset()  # type: ignore[no-untyped-call]
+
+    def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:
+        pool = self.connection_pool
+        return (
+            isinstance(pool, MultiplexedConnectionPool)
+            and pool.sharing
+            and bool(stack)
+            and not (self.watching or self.connection or self.scripts)
+            and packing.share(commands, pool.decodes)
+            and not any(EMPTY_RESPONSE in options for _, options in stack if options)
+        )

@@ -1,0 +1,185 @@
+"""The pool for event loops whose connections are shared by pipelining."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from dataclasses import fields
+from typing import Any, ClassVar
+
+import redis.asyncio.client as aio
+
+from ..core.config import PoolConfig, SharedConfig
+from ..core.histogram import Summary
+from ..core.stats import PoolStats, SharedPoolStats
+from ..errors import PoolClosed, PoolTimeout
+from ..redispy import sharing
+from ..redispy.retrying import FirstTryAsync, asking_copy
+from .engine import Engine
+from .lanes import Lanes
+from .lease import Lease
+from .pool import ConnectionPool
+
+# Whom the dump names as the holder of a shared connection.
+_ALL = "all who share it"
+
+_running_loop = asyncio.get_running_loop
+_calling_frame = sys._getframe
+# Who takes a connection for a command or a pipeline, and gives it back then. All others may want it for themselves.
+_LIGHT = {
+    each.__code__ for each in (aio.Redis.execute_command, aio.Pipeline.execute, aio.Pipeline.immediate_execute_command)
+}
+
+
+class MultiplexedConnectionPool(ConnectionPool):
+    """A pool whose connections are shared: many tasks' commands go over one of them, and nobody waits for another.
+
+    It takes the place of any pool for event loops, under redis-py's own clients and under `redpool.asyncio.Redis`::
+
+        pool = redpool.asyncio.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
+        r = redis.asyncio.Redis(connection_pool=pool)
+
+    What can't share (a command that blocks, WATCH, a subscription, a command that nobody knows), and whoever takes a
+    connection by himself, gets one of his own from the same pool.
+
+    Options: those of `ConnectionPool`, and
+
+    - `shared_connections` (1): connections that callers share, on each loop; the one with the least to do is taken. Of
+      `max_connections` they are a part.
+    - `max_in_flight` (4096): commands awaiting a reply on one of them; more callers wait for their turn, `timeout`
+      seconds at most.
+
+    Raises `ValueError` or `TypeError` where an option makes no sense.
+    """
+
+    _config_class: ClassVar[type[PoolConfig]] = SharedConfig
+    config: SharedConfig
+    first_try: FirstTryAsync
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        template = self.make_connection()
+        self.first_try = FirstTryAsync(asking_copy(template.retry))
+        self.address = tuple(getattr(template, name, None) for name in ("host", "port", "db"))
+        self.decodes = self.get_encoder().decode_responses
+        self.sharing = sharing.shareable(self._counting_class)
+
+    @classmethod
+    def option_names(cls) -> frozenset[str]:
+        """The names of the pool's own options."""
+        return cls._config_class.names()
+
+    def make_lanes(self, engine: Engine) -> Any:
+        """What a new engine shares."""
+        me, here = weakref.ref(self), weakref.ref(engine)
+
+        async def dial(spare: bool) -> Any:
+            pool = me()
+            if pool is None:
+                raise PoolClosed("the pool is gone")
+            return await pool._take_shared(spare)
+
+        def give_back(connection: Any) -> None:
+            pool = me()
+            if pool is not None:
+                pool._give_back(connection)
+
+        def generation() -> int | None:
+            engine = here()
+            return engine.core.generation if engine is not None and me() is not None else None
+
+        return Lanes(self.config, engine.loop, dial, give_back, generation)
+
+    async def _take_shared(self, spare: bool) -> Any:
+        core = self._enter().core
+        if spare and not core.idle and core.open >= core.max_connections - 1:
+            raise PoolTimeout(f"{self.config.name}: no connection to spare")
+        connection = await ConnectionPool.get_connection(self)
+        connection._redpool.slot.holder = _ALL
+        return connection
+
+    def lanes_here(self) -> Lanes:
+        """What is shared on the running loop. Raises `PoolClosed`."""
+        here = self._here
+        if here is None or here.loop is not _running_loop():
+            here = self._enter()
+        lanes: Lanes = here.lanes
+        if lanes.closed:
+            raise PoolClosed(f"{self.config.name}: the pool is closed")
+        return lanes
+
+    # -- checkout and release ----------------------------------------------------------------------------------------
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
+        """What a client needs for one call: a light lease. All others get a connection of their own.
+
+        Raises `PoolClosed`, and what `ConnectionPool.get_connection` raises.
+        """
+        if self.sharing and _calling_frame(1).f_code in _LIGHT and not self.himport_registry.revision:
+            return Lease(self, self.lanes_here())
+        return await self.take_own()
+
+    async def take_own(self) -> Any:
+        """A connection for one who can't share."""
+        here = self._enter()
+        if not here.core.idle and here.core.open >= here.core.max_connections:
+            here.lanes.make_room()
+        return await ConnectionPool.get_connection(self)
+
+    async def release(self, connection: Any) -> None:
+        """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""
+        if type(connection) is not Lease:
+            await ConnectionPool.release(self, connection)
+            return
+        connection.leave()
+        own, connection.bound = connection.bound, None
+        if own is not None:
+            await ConnectionPool.release(self, own)
+
+    def owns_connection(self, connection: Any) -> bool:
+        """Whether the lease, or the connection, is this pool's."""
+        if type(connection) is Lease:
+            return connection.pool is self
+        return super().owns_connection(connection)
+
+    # -- the whole pool ----------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Replace every connection: idle and shared ones now, used ones as they come back."""
+        super().drain()
+        self._each(lambda here: here.lanes.retire_all())
+
+    def reset(self) -> None:
+        """Begin anew, with no connection: idle ones close now, others once they are done. Opens a closed pool."""
+        self._each(lambda here: here.lanes.close())
+        super().reset()
+
+    async def aclose(self, timeout: float | None = 5.0, force: bool = False) -> None:
+        """No more checkouts (`PoolClosed`); what is in flight is still answered, for `timeout` seconds at most.
+
+        With `force` all connections are cut: their users see a `redis.ConnectionError`.
+        """
+        self._each(lambda here: here.lanes.close())
+        await super().aclose(timeout, force)
+
+    close = aclose
+
+    def set_retry(self, retry: Any) -> None:
+        """Use another retry policy, for the connections there are and those to come."""
+        super().set_retry(retry)
+        self.first_try = FirstTryAsync(asking_copy(self.make_connection().retry))
+
+    def stats(self) -> PoolStats:
+        """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
+        own = super().stats()
+        values: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
+        here = self._view()
+        if here is None:
+            return SharedPoolStats(**values)
+        counts = here.lanes.counts()
+        values["waiting"] += counts.pop("waiting")
+        batches = here.lanes.batches
+        writes, commands = sum(batches), sum(size * count for size, count in enumerate(batches))
+        batch = Summary.of_counts(batches)
+        return SharedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)

@@ -1,0 +1,58 @@
+"""redis-py's clients: made with a pool of ours, and whether redis-py's OpenTelemetry recording wants to see a call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import redis.client
+from redis.observability.providers import get_observability_instance
+
+# What redis-py's own pool has put among its connections' options; ours puts its own there.
+_OF_ITS_POOL = frozenset({"himport_registry", "maint_notifications_pool_handler", "orig_host_address",
+                          "orig_socket_timeout", "orig_socket_connect_timeout"})  # fmt: skip
+
+
+class _Deaf:
+    """A dispatcher without listeners."""
+
+    def dispatch(self, event: object) -> None:
+        """Nobody hears of it."""
+
+
+# Where `connection_pool` stands among the positional arguments.
+PLACE_OF_POOL = list(inspect.signature(redis.client.Redis.__init__).parameters).index("connection_pool") - 1
+
+
+def beside_pool(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client that is given its pool still has to be told."""
+    names = ("single_connection_client", "credential_provider", "event_dispatcher")
+    return {name: kwargs[name] for name in names if name in kwargs}
+
+
+def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A pool of ours from what a client of redis-py's is made with; the pool's own options are taken out of `kwargs`.
+
+    redis-py itself reads its arguments: for a client that opens nothing, and goes again.
+    """
+    ours = {
+        name: kwargs.pop(name) for name in pool_class.option_names() if name in kwargs and name != "max_connections"
+    }
+    silent = {**kwargs, "single_connection_client": False, "event_dispatcher": _Deaf()}
+    template = client_class(*args, **silent).connection_pool
+    read = {name: value for name, value in template.connection_kwargs.items() if name not in _OF_ITS_POOL}
+    for name in ("cache", "cache_config", "maint_notifications_config"):
+        read.pop(name, None)
+        if kwargs.get(name) is not None:
+            ours[name] = kwargs[name]
+    asked = kwargs.get("max_connections")
+    return pool_class(template.connection_class, max_connections=asked, **read, **ours)
+
+
+def observed() -> bool:
+    """Whether the user has switched on redis-py's OpenTelemetry recording, which its own way of execution does."""
+    return _observability._provider_manager is not None
+
+
+_observability = get_observability_instance()

@@ -1,0 +1,110 @@
+"""Commands as bytes, and replies as values or errors, the way redis-py has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+from redis.connection import HiredisRespSerializer
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ExecAbortError, ResponseError, WatchError
+
+from ..wire import commands
+from ..wire.commands import PLAIN
+
+_pack = hiredis.pack_command
+_serialize = HiredisRespSerializer().pack
+
+__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "pack", "pack_all", "pipeline", "reply", "share",
+           "transaction"]  # fmt: skip
+
+# Those that may share and whose replies redis-py leaves as they are, whatever the pool decodes.
+_NEVER_DECODED = frozenset({"DUMP", "FUNCTION DUMP"})
+
+
+NOT_FOR_CALLBACKS = ("keys", NEVER_DECODE, EMPTY_RESPONSE)
+"""The options of a command that are redis-py's own affair."""
+
+
+def pack(args: tuple[Any, ...]) -> bytes:
+    """A command's bytes. Raises redis-py's `DataError` where a word is none of bytes, text and numbers."""
+    if args[0] in PLAIN:
+        try:
+            packed: bytes = _pack(args)
+            return packed
+        except TypeError:
+            pass  # a kind of word that redis-py turns into bytes first, or refuses by its own error
+    return b"".join(_serialize(*args))
+
+
+def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:
+    """The same for a pipeline."""
+    return b"".join([pack(args) for args in several])
+
+
+def share(several: Sequence[tuple[Any, ...]], decodes: bool) -> bool:
+    """Whether a packed pipeline may share: each of its commands, and a transaction only as a whole."""
+    inner = several
+    if several and commands.command_name(several[0]) == "MULTI":
+        if commands.command_name(several[-1]) != "EXEC":
+            return False
+        inner = several[1:-1]
+    if decodes and any(commands.command_name(args) in _NEVER_DECODED for args in inner):
+        return False  # the replies are decoded as they come, all or none
+    return bool(several) and all(args[0] in PLAIN or commands.shares(args) for args in inner)
+
+
+def reply(value: Any) -> Any:
+    """The value; raises what the server has refused, and what could not be decoded."""
+    if isinstance(value, Exception):
+        try:
+            raise value
+        finally:
+            del value  # else it and this frame would keep each other
+    if type(value) is list and value and isinstance(value[0], RedisConnectionError):
+        raise value[0]
+    return value
+
+
+def pipeline(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
+    """What a pipeline's caller gets for these replies."""
+    results = _made_of(client, stack, replies)
+    if raise_on_error:
+        client.raise_first_error(stack, results)
+    return results
+
+
+def transaction(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
+    """The same for a transaction: the first reply is MULTI's, the last one EXEC's."""
+    refused = [(place, each) for place, each in enumerate(replies[1:-1]) if isinstance(each, ResponseError)]
+    for place, error in refused:
+        client.annotate_exception(error, place + 1, stack[place][0])
+    results = replies[-1]
+    if isinstance(results, ExecAbortError) and (refused or isinstance(replies[0], ResponseError)):
+        reply(replies[0] if isinstance(replies[0], ResponseError) else refused[0][1])
+    results = reply(results)
+    if results is None:
+        raise WatchError("Watched variable changed.")
+    for place, error in refused:
+        results.insert(place, error)
+    if len(results) != len(stack):
+        raise ResponseError("Wrong number of response items from pipeline execution")
+    if raise_on_error:
+        client.raise_first_error(stack, results)
+    return _made_of(client, stack, results)
+
+
+def _made_of(client: Any, stack: Sequence[Any], replies: list[Any]) -> list[Any]:
+    callbacks = client.response_callbacks
+    results = []
+    for (args, options), value in zip(stack, replies, strict=True):
+        if isinstance(value, Exception):
+            if not isinstance(value, ResponseError):
+                reply(value)
+        elif (callback := callbacks.get(args[0])) is not None:
+            options.pop("keys", None)
+            value = callback(value, **options)
+        results.append(value)
+    return results

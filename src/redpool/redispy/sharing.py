@@ -1,0 +1,154 @@
+"""What of redis-py's connections can be shared, and what callers over a shared one are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+import hiredis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
+from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ..core.config import SharedConfig
+from ..wire import commands
+from ..wire.mux import Entry, MuxCore
+from .connections import own_error
+from .counting import lost_reply
+from .sockets import ANSWER_WITHIN
+
+LARGEST_BATCH = 4096
+"""The most commands in a write that are counted apart."""
+
+LONG_PIPELINE = 500
+"""Commands; a longer pipeline holds others up."""
+
+LARGE_REQUEST = 128 * 1024
+"""Bytes; the same of what is sent."""
+
+ASKED = ("PING",)
+"""What is sent over a connection that has rested."""
+
+_MOST_HEAVY = 1024
+
+# A server that is busy is silent, too: only after so many times the patience of a caller is a path taken for dead.
+_TIMES_SILENT = 3
+
+
+class Heavy:
+    """The commands whose last reply was large, by name and key."""
+
+    def __init__(self) -> None:
+        self.known: dict[Any, None] = {}
+
+    def knows(self, entry: Entry) -> bool:
+        """Whether its reply was large the last time."""
+        return bool(self.known) and self._key(entry) in self.known
+
+    def note(self, entry: Entry) -> None:
+        """Its reply was large."""
+        key = self._key(entry)
+        if key is not None:
+            self.known[key] = None
+            if len(self.known) > _MOST_HEAVY:
+                self.known.pop(next(iter(self.known)), None)
+
+    @staticmethod
+    def _key(entry: Entry) -> Any:
+        if type(entry.commands) is not tuple:
+            return None
+        key = entry.commands[:2]
+        return key if all(isinstance(word, str | bytes | int) for word in key) else None
+
+
+def shareable(connection_class: Any) -> bool:
+    """Whether connections of this class are such as can be taken over."""
+    return getattr(connection_class, "usual", False)
+
+
+def parser(connection: Any) -> tuple[hiredis.Reader, object]:
+    """The connection's own parser, with whatever it holds already, and what it returns where that isn't enough."""
+    return connection._parser._reader, NOT_ENOUGH_DATA
+
+
+def check(connection: Any) -> None:
+    """Raises `TypeError` of a connection that can't be shared."""
+    if not isinstance(getattr(connection._parser, "_reader", None), hiredis.Reader):
+        raise TypeError(f"parser_class={type(connection._parser).__name__}: only hiredis's parser can be shared")
+
+
+class Fate(Enum):
+    """What is to be done about a shared connection, as far as one can tell by looking at it."""
+
+    ASK = "it has rested for long, so that the server is asked for a word"
+    RETIRE = "nobody needs it, or it has fallen silent: it takes nothing new"
+    LOSE = "it has been silent for so long that it is dead"
+
+
+def fate(core: MuxCore, now: float, patience: float, config: SharedConfig) -> Fate | None:
+    """What is due by this look at it."""
+    rest, silence = core.looked_at(now)
+    only_asked = len(core.pending) == 1 and core.pending[0].commands == ASKED
+    patience = min(patience, ANSWER_WITHIN) if only_asked else patience
+    if silence >= _TIMES_SILENT * patience or (only_asked and silence >= patience):
+        return Fate.LOSE
+    if silence >= patience:
+        return Fate.RETIRE
+    if config.max_idle_time is not None and rest >= config.max_idle_time and not config.min_idle:
+        return Fate.RETIRE
+    if config.ping_after_idle is not None and rest >= config.ping_after_idle and not core.pending:
+        return Fate.ASK
+    return None
+
+
+def fell_silent(connection: Any) -> RedisTimeoutError:
+    """What those are told who wait on such a connection."""
+    return RedisTimeoutError(f"nothing came back from {connection._host_error()} any more")
+
+
+def interrupted() -> RedisConnectionError:
+    """The same where whoever read or wrote for all was struck in the midst of it, and can't be seen any more."""
+    return RedisConnectionError("the thread that read or wrote for all was interrupted")
+
+
+def as_told(error: BaseException, connection: Any) -> BaseException:
+    """What ended a shared connection, as redis-py would put it."""
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        return error
+    if isinstance(error, EOFError):
+        told = RedisConnectionError(SERVER_CLOSED_CONNECTION_ERROR)
+    elif isinstance(error, OSError):
+        told = RedisConnectionError(f"Error while talking to {connection._host_error()}: {error}")
+    else:
+        told = RedisConnectionError(f"a shared connection was given up: {error!r}")
+    told.__cause__ = error
+    return told
+
+
+def lost(entry: Entry, error: BaseException, rule: str) -> BaseException:
+    """What its caller is told whose command was sent over a connection that broke."""
+    told = own_error(error)
+    once = _must_run_once(entry.commands, rule)
+    if once is not None and isinstance(told, Exception):
+        explained = lost_reply(once, told)
+        explained.__cause__ = told
+        return explained
+    return told
+
+
+def late(entry: Entry, connection: Any, rule: str) -> BaseException:
+    """What its caller is told whose reply didn't come in time."""
+    return lost(entry, RedisTimeoutError(f"Timeout reading from {connection._host_error()}"), rule)
+
+
+def _must_run_once(sent: Sequence[Any], rule: str) -> Sequence[Any] | None:
+    """The first command that must not be sent again, by the pool's `retry_sent`."""
+    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
+    if rule == "all":
+        return None
+    if rule == "none":
+        first: Sequence[Any] = several[0]
+        return first
+    return commands.first_unrepeatable(several)

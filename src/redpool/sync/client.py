@@ -1,0 +1,130 @@
+"""redis-py's client for threads, with a shorter way for commands and pipelines that may share a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import redis.client
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+from redis.exceptions import ResponseError
+
+from ..limit import current
+from ..redispy import clients, packing
+from ..wire.commands import PLAIN, shares
+from ..wire.mux import Entry
+from .lanes import Reentered
+from .shared import MultiplexedConnectionPool
+
+_get = dict.get
+
+
+class Redis(redis.client.Redis):
+    """redis-py's `redis.Redis` over a pool whose connections are shared; every command and option of it works.
+
+    Without a `connection_pool` it makes itself a `redpool.MultiplexedConnectionPool`, whose options it takes beside
+    redis-py's: `redpool.Redis(host="localhost", shared_connections=2, timeout=1.0)`.
+    """
+
+    connection_pool: Any
+    response_callbacks: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        own = None
+        if not kwargs.get("connection_pool") and len(args) <= clients.PLACE_OF_POOL:
+            own = clients.make_pool(redis.client.Redis, MultiplexedConnectionPool, args, kwargs)
+            args, kwargs = (), {"connection_pool": own, **clients.beside_pool(kwargs)}
+        super().__init__(*args, **kwargs)
+        if own is not None:
+            self.auto_close_connection_pool = True
+        self._shares = (
+            isinstance(self.connection_pool, MultiplexedConnectionPool)
+            and self.connection_pool.sharing
+            and self.connection is None
+        )
+
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """As in redis-py; the pool's options may stand among the keywords and in the URL's query, too."""
+        single = kwargs.pop("single_connection_client", False)
+        client = cls(connection_pool=MultiplexedConnectionPool.from_url(url, **kwargs), single_connection_client=single)
+        client.auto_close_connection_pool = True
+        return client
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As in redis-py."""
+        if not self._shares or not (args[0] in PLAIN or shares(args)) or clients.observed():
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        data = packing.pack(args)
+        decode = NEVER_DECODE not in options
+        try:
+            reply = self._ask(args, data, decode)
+        except ResponseError:
+            if EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise
+        except Reentered:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            reply = self.connection_pool.first_try.after(error, lambda: self._ask(args, data, decode))
+        callback = _get(self.response_callbacks, args[0] if args[0] in PLAIN else str(args[0]).upper())
+        if callback is None:
+            return reply
+        if options:
+            for name in packing.NOT_FOR_CALLBACKS:
+                options.pop(name, None)
+        return callback(reply, **options)
+
+    def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
+        reply = self.connection_pool._engine.lanes.execute(Entry(commands, data, 0, decode), current())
+        return packing.reply(reply) if isinstance(reply, Exception | list) else reply
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        """As in redis-py."""
+        return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class Pipeline(redis.client.Pipeline):
+    """redis-py's pipeline; one that may share goes out in one piece among others' commands."""
+
+    connection_pool: Any
+
+    @property
+    def is_transaction(self) -> bool:
+        """As in redis-py's asyncio twin; redis-py's attribute here hides its own method of that name."""
+        return bool(vars(self)["transaction"])
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """As in redis-py."""
+        stack = self.command_stack
+        commands = [args for args, _ in stack]
+        transaction: bool = self.is_transaction or self.explicit_transaction
+        if not self._may_share(stack, commands) or clients.observed():
+            return super().execute(raise_on_error)
+        if transaction:
+            commands = [("MULTI",), *commands, ("EXEC",)]
+        data = packing.pack_all(commands)
+        make = packing.transaction if transaction else packing.pipeline
+
+        def ask() -> list[Any]:
+            entry = Entry(commands, data, len(commands))
+            return make(self, stack, self.connection_pool._engine.lanes.execute(entry, current()), raise_on_error)
+
+        try:
+            results: list[Any] = self.connection_pool.first_try.attempt(ask)
+            return results
+        except Reentered:
+            return super().execute(raise_on_error)
+        finally:
+            self.reset()
+
+    def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:
+        pool = self.connection_pool
+        return (
+            isinstance(pool, MultiplexedConnectionPool)
+            and pool.sharing
+            and bool(stack)
+            and not (self.watching or self.connection or self.scripts)
+            and packing.share(commands, pool.decodes)
+            and not any(EMPTY_RESPONSE in options for _, options in stack if options)
+        )

@@ -1,0 +1,283 @@
+"""The shared connections of one pool in one process: which one a call takes, and their coming and going.
+
+A shared connection is a lease that the pool itself holds: it is dialled, counted and closed like any other, and takes
+one of the pool's places. Callers who find none wait for the one who dials. What would hold the others up, long
+pipelines and what was large the last time, has a connection of its own to share, where there is a place for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import MaxConnectionsError
+
+from ..core.config import SharedConfig
+from ..core.slot import Slot
+from ..core.upkeep import keep
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
+from ..limit import current, deadline
+from ..redispy import connections, sharing
+from ..redispy.retrying import final
+from ..redispy.sharing import LARGE_REQUEST, LONG_PIPELINE, Fate
+from ..wire.mux import Entry, MuxCore
+from .lane import Lane
+
+_NEVER = float("inf")
+# How often a call that was not sent moves on to the next connection, if they break one after another.
+_MOVES = 3
+
+
+class Reentered(Exception):
+    """This very thread was interrupted in the midst of what it would have to wait for now."""
+
+
+class Lanes:
+    """What `MultiplexedConnectionPool` shares."""
+
+    def __init__(self, config: SharedConfig, dial: Callable[[bool], Any], give_back: Callable[[Any], None]) -> None:
+        self.config = config
+        self.batches = [0] * (sharing.LARGEST_BATCH + 1)
+        self.heavy = sharing.Heavy()
+        self.closed = False
+        self._dial, self._give_back = dial, give_back
+        self._shared: tuple[Lane, ...] = ()
+        self._only: Lane | None = None  # where there is just one to choose
+        self._bulk: Lane | None = None
+        self._leaving: list[Lane] = []  # retired or dead, and still to be given back
+        self._abandoned = 0  # by the callers of connections that are gone
+        self._opening = threading.RLock()  # held for as long as a dial takes
+        self._changing = threading.RLock()  # held while one of the lists changes
+        self._failures = 0
+        self._failed: BaseException | None = None
+
+    # -- a call ------------------------------------------------------------------------------------------------------
+
+    def execute(self, entry: Entry, limit: deadline | None) -> Any:
+        """Send and wait: the reply to a command, or the list of them. Error replies are returned, not raised."""
+        for _ in range(_MOVES):
+            lane = self.pick(entry)
+            if not lane.call(entry, limit):
+                raise self.late(lane, entry, limit)
+            if entry.error is None:
+                if entry.large:
+                    self.heavy.note(entry)
+                return entry.replies
+            self._move(lane, entry)
+        assert entry.error is not None
+        raise connections.own_error(entry.error)
+
+    def send(self, entry: Entry) -> Lane:
+        """The first half of `execute`."""
+        for _ in range(_MOVES):
+            lane = self.pick(entry)
+            lane.send(entry)
+            if entry.error is None or entry.sent:
+                return lane
+            self._move(lane, entry)
+        assert entry.error is not None
+        raise connections.own_error(entry.error)
+
+    def wait(self, lane: Lane, entry: Entry) -> Any:
+        """The second half of `execute`."""
+        limit = current()
+        if not lane.wait(entry, limit):
+            raise self.late(lane, entry, limit)
+        if entry.error is None:
+            if entry.large:
+                self.heavy.note(entry)
+            return entry.replies
+        self._move(lane, entry)
+        return self.execute(entry, limit)
+
+    def _move(self, lane: Lane, entry: Entry) -> None:
+        """The connection is gone: what was not sent may go over another one, what was sent may have run."""
+        self.see_off(lane)
+        assert entry.error is not None
+        if entry.sent:
+            raise sharing.lost(entry, entry.error, self.config.retry_sent)
+        entry.renew()
+
+    def late(self, lane: Lane, entry: Entry, limit: deadline | None) -> BaseException:
+        """The caller leaves; what he is told."""
+        sent = lane.core.abandon(entry)
+        if limit is not None and limit.reached():
+            how = "after the command was sent: it may have run" if sent else "before the command was sent"
+            return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
+        if not sent:
+            return PoolTimeout(f"{self.config.name}: {lane.core.in_flight} commands in flight left no room in time")
+        return sharing.late(entry, lane.connection, self.config.retry_sent)
+
+    # -- which connection --------------------------------------------------------------------------------------------
+
+    def pick(self, entry: Entry) -> Lane:
+        """The connection that has the least to do, of those that the entry may take."""
+        best = self._only
+        if best is None or best.retired or len(entry.data) > LARGE_REQUEST or entry.expects or self.heavy.known:
+            best = self._choose(entry)
+        if best.writes() or best.reads():
+            raise Reentered
+        if best.core.queued and best.core.full:
+            self._check_queue(best)
+        return best
+
+    def _choose(self, entry: Entry) -> Lane:
+        best: Lane | None
+        if len(entry.data) > LARGE_REQUEST or entry.expects > LONG_PIPELINE or self.heavy.knows(entry):
+            best = self._bulk
+            if best is None or best.retired:
+                best = self._open_bulk()
+            if best is not None:
+                return best
+        best = None
+        for lane in self._shared:
+            if not lane.retired and (best is None or lane.core.load < best.core.load):
+                best = lane
+        if best is None or (best.core.load and len(self._shared) < self.config.shared_connections):
+            best = self._open(best)
+        return best
+
+    def _check_queue(self, lane: Lane) -> None:
+        most, waiting = self.config.max_waiting, len(lane.core.queued)
+        if most is not None and waiting >= most:
+            raise PoolFull(f"{self.config.name}: {lane.core.in_flight} commands in flight, {waiting} waiting")
+
+    def _open(self, busy: Lane | None) -> Lane:
+        """Open another one; callers who have a busy one to take don't wait for whoever opens."""
+        if self._opening._is_owned():  # type: ignore[attr-defined]
+            raise Reentered
+        before = self._failures
+        limit, patience = current(), self.config.timeout
+        longest = _NEVER if patience is None else patience
+        if limit is not None:
+            longest = min(longest, limit.left())
+        if not self._opening.acquire(timeout=0 if busy is not None else min(longest, threading.TIMEOUT_MAX)):
+            if busy is not None:
+                return busy
+            raise self._nobody_opened(limit)
+        try:
+            usable = [lane for lane in self._shared if not lane.retired]
+            if len(usable) >= self.config.shared_connections or (usable and busy is None):
+                return min(usable, key=lambda lane: lane.core.load)
+            if self._failures > before and self._failed is not None:
+                raise final(connections.own_error(self._failed))
+            lane = self._opened()
+            with self._changing:
+                self._shared = (*self._shared, lane)
+                self._only = lane if self.config.shared_connections == 1 else None
+            return lane
+        finally:
+            self._opening.release()
+
+    def _nobody_opened(self, limit: deadline | None) -> BaseException:
+        if limit is not None and limit.reached():
+            return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came before a connection")
+        return PoolTimeout(f"{self.config.name}: no shared connection was opened in time")
+
+    def _open_bulk(self) -> Lane | None:
+        """A connection for what holds others up; `None` where there is no place for it."""
+        if not self._opening.acquire(False):
+            return None
+        try:
+            if self._bulk is None or self._bulk.retired:
+                try:
+                    self._bulk = self._opened(spare=True)
+                except MaxConnectionsError:
+                    return None
+            return self._bulk
+        finally:
+            self._opening.release()
+
+    def _opened(self, spare: bool = False) -> Lane:
+        if self.closed:
+            raise PoolClosed(f"{self.config.name}: the pool is closed")
+        try:
+            connection = self._dial(spare)
+            sharing.check(connection)
+        except Exception as error:
+            self._failures, self._failed = self._failures + 1, error
+            raise final(error) from None
+        self._failed = None
+        keep(connection._redpool.slot)
+        core = MuxCore(*sharing.parser(connection), self.config.max_in_flight, self.batches)
+        return Lane(connection, core, self.config.timeout)
+
+    # -- their coming and going --------------------------------------------------------------------------------------
+
+    def retire(self, lane: Lane) -> None:
+        """It takes nothing new, and is given back once everything in its line is answered."""
+        lane.retired = True
+        with self._changing:
+            if lane in self._shared:
+                self._shared = tuple(each for each in self._shared if each is not lane)
+            elif lane is self._bulk:
+                self._bulk = None
+            else:
+                return
+            if lane is self._only:
+                self._only = None
+            self._leaving.append(lane)
+        self.see_off(lane)
+
+    def retire_all(self) -> None:
+        """Replace all of them."""
+        for lane in self.lanes():
+            self.retire(lane)
+
+    def close(self) -> None:
+        """Open nothing more; what is in flight is still answered."""
+        self.closed = True
+        self.retire_all()
+
+    def make_room(self) -> None:
+        """Give a place up to a caller who needs a connection of his own, and would find none."""
+        for lane in self.lanes():
+            if not lane.core.load:
+                self.retire(lane)
+                return
+
+    def lanes(self) -> list[Lane]:
+        """All that are in use."""
+        return [*self._shared, *([] if self._bulk is None else [self._bulk])]
+
+    def see_off(self, lane: Lane) -> None:
+        """Give a connection back that has nothing in its line, or is dead, unless somebody is still at it."""
+        if not lane.retired:
+            return
+        if lane not in self._leaving:
+            self.retire(lane)
+            return
+        if lane.let_go():
+            with contextlib.suppress(ValueError):
+                self._leaving.remove(lane)  # only one caller gets beyond this
+                self._abandoned += lane.core.abandoned
+                self._give_back(lane.connection)
+
+    def tick(self, now: float, generation: int) -> None:
+        """What is due: called now and then, by the pool's housekeeper."""
+        for lane in [*self._leaving, *self.lanes()]:
+            lane.look_after()
+            slot: Slot = lane.connection._redpool.slot
+            if slot.generation != generation or now >= slot.expires_at:
+                self.retire(lane)
+            fate = sharing.fate(lane.core, now, lane.patience, self.config)
+            if fate is Fate.ASK:
+                lane.ask()
+            elif fate is Fate.RETIRE:
+                self.retire(lane)
+            elif fate is Fate.LOSE:
+                lane.lose(sharing.fell_silent(lane.connection))
+            self.see_off(lane)
+
+    # -- what can be seen --------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """In flight, waiting for room, and abandoned in all."""
+        lanes = [*self.lanes(), *self._leaving]
+        return {
+            "in_flight": sum(lane.core.in_flight for lane in lanes),
+            "waiting": sum(len(lane.core.queued) for lane in lanes if lane.core.full),
+            "abandoned": self._abandoned + sum(lane.core.abandoned for lane in lanes),
+        }

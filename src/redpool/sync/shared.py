@@ -1,0 +1,162 @@
+"""The pool for threads whose connections are shared by pipelining."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from ..core.config import PoolConfig, SharedConfig
+from ..core.histogram import Summary
+from ..core.stats import PoolStats, SharedPoolStats
+from ..errors import PoolClosed, PoolTimeout
+from ..redispy import sharing
+from ..redispy.retrying import FirstTry, asking_copy
+from .lanes import Lanes
+from .lease import Lease
+from .pool import ConnectionPool
+
+# Whom the dump names as the holder of a shared connection.
+_ALL = "all who share it"
+
+
+class MultiplexedConnectionPool(ConnectionPool):
+    """A pool whose connections are shared: many threads' commands go over one of them, and nobody waits for another.
+
+    It takes the place of any pool for threads, under redis-py's own clients and under `redpool.Redis`::
+
+        pool = redpool.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
+        r = redis.Redis(connection_pool=pool)
+
+    What can't share (a command that blocks, WATCH, a subscription, a command that nobody knows, whatever else a
+    connection of one's own is needed for) gets one from the same pool by itself, and gives it back when it is done.
+
+    Options: those of `ConnectionPool`, and
+
+    - `shared_connections` (1): connections that callers share; the one with the least to do is taken. Of
+      `max_connections` they are a part.
+    - `max_in_flight` (4096): commands awaiting a reply on one of them; more callers wait for their turn, `timeout`
+      seconds at most.
+
+    Raises `ValueError` or `TypeError` where an option makes no sense.
+    """
+
+    _config_class: ClassVar[type[PoolConfig]] = SharedConfig
+    config: SharedConfig
+    first_try: FirstTry
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        template = self.make_connection()
+        self.first_try = FirstTry(asking_copy(template.retry))
+        self.address = tuple(getattr(template, name, None) for name in ("host", "port", "db"))
+        self.decodes = self.get_encoder().decode_responses
+        self.sharing = self.cache is None and sharing.shareable(self._counting_class)
+
+    @classmethod
+    def option_names(cls) -> frozenset[str]:
+        """The names of the pool's own options."""
+        return cls._config_class.names()
+
+    def make_lanes(self) -> Any:
+        """What a new engine shares."""
+        me = weakref.ref(self)
+
+        def dial(spare: bool) -> Any:
+            pool = me()
+            assert pool is not None
+            return pool._take_shared(spare)
+
+        def give_back(connection: Any) -> None:
+            pool = me()
+            if pool is not None:
+                ConnectionPool.release(pool, connection)
+
+        return Lanes(self.config, dial, give_back)
+
+    def _take_shared(self, spare: bool) -> Any:
+        core = self._engine.core
+        if spare and not core.idle and core.open >= core.max_connections - 1:
+            raise PoolTimeout(f"{self.config.name}: no connection to spare")
+        connection = ConnectionPool.get_connection(self)
+        connection._redpool.slot.holder = _ALL
+        return connection
+
+    # -- checkout and release ----------------------------------------------------------------------------------------
+
+    def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
+        """What a client needs for one call: a light lease. A connection of its own is taken when it needs one.
+
+        Raises `PoolClosed`; what else `ConnectionPool.get_connection` raises comes when the lease is used.
+        """
+        if not self.sharing:
+            return ConnectionPool.get_connection(self)
+        lanes = self._engine.lanes
+        if lanes.closed:
+            raise PoolClosed(f"{self.config.name}: the pool is closed")
+        return Lease(self, lanes)
+
+    def take_own(self, lease: Lease) -> Any:
+        """A connection for a lease that can't share."""
+        core = self._engine.core
+        if not core.idle and core.open >= core.max_connections:
+            self._engine.lanes.make_room()
+        return ConnectionPool.get_connection(self)
+
+    def release(self, connection: Any) -> None:
+        """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""
+        if type(connection) is not Lease:
+            ConnectionPool.release(self, connection)
+            return
+        connection.leave()
+        own, connection.bound = connection.bound, None
+        if own is not None:
+            ConnectionPool.release(self, own)
+
+    def owns_connection(self, connection: Any) -> bool:
+        """Whether the lease, or the connection, is this pool's."""
+        if type(connection) is Lease:
+            return connection.pool is self
+        return super().owns_connection(connection)
+
+    # -- the whole pool ----------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Replace every connection: idle and shared ones now, used ones as they come back."""
+        super().drain()
+        self._engine.lanes.retire_all()
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the idle connections; with `inuse_connections` cut the used and the shared ones, too."""
+        super().disconnect(inuse_connections)
+        self._engine.lanes.retire_all()
+
+    def reset(self) -> None:
+        """Begin anew, with no connection: idle ones close now, others once they are done. Opens a closed pool."""
+        before = self._engine.lanes
+        super().reset()
+        before.close()
+
+    def close(self, timeout: float | None = 5.0, force: bool = False) -> None:
+        """No more checkouts (`PoolClosed`); what is in flight is still answered, for `timeout` seconds at most.
+
+        With `force` all connections are cut: their users see a `redis.ConnectionError`.
+        """
+        self._engine.lanes.close()
+        super().close(timeout, force)
+
+    def set_retry(self, retry: Any) -> None:
+        """Use another retry policy, for the connections there are and those to come."""
+        super().set_retry(retry)
+        self.first_try = FirstTry(asking_copy(self.make_connection().retry))
+
+    def stats(self) -> PoolStats:
+        """The pool at this moment, and its counters since it was created (or reset)."""
+        lanes: Lanes = self._engine.lanes
+        own = super().stats()
+        values: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
+        counts = lanes.counts()
+        values["waiting"] += counts.pop("waiting")
+        writes, commands = sum(lanes.batches), sum(size * count for size, count in enumerate(lanes.batches))
+        batch = Summary.of_counts(lanes.batches)
+        return SharedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)

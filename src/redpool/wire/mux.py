@@ -1,0 +1,193 @@
+"""Sharing one connection: many callers' commands in one line, replies matched to them in order.
+
+Rules:
+
+- The order in which entries are written is the order in which their replies come; an entry's commands are written in
+  one piece, so that a packed pipeline or a MULTI … EXEC is nobody else's business.
+- An entry whose caller has left stays in the line, and its replies are dropped; one that wasn't written yet never is.
+- An entry is marked as sent before its first byte can leave.
+- At most `max_in_flight` commands await a reply; the others stay queued, first come first served. An entry that is
+  larger than that goes alone.
+
+Nothing here waits, locks or does I/O. It also holds when callers queue from many threads, while one of them writes and
+one of them reads: `queued` and `pending` are deques, whose ends are safe to use at the same time, `written` belongs to
+the writer and `answered` to the reader.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+
+_Push: Any = hiredis.PushNotification
+
+WRITE_SIZE = 256 * 1024
+"""A write takes no further entry beyond so many bytes: what a socket takes at once, more or less."""
+
+LARGE_REPLY = 128 * 1024
+"""Replies beyond so many bytes hold those behind them up."""
+
+
+class Entry:
+    """One caller's place in the line: what is sent, and what has come back.
+
+    `commands` is one command, a tuple, or a list of them; `replies` the reply to the one, or the list of them.
+    """
+
+    # What an entry seldom has stands here, so that making one sets little.
+    sent = done = gone = large = False
+    error: BaseException | None = None
+    waker: Any = None
+    """whatever tells its caller"""
+    turn = math.inf
+    """until when its caller waits for room"""
+    until = math.inf
+    """until when its caller waits for the reply"""
+
+    def __init__(self, commands: Sequence[Any], data: bytes, expects: int = 0, decode: bool = True) -> None:
+        self.commands = commands
+        self.data = data
+        self.expects = expects  # replies still to come in a list; 0 for a single command
+        self.decode = decode
+        self.replies: Any = [] if expects else None
+
+    def renew(self) -> None:
+        """Ready for another connection: it was not sent over this one."""
+        self.done, self.error = False, None
+
+
+class MuxCore:
+    """The line of one shared connection."""
+
+    def __init__(self, reader: hiredis.Reader, not_enough: object, max_in_flight: int, batches: list[int]) -> None:
+        """Replies come from `reader`, which returns `not_enough` where it has no whole one."""
+        self.queued: deque[Entry] = deque()
+        self.pending: deque[Entry] = deque()
+        self.written = self.answered = 0  # commands
+        self.heard = 0  # times that anything came in
+        self.abandoned = 0
+        self._max_in_flight = max_in_flight
+        self._feed, self._gets, self._not_enough = reader.feed, reader.gets, not_enough
+        self._batches = batches  # how many writes had so many commands; the last counts all larger ones
+        self._largest_batch = len(batches) - 1
+        self._seen_written = self._seen_heard = -1
+        self._written_at = self._heard_at = 0.0
+        self._arrived = 0  # bytes that came in since the last whole reply
+
+    @property
+    def in_flight(self) -> int:
+        """Commands that await a reply."""
+        return self.written - self.answered
+
+    @property
+    def full(self) -> bool:
+        """Whether new entries have to wait for room."""
+        return self.written - self.answered >= self._max_in_flight or (bool(self.queued) and not self.ready())
+
+    @property
+    def load(self) -> int:
+        """How much is in front of a new entry."""
+        return self.written - self.answered + len(self.queued)
+
+    def ready(self) -> bool:
+        """Whether there is something to be written, and room for it."""
+        try:
+            count = self.queued[0].expects or 1
+        except IndexError:  # whoever writes may take it out just now
+            return False
+        flying = self.written - self.answered
+        return not flying or flying + count <= self._max_in_flight
+
+    def take_output(self) -> bytes:
+        """What is to be written next, in one piece; nothing where all is written, or enough is in flight."""
+        queued, pending = self.queued, self.pending
+        pieces: list[bytes] = []
+        size = commands = 0
+        while queued and size < WRITE_SIZE:
+            entry = queued[0]
+            count = entry.expects or 1
+            flying = self.written - self.answered
+            if flying + count > self._max_in_flight and flying:
+                break
+            queued.popleft()
+            entry.sent = True
+            if entry.gone:
+                entry.sent = False
+                continue
+            pending.append(entry)
+            self.written += count
+            commands += count
+            pieces.append(entry.data)
+            size += len(entry.data)
+        if commands:
+            self._batches[commands if commands < self._largest_batch else self._largest_batch] += 1
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def receive(self, data: Any, size: int, push: Callable[[Any], object]) -> list[Entry]:
+        """The entries that are answered now by the first `size` bytes of `data`; push frames go to `push`.
+
+        Raises what hiredis raises of bytes that are no replies, and `LookupError` for a reply that nobody awaits.
+        """
+        gets, pending, not_enough = self._gets, self.pending, self._not_enough
+        self._feed(data, 0, size)
+        self.heard += 1
+        self._arrived += size
+        answered: list[Entry] = []
+        while True:
+            entry = pending[0] if pending else None
+            try:
+                reply = gets() if entry is None or entry.decode else gets(False)
+            except UnicodeError as error:
+                reply = error  # its caller's alone: the reader has gone on behind it
+            if reply is not_enough:
+                return answered
+            if type(reply) is _Push:
+                push(reply)
+                continue
+            if entry is None:
+                raise LookupError(f"a reply that nobody awaits: {reply!r:.60}")
+            self.answered += 1
+            if self._arrived > LARGE_REPLY:
+                entry.large = True
+            self._arrived = 0
+            if entry.expects:
+                entry.replies.append(reply)
+                entry.expects -= 1
+                if entry.expects:
+                    continue
+            else:
+                entry.replies = reply
+            pending.popleft()
+            entry.done = True
+            answered.append(entry)
+
+    def looked_at(self, now: float) -> tuple[float, float]:
+        """Seconds since anything was sent, and since what is awaited began to stay away, from one look to the next."""
+        if self.written != self._seen_written:
+            self._seen_written, self._written_at = self.written, now
+        if self.heard != self._seen_heard or not self.pending:
+            self._seen_heard, self._heard_at = self.heard, now
+        return now - self._written_at, now - self._heard_at
+
+    def abandon(self, entry: Entry) -> bool:
+        """Its caller leaves; whether the command may have run."""
+        entry.gone = True
+        if not entry.done:
+            self.abandoned += 1
+        return entry.sent
+
+    def lost(self, error: BaseException) -> list[Entry]:
+        """The connection is gone: all who are in the line, each with the error, and `sent` as it is known."""
+        lost: list[Entry] = []
+        for line in (self.pending, self.queued):
+            while line:
+                entry = line.popleft()
+                if not entry.done:
+                    entry.error, entry.done = error, True
+                    lost.append(entry)
+        self.answered = self.written
+        return lost
