@@ -59,7 +59,8 @@ class Redis(aio.Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """As in redis-py."""
-        if not self._shares or not (args[0] in PLAIN or shares(args)) or clients.observed():
+        name = args[0]
+        if not (name in PLAIN or shares(args)) or not self._shares or clients.observed():
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
@@ -74,7 +75,7 @@ class Redis(aio.Redis):
             raise
         except Exception as error:
             reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
-        callback = _get(self.response_callbacks, args[0] if args[0] in PLAIN else str(args[0]).upper())
+        callback = _get(self.response_callbacks, name if name in PLAIN else str(name).upper())
         if callback is None:
             return reply
         if options:

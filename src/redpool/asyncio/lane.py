@@ -19,7 +19,7 @@ _NEVER = float("inf")
 
 
 class Lane(asyncio.Protocol):
-    """A shared connection: `call` sends what an entry says, and returns when it is answered, lost, or late."""
+    """A shared connection."""
 
     def __init__(self, connection: Any, core: MuxCore, turn: float | None, loop: asyncio.AbstractEventLoop) -> None:
         """`turn` seconds is how long a caller waits for room where enough is in flight."""
@@ -36,52 +36,52 @@ class Lane(asyncio.Protocol):
         self._paused = False  # the transport has enough to write
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
+        self._until = _NEVER  # until when the replies may take to what is queued in this turn
         self._transport, self._before, unread = transports.take_over(connection, self)
         self._write = self._transport.write
         if unread:
             self.data_received(unread)
 
-    async def call(self, entry: Entry, limit: deadline | None) -> bool:
-        """Send, and wait for the replies, as long as a reply may take and no longer than the limit.
-
-        False where they are late.
-        """
-        self.send(entry)
-        return await self.wait(entry, limit)
-
     def send(self, entry: Entry) -> None:
-        """The first half of `call`."""
+        """Send it, with what else is queued in this turn of the loop; `wait` is the other half."""
         core = self.core
         if self.dead is not None:
             entry.error, entry.done = self.dead, True
             return
-        if core.queued and core.full:
-            entry.turn = _monotonic() + self._turn
         core.queued.append(entry)
-        if self._alone and not core.pending:
-            self._flush()
-        elif not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        if not self._flushing:
+            self._until = _monotonic() + self.patience
+            if self._until < self._timer_at:
+                self._watch(self._until)
+            if self._alone and not core.pending:
+                self._flush()
+            else:
+                self._flushing = True
+                self._loop.call_soon(self._flush)
+        entry.until = self._until
 
-    async def wait(self, entry: Entry, limit: deadline | None) -> bool:
-        """The second half of `call`."""
+    def limit(self, entry: Entry, limit: deadline) -> None:
+        """The reply is late after the limit, too."""
+        if limit.at < entry.until:
+            entry.until = limit.at
+            if limit.at < self._timer_at:
+                self._watch(limit.at)
+
+    def bound_turn(self, entry: Entry) -> None:
+        """There is no room for the entry, not yet sent: it waits for so long, and then no longer."""
+        entry.turn = _monotonic() + self._turn
+        if entry.turn < self._timer_at:
+            self._watch(entry.turn)
+
+    async def wait(self, entry: Entry) -> None:
+        """Wait until it is answered, lost or late."""
         if not entry.done:
-            until = _monotonic() + self.patience
-            if limit is not None and limit.at < until:
-                until = limit.at
-            if entry.turn < until and not entry.sent:
-                self._watch(entry.turn)
-            entry.until = until
-            if until < self._timer_at:
-                self._watch(until)
-            entry.waker = self._loop.create_future()
+            waker = entry.waker = self._loop.create_future()
             try:
-                await entry.waker
+                await waker
             except BaseException:
                 self.core.abandon(entry)
                 raise
-        return entry.done
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ class Lanes:
         self.heavy = sharing.Heavy()
         self.closed = False
         self._loop = loop
+        self._most = config.max_in_flight
         self._dial, self._give_back, self._generation = dial, give_back, generation
         self._shared: tuple[Lane, ...] = ()
         self._only: Lane | None = None  # where there is just one to choose
@@ -65,9 +66,21 @@ class Lanes:
         """Send and wait: the reply to a command, or the list of them. Error replies are returned, not raised."""
         for _ in range(_MOVES):
             lane = self.pick(entry) or await self._open()
+            core = lane.core
+            if core.written - core.answered + len(core.queued) >= self._most:
+                self._wait_for_room(lane, entry)
             lane.send(entry)
-            if not await lane.wait(entry, limit):
-                raise self._late(lane, entry, limit)
+            if limit is not None:
+                lane.limit(entry, limit)
+            if not entry.done:
+                waker = entry.waker = self._loop.create_future()
+                try:
+                    await waker
+                except BaseException:
+                    core.abandon(entry)
+                    raise
+                if not entry.done:
+                    raise self._late(lane, entry, limit)
             if entry.error is None:
                 if entry.large:
                     self.heavy.note(entry)
@@ -79,18 +92,29 @@ class Lanes:
     async def send(self, entry: Entry) -> Lane:
         """The first half of `execute`."""
         lane = self.pick(entry) or await self._open()
+        if lane.core.full:
+            self._wait_for_room(lane, entry)
         lane.send(entry)
         return lane
 
     async def wait(self, lane: Lane, entry: Entry) -> Any:
         """The second half of `execute`."""
         limit = current()
-        if not await lane.wait(entry, limit):
+        if limit is not None:
+            lane.limit(entry, limit)
+        await lane.wait(entry)
+        if not entry.done:
             raise self._late(lane, entry, limit)
         if entry.error is None:
             return entry.replies
         self._move(lane, entry)
         return await self.execute(entry, limit)
+
+    def _wait_for_room(self, lane: Lane, entry: Entry) -> None:
+        most, waiting = self.config.max_waiting, len(lane.core.queued)
+        if most is not None and waiting >= most:
+            raise PoolFull(f"{self.config.name}: {lane.core.in_flight} commands in flight, {waiting} waiting")
+        lane.bound_turn(entry)
 
     def _move(self, lane: Lane, entry: Entry) -> None:
         """The connection is gone: what was not sent may go over another one, what was sent may have run."""
@@ -117,8 +141,6 @@ class Lanes:
         best = self._only
         if best is None or best.retired or len(entry.data) > LARGE_REQUEST or entry.expects or self.heavy.known:
             best = self._choose(entry)
-        if best is not None and best.core.queued and best.core.full:
-            self._check_queue(best)
         return best
 
     def _choose(self, entry: Entry) -> Lane | None:
@@ -133,11 +155,6 @@ class Lanes:
         if best is not None and best.core.load and len(self._shared) < self.config.shared_connections:
             self._start_opening()
         return best
-
-    def _check_queue(self, lane: Lane) -> None:
-        most, waiting = self.config.max_waiting, len(lane.core.queued)
-        if most is not None and waiting >= most:
-            raise PoolFull(f"{self.config.name}: {lane.core.in_flight} commands in flight, {waiting} waiting")
 
     async def _open(self) -> Lane:
         """The next one that is opened."""

@@ -100,13 +100,11 @@ class MultiplexedConnectionPool(ConnectionPool):
         return connection
 
     def lanes_here(self) -> Lanes:
-        """What is shared on the running loop. Raises `PoolClosed`."""
+        """What is shared on the running loop."""
         here = self._here
         if here is None or here.loop is not _running_loop():
             here = self._enter()
         lanes: Lanes = here.lanes
-        if lanes.closed:
-            raise PoolClosed(f"{self.config.name}: the pool is closed")
         return lanes
 
     # -- checkout and release ----------------------------------------------------------------------------------------
@@ -117,7 +115,10 @@ class MultiplexedConnectionPool(ConnectionPool):
         Raises `PoolClosed`, and what `ConnectionPool.get_connection` raises.
         """
         if self.sharing and _calling_frame(1).f_code in _LIGHT and not self.himport_registry.revision:
-            return Lease(self, self.lanes_here())
+            lanes = self.lanes_here()
+            if lanes.closed:
+                raise PoolClosed(f"{self.config.name}: the pool is closed")
+            return Lease(self, lanes)
         return await self.take_own()
 
     async def take_own(self) -> Any:

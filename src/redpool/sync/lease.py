@@ -26,23 +26,22 @@ if TYPE_CHECKING:
 class Lease:
     """A light lease, good for one thread at a time."""
 
-    __slots__ = ("__weakref__", "_ahead", "_entry", "_lanes", "_packed", "_sent", "bound", "db", "host",
-                 "pool", "port")  # fmt: skip
+    # What a lease for one command doesn't need stands here, so that making one sets little.
+    _entry: Entry | None = None
+    """what is to be sent: with the first word of its reply, or before the next"""
+    _sent: deque[tuple[Lane, Entry]] | None = None
+    """whose replies were not read yet"""
+    _ahead: deque[Any] | None = None
+    """replies of a pipeline that were not read yet"""
+    _packed: tuple[Any, list[Any]] | None = None
+    bound: Any = None
+    """the connection of its own"""
 
     def __init__(self, pool: MultiplexedConnectionPool, lanes: Lanes) -> None:
         self.pool = pool
         self._lanes = lanes
-        self._entry: Entry | None = None  # what is to be sent: with the first word of its reply, or before the next
-        self._sent: deque[tuple[Lane, Entry]] | None = None  # whose replies were not read yet
-        self._ahead: deque[Any] | None = None  # replies of a pipeline that were not read yet
-        self._packed: tuple[Any, list[Any]] | None = None
-        self.bound: Any = None
+        self.retry = pool.first_try
         self.host, self.port, self.db = pool.address  # of which redis-py asks at each command
-
-    @property
-    def retry(self) -> Any:
-        """The retry policy of the pool."""
-        return self.pool.first_try if self.bound is None else self.bound.retry
 
     @property
     def himport_registry(self) -> Any:
@@ -153,7 +152,8 @@ class Lease:
         if self.bound is None:
             if self._entry or self._sent or self._ahead:
                 raise RuntimeError("a shared connection still owes replies: read them first")
-            self.bound = self.pool.take_own(self)
+            self.bound = self.pool.take_own()
+            self.retry = self.bound.retry
         return self.bound
 
     def __getattr__(self, name: str) -> Any:

@@ -96,7 +96,7 @@ class MultiplexedConnectionPool(ConnectionPool):
             raise PoolClosed(f"{self.config.name}: the pool is closed")
         return Lease(self, lanes)
 
-    def take_own(self, lease: Lease) -> Any:
+    def take_own(self) -> Any:
         """A connection for a lease that can't share."""
         core = self._engine.core
         if not core.idle and core.open >= core.max_connections:

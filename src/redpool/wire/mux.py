@@ -86,7 +86,7 @@ class MuxCore:
     @property
     def full(self) -> bool:
         """Whether new entries have to wait for room."""
-        return self.written - self.answered >= self._max_in_flight or (bool(self.queued) and not self.ready())
+        return self.written - self.answered + len(self.queued) >= self._max_in_flight
 
     @property
     def load(self) -> int:

@@ -1,0 +1,71 @@
+"""Peers for tests: the bare limit, and made-up ones that answer as they are told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import redis
+
+from redpool.tuning.bench.peers import runner
+from redpool.tuning.bench.peers.cases import CASES
+from redpool.tuning.bench.peers.contenders import BARE
+from redpool.tuning.bench.peers.ground import CHECKED_KEYS, Ground
+from redpool.tuning.bench.peers.limit import bare_protocol, bare_sockets
+from redpool.tuning.bench.peers.peer import LIMIT, OTHERS, TASKS, THREADS, Address, Client, Peer
+from redpool.tuning.bench.peers.report import Report
+from redpool.tuning.bench.place import FREE
+
+SECONDS = 0.02
+
+BARE_THREADS = Peer(BARE, LIMIT, THREADS, bare_sockets)
+BARE_TASKS = Peer(BARE, LIMIT, TASKS, bare_protocol)
+BOTH = (BARE_THREADS, BARE_TASKS)
+
+
+@contextmanager
+def instead(get: Callable[[str], Any], address: Address, callers: int) -> Iterator[Client]:
+    yield Client(get, lambda key, count: [get(key) for _ in range(count)])
+
+
+@asynccontextmanager
+async def instead_async(get: Callable[[str], Any], address: Address, callers: int) -> AsyncIterator[Client]:
+    async def single(key: str) -> Any:
+        return get(key)
+
+    async def several(key: str, count: int) -> list[Any]:
+        return [get(key) for _ in range(count)]
+
+    yield Client(single, several)
+
+
+def made_up(name: str, get: Callable[[str], Any], family: str = OTHERS) -> Peer:
+    return Peer(name, family, THREADS, partial(instead, get))
+
+
+def right(key: str) -> bytes:
+    return CHECKED_KEYS.get(key, b"")
+
+
+def wrong(key: str) -> bytes:
+    return next(iter(CHECKED_KEYS.values()))
+
+
+def down(key: str) -> bytes:
+    raise redis.ConnectionError("down")
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    place: Ground,
+    *peers: Peer,
+    rounds: int = 1,
+    case: str = "threads-1",
+    told: list[str] | None = None,
+) -> Report:
+    monkeypatch.setattr(runner, "of_kind", lambda kind: peers)
+    note = [] if told is None else told
+    return runner.run([CASES[case]], [FREE], rounds, SECONDS, place, lambda what, done, total: note.append(what))
