@@ -182,6 +182,7 @@ class Lane(asyncio.Protocol):
 
     def ask(self) -> None:
         """Have the server say something."""
+        self.core.probes += 1
         self.send(Entry(sharing.ASKED, packing.pack(sharing.ASKED)))
 
     def let_go(self) -> bool:

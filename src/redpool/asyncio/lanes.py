@@ -84,6 +84,8 @@ class Lanes:
             if entry.error is None:
                 if entry.large:
                     self.heavy.note(entry)
+                if lane.retired:
+                    self.see_off(lane)
                 return entry.replies
             self._move(lane, entry)
         assert entry.error is not None

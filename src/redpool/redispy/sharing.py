@@ -89,16 +89,15 @@ class Fate(Enum):
 
 def fate(core: MuxCore, now: float, patience: float, config: SharedConfig) -> Fate | None:
     """What is due by this look at it."""
-    rest, silence = core.looked_at(now)
-    only_asked = len(core.pending) == 1 and core.pending[0].commands == ASKED
-    patience = min(patience, ANSWER_WITHIN) if only_asked else patience
-    if silence >= _TIMES_SILENT * patience or (only_asked and silence >= patience):
+    look = core.looked_at(now)
+    probed = len(core.pending) == 1 and core.pending[0].commands is ASKED
+    if look.silent >= (min(patience, ANSWER_WITHIN) if probed else _TIMES_SILENT * patience):
         return Fate.LOSE
-    if silence >= patience:
+    if look.silent >= patience:
         return Fate.RETIRE
-    if config.max_idle_time is not None and rest >= config.max_idle_time and not config.min_idle:
+    if config.max_idle_time is not None and look.unused >= config.max_idle_time and not config.min_idle:
         return Fate.RETIRE
-    if config.ping_after_idle is not None and rest >= config.ping_after_idle and not core.pending:
+    if config.ping_after_idle is not None and look.unheard >= config.ping_after_idle and not core.pending:
         return Fate.ASK
     return None
 

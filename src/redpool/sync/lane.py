@@ -13,17 +13,16 @@ pool while its own thread has a role must not wait for itself; see `reentered`.
 from __future__ import annotations
 
 import select
-import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from ..limit import deadline
 from ..redispy import connections, packing, sharing
 from ..redispy.streams import DONT_WAIT, take_over
 from ..wire.mux import Entry, MuxCore
+from .threads import seen_at
 
 _monotonic = time.monotonic
 _new_lock = threading.Lock
@@ -293,20 +292,11 @@ class Lane:
 
     def _at_work(self) -> bool:
         """Whether any other thread is to be seen in one of the roles."""
-        me = threading.get_ident()
-        return any(self._works_in(frame) for ident, frame in sys._current_frames().items() if ident != me)
-
-    def _works_in(self, frame: FrameType | None) -> bool:
-        while frame is not None:
-            if frame.f_code in _OF_A_ROLE and frame.f_locals.get("self") is self:
-                return True
-            if frame.f_code is Lane._park.__code__:
-                return False
-            frame = frame.f_back
-        return False
+        return any(seen_at(work, self, unless=Lane._park) for work in _OF_A_ROLE)
 
     def ask(self) -> None:
         """Have the server say something, which the housekeeper reads if nobody else does."""
+        self.core.probes += 1
         self.send(Entry(sharing.ASKED, packing.pack(sharing.ASKED)))
 
     def let_go(self) -> bool:
@@ -330,7 +320,7 @@ class Lane:
         return True
 
 
-_OF_A_ROLE = {each.__code__ for each in (Lane._write, Lane._wait, Lane._struck, Lane.look_after, Lane.let_go)}
+_OF_A_ROLE = (Lane._write, Lane._wait, Lane._struck, Lane.look_after, Lane.let_go)
 
 
 def _wake(waker: Any) -> None:

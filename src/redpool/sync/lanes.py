@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +25,12 @@ from ..redispy.retrying import final
 from ..redispy.sharing import LARGE_REQUEST, LONG_PIPELINE, Fate
 from ..wire.mux import Entry, MuxCore
 from .lane import Lane
+from .threads import seen_at
 
+_monotonic = time.monotonic
 _NEVER = float("inf")
+# Whoever opens one for all may be struck, so nobody sleeps on for longer than this, in seconds.
+_LONGEST_SLEEP = 1.0
 # How often a call that was not sent moves on to the next connection, if they break one after another.
 _MOVES = 3
 
@@ -64,6 +69,8 @@ class Lanes:
             if entry.error is None:
                 if entry.large:
                     self.heavy.note(entry)
+                if lane.retired:
+                    self.see_off(lane)
                 return entry.replies
             self._move(lane, entry)
         assert entry.error is not None
@@ -146,18 +153,18 @@ class Lanes:
 
     def _open(self, busy: Lane | None) -> Lane:
         """Open another one; callers who have a busy one to take don't wait for whoever opens."""
-        if self._opening._is_owned():  # type: ignore[attr-defined]
+        if self._opens():
             raise Reentered
-        before = self._failures
         limit, patience = current(), self.config.timeout
         longest = _NEVER if patience is None else patience
         if limit is not None:
             longest = min(longest, limit.left())
-        if not self._opening.acquire(timeout=0 if busy is not None else min(longest, threading.TIMEOUT_MAX)):
-            if busy is not None:
-                return busy
-            raise self._nobody_opened(limit)
+        before = self._failures
         try:
+            if not self._wait_to_open(0.0 if busy is not None else longest):
+                if busy is not None:
+                    return busy
+                raise self._nobody_opened(limit)
             usable = [lane for lane in self._shared if not lane.retired]
             if len(usable) >= self.config.shared_connections or (usable and busy is None):
                 return min(usable, key=lambda lane: lane.core.load)
@@ -169,7 +176,21 @@ class Lanes:
                 self._only = lane if self.config.shared_connections == 1 else None
             return lane
         finally:
-            self._opening.release()
+            if self._opens():
+                self._opening.release()
+
+    def _wait_to_open(self, seconds: float) -> bool:
+        """Whether it is the caller's turn to open one, within so many seconds."""
+        end = _monotonic() + seconds
+        while not self._opening.acquire(timeout=max(0.0, min(end - _monotonic(), _LONGEST_SLEEP))):
+            if _monotonic() >= end:
+                return False
+            if not seen_at(Lanes._opened, self):
+                self._opening = threading.RLock()  # whoever held it was struck on his way out
+        return True
+
+    def _opens(self) -> bool:
+        return self._opening._is_owned()  # type: ignore[attr-defined, no-any-return]
 
     def _nobody_opened(self, limit: deadline | None) -> BaseException:
         if limit is not None and limit.reached():
@@ -178,17 +199,19 @@ class Lanes:
 
     def _open_bulk(self) -> Lane | None:
         """A connection for what holds others up; `None` where there is no place for it."""
-        if not self._opening.acquire(False):
+        if self._opens():
             return None
         try:
+            if not self._opening.acquire(False):
+                return None
             if self._bulk is None or self._bulk.retired:
-                try:
-                    self._bulk = self._opened(spare=True)
-                except MaxConnectionsError:
-                    return None
+                self._bulk = self._opened(spare=True)
             return self._bulk
+        except MaxConnectionsError:
+            return None
         finally:
-            self._opening.release()
+            if self._opens():
+                self._opening.release()
 
     def _opened(self, spare: bool = False) -> Lane:
         if self.closed:
@@ -198,7 +221,8 @@ class Lanes:
             sharing.check(connection)
         except Exception as error:
             self._failures, self._failed = self._failures + 1, error
-            raise final(error) from None
+            final(error)
+            raise
         self._failed = None
         keep(connection._redpool.slot)
         core = MuxCore(*sharing.parser(connection), self.config.max_in_flight, self.batches)

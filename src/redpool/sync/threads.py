@@ -1,10 +1,11 @@
-"""Threads of the pool's own."""
+"""Threads: the pool's own ones, and where others are at this moment."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType, FunctionType
 from typing import Any
 
 
@@ -14,3 +15,19 @@ def start(work: Callable[..., object], name: str, *args: Any) -> None:
         # CPython up to 3.11 would wait here for ever.
         raise RuntimeError("can't start a thread: the interpreter is going down")
     threading.Thread(target=work, args=args, name=name, daemon=True).start()
+
+
+def seen_at(work: Any, whose: object, unless: Any = None) -> bool:
+    """Whether any other thread is in the midst of this method of that object, and not, further on, in another one."""
+    me = threading.get_ident()
+    return any(_is_at(frame, work, whose, unless) for ident, frame in sys._current_frames().items() if ident != me)
+
+
+def _is_at(frame: FrameType | None, work: FunctionType, whose: object, unless: FunctionType | None) -> bool:
+    while frame is not None:
+        if frame.f_code is work.__code__ and frame.f_locals.get("self") is whose:
+            return True
+        if unless is not None and frame.f_code is unless.__code__:
+            return False
+        frame = frame.f_back
+    return False

@@ -11,15 +11,17 @@ Rules:
 
 Nothing here waits, locks or does I/O. It also holds when callers queue from many threads, while one of them writes and
 one of them reads: `queued` and `pending` are deques, whose ends are safe to use at the same time, `written` belongs to
-the writer and `answered` to the reader.
+the writer and `answered` to the reader. Only `lost` may come in between them, from any thread, and again once they are
+done: nobody takes for granted that what he has seen in a line is still there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 
@@ -60,6 +62,17 @@ class Entry:
         self.done, self.error = False, None
 
 
+class Look(NamedTuple):
+    """How a shared connection was found, in seconds, as exact as one looks often."""
+
+    unused: float
+    """since anybody has sent anything"""
+    unheard: float
+    """since anything has come"""
+    silent: float
+    """since something was awaited and nothing has come"""
+
+
 class MuxCore:
     """The line of one shared connection."""
 
@@ -70,12 +83,14 @@ class MuxCore:
         self.written = self.answered = 0  # commands
         self.heard = 0  # times that anything came in
         self.abandoned = 0
+        self.over = False  # it is lost
         self._max_in_flight = max_in_flight
         self._feed, self._gets, self._not_enough = reader.feed, reader.gets, not_enough
         self._batches = batches  # how many writes had so many commands; the last counts all larger ones
         self._largest_batch = len(batches) - 1
-        self._seen_written = self._seen_heard = -1
-        self._written_at = self._heard_at = 0.0
+        self.probes = 0  # of the commands those that nobody asked for
+        self._seen_used = self._seen_heard = -1
+        self._used_at = self._heard_at = self._waiting_since = 0.0
         self._arrived = 0  # bytes that came in since the last whole reply
 
     @property
@@ -108,12 +123,14 @@ class MuxCore:
         pieces: list[bytes] = []
         size = commands = 0
         while queued and size < WRITE_SIZE:
-            entry = queued[0]
-            count = entry.expects or 1
-            flying = self.written - self.answered
-            if flying + count > self._max_in_flight and flying:
+            try:
+                count = queued[0].expects or 1
+                flying = self.written - self.answered
+                if flying + count > self._max_in_flight and flying:
+                    break
+                entry = queued.popleft()
+            except IndexError:  # lost meanwhile
                 break
-            queued.popleft()
             entry.sent = True
             if entry.gone:
                 entry.sent = False
@@ -130,7 +147,8 @@ class MuxCore:
     def receive(self, data: Any, size: int, push: Callable[[Any], object]) -> list[Entry]:
         """The entries that are answered now by the first `size` bytes of `data`; push frames go to `push`.
 
-        Raises what hiredis raises of bytes that are no replies, and `LookupError` for a reply that nobody awaits.
+        Raises what hiredis raises of bytes that are no replies, and `ConnectionAbortedError` for a reply that nobody
+        awaits.
         """
         gets, pending, not_enough = self._gets, self.pending, self._not_enough
         self._feed(data, 0, size)
@@ -149,7 +167,13 @@ class MuxCore:
                 push(reply)
                 continue
             if entry is None:
-                raise LookupError(f"a reply that nobody awaits: {reply!r:.60}")
+                if self.over:
+                    return answered
+                raise ConnectionAbortedError(f"a reply that nobody awaits: {reply!r:.60}")
+            if not pending or pending[0] is not entry:  # lost meanwhile
+                return answered
+            if entry.expects < 2:
+                pending.popleft()
             self.answered += 1
             if self._arrived > LARGE_REPLY:
                 entry.large = True
@@ -161,17 +185,18 @@ class MuxCore:
                     continue
             else:
                 entry.replies = reply
-            pending.popleft()
             entry.done = True
             answered.append(entry)
 
-    def looked_at(self, now: float) -> tuple[float, float]:
-        """Seconds since anything was sent, and since what is awaited began to stay away, from one look to the next."""
-        if self.written != self._seen_written:
-            self._seen_written, self._written_at = self.written, now
-        if self.heard != self._seen_heard or not self.pending:
+    def looked_at(self, now: float) -> Look:
+        """What has gone on since the look before."""
+        if (used := self.written - self.probes) != self._seen_used:
+            self._seen_used, self._used_at = used, now
+        if self.heard != self._seen_heard:
             self._seen_heard, self._heard_at = self.heard, now
-        return now - self._written_at, now - self._heard_at
+        if not self.pending:
+            self._waiting_since = now
+        return Look(now - self._used_at, now - self._heard_at, now - max(self._heard_at, self._waiting_since))
 
     def abandon(self, entry: Entry) -> bool:
         """Its caller leaves; whether the command may have run."""
@@ -183,11 +208,13 @@ class MuxCore:
     def lost(self, error: BaseException) -> list[Entry]:
         """The connection is gone: all who are in the line, each with the error, and `sent` as it is known."""
         lost: list[Entry] = []
+        self.over = True
         for line in (self.pending, self.queued):
-            while line:
-                entry = line.popleft()
-                if not entry.done:
-                    entry.error, entry.done = error, True
-                    lost.append(entry)
+            with contextlib.suppress(IndexError):
+                while True:
+                    entry = line.popleft()
+                    if not entry.done:
+                        entry.error, entry.done = error, True
+                        lost.append(entry)
         self.answered = self.written
         return lost
