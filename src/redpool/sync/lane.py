@@ -98,9 +98,13 @@ class Lane:
             try:
                 if self._unsent is None:
                     data = core.take_output()
+                    try:
+                        sent = self._send(data, DONT_WAIT) if data else 0
+                    except BlockingIOError:
+                        sent = 0
                     if not data:
                         stuck = True
-                    elif (sent := self._try_to_send(data)) != len(data):
+                    elif sent != len(data):
                         self._unsent = memoryview(data)[sent:]
                 if self._unsent is not None:
                     stuck = not self._write_against(until)
@@ -113,12 +117,6 @@ class Lane:
                 self._writing.release()
             if stuck and not core.ready():
                 return
-
-    def _try_to_send(self, data: Any) -> int:
-        try:
-            return self._send(data, DONT_WAIT)
-        except BlockingIOError:
-            return 0
 
     def _write_against(self, until: float | None) -> bool:
         """The server doesn't take it: it may be waiting for somebody to read. False where the time is up."""
@@ -139,10 +137,12 @@ class Lane:
             finally:
                 if reads:
                     self._reading.release()
-            sent = self._try_to_send(self._unsent)
-            if sent:
-                progress = _monotonic()
-                self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
+            try:
+                sent = self._send(self._unsent, DONT_WAIT)
+            except BlockingIOError:
+                continue
+            progress = _monotonic()
+            self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
         return True
 
     # -- reading -----------------------------------------------------------------------------------------------------

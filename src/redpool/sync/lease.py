@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from redis.client import NEVER_DECODE
-
 from ..limit import current
 from ..redispy import packing
 from ..wire.commands import PLAIN, shares
@@ -59,7 +57,7 @@ class Lease:
         if self.bound is None and (args[0] in PLAIN or shares(args)):
             if self._entry is not None:
                 self._send()
-            self._entry = Entry(args, packing.pack(args), 0, NEVER_DECODE not in options)
+            self._entry = Entry(args, packing.pack(args))
         else:
             self._own().send_command(*args, **options)
 
@@ -84,26 +82,34 @@ class Lease:
 
     def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
         """As in redis-py."""
+        entry = self._entry
+        if entry is None or self._sent or self._ahead:
+            return self._read_otherwise(disable_decoding, options)
+        self._entry = None
+        if disable_decoding:
+            entry.decode = False
+        try:
+            replies = self._lanes.execute(entry, current())
+        except Reentered:
+            return self._by_another_way(entry, disable_decoding)
+        return self._first(entry, replies) if isinstance(replies, Exception | list) else replies
+
+    def _read_otherwise(self, disable_decoding: bool, options: dict[str, Any]) -> Any:
         if self.bound is not None:
             return self.bound.read_response(disable_decoding, **options)
         if self._ahead:
             return packing.reply(self._ahead.popleft())
-        entry = self._entry
-        if self._sent:
-            lane, entry = self._sent.popleft()
-            replies = self._lanes.wait(lane, entry)
-        elif entry is not None:
-            self._entry = None
-            try:
-                replies = self._lanes.execute(entry, current())
-            except Reentered:
-                return self._by_another_way(entry, disable_decoding)
-        else:
+        if not self._sent:
             return self._own().read_response(disable_decoding, **options)
-        if type(entry.commands) is not tuple:
-            self._ahead = deque(replies)
-            replies = self._ahead.popleft()
-        return packing.reply(replies) if isinstance(replies, Exception | list) else replies
+        lane, entry = self._sent.popleft()
+        return self._first(entry, self._lanes.wait(lane, entry))
+
+    def _first(self, entry: Entry, replies: Any) -> Any:
+        """The reply to a command, or the first one to a pipeline: those behind it are read next."""
+        if type(entry.commands) is tuple:
+            return packing.reply(replies)
+        self._ahead = deque(replies)
+        return packing.reply(self._ahead.popleft())
 
     def can_read(self, timeout: float | None = 0, **options: Any) -> Any:
         """As in redis-py."""
@@ -125,7 +131,8 @@ class Lease:
         """Whatever is still to come, nobody waits for it."""
         if self._entry is not None:
             self._send()
-        self._ahead = None
+        if self._ahead is not None:
+            self._ahead = None
         while self._sent:
             lane, entry = self._sent.popleft()
             lane.core.abandon(entry)
