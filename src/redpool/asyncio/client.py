@@ -43,6 +43,8 @@ class Redis(aio.Redis):
             and not self.single_connection_client
         )
 
+        self._names = self.connection_pool.sharing_names if self._shares else PLAIN
+
     @classmethod
     def from_url(
         cls,
@@ -60,7 +62,7 @@ class Redis(aio.Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """As in redis-py."""
         name = args[0]
-        if not (name in PLAIN or shares(args)) or not self._shares or clients.observed():
+        if not self._shares or not (name in self._names or shares(args)) or clients.observed():
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
@@ -128,6 +130,6 @@ class Pipeline(aio.Pipeline):
             and pool.sharing
             and bool(stack)
             and not (self.watching or self.connection or self.scripts)
-            and packing.share(commands, pool.decodes)
+            and packing.share(commands, pool.sharing_names, pool.decodes)
             and not any(EMPTY_RESPONSE in options for _, options in stack if options)
         )

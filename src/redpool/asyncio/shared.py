@@ -49,6 +49,8 @@ class MultiplexedConnectionPool(ConnectionPool):
       `max_connections` they are a part.
     - `max_in_flight` (4096): commands awaiting a reply on one of them; more callers wait for their turn, `timeout`
       seconds at most.
+    - `also_share` (`()`): names of commands that may share beyond those that redpool knows, of modules for instance.
+      Take only such as never block and leave the connection as it is: `("JSON.GET", "FT.SEARCH")`.
 
     Raises `ValueError` or `TypeError` where an option makes no sense.
     """
@@ -63,6 +65,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self.first_try = FirstTryAsync(asking_copy(template.retry))
         self.address = tuple(getattr(template, name, None) for name in ("host", "port", "db"))
         self.decodes = self.get_encoder().decode_responses
+        self.sharing_names = sharing.sharing_names(self.config.also_share)
         self.sharing = sharing.shareable(self._counting_class)
 
     @classmethod

@@ -73,8 +73,8 @@ class PoolConfig:
             del chosen["max_connections"]
         if chosen.get("name", "") is None:
             del chosen["name"]
-        if "instruments" in chosen:
-            chosen["instruments"] = _several("instruments", chosen["instruments"])
+        for name in chosen.keys() & {"instruments", "also_share"}:
+            chosen[name] = _several(name, chosen[name])
         return cls(**chosen)
 
     @classmethod
@@ -95,9 +95,12 @@ class SharedConfig(PoolConfig):
 
     shared_connections: int = 1
     max_in_flight: int = 4096
+    also_share: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         PoolConfig.__post_init__(self)
+        if not isinstance(self.also_share, tuple) or not all(isinstance(name, str) for name in self.also_share):
+            raise TypeError(f"also_share must be a sequence of names of commands, not {self.also_share!r}")
         whole_number("shared_connections", self.shared_connections, at_least=1)
         whole_number("max_in_flight", self.max_in_flight, at_least=1)
         if self.shared_connections > self.max_connections:
@@ -148,7 +151,7 @@ def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 def _several(name: str, value: object) -> tuple[object, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a sequence of objects, not {value!r}")
+        raise TypeError(f"{name} must be a sequence, not {value!r}")
     return tuple(value)
 
 

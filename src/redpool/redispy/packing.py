@@ -44,7 +44,7 @@ def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:
     return b"".join([pack(args) for args in several])
 
 
-def share(several: Sequence[tuple[Any, ...]], decodes: bool) -> bool:
+def share(several: Sequence[tuple[Any, ...]], names: frozenset[str], decodes: bool) -> bool:
     """Whether a packed pipeline may share: each of its commands, and a transaction only as a whole."""
     inner = several
     if several and commands.command_name(several[0]) == "MULTI":
@@ -53,7 +53,7 @@ def share(several: Sequence[tuple[Any, ...]], decodes: bool) -> bool:
         inner = several[1:-1]
     if decodes and any(commands.command_name(args) in _NEVER_DECODED for args in inner):
         return False  # the replies are decoded as they come, all or none
-    return bool(several) and all(args[0] in PLAIN or commands.shares(args) for args in inner)
+    return bool(several) and all(args[0] in names or commands.shares(args) for args in inner)
 
 
 def reply(value: Any) -> Any:

@@ -15,6 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..core.config import SharedConfig
 from ..wire import commands
 from ..wire.mux import Entry, MuxCore
+from ..wire.table import KNOWN
 from .connections import own_error
 from .counting import lost_reply
 from .sockets import ANSWER_WITHIN
@@ -61,6 +62,18 @@ class Heavy:
             return None
         key = entry.commands[:2]
         return key if all(isinstance(word, str | bytes | int) for word in key) else None
+
+
+def sharing_names(also: Sequence[str]) -> frozenset[str]:
+    """The names that are known to share at first sight: the table's, and what the user adds to it.
+
+    Raises `ValueError` for a command that the table knows not to share.
+    """
+    names = [name.upper() for name in also]
+    for name in names:
+        if name in KNOWN and not commands.shares((name,)):
+            raise ValueError(f"also_share={name!r}: this command needs a connection of its own")
+    return commands.PLAIN | frozenset(names)
 
 
 def shareable(connection_class: Any) -> bool:

@@ -43,6 +43,8 @@ class Redis(redis.client.Redis):
             and self.connection is None
         )
 
+        self._names = self.connection_pool.sharing_names if self._shares else PLAIN
+
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
         """As in redis-py; the pool's options may stand among the keywords and in the URL's query, too."""
@@ -53,7 +55,8 @@ class Redis(redis.client.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """As in redis-py."""
-        if not self._shares or not (args[0] in PLAIN or shares(args)) or clients.observed():
+        name = args[0]
+        if not self._shares or not (name in self._names or shares(args)) or clients.observed():
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
@@ -67,7 +70,7 @@ class Redis(redis.client.Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except Exception as error:
             reply = self.connection_pool.first_try.after(error, lambda: self._ask(args, data, decode))
-        callback = _get(self.response_callbacks, args[0] if args[0] in PLAIN else str(args[0]).upper())
+        callback = _get(self.response_callbacks, name if name in PLAIN else str(name).upper())
         if callback is None:
             return reply
         if options:
@@ -125,6 +128,6 @@ class Pipeline(redis.client.Pipeline):
             and pool.sharing
             and bool(stack)
             and not (self.watching or self.connection or self.scripts)
-            and packing.share(commands, pool.decodes)
+            and packing.share(commands, pool.sharing_names, pool.decodes)
             and not any(EMPTY_RESPONSE in options for _, options in stack if options)
         )

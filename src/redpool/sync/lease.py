@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..limit import current
 from ..redispy import packing
-from ..wire.commands import PLAIN, shares
+from ..wire.commands import shares
 from ..wire.mux import Entry
 from .lane import Lane
 from .lanes import Lanes, Reentered
@@ -54,7 +54,7 @@ class Lease:
 
     def send_command(self, *args: Any, **options: Any) -> None:
         """As in redis-py."""
-        if self.bound is None and (args[0] in PLAIN or shares(args)):
+        if self.bound is None and (args[0] in self.pool.sharing_names or shares(args)):
             if self._entry is not None:
                 self._send()
             self._entry = Entry(args, packing.pack(args))
@@ -72,7 +72,11 @@ class Lease:
         """As in redis-py."""
         packed, self._packed = self._packed, None
         known = packed[1] if packed is not None and packed[0] is command else None
-        if self.bound is None and known is not None and packing.share(known, self.pool.decodes):
+        if (
+            self.bound is None
+            and known is not None
+            and packing.share(known, self.pool.sharing_names, self.pool.decodes)
+        ):
             if self._entry is not None:
                 self._send()
             self._entry = Entry(known, command[0], len(known))
