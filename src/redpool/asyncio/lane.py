@@ -33,6 +33,7 @@ class Lane(asyncio.Protocol):
         self._parser = connection._parser
         self._flushing = False  # a write is due in this turn of the loop
         self._alone = True  # the last read had no more than one reply
+        self._gone = False  # it belongs to the pool again
         self._paused = False  # the transport has enough to write
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
@@ -187,13 +188,17 @@ class Lane(asyncio.Protocol):
 
     def let_go(self) -> bool:
         """Whether nobody waits for anything: then the connection is as it was before it was shared."""
+        if self._gone:
+            return True
         if self.dead is not None:
+            self._gone = True
             transports.close_now(self.connection)
             return True
         if self.core.pending or self.core.queued or self._transport.get_write_buffer_size():
             return False
         if self._timer is not None:
             self._timer.cancel()
+        self._gone, self.dead = True, sharing.retired()
         transports.give_back(self._transport, self._before)
         return True
 

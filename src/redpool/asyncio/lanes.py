@@ -161,7 +161,7 @@ class Lanes:
     async def _open(self) -> Lane:
         """The next one that is opened."""
         limit = current()
-        timeout = self.config.timeout
+        timeout = self.config.timeout or None  # a dial is no queue: 0 doesn't mean not to wait for it
         if limit is not None:
             timeout = limit.left() if timeout is None else min(timeout, limit.left())
         opening = self._start_opening()

@@ -103,7 +103,8 @@ class Fate(Enum):
 def fate(core: MuxCore, now: float, patience: float, config: SharedConfig) -> Fate | None:
     """What is due by this look at it."""
     look = core.looked_at(now)
-    probed = len(core.pending) == 1 and core.pending[0].commands is ASKED
+    pending = core.pending.copy()  # which goes on meanwhile
+    probed = len(pending) == 1 and pending[0].commands is ASKED
     if look.silent >= (min(patience, ANSWER_WITHIN) if probed else _TIMES_SILENT * patience):
         return Fate.LOSE
     if look.silent >= patience:
@@ -123,6 +124,11 @@ def fell_silent(connection: Any) -> RedisTimeoutError:
 def interrupted() -> RedisConnectionError:
     """The same where whoever read or wrote for all was struck in the midst of it, and can't be seen any more."""
     return RedisConnectionError("the thread that read or wrote for all was interrupted")
+
+
+def retired() -> RedisConnectionError:
+    """The same where it was given back just before: nothing is sent over it any more."""
+    return RedisConnectionError("the shared connection was given back")
 
 
 def as_told(error: BaseException, connection: Any) -> BaseException:

@@ -5,7 +5,8 @@ reading reads, for everybody, until his own reply has come, and hands the role o
 of his own.
 
 What must stay true: a caller looks for the role after he can be woken, and a reader gives the role up before he looks
-for whom to wake, so that somebody always reads; the same holds for the writer and the queue. Whoever is struck while he
+for whom to wake, so that somebody always reads; the same holds for the writer and the queue. Nothing is written once
+the connection was let go. Whoever is struck while he
 has a role may have left half of a message behind, so the connection is given up then. A signal handler that uses the
 pool while its own thread has a role must not wait for itself; see `reentered`.
 """
@@ -22,7 +23,7 @@ from ..limit import deadline
 from ..redispy import connections, packing, sharing
 from ..redispy.streams import DONT_WAIT, take_over
 from ..wire.mux import Entry, MuxCore
-from .threads import seen_at
+from .threads import is_at, seen_at
 
 _monotonic = time.monotonic
 _new_lock = threading.Lock
@@ -49,6 +50,7 @@ class Lane:
         self.writes: Callable[[], bool] = self._writing._is_owned  # type: ignore[attr-defined]
         self.reads: Callable[[], bool] = self._reading._is_owned  # type: ignore[attr-defined]
         self._unsent: memoryview | None = None  # of what was taken out of the queue
+        self._gone = False  # it belongs to the pool again
 
     def call(self, entry: Entry, limit: deadline | None) -> bool:
         """Send, and wait for the replies, as long as a reply may take and no longer than the limit.
@@ -115,7 +117,7 @@ class Lane:
                 return
             finally:
                 self._writing.release()
-            if stuck and not core.ready():
+            if stuck and (self._unsent is not None or not core.ready()):
                 return
 
     def _write_against(self, until: float | None) -> bool:
@@ -123,10 +125,6 @@ class Lane:
         progress = _monotonic()
         while self._unsent is not None:
             now = _monotonic()
-            if until is not None and now >= until:
-                return False
-            if now >= progress + self.patience:
-                raise TimeoutError("nothing was taken in time")
             reads = self._reading.acquire(False)
             try:
                 events = select.POLLOUT | (select.POLLIN if reads else 0)
@@ -140,6 +138,10 @@ class Lane:
             try:
                 sent = self._send(self._unsent, DONT_WAIT)
             except BlockingIOError:
+                if until is not None and now >= until:
+                    return False
+                if now >= progress + self.patience:
+                    raise TimeoutError("nothing was taken in time") from None
                 continue
             progress = _monotonic()
             self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
@@ -149,17 +151,17 @@ class Lane:
 
     def _wait(self, entry: Entry, until: float | None) -> bool:
         while not entry.done:
-            if self._reading.acquire(False):
+            if self.dead is None and self._reading.acquire(False):
                 try:
                     in_time = self._read(entry, until)
                 except BaseException as error:
                     self.lose(error)
                     if not isinstance(error, OSError | EOFError):
                         raise
-                    break
+                    continue  # whoever writes may have it in his hands just now
                 finally:
                     self._reading.release()
-                if self.core.pending:
+                if self.core.pending or self.core.queued:
                     self._hand_on()
                 if not in_time:
                     return False
@@ -214,15 +216,15 @@ class Lane:
 
     def _hand_on(self) -> None:
         """Have the first who is parked look for the role; those who aren't parked yet look for themselves."""
-        pending = self.core.pending
-        for place in range(len(pending)):
-            try:
-                entry = pending[place]
-            except IndexError:  # others take entries out meanwhile
-                return
-            if entry.waker is not None and not entry.gone:
-                _wake(entry.waker)
-                return
+        for line in (self.core.pending, self.core.queued):
+            for place in range(len(line)):
+                try:
+                    entry = line[place]
+                except IndexError:  # others take entries out meanwhile
+                    break
+                if entry.waker is not None and not entry.gone:
+                    _wake(entry.waker)
+                    return
 
     def _park(self, entry: Entry, until: float) -> bool:
         """Sleep until woken; False where it is late."""
@@ -260,16 +262,27 @@ class Lane:
 
     def _struck(self, entry: Entry, error: BaseException) -> None:
         """The caller was interrupted: his place in the line stays, unless what he did for others is half done."""
-        broken = False
-        for role, mine in ((self._writing, self.writes), (self._reading, self.reads)):
-            while mine():
-                broken = True
-                role.release()
-        if broken:
-            self.lose(error)
-        else:
+        if not self._give_up_roles(error):
             self.core.abandon(entry)
             self._hand_on()
+
+    def reentered(self) -> bool:
+        """Whether this very thread is in the midst of a role. If it only has one, it was struck on its way out."""
+        if any(is_at(work, self) for work in _OF_A_ROLE):
+            return True
+        self._give_up_roles(sharing.interrupted())
+        return False
+
+    def _give_up_roles(self, error: BaseException) -> bool:
+        """Give up what this thread has of them, and with it the connection; whether it had any."""
+        had = self.writes() or self.reads()
+        while self.writes():
+            self._writing.release()
+        while self.reads():
+            self._reading.release()
+        if had:
+            self.lose(error)
+        return had
 
     def look_after(self) -> None:
         """Whatever nobody else may see to: a role whose holder was struck, what came in while nobody reads."""
@@ -278,6 +291,8 @@ class Lane:
                 role.release()
             elif self._stream.struck_anywhere and not self._at_work():
                 self.lose(sharing.interrupted())
+        if self._unsent is not None or self.core.ready():
+            self._write(_monotonic())
         if self._reading.acquire(False):
             try:
                 while self._stream.has_come():
@@ -301,22 +316,27 @@ class Lane:
 
     def let_go(self) -> bool:
         """Whether nobody is at it any more, nor waits for anything: then it is as it was before it was shared."""
-        if self.dead is None and (self.core.pending or self.core.queued or self._unsent is not None):
-            return False
         if not self._writing.acquire(False):
             return False
         try:
             if not self._reading.acquire(False):
                 return False
             try:
-                if self.dead is not None:
+                if self._gone:
+                    pass  # another caller gives it back
+                elif self.dead is not None:
+                    self._gone = True
                     connections.close(self.connection)
+                elif self.core.pending or self.core.queued or self._unsent is not None:
+                    return False
                 else:
+                    self._gone, self.dead = True, sharing.retired()
                     self._stream.give_back(self.connection.socket_timeout)
             finally:
                 self._reading.release()
         finally:
             self._writing.release()
+        self._drop_all()
         return True
 
 

@@ -47,6 +47,7 @@ class Lanes:
         self.batches = [0] * (sharing.LARGEST_BATCH + 1)
         self.heavy = sharing.Heavy()
         self.closed = False
+        self._nobody_waits = config.max_waiting == 0
         self._dial, self._give_back = dial, give_back
         self._shared: tuple[Lane, ...] = ()
         self._only: Lane | None = None  # where there is just one to choose
@@ -125,8 +126,10 @@ class Lanes:
         if best is None or best.retired or len(entry.data) > LARGE_REQUEST or entry.expects or self.heavy.known:
             best = self._choose(entry)
         if best.writes() or best.reads():
-            raise Reentered
-        if best.core.queued and best.core.full:
+            if best.reentered():
+                raise Reentered
+            best = self._choose(entry)
+        if (best.core.queued or self._nobody_waits) and best.core.full:
             self._check_queue(best)
         return best
 
@@ -156,7 +159,7 @@ class Lanes:
         if self._opens():
             raise Reentered
         limit, patience = current(), self.config.timeout
-        longest = _NEVER if patience is None else patience
+        longest = patience or _NEVER  # a dial is no queue: 0 doesn't mean not to wait for it
         if limit is not None:
             longest = min(longest, limit.left())
         before = self._failures

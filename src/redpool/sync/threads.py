@@ -23,6 +23,11 @@ def seen_at(work: Any, whose: object, unless: Any = None) -> bool:
     return any(_is_at(frame, work, whose, unless) for ident, frame in sys._current_frames().items() if ident != me)
 
 
+def is_at(work: Any, whose: object) -> bool:
+    """Whether the calling thread is."""
+    return _is_at(sys._getframe(1), work, whose, None)
+
+
 def _is_at(frame: FrameType | None, work: FunctionType, whose: object, unless: FunctionType | None) -> bool:
     while frame is not None:
         if frame.f_code is work.__code__ and frame.f_locals.get("self") is whose:

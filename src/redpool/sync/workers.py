@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
 from ..core.instrument import Hooks
 from ..core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, ReportLeak
 from ..core.slot import Slot
@@ -62,7 +64,8 @@ class Workers:
         try:
             connection = self._open(slot)
         except BaseException as error:
-            self._dial_failed(slot, error)
+            # To redis-py a dial that was cut off looks like a server that hangs up.
+            self._dial_failed(slot, _too_long(error) if slot.cut else error)
             return
         with engine.guard, engine.mending:
             started, now = slot.since, _monotonic()
@@ -129,3 +132,9 @@ class Workers:
         connection = order.slot.occupant
         if connection is not None and not order.limit.over:
             connections.cut(connection)
+
+
+def _too_long(error: BaseException) -> RedisTimeoutError:
+    told = RedisTimeoutError("the dial took too long")
+    told.__cause__ = error
+    return told
