@@ -12,6 +12,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+import redpool
 from contract.faces import Face, eventually
 from redpool.core.histogram import Summary
 from redpool.core.stats import PoolStats
@@ -140,3 +141,16 @@ def test_sums_never_fall() -> None:
     assert sums != [0.1 / count * count for count in range(1, 200)]
     assert sums[-1] == pytest.approx(0.1)
     assert exported(2, 0.01) == 0.02
+
+
+def test_what_is_shared_is_exported(redis_url: str) -> None:
+    """Of a pool whose connections are shared, also what went over them."""
+    with redpool.MultiplexedConnectionPool.from_url(redis_url, name="shared") as pool:
+        client = redpool.Redis(connection_pool=pool)
+        client.set("key", 1)
+        client.get("key")
+        registry, own = _registered(pool), {"pool": "shared"}
+        assert registry.get_sample_value("redpool_in_flight", own) == 0
+        assert registry.get_sample_value("redpool_commands_total", own) == 2
+        assert registry.get_sample_value("redpool_writes_total", own) == 2
+        assert registry.get_sample_value("redpool_abandoned_total", own) == 0

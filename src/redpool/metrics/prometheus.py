@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from ..core.histogram import Summary
-from ..core.stats import PoolStats
+from ..core.stats import PoolStats, SharedPoolStats
 from .pools import HasStats, Pools
 
 STATES = ("idle", "in_use", "connecting")
@@ -23,6 +23,12 @@ COUNTERS = {
     "dial_failures": "Connections that could not be opened.",
     "released": "Connections given back.",
     "leaks": "Leases reported because they were older than leak_after.",
+}
+
+SHARED_COUNTERS = {
+    "commands": "Commands sent over shared connections.",
+    "writes": "Pieces in which they were sent.",
+    "abandoned": "Commands whose callers left before the reply came.",
 }
 
 SUMMARIES = {
@@ -53,6 +59,7 @@ class PoolCollector(Collector):
         every = self._pools.stats()
         yield from _gauges(every)
         yield from _counters(every)
+        yield from _shared([stats for stats in every if isinstance(stats, SharedPoolStats)])
         for name, text in SUMMARIES.items():
             family = SummaryMetricFamily(f"redpool_{name}_seconds", text)
             for stats in every:
@@ -100,3 +107,17 @@ def _counters(every: list[PoolStats]) -> Iterator[Metric]:
         for reason, count in stats.closed.items():
             closed.add_metric((stats.name, reason), count)
     yield closed
+
+
+def _shared(every: list[SharedPoolStats]) -> Iterator[Metric]:
+    if not every:
+        return
+    in_flight = GaugeMetricFamily("redpool_in_flight", "Commands that await a reply.", labels=("pool",))
+    for stats in every:
+        in_flight.add_metric((stats.name,), stats.in_flight)
+    yield in_flight
+    for name, text in SHARED_COUNTERS.items():
+        counter = CounterMetricFamily(f"redpool_{name}", text, labels=("pool",))
+        for stats in every:
+            counter.add_metric((stats.name,), getattr(stats, name))
+        yield counter
