@@ -20,8 +20,8 @@ GREENLETS, CALLS, PLACES = 60, 40, 4
 TIMEOUTS = (0.0003, 0.002, 20.0, 20.0)
 
 
-def main(url: str) -> None:
-    pool = redpool.ConnectionPool.from_url(url, max_connections=PLACES, timeout=20.0)
+def main(url: str, pool_name: str) -> None:
+    pool = getattr(redpool, pool_name).from_url(url, max_connections=PLACES, timeout=20.0)
     client = redis.Redis(connection_pool=pool)
     seen = {"right": 0, "swapped": 0, "struck": 0}
 
@@ -46,4 +46,4 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

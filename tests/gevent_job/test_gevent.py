@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 STORM = Path(__file__).with_name("storm.py")
 
 
-def test_timeouts_strike_greenlets_anywhere(redis_url: str) -> None:
+@pytest.mark.parametrize("pool", ["ConnectionPool", "MultiplexedConnectionPool"])
+def test_timeouts_strike_greenlets_anywhere(redis_url: str, pool: str) -> None:
     """Under gevent no reply reaches another greenlet and no place is lost, wherever in a call a timeout strikes."""
-    done = subprocess.run(
-        [sys.executable, str(STORM), redis_url], capture_output=True, text=True, timeout=90, env=os.environ, check=False
-    )
+    command = [sys.executable, str(STORM), redis_url, pool]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
     left = json.loads(done.stdout)
     assert left["swapped"] == 0

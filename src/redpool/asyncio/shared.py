@@ -56,6 +56,7 @@ class MultiplexedConnectionPool(ConnectionPool):
     """
 
     _config_class: ClassVar[type[PoolConfig]] = SharedConfig
+    _lanes_class: ClassVar[type[Lanes]] = Lanes
     config: SharedConfig
     first_try: FirstTryAsync
 
@@ -92,7 +93,7 @@ class MultiplexedConnectionPool(ConnectionPool):
             engine = here()
             return engine.core.generation if engine is not None and me() is not None else None
 
-        return Lanes(self.config, engine.loop, dial, give_back, generation)
+        return self._lanes_class(self.config, engine.loop, dial, give_back, generation)
 
     async def _take_shared(self, spare: bool) -> Any:
         core = self._enter().core

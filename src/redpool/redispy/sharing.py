@@ -10,9 +10,11 @@ import hiredis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ExecAbortError, MaxConnectionsError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.config import SharedConfig
+from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
 from ..wire import commands
 from ..wire.mux import Entry, MuxCore
 from ..wire.table import KNOWN
@@ -170,3 +172,35 @@ def _must_run_once(sent: Sequence[Any], rule: str) -> Sequence[Any] | None:
         first: Sequence[Any] = several[0]
         return first
     return commands.first_unrepeatable(several)
+
+
+# -- the master, and the nodes of a cluster ------------------------------------------------------------------------------
+
+
+class Demoted(RedisConnectionError):
+    """The server that was the master has refused a write, so that nothing was changed: there is another master now."""
+
+    def __init__(self, message: str = "The previous master is now a slave") -> None:
+        super().__init__(message)
+
+
+def refused(replies: Any) -> bool:
+    """Whether any of the replies says that the server is a replica."""
+    several = replies if type(replies) is list else [replies]
+    return any(isinstance(each, ReadOnlyError) for each in several)
+
+
+def may_start_over(entry: Entry, replies: Any, rule: str) -> bool:
+    """Whether all that the entry says may be sent to the next master, where this one has refused some of it."""
+    if type(entry.commands) is tuple or isinstance(replies[-1], ExecAbortError):
+        return True
+    ran = [args for args, reply in zip(entry.commands, replies, strict=True) if not isinstance(reply, ReadOnlyError)]
+    return not ran or _must_run_once(ran, rule) is None
+
+
+_SETTLED = (ReplyLost, DeadlineExceeded, PoolClosed, MaxConnectionsError)
+
+
+def settled(error: object) -> bool:
+    """Whether no other node is to be asked either: it may have run, its time is up, or the pool has refused it."""
+    return isinstance(error, _SETTLED)

@@ -155,7 +155,8 @@ class Lane:
                 try:
                     in_time = self._read(entry, until)
                 except BaseException as error:
-                    self.lose(error)
+                    if isinstance(error, Exception) or self._stream.struck_anywhere:
+                        self.lose(error)
                     if not isinstance(error, OSError | EOFError):
                         raise
                     continue  # whoever writes may have it in his hands just now

@@ -44,6 +44,8 @@ class MultiplexedConnectionPool(ConnectionPool):
     """
 
     _config_class: ClassVar[type[PoolConfig]] = SharedConfig
+    _lanes_class: ClassVar[type[Lanes]] = Lanes
+    _lease_class: ClassVar[type[Lease]] = Lease
     config: SharedConfig
     first_try: FirstTry
 
@@ -75,7 +77,7 @@ class MultiplexedConnectionPool(ConnectionPool):
             if pool is not None:
                 ConnectionPool.release(pool, connection)
 
-        return Lanes(self.config, dial, give_back)
+        return self._lanes_class(self.config, dial, give_back)
 
     def _take_shared(self, spare: bool) -> Any:
         core = self._engine.core
@@ -97,7 +99,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         lanes = self._engine.lanes
         if lanes.closed:
             raise PoolClosed(f"{self.config.name}: the pool is closed")
-        return Lease(self, lanes)
+        return self._lease_class(self, lanes)
 
     def take_own(self) -> Any:
         """A connection for a lease that can't share."""
@@ -108,7 +110,7 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""
-        if type(connection) is not Lease:
+        if not isinstance(connection, Lease):
             ConnectionPool.release(self, connection)
             return
         connection.leave()
@@ -118,7 +120,7 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def owns_connection(self, connection: Any) -> bool:
         """Whether the lease, or the connection, is this pool's."""
-        if type(connection) is Lease:
+        if isinstance(connection, Lease):
             return connection.pool is self
         return super().owns_connection(connection)
 

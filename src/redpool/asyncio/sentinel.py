@@ -1,0 +1,162 @@
+"""redis-py's Sentinel for event loops, whose clients share their connections to the master or to the replicas."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import redis.asyncio.sentinel as theirs
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
+
+from ..limit import deadline
+from ..redispy import sharing
+from ..wire.mux import Entry
+from .client import Redis
+from .engine import Engine
+from .lane import Lane
+from .lanes import Lanes
+from .shared import MultiplexedConnectionPool
+
+
+class ManagedConnection(theirs.SentinelManagedConnection):
+    """redis-py's connection to wherever Sentinel says; what a demoted master has refused may be sent again."""
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """As in redis-py."""
+        try:
+            return await super().read_response(*args, **kwargs)
+        except RedisConnectionError as error:
+            if isinstance(error.__context__, ReadOnlyError):
+                raise sharing.Demoted from error
+            raise
+
+
+class ManagedSSLConnection(ManagedConnection, theirs.SentinelManagedSSLConnection):
+    """The same over TLS."""
+
+
+class _Service:
+    """What a pool's connections ask for the address when they are dialled."""
+
+    rotate_slaves = theirs.SentinelConnectionPool.rotate_slaves
+
+    def __init__(
+        self, pool: SentinelConnectionPool, is_master: bool, check_connection: bool, name: str, sentinel: Any
+    ) -> None:
+        self.pool = weakref.ref(pool)
+        self.is_master, self.check_connection = is_master, check_connection
+        self.service_name, self.sentinel_manager = name, sentinel
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing is known."""
+        self.master_address: Any = None
+        self.slave_rr_counter: int | None = None
+
+    async def get_master_address(self) -> Any:
+        """Where the master is now; where it is another one, the connections to the last one are replaced."""
+        address = await self.sentinel_manager.discover_master(self.service_name)
+        before, self.master_address = self.master_address, address
+        pool = self.pool()
+        if self.is_master and before not in (None, address) and pool is not None:
+            pool.drain()
+        return address
+
+
+class _Lanes(Lanes):
+    """They notice that the master has become a replica."""
+
+    service: _Service
+
+    async def execute(self, entry: Entry, limit: deadline | None) -> Any:
+        before = self._generation()
+        return self._looked_at(await super().execute(entry, limit), entry, before)
+
+    async def wait(self, lane: Lane, entry: Entry) -> Any:
+        before = lane.connection._redpool.slot.generation
+        return self._looked_at(await super().wait(lane, entry), entry, before)
+
+    def _looked_at(self, replies: Any, entry: Entry, before: int | None) -> Any:
+        if self.service.is_master and sharing.refused(replies):
+            pool = self.service.pool()
+            if pool is not None and before == self._generation():  # else somebody has seen to it
+                pool.drain()
+            if sharing.may_start_over(entry, replies, self.config.retry_sent):
+                raise sharing.Demoted
+        return replies
+
+
+class SentinelConnectionPool(MultiplexedConnectionPool):
+    """redis-py's `redis.asyncio.sentinel.SentinelConnectionPool`, with shared connections.
+
+    Options: those of `MultiplexedConnectionPool`, and redis-py's `is_master` (True), `check_connection` (False) and
+    `ssl` (False). Once there is another master, what goes to the last one is replaced.
+    """
+
+    _lanes_class = _Lanes
+
+    def __init__(self, service_name: str, sentinel_manager: Any, **kwargs: Any) -> None:
+        self.service_name, self.sentinel_manager = service_name, sentinel_manager
+        self.is_master = kwargs.pop("is_master", True)
+        self.check_connection = kwargs.pop("check_connection", False)
+        self._service = _Service(self, self.is_master, self.check_connection, service_name, sentinel_manager)
+        self.get_master_address = self._service.get_master_address
+        self.rotate_slaves = self.rotate_replicas = self._service.rotate_slaves
+        if kwargs.get("name") is None:
+            kwargs["name"] = f"{service_name}{'' if self.is_master else ' replicas'}/{kwargs.get('db', 0)}"
+        kwargs.setdefault("connection_class", ManagedSSLConnection if kwargs.pop("ssl", False) else ManagedConnection)
+        super().__init__(**kwargs, connection_pool=self._service)
+        self.sharing = issubclass(self.connection_class, ManagedConnection)
+
+    def make_lanes(self, engine: Engine) -> Any:
+        """What a new engine shares."""
+        lanes = super().make_lanes(engine)
+        lanes.service = self._service
+        return lanes
+
+    def reset(self) -> None:
+        """Begin anew, with no connection, and no master known."""
+        super().reset()
+        self._service.reset()
+
+    @property
+    def master_address(self) -> Any:
+        """Host and port of the master that was found last; `None` before."""
+        return self._service.master_address
+
+
+class Sentinel(theirs.Sentinel):
+    """redis-py's `redis.asyncio.sentinel.Sentinel`; its clients are `redpool.asyncio.Redis` over a pool that follows.
+
+    Options of the pool may stand beside those of the connections, here and in `master_for` and `slave_for`::
+
+        sentinel = redpool.asyncio.Sentinel([("localhost", 26379)], socket_timeout=0.5, max_connections=20)
+        master = sentinel.master_for("mymaster")
+    """
+
+    def __init__(self, sentinels: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sentinels, *args, **kwargs)
+        self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
+
+    def master_for(
+        self,
+        service_name: str,
+        redis_class: Any = Redis,
+        connection_pool_class: Any = SentinelConnectionPool,
+        **kwargs: Any,
+    ) -> Any:
+        """As in redis-py: a client of the master, wherever it is."""
+        return super().master_for(service_name, redis_class, connection_pool_class, **kwargs)
+
+    def slave_for(
+        self,
+        service_name: str,
+        redis_class: Any = Redis,
+        connection_pool_class: Any = SentinelConnectionPool,
+        **kwargs: Any,
+    ) -> Any:
+        """As in redis-py: a client of the replicas, each new connection going to the next one."""
+        return super().slave_for(service_name, redis_class, connection_pool_class, **kwargs)
+
+    replica_for = slave_for
