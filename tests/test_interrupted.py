@@ -75,7 +75,7 @@ def test_orders_that_an_interruption_left_are_carried_out_later(
 
 def test_an_interrupted_disconnect_leaves_no_reply_behind(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until a disconnect is through, what was sent counts as unanswered."""
-    with redpool.ConnectionPool.from_url(own_server.url, max_connections=1, socket_timeout=0.2) as pool:
+    with redpool.ConnectionPool.from_url(own_server.url, max_connections=1, socket_timeout=0.5) as pool:
         client = redis.Redis(connection_pool=pool)
         client.mset({"alice": "hers", "bob": "his"})
         own_server.pause()
@@ -170,7 +170,7 @@ def test_a_forced_close_holds_against_a_retry_policy(redis_url: str) -> None:
 
     def wait() -> None:
         try:
-            client.xread({"nothing": "$"}, block=4000)
+            client.xread({"nothing": "$"}, block=60_000)
         except BaseException as error:
             seen.append(error)
 
@@ -179,7 +179,7 @@ def test_a_forced_close_holds_against_a_retry_policy(redis_url: str) -> None:
     while not any("xread" in str(lease.last_command).lower() for lease in pool.dump().leases):
         waiter.join(0.001)
     pool.close(timeout=3.0, force=True)
-    waiter.join(3.0)
+    waiter.join(20.0)
     assert not waiter.is_alive()
     assert [type(error) for error in seen] == [redpool.PoolClosed]
 

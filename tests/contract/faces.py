@@ -258,7 +258,8 @@ class Threads(Face):
 
     def close(self) -> None:
         super().close()
-        assert eventually(_no_pool_threads, 5.0), f"threads were left behind: {_pool_threads()}"
+        ended = eventually(lambda: not _pool_threads(), 0.1) or eventually(_no_pool_threads, 10.0)
+        assert ended, f"threads were left behind: {_pool_threads()}"
 
     def hold(self, pool: Any, name: str) -> Hold:
         return _ThreadHold(pool, name)
@@ -269,9 +270,8 @@ def _pool_threads() -> list[threading.Thread]:
 
 
 def _no_pool_threads() -> bool:
-    if _pool_threads():
-        # Those of pools that were dropped, as a cluster's client does, go with the pool.
-        gc.collect()
+    # Those of pools that were dropped, as a cluster's client does, go with the pool.
+    gc.collect()
     return not _pool_threads()
 
 
@@ -365,6 +365,12 @@ class _TaskHold(Hold):
             await asyncio.wait_for(self._task[0], PATIENCE)
 
         on_loop(self._loop, ended)
+
+
+def say(connection: Any, *command: Any) -> Any:
+    """One command and its reply, over a connection taken from a pool."""
+    connection.send_command(*command)
+    return connection.read_response(push_request=command[0].endswith("SUBSCRIBE"))
 
 
 class Recorder:

@@ -4,99 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 from redis.backoff import NoBackoff
 
-import redpool
 import redpool.asyncio as redpool_asyncio
-from redpool import ReplyLate, ReplyLost, embedded
-from redpool.testing import FaultProxy, MemoryServer, Script
+from redpool import ReplyLost, embedded
+from redpool.testing import FaultProxy, Script
 
 from .faces import Asyncio, Doing, Face, eventually
-
-PATIENCE = 0.15
-"""Seconds after which a reply is late, where a test is about that."""
-
-
-class Mute:
-    """A server in memory behind a proxy, which keeps its reply to one command to itself, once."""
-
-    def __init__(self, server: MemoryServer, proxy: FaultProxy) -> None:
-        self.server = server
-        self.proxy = proxy
-        self.heard = 0
-        """how often that command has come"""
-        self._silences = 0
-
-    @property
-    def at(self) -> dict[str, Any]:
-        """Where it is, as a connection's keywords."""
-        return {"host": self.proxy.host, "port": self.proxy.port}
-
-    def withhold(self, name: str, times: int = 1) -> None:
-        """Do not answer the next `times` commands of that name; carry out those after them."""
-        self.heard, self._silences = 0, times
-        self.server.answer(name, self._hear)
-
-    def _hear(self, args: list[bytes]) -> bytes | None:
-        self.heard += 1
-        return b"" if self.heard <= self._silences else None
-
-    def lose(self, how: str, call: Callable[[], Any], times: int = 1) -> Doing:
-        """Make the call, which loses its reply as `how` says, so many times."""
-        doing = Doing(call)
-        for time in range(1, times + 1):
-            assert eventually(lambda time=time: self.heard >= time)  # type: ignore[misc]
-            if how == "reset":
-                self.proxy.reset()
-            elif how == "hang-up":
-                self.server.kill_clients()
-        return doing
-
-
-@pytest.fixture
-def mute() -> Iterator[Mute]:
-    """Nothing is withheld yet."""
-    with MemoryServer() as server, FaultProxy(server.host, server.port) as proxy:
-        yield Mute(server, proxy)
-
-
-@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
-def options(request: pytest.FixtureRequest, mute: Mute) -> dict[str, Any]:
-    """A pool's keywords, with each protocol."""
-    return {**mute.at, "protocol": request.param}
-
-
-def impatient(how: str) -> dict[str, Any]:
-    """The keywords with which a reply that doesn't come is late; otherwise nobody is."""
-    return {"socket_timeout": PATIENCE if how == "late" else 30.0}
-
-
-def check_lost(error: BaseException | None, command: str, how: str = "hang-up") -> None:
-    """It is the error that says: it may have run."""
-    assert type(error) is (ReplyLate if how == "late" else ReplyLost), repr(error)
-    assert isinstance(error, redis.ConnectionError)
-    assert isinstance(error, redis.TimeoutError) == (how == "late")
-    assert error.sent is True
-    assert error.command == command
-    assert f"{command} may have run" in str(error)
-    assert type(error.__cause__) is (redis.TimeoutError if how == "late" else redis.ConnectionError)
-
+from .mute import Mute, check_lost, impatient
 
 # -- single commands ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("how", "retries"), [("late", 3), ("reset", 3), ("hang-up", 0), ("hang-up", 3)])
 def test_what_must_not_run_twice_is_not_sent_again(
-    face: Face, mute: Mute, options: dict[str, Any], how: str, retries: int
+    face: Face, mute: Mute, mute_at: dict[str, Any], how: str, retries: int
 ) -> None:
     """Whatever the retry policy says, INCR is sent once, and its caller is told; the pool goes on as ever."""
-    pool = face.pool(**options, **impatient(how), retry=face.retry(retries))
+    pool = face.pool(**mute_at, **impatient(how), retry=face.retry(retries))
     client = face.client(pool)
     mute.withhold("INCRBY")
     check_lost(mute.lose(how, lambda: client.incr("n")).ended(), "INCRBY", how)
@@ -178,196 +108,6 @@ def test_a_server_that_is_killed(face: Face, own_server: embedded.Server, protoc
         check_lost(doing.ended(), "INCRBY")
         own_server.restart()
         assert client.incr("n") == 1
-
-
-# -- every way in which a client can be made ---------------------------------------------------------------------------
-
-
-def _by_url(face: Face, mute: Mute) -> Any:
-    return face.client(face.pool_from_url(mute.proxy.url, retry=face.retry(3)))
-
-
-def _by_its_own_pool(face: Face, mute: Mute) -> Any:
-    return face.client_from_pool(face.pool(**mute.at, retry=face.retry(3)))
-
-
-def _by_position(face: Face, mute: Mute) -> Any:
-    return face.client(face.pool(face.redis.Connection, 5, **mute.at, retry=face.retry(3)))
-
-
-def _by_a_factory(face: Face, mute: Mute) -> Any:
-    return face.client(face.pool(partial(face.redis.Connection), **mute.at, retry=face.retry(3)))
-
-
-def _by_a_policy_set_before(face: Face, mute: Mute) -> Any:
-    client = face.client(face.pool(**mute.at))
-    client.set_retry(face.retry(3))
-    return client
-
-
-def _by_a_policy_set_with_a_connection_open(face: Face, mute: Mute) -> Any:
-    client = face.client(face.pool(**mute.at))
-    client.ping()
-    client.set_retry(face.retry(3))
-    return client
-
-
-def _by_errors_to_retry_on(face: Face, mute: Mute) -> Any:
-    return face.client(face.pool(**mute.at, retry=face.retry(3), retry_on_error=[redis.RedisError]))
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        _by_url, _by_its_own_pool, _by_position, _by_a_factory, _by_a_policy_set_before,
-        _by_a_policy_set_with_a_connection_open, _by_errors_to_retry_on,
-    ],
-)  # fmt: skip
-def test_the_rule_is_the_same_however_a_client_was_made(
-    face: Face, mute: Mute, made: Callable[[Face, Mute], Any]
-) -> None:
-    """INCR is sent once, and GET as often as the policy allows."""
-    client = made(face, mute)
-    mute.withhold("INCRBY")
-    check_lost(mute.lose("hang-up", lambda: client.incr("n")).ended(), "INCRBY")
-    assert mute.heard == 1
-    mute.withhold("GET", times=3)
-    assert mute.lose("hang-up", lambda: client.get("n"), times=3).result() is None
-
-
-@pytest.fixture
-def cluster(mute: Mute) -> Iterator[Any]:
-    """redis-py's client for clusters, of one node that has all slots; there is none for loops that takes a pool."""
-    host = mute.proxy.host.encode()
-    node = b"*2\r\n$%d\r\n%b\r\n:%d\r\n" % (len(host), host, mute.proxy.port)
-    mute.server.answer("CLUSTER", b"*1\r\n*3\r\n:0\r\n:16383\r\n" + node)
-    mute.server.answer("INFO", b"$17\r\ncluster_enabled:1\r\n")
-    described = (
-        b"*6\r\n$%d\r\n%b\r\n:-2\r\n*0\r\n:1\r\n:1\r\n:1\r\n" % (len(name), name) for name in (b"get", b"incrby")
-    )
-    mute.server.answer("COMMAND", b"*2\r\n" + b"".join(described))
-    made = redis.RedisCluster.from_url(mute.proxy.url, connection_pool_class=redpool.ConnectionPool)
-    yield made
-    made.close()
-    for each in made.get_nodes():
-        each.redis_connection.connection_pool.close()
-
-
-def test_the_rule_is_the_same_in_a_cluster(cluster: Any, mute: Mute) -> None:
-    """Its client tries again by itself what a connection has lost, but not a `ReplyLost`."""
-    assert cluster.get("n") is None
-    mute.withhold("INCRBY")
-    check_lost(mute.lose("hang-up", lambda: cluster.incr("n")).ended(), "INCRBY")
-    assert mute.heard == 1
-    mute.withhold("GET")
-    assert mute.lose("hang-up", lambda: cluster.get("n")).result() is None
-
-
-# -- pipelines ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["late", "hang-up"])
-@pytest.mark.parametrize("transaction", [True, False], ids=["multi", "plain"])
-def test_a_pipeline_that_must_not_run_twice_is_not_sent_again(
-    face: Face, mute: Mute, how: str, transaction: bool
-) -> None:
-    """One command of it is enough; the error has that one's name. What was answered before doesn't matter."""
-    pool = face.pool(**mute.at, **impatient(how), retry=face.retry(3))
-    pipe = face.client(pool).pipeline(transaction=transaction)
-    pipe.set("a", 1)
-    pipe.incr("n")
-    pipe.get("a")
-    mute.withhold("EXEC" if transaction else "GET")
-    check_lost(mute.lose(how, pipe.execute).ended(), "INCRBY", how)
-    assert mute.heard == 1
-    assert pool.stats().in_use == 0
-
-
-@pytest.mark.parametrize("transaction", [True, False], ids=["multi", "plain"])
-def test_a_pipeline_that_may_run_twice_is_sent_again(face: Face, mute: Mute, transaction: bool) -> None:
-    """As a whole."""
-    client = face.client(face.pool(**mute.at, retry=face.retry(1)))
-    pipe = client.pipeline(transaction=transaction)
-    pipe.set("a", 1)
-    pipe.get("a")
-    mute.withhold("EXEC" if transaction else "GET")
-    assert mute.lose("hang-up", pipe.execute).result() == [True, b"1"]
-
-
-def test_in_company_what_is_harmless_need_not_be(face: Face, mute: Mute) -> None:
-    """GET and then SET: in a second run GET would see what the first one has set."""
-    pipe = face.client(face.pool(**mute.at, retry=face.retry(1))).pipeline(transaction=False)
-    pipe.get("a")
-    pipe.set("a", 1)
-    mute.withhold("SET")
-    check_lost(mute.lose("hang-up", pipe.execute).ended(), "SET")
-    assert mute.heard == 1
-
-
-# -- under WATCH -------------------------------------------------------------------------------------------------------
-
-
-def test_a_lost_read_under_watch_is_a_watch_error(face: Face, mute: Mute) -> None:
-    """The watch is gone with the connection, so redis-py's callers begin again; nothing was done."""
-    client = face.client(face.pool(**mute.at, retry=face.retry(3)))
-    with client.pipeline() as pipe:
-        pipe.watch("n")
-        mute.withhold("GET")
-        assert type(mute.lose("hang-up", lambda: pipe.get("n")).ended()) is redis.WatchError
-        assert mute.heard == 1
-
-
-def test_a_lost_write_under_watch_is_lost(face: Face, mute: Mute) -> None:
-    """A `WatchError` would have the caller do it again."""
-    client = face.client(face.pool(**mute.at, retry=face.retry(3)))
-    with client.pipeline() as pipe:
-        pipe.watch("n")
-        mute.withhold("SET")
-        check_lost(mute.lose("hang-up", lambda: pipe.set("n", 1)).ended(), "SET")
-        assert mute.heard == 1
-
-
-def test_a_lost_watch_is_sent_again(face: Face, mute: Mute) -> None:
-    """The first one: nothing was watched that could have been missed."""
-    client = face.client(face.pool(**mute.at, retry=face.retry(1)))
-    with client.pipeline() as pipe:
-        mute.withhold("WATCH")
-        assert mute.lose("hang-up", lambda: pipe.watch("n")).result() is True
-        client.set("n", 1)
-        pipe.multi()
-        pipe.incr("n")
-        with pytest.raises(redis.WatchError):
-            pipe.execute()
-
-
-def test_a_watch_loop_applies_its_change_once(face: Face, mute: Mute, options: dict[str, Any]) -> None:
-    """EXEC has run, and its reply is lost: a `ReplyLost`, which no loop over `WatchError` takes for a conflict."""
-    client = face.client(face.pool(**options, socket_timeout=30.0, retry=face.retry(3)))
-    client.set("n", 5)
-
-    def add_one() -> None:
-        with client.pipeline() as pipe:
-            while True:
-                try:
-                    pipe.watch("n")
-                    n = int(pipe.get("n"))
-                    pipe.multi()
-                    pipe.set("n", n + 1)
-                    if n == 5:
-                        mute.proxy.half_open()
-                    pipe.execute()
-                    return
-                except redis.WatchError:
-                    continue
-
-    adding = Doing(add_one)
-    assert eventually(lambda: "EXEC" in [name for _, name in mute.server.commands])
-    mute.proxy.heal()
-    mute.proxy.reset()
-    error = adding.ended()
-    assert client.get("n") == b"6"
-    assert type(error) is ReplyLost
-    assert error.sent
 
 
 # -- another session ---------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ def test_open_is_always_idle_and_in_use(face: Face, at: dict[str, Any]) -> None:
     client = face.client(pool)
 
     def use() -> None:
-        for _ in range(60):
+        for _ in range(30):
             client.incr("n")
 
     doings = [Doing(use) for _ in range(8)]
@@ -74,8 +75,8 @@ def test_open_is_always_idle_and_in_use(face: Face, at: dict[str, Any]) -> None:
     assert [doing.ended() for doing in doings] == [None] * 8
     assert all(stats.open == stats.idle + stats.in_use for stats in seen)
     assert all(0 <= stats.open <= 4 and stats.idle >= 0 and stats.in_use >= 0 for stats in seen)
-    assert client.get("n") == b"480"
-    assert pool.stats().acquired == pool.stats().released == 481
+    assert client.get("n") == b"240"
+    assert pool.stats().acquired == pool.stats().released == 241
 
 
 def test_dump(face: Face, at: dict[str, Any]) -> None:
@@ -142,13 +143,13 @@ def test_every_hook_fires(face: Face, at: dict[str, Any], refusing: Listener) ->
     pool = face.pool(**at, max_connections=1, timeout=0.01, leak_after=0.05, name="hooked", instruments=(recorder,))
     pool.warm_up(1)
     connection = pool.get_connection()
+    assert eventually(lambda: recorder.named("leaked"))
     with pytest.raises(face.redpool.PoolTimeout):
         pool.get_connection()
-    assert eventually(lambda: recorder.named("leaked"))
     pool.release(connection)
     pool.close()
     assert eventually(lambda: recorder.named("closed"))
-    assert recorder.hooks == ["opened", "acquired", "timed_out", "leaked", "released", "closed"]
+    assert recorder.hooks == ["opened", "acquired", "leaked", "timed_out", "released", "closed"]
     assert recorder.named("opened")[0][0] > 0
     assert recorder.named("acquired") == [(0.0,)]
     assert recorder.named("timed_out")[0][0] >= 0.01
@@ -191,16 +192,16 @@ def test_a_hook_that_raises_is_dropped(
     faulty = type("Faulty", (), {hook: staticmethod(fail)})()
     pool = face.pool(**at, max_connections=1, timeout=0.02, leak_after=0.03, instruments=[faulty, recorder])
     pool.warm_up(1)
-    for _ in range(2):
+    for turn in range(1, 3):
+        before = len(recorder.named("leaked"))
         with pool.connection():
             with pytest.raises(face.redpool.PoolTimeout):
                 pool.get_connection()
-            before = len(recorder.named("leaked"))
             assert eventually(lambda before=before: len(recorder.named("leaked")) > before)  # type: ignore[misc]
-        dialed = pool.stats().dialed
         pool.drain()
+        pool.warm_up(1)  # a dial may well take longer than callers wait here
         assert face.client(pool).ping() is True
-        assert pool.stats().dialed == dialed + 1
+        assert pool.stats().dialed == 1 + turn
     assert eventually(lambda: len(recorder.named("closed")) >= 2)
     assert len(calls) == 1
     assert len(recorder.named(hook)) >= 2
@@ -262,7 +263,14 @@ def test_repr(face: Face, at: dict[str, Any]) -> None:
     assert "s3cret" not in repr(pool)
     fine = face.pool(**at, max_connections=4)
     with fine.connection():
-        assert "1 of 4 in use, 0 waiting, oldest lease 0.0 s" in repr(fine)
+        assert re.search(r"1 of 4 in use, 0 waiting, oldest lease \d+\.\d s", repr(fine))
+
+
+@pytest.mark.parametrize("rule", ["safe", "all", "none"])
+def test_repr_shows_what_may_be_sent_again(face: Face, rule: str) -> None:
+    """`repr(pool)` names the rule by which a retry policy may send again what may have run: note 9."""
+    assert f"; retry_sent={rule!r}; " in repr(face.pool(retry_sent=rule))
+    assert "; retry_sent='safe'; " in repr(face.pool())
 
 
 def test_the_surface_of_redis_py(face: Face, redis_server: embedded.Server) -> None:

@@ -89,9 +89,9 @@ def test_old_age_never_ends_a_use(face: Face, at: dict[str, Any]) -> None:
     recorder = Recorder()
     pool = face.pool(**at, max_connections=1, max_lifetime=0.05, lifetime_jitter=0.0, instruments=[recorder])
     client = face.client(pool)
-    assert client.blpop(["nothing"], timeout=1) is None
+    assert client.blpop(["nothing"], timeout=0.3) is None
     assert eventually(lambda: pool.stats().closed.get("lifetime", 0) >= 1)
-    assert min(age for _, age in recorder.named("closed")) >= 0.5
+    assert recorder.named("closed")[0][1] >= 0.28
     assert client.ping() is True
 
 

@@ -179,7 +179,7 @@ def test_a_forced_close(face: Face, at: dict[str, Any], watch: Watch) -> None:
 
 def test_a_close_while_dialling(face: Face, silent: Listener) -> None:
     """A dial that leads nowhere does not hold up `close` beyond its timeout; its caller is told."""
-    pool = face.pool(host="127.0.0.1", port=silent.port, socket_timeout=1.0, timeout=30)
+    pool = face.pool(host="127.0.0.1", port=silent.port, socket_timeout=0.4, timeout=30)
     waiting = Doing(pool.get_connection)
     assert eventually(lambda: pool.stats().connecting == 1)
     began = time.monotonic()

@@ -1,7 +1,6 @@
 """Whatever an exception has left half-done, `recover` puts in order: every list agrees, and no place is lost.
 
-The halves are made by hand, each as it is between two steps of the core. As a shell does, whoever gets a connection
-takes it out of its slot, and whoever gets a ticket gives it what wakes him.
+The halves are made by hand, each as it is between two steps of the core.
 """
 
 from __future__ import annotations
@@ -11,95 +10,13 @@ from typing import Any
 
 import pytest
 
-from redpool.core.orders import AnyOrder, Check, Close, CutDial, Dial, Wake
+from redpool.core.orders import CutDial, Wake
 from redpool.core.slot import Reason, Slot, State
 from redpool.core.ticket import Ticket, TicketState
 
-from .driver import Connection, Driver
-from .invariants import check_emptied, check_step
-
-
-class Shell(Driver):
-    """A driver that takes connections out, and to whom an order may be given again."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(timeout=None, ping_after_idle=None, **options)
-        self.again: list[AnyOrder] = []
-        """the orders that it knew already"""
-
-    def collect(self, now: float) -> None:
-        """As the driver does, those aside that were given before."""
-        orders = self.core.take_orders()
-        self.again += [order for order in orders if self._knows(order)]
-        self.core.outbox = [order for order in orders if not self._knows(order)]
-        super().collect(now)
-
-    def _knows(self, order: AnyOrder) -> bool:
-        if isinstance(order, Dial):
-            return order.slot in (*self.ordered, *self.begun)
-        if isinstance(order, Check):
-            return order.slot in self.checks
-        if isinstance(order, Close):
-            return order.slot in [each.slot for each in self.closes]
-        return isinstance(order, Wake) and order.ticket in self.woken
-
-    def _file(self, order: AnyOrder) -> None:
-        if isinstance(order, Close):  # of a connection that was collected there is nothing to close
-            self.closes.append(order)
-        else:
-            super()._file(order)
-
-    def lease(self, now: float) -> tuple[Slot, Connection]:
-        """A connection that somebody has taken, and so keeps."""
-        slot = self.take(now)
-        connection = slot.connection
-        slot.connection, slot.holder, slot.hold = None, "somebody", lambda: connection
-        return slot, connection
-
-    def wait(self, now: float) -> Ticket:
-        """Somebody who waits, and knows it."""
-        ticket = self.ask(now)
-        ticket.waker = ticket.holder = "somebody"
-        return ticket
-
-    def come_back(self, slot: Slot, connection: Connection, now: float) -> None:
-        """Give back what was taken."""
-        slot.connection = connection
-        self.give(slot, now)
-
-    def forget_orders(self) -> None:
-        """What was ordered is lost."""
-        self.core.take_orders()
-
-    def recover(self, now: float) -> None:
-        """Put the core in order, and see that it is."""
-        self.core.torn = True
-        self.core.recover(now)
-        assert not self.core.torn
-        assert self.core.wake_at == now
-        self.collect(now)
-        check_step(self, now)
-        assert len(self.core.slots) == self.core.max_connections
-
-    def all_can_be_had(self, now: float) -> None:
-        """Every place is good for a connection, once all that is under way has ended."""
-        while self.ordered or self.begun or self.checks or self.closes:
-            self.answer_dials(now)
-            self.answer_checks(True, now)
-            self.close_all(now)
-        free = self.core.max_connections - self.core.in_use
-        taken = self.take_many(free, now)
-        assert len(set(taken)) == free
-        check_step(self, now)
-
-
-def shell(idle: int = 2, max_connections: int = 3) -> Shell:
-    """A shell with so many idle connections."""
-    made = Shell(max_connections=max_connections)
-    made.open(idle, 0.0)
-    made.woken.clear()
-    return made
-
+from .driver import Connection
+from .invariants import check_step
+from .shell import Shell, shell
 
 # -- idle --------------------------------------------------------------------------------------------------------------
 
@@ -351,133 +268,3 @@ def test_an_order_that_is_given_twice_is_carried_out_once() -> None:
     core.closed_connection(slot, 5.0)
     core.closed_connection(slot, 5.0)
     assert (slot.state, core.empty) == (State.EMPTY, [slot])
-
-
-# -- the whole pool ----------------------------------------------------------------------------------------------------
-
-
-def test_a_place_too_many_goes_when_it_is_empty() -> None:
-    """A resize that was struck before the last empty places were taken away."""
-    pool = shell(idle=1)
-    pool.core.max_connections = 1
-    pool.recover(1.0)
-    assert len(pool.core.slots) == 1
-    pool.all_can_be_had(2.0)
-
-
-def test_a_place_too_many_that_is_in_use_goes_when_it_comes_back() -> None:
-    """Nothing that comes back may stay until then."""
-    pool = shell()
-    leases = [pool.lease(1.0) for _ in range(3)]
-    pool.core.max_connections = 2
-    pool.core.torn = True
-    pool.core.recover(2.0)
-    pool.collect(2.0)
-    check_step(pool, 2.0)
-    pool.come_back(*leases[0], 3.0)
-    assert pool.reasons == [Reason.SURPLUS]
-
-
-def test_a_close_that_was_struck_is_still_a_close() -> None:
-    """Once everything is done, every place is empty."""
-    pool = shell()
-    slot, connection = pool.lease(1.0)
-    pool.core.close(2.0)
-    pool.forget_orders()
-    pool.recover(3.0)
-    pool.come_back(slot, connection, 4.0)
-    pool.close_all(5.0)
-    check_emptied(pool)
-
-
-def test_a_recovery_that_is_struck_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until it is through, the core counts as torn."""
-    pool = shell()
-    pool.core.idle.pop()
-
-    def strike(now: float) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pool.core, "grow", strike)
-        with pytest.raises(KeyboardInterrupt):
-            pool.core.recover(1.0)
-    assert pool.core.torn
-    pool.recover(2.0)
-    assert len(pool.core.idle) == 2
-
-
-def looks(pool: Shell) -> Any:
-    """All that there is to be seen of a core, except when it wants to be woken."""
-    core = pool.core
-    slots = [tuple(getattr(slot, name) for name in Slot.__slots__) for slot in core.slots]
-    tickets = [tuple(getattr(ticket, name) for name in Ticket.__slots__) for ticket in core.waiting()]
-    lists = [
-        list(each) for each in (core.slots, core.empty, core.idle, core.dialling.slots, core.rested, core.outlived)
-    ]
-    sets = [set(core.checking), set(core.closing)]
-    return slots, tickets, lists, sets, core.steady, core.closed, core.generation, pool.stats(100.0)
-
-
-def at_rest(pool: Shell) -> None:
-    """Two are idle."""
-
-
-def busy(pool: Shell) -> None:
-    """All are on lease, and two wait."""
-    for _ in range(3):
-        pool.lease(1.0)
-    pool.wait(2.0)
-    pool.wait(3.0)
-
-
-def growing(pool: Shell) -> None:
-    """One is being dialled, another is ordered."""
-    pool.drain(1.0)
-    pool.close_all(1.0)
-    pool.warm_up(2, 2.0)
-    pool.begin_dials(2.0, count=1)
-
-
-def checking(pool: Shell) -> None:
-    """One is being asked, another is to be."""
-    first, second = pool.core.idle
-    pool.core.set_aside(first, begun=False)
-    pool.core.set_aside(second, begun=False)
-    pool.core.begin_check(first)
-    pool.checks += [first, second]
-
-
-def draining(pool: Shell) -> None:
-    """One is on lease, one is being closed."""
-    pool.lease(1.0)
-    pool.drain(2.0)
-
-
-def shrinking(pool: Shell) -> None:
-    """There are more on lease than may be."""
-    for _ in range(3):
-        pool.lease(1.0)
-    pool.resize(2, 2.0)
-
-
-def closed(pool: Shell) -> None:
-    """One is on lease, one is being closed."""
-    pool.lease(1.0)
-    pool.close(2.0)
-
-
-@pytest.mark.parametrize("prepare", [at_rest, busy, growing, checking, draining, shrinking, closed])
-def test_what_was_in_order_stays_as_it_is(prepare: Callable[[Shell], None]) -> None:
-    """But for the time to wake; ordered is only what was ordered before and has not begun."""
-    pool = shell()
-    prepare(pool)
-    before = looks(pool)
-    asked = len(pool.ordered), len(pool.closes), len(pool.checks), len(pool.woken)
-    for now in (50.0, 60.0):
-        pool.core.recover(now)
-        pool.collect(now)
-        assert looks(pool) == before
-        assert pool.core.wake_at == now
-    assert (len(pool.ordered), len(pool.closes), len(pool.checks), len(pool.woken)) == asked
-    check_step(pool, 60.0)

@@ -25,13 +25,17 @@ Check = Callable[[Side], Finding] | Callable[[Side], Coroutine[Any, Any, Finding
 
 @dataclass(frozen=True)
 class Row:
-    """A fault: its field note, what happens, and the code that brings it about; `limit` is in seconds."""
+    """A fault: its field note, what happens, and the code that brings it about; `limit` is in seconds.
+
+    Where it is `timed`, fractions of a second decide, and so a machine that is busy with other things may.
+    """
 
     number: int
     text: str
     check: Check
     limit: float
     server: Sequence[str]
+    timed: bool
 
     @property
     def name(self) -> str:
@@ -42,14 +46,16 @@ class Row:
 _rows: list[Row] = []
 
 
-def row(number: int, text: str, *, limit: float = 10.0, server: Sequence[str] = ()) -> Callable[[Check], Check]:
+def row(
+    number: int, text: str, *, limit: float = 10.0, server: Sequence[str] = (), timed: bool = False
+) -> Callable[[Check], Check]:
     """Make a row of a function from `Side` to `Finding`, or of a coroutine function, which runs on a loop of its own.
 
     It is hung after `limit` seconds. `server` are options of the server that it is given, which is its own.
     """
 
     def register(check: Check) -> Check:
-        _rows.append(Row(number, text, check, limit, server))
+        _rows.append(Row(number, text, check, limit, server, timed))
         return check
 
     return register

@@ -44,7 +44,7 @@ class _Told(logging.Handler):
 @row(51, "asyncio: 10 subscribed PubSubs are dropped, pool of 10: is it said who took them? Then a PING")
 async def dropped_subscribers_on_a_loop(side: Side) -> Finding:
     """They are reclaimed at the latest by garbage collection, or never."""
-    client = side.tasks.client(max_connections=10, **side.ours(timeout=0.5))
+    client = side.tasks.client(max_connections=10, **side.ours(timeout=5.0))
 
     async def forgetful() -> None:
         await client.pubsub().subscribe("news")
@@ -55,7 +55,7 @@ async def dropped_subscribers_on_a_loop(side: Side) -> Finding:
 @row(51, "asyncio: the same with 10 pipelines after their WATCH")
 async def dropped_pipelines_on_a_loop(side: Side) -> Finding:
     """As above."""
-    client = side.tasks.client(max_connections=10, **side.ours(timeout=0.5))
+    client = side.tasks.client(max_connections=10, **side.ours(timeout=5.0))
 
     async def forgetful() -> None:
         await client.pipeline().watch("key")
@@ -75,7 +75,7 @@ async def _after_dropping_on_a_loop(client: Any, forgetful: Callable[[], Any]) -
 @row(51, "threads: the same with 10 PubSubs")
 def dropped_subscribers(side: Side) -> Finding:
     """redis-py's finalizers give the places back, and nobody is told."""
-    client = side.threads.client(max_connections=10, **side.ours(timeout=0.5))
+    client = side.threads.client(max_connections=10, **side.ours(timeout=5.0))
 
     def forgetful() -> None:
         client.pubsub().subscribe("news")
@@ -86,7 +86,7 @@ def dropped_subscribers(side: Side) -> Finding:
 @row(51, "threads: the same with 10 connections taken from the pool")
 def dropped_connections(side: Side) -> Finding:
     """What get_connection() returned is never given to release()."""
-    client = side.threads.client(max_connections=10, **side.ours(timeout=0.5))
+    client = side.threads.client(max_connections=10, **side.ours(timeout=5.0))
 
     def forgetful() -> None:
         client.connection_pool.get_connection()
@@ -208,8 +208,11 @@ async def fork(side: Side) -> Finding:
     if pid == 0:
         _in_child(client)
     child = await asyncio.to_thread(_reaped, pid)
-    outcome = await attempt_on_a_loop(lambda: asyncio.wait_for(client.incr("n"), 2.0))
+    outcome = await attempt_on_a_loop(lambda: asyncio.wait_for(client.incr("n"), _HUNG))
     return Finding(child == "did it" and outcome.value == 2, f"the child {child}; the parent's INCR {outcome}")
+
+
+_HUNG = 4.0  # seconds after which nothing comes any more, on a slow machine either
 
 
 def _in_child(client: Any) -> None:
@@ -225,11 +228,11 @@ async def _incr(client: Any) -> Any:
 
 
 def _reaped(pid: int) -> str:
-    killing = threading.Timer(2.0, os.kill, (pid, signal.SIGKILL))
+    killing = threading.Timer(_HUNG, os.kill, (pid, signal.SIGKILL))
     killing.start()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     killing.cancel()
-    return {0: "did it", 1: "got a wrong reply", 2: "failed"}.get(status, "hung for 2 s")
+    return {0: "did it", 1: "got a wrong reply", 2: "failed"}.get(status, f"hung for {_HUNG:g} s")
 
 
 @row(48, "asyncio: one client in asyncio.run() three times, and nobody closes anything")
@@ -256,7 +259,7 @@ def loops_side_by_side(side: Side) -> Finding:
 
     async def get() -> None:
         for _ in range(50):
-            outcome = await attempt_on_a_loop(lambda: asyncio.wait_for(client.get("key"), 1.0))
+            outcome = await attempt_on_a_loop(lambda: asyncio.wait_for(client.get("key"), 2.0))
             seen["ok" if outcome.error is None else type(outcome.error).__name__] += 1
 
     async def main() -> None:

@@ -36,15 +36,17 @@ class _Turns:
         self._longest = max(self._longest, time.monotonic() - asked)
 
     def finding(self) -> Finding:
-        """Fair is: nobody has had a third more turns than another."""
+        """Fair is: nobody has had half as many turns again as another."""
         fewest, most = min(self._by.values()), max(self._by.values())
         return Finding(
-            most <= fewest * 4 / 3, f"turns of a worker {fewest} to {most}, longest wait {self._longest:.2f} s"
+            most <= fewest * 3 / 2, f"turns of a worker {fewest} to {most}, longest wait {self._longest:.2f} s"
         )
 
 
 @row(
-    16, f"{_WORKERS} threads share 4 connections, each held for 4 ms, {_TURNS} turns in all; no wait need exceed 0.04 s"
+    16,
+    f"{_WORKERS} threads share 4 connections, each held for 4 ms, {_TURNS} turns in all; no wait need exceed 0.04 s",
+    timed=True,
 )
 def starvation(side: Side) -> Finding:
     """With 100 threads for 8 s, redis-py's figures are 1 to 1515 turns, and 8 s."""
@@ -64,7 +66,7 @@ def starvation(side: Side) -> Finding:
     return turns.finding()
 
 
-@row(16, "the same with asyncio")
+@row(16, "the same with asyncio", timed=True)
 async def starvation_on_a_loop(side: Side) -> Finding:
     """As above, with tasks."""
     pool = side.tasks.waiting_pool(max_connections=4, timeout=60)
@@ -85,6 +87,7 @@ async def starvation_on_a_loop(side: Side) -> Finding:
 @row(
     14,
     "the server is down: what a GET costs, 6 retries; ours with break_after=2; then it comes back",
+    timed=True,
 )
 def a_dead_server(side: Side) -> Finding:
     """With the 10 retries of redis.Redis(), redis-py's figure is some 3 s."""
@@ -94,8 +97,8 @@ def a_dead_server(side: Side) -> Finding:
     attempt(lambda: client.get("key"))
     outcome = best(lambda: client.get("key"))
     side.server.restart()
-    back = eventually(lambda: attempt(lambda: client.get("key")).error is None, 3.0)
-    held = isinstance(outcome.error, redis.ConnectionError) and outcome.seconds < 0.001 and back
+    back = eventually(lambda: attempt(lambda: client.get("key")).error is None)
+    held = isinstance(outcome.error, redis.ConnectionError) and outcome.seconds < 0.005 and back
     after = "works again once the server is back" if back else "doesn't come back with the server"
     return Finding(held, f"{type(outcome.error).__name__} after {outcome.seconds * 1000:.2f} ms; {after}")
 
@@ -124,7 +127,11 @@ def too_many_clients(side: Side) -> Finding:
     )
 
 
-@row(44, "maintenance is announced; one waits for the only connection, timeout=1, and it is released after 0.3 s")
+@row(
+    44,
+    "maintenance is announced; one waits for the only connection, timeout=1, and it is released after 0.3 s",
+    timed=True,
+)
 def a_release_during_maintenance(side: Side) -> Finding:
     """The flag is what redis-py sets while it handles a MOVING message."""
     pool = side.threads.waiting_pool(max_connections=1, timeout=1)

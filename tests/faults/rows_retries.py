@@ -54,7 +54,8 @@ def a_transaction_that_times_out(side: Side) -> Finding:
 def an_lpop_that_times_out(side: Side) -> Finding:
     """A job that nobody got is lost, unless the caller is told that the command may have run."""
     client = side.threads.client(**_IMPATIENT, retry=side.threads.retry())
-    client.rpush("jobs", *range(1, 11))
+    client.ping()
+    side.observer().rpush("jobs", *range(1, 11))
     with busy(side.server, _BUSY):
         outcome = attempt(lambda: client.lpop("jobs"))
     left = side.observer().llen("jobs")

@@ -25,8 +25,9 @@ class Result:
     log: str
 
 
-def run(row: Row, side: str) -> Result:
-    """Find out what `row` does to `side`."""
+def run(row: Row, side: str, patience: float = 1.0) -> Result:
+    """Find out what `row` does to `side`; it is hung after `patience` times its limit."""
+    limit = patience * row.limit
     paths = [str(_TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     child = subprocess.Popen(
         [sys.executable, "-m", "faults.child", row.name, side],
@@ -37,11 +38,11 @@ def run(row: Row, side: str) -> Result:
         start_new_session=True,  # so that what it has forked can be killed with it
     )
     try:
-        told, log = child.communicate(timeout=row.limit)
+        told, log = child.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         _kill(child)
         _, log = child.communicate()
-        return Result(row, side, Finding(False, f"hung after {row.limit:g} s"), log)
+        return Result(row, side, Finding(False, f"hung after {limit:g} s"), log)
     except BaseException:
         _kill(child)
         raise

@@ -47,14 +47,14 @@ def test_close_is_bounded(face: Face, at: dict[str, Any], silent: Listener) -> N
     pool.warm_up(40)
     began = time.monotonic()
     pool.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert pool.stats().closed == {"pool closed": 40}
     dead = face.pool(host="127.0.0.1", port=silent.port, timeout=0.01, socket_timeout=1.0)
     with pytest.raises(face.redpool.PoolTimeout):
         dead.get_connection()
     began = time.monotonic()
     dead.close(timeout=0.1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_gauges_equal_the_truth(face: Face, at: dict[str, Any]) -> None:

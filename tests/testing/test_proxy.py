@@ -120,8 +120,8 @@ def test_replies_come_byte_by_byte(proxy: FaultProxy) -> None:
     with Wire(proxy.port) as wire:
         wire.ask("PING")
         proxy.byte_by_byte(0.01)
-        wire.send("PING")
         begun = time.monotonic()
+        wire.send("PING")
         assert wire.receive(1) == b"+"
         assert wire.receive(6) == b"PONG\r\n"
         assert time.monotonic() - begun >= 0.05

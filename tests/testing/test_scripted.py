@@ -94,7 +94,7 @@ def test_a_broken_connection(side: Side, stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_never_is_as_long_as_the_timeout(side: Side, stage: str) -> None:
     """At any stage redis-py says TimeoutError."""
-    timeouts = {"socket_timeout": 0.05, "socket_connect_timeout": 0.05}
+    timeouts = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
     with script_of(stage, "never", "ok") as script, side(script, **timeouts) as user:
         with pytest.raises(RedisTimeoutError):
             user.ask("ECHO", "1")
@@ -113,7 +113,7 @@ def test_slow_goes_well_in_the_end(side: Side, stage: str) -> None:
 @pytest.mark.parametrize("stage", ["dial", "send"])
 def test_slower_than_the_timeout_is_too_slow(side: Side, stage: str) -> None:
     """As if it were never."""
-    timeouts = {"socket_timeout": 0.05, "socket_connect_timeout": 0.05}
+    timeouts = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
     with script_of(stage, Slow(3600.0)) as script, side(script, **timeouts) as user, pytest.raises(RedisTimeoutError):
         user.ask("ECHO", "1")
 

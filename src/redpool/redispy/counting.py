@@ -36,6 +36,8 @@ logger = logging.getLogger("redpool")
 HEARTBEAT = PubSub.HEALTH_CHECK_MESSAGE
 
 _SUBSCRIBED = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+# One for all: an empty frozenset of its own takes 216 bytes in CPython 3.11.
+_NOTHING: frozenset[str] = frozenset()
 # A server that says this has run nothing; redis-py has no class of its own for it.
 SERVER_FULL = "max number of clients reached"
 
@@ -57,9 +59,9 @@ class Counted:
     """something came with the last reply that nobody asked for"""
     lost = 0
     """how many replies were still to come when the connection broke, since it was handed out"""
-    stood: frozenset[str] = frozenset()
+    stood: frozenset[str] = _NOTHING
     """how the session differed before the last command that might change it"""
-    bygone: frozenset[str] = frozenset()
+    bygone: frozenset[str] = _NOTHING
     """how the session differed that broke with them, before they were sent"""
     beat: tuple[float, float] | None = None
     """the last PING to a subscribed connection: what was known then of the last reply, and when it was sent"""
@@ -67,7 +69,7 @@ class Counted:
     """somebody waits for messages"""
     parting = False
     """its subscriber has left: it is done with"""
-    owes: frozenset[str] = frozenset()
+    owes: frozenset[str] = _NOTHING
     """the subscriptions that it was left with"""
     asked: float | None = None
     """how long the command under way has asked the server to wait, in seconds"""
@@ -129,7 +131,7 @@ class Counted:
 
     def _differences(self) -> frozenset[str]:
         """How the session differs, subscriptions aside, which come back by themselves."""
-        return frozenset() if self.session is None else self.session.changed - _SUBSCRIBED
+        return _NOTHING if self.session is None else self.session.changed - _SUBSCRIBED
 
     @property
     def subscribed(self) -> bool:
@@ -164,7 +166,7 @@ class Counted:
 
     def settled(self) -> None:
         """What was sent has been answered, by pushes, too."""
-        self.unanswered, self.owes = 0, frozenset()
+        self.unanswered, self.owes = 0, _NOTHING
 
     def as_it_was_made(self) -> bool:
         """Whether nothing keeps the connection from being used again; it is asked where it isn't `plain`."""
@@ -173,7 +175,7 @@ class Counted:
         if self.unread or (self.session is not None and not self.session.clean):
             return False
         self.session, self.lost, self.plain = None, 0, True
-        self.bygone = frozenset()
+        self.bygone = _NOTHING
         return True
 
     def _begin_session(self) -> None:

@@ -20,6 +20,9 @@ _serialize = HiredisRespSerializer().pack
 __all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "pack", "pack_all", "pipeline", "reply", "share",
            "transaction"]  # fmt: skip
 
+# Where redis-py writes a command as two words in one, the server wants them apart.
+_ONE_WORD = frozenset(name for name in PLAIN if " " not in name)
+
 # Those that may share and whose replies redis-py leaves as they are, whatever the pool decodes.
 _NEVER_DECODED = frozenset({"DUMP", "FUNCTION DUMP"})
 
@@ -30,7 +33,7 @@ NOT_FOR_CALLBACKS = ("keys", NEVER_DECODE, EMPTY_RESPONSE)
 
 def pack(args: tuple[Any, ...]) -> bytes:
     """A command's bytes. Raises redis-py's `DataError` where a word is none of bytes, text and numbers."""
-    if args[0] in PLAIN:
+    if args[0] in _ONE_WORD:
         try:
             packed: bytes = _pack(args)
             return packed

@@ -1,0 +1,97 @@
+"""A shell made by hand, for a core that is struck half-way: it takes connections out, and knows its orders.
+
+As a shell does, whoever gets a connection takes it out of its slot, and whoever gets a ticket gives it what wakes him.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redpool.core.orders import AnyOrder, Check, Close, Dial, Wake
+from redpool.core.slot import Slot
+from redpool.core.ticket import Ticket
+
+from .driver import Connection, Driver
+from .invariants import check_step
+
+
+class Shell(Driver):
+    """A driver that takes connections out, and to whom an order may be given again."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(timeout=None, ping_after_idle=None, **options)
+        self.again: list[AnyOrder] = []
+        """the orders that it knew already"""
+
+    def collect(self, now: float) -> None:
+        """As the driver does, those aside that were given before."""
+        orders = self.core.take_orders()
+        self.again += [order for order in orders if self._knows(order)]
+        self.core.outbox = [order for order in orders if not self._knows(order)]
+        super().collect(now)
+
+    def _knows(self, order: AnyOrder) -> bool:
+        if isinstance(order, Dial):
+            return order.slot in (*self.ordered, *self.begun)
+        if isinstance(order, Check):
+            return order.slot in self.checks
+        if isinstance(order, Close):
+            return order.slot in [each.slot for each in self.closes]
+        return isinstance(order, Wake) and order.ticket in self.woken
+
+    def _file(self, order: AnyOrder) -> None:
+        if isinstance(order, Close):  # of a connection that was collected there is nothing to close
+            self.closes.append(order)
+        else:
+            super()._file(order)
+
+    def lease(self, now: float) -> tuple[Slot, Connection]:
+        """A connection that somebody has taken, and so keeps."""
+        slot = self.take(now)
+        connection = slot.connection
+        slot.connection, slot.holder, slot.hold = None, "somebody", lambda: connection
+        return slot, connection
+
+    def wait(self, now: float) -> Ticket:
+        """Somebody who waits, and knows it."""
+        ticket = self.ask(now)
+        ticket.waker = ticket.holder = "somebody"
+        return ticket
+
+    def come_back(self, slot: Slot, connection: Connection, now: float) -> None:
+        """Give back what was taken."""
+        slot.connection = connection
+        self.give(slot, now)
+
+    def forget_orders(self) -> None:
+        """What was ordered is lost."""
+        self.core.take_orders()
+
+    def recover(self, now: float) -> None:
+        """Put the core in order, and see that it is."""
+        self.core.torn = True
+        self.core.recover(now)
+        assert not self.core.torn
+        assert self.core.wake_at == now
+        self.collect(now)
+        check_step(self, now)
+        assert len(self.core.slots) == self.core.max_connections
+
+    def all_can_be_had(self, now: float) -> None:
+        """Every place is good for a connection, once all that is under way has ended."""
+        while self.ordered or self.begun or self.checks or self.closes:
+            self.answer_dials(now)
+            self.answer_checks(True, now)
+            self.close_all(now)
+        free = self.core.max_connections - self.core.in_use
+        taken = self.take_many(free, now)
+        assert len(set(taken)) == free
+        check_step(self, now)
+
+
+def shell(idle: int = 2, max_connections: int = 3) -> Shell:
+    """A shell with so many idle connections."""
+    made = Shell(max_connections=max_connections)
+    made.open(idle, 0.0)
+    made.woken.clear()
+    return made
