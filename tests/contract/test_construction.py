@@ -336,3 +336,13 @@ def test_a_password_is_never_shown(
     assert face.client(pool).ping() is True
     said += [caplog.text, *capsys.readouterr()]
     assert not [each for each in said if "s3cret" in each]
+
+
+def test_more_connections_than_there_can_be_cost_nothing(face: Face, at: dict[str, Any]) -> None:
+    """2**31, once redis-py's own default, is taken as the most that one machine can open to a server."""
+    pool = face.pool(**at, max_connections=2**31)
+    assert pool.max_connections == 65_535
+    pool.resize(2)
+    pool.resize(2**31)
+    assert pool.max_connections == 65_535
+    pool.release(pool.get_connection())

@@ -19,7 +19,7 @@ from redis.asyncio.client import Redis
 from redis.asyncio.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
-from ..core.config import whole_number
+from ..core.config import MOST_CONNECTIONS, whole_number
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.slot import Reason, State
@@ -226,7 +226,7 @@ class ConnectionPool(AsyncSurface):
     def resize(self, max_connections: int) -> None:
         """Allow `max_connections` from now on; surplus connections close, used ones as they come back."""
         whole_number("max_connections", max_connections, at_least=max(1, self.config.min_idle))
-        self._max_connections = max_connections
+        self._max_connections = min(max_connections, MOST_CONNECTIONS)
         self._each(lambda here: here.core.resize(max_connections, _monotonic()))
 
     @property

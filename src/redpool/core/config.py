@@ -11,6 +11,8 @@ Order = Literal["lifo", "fifo", "random"]
 RetrySent = Literal["safe", "all", "none"]
 
 DEFAULT_MAX_CONNECTIONS = 50
+# A machine has no more ports than that to reach one address from; redis-py's own default once was 2**31.
+MOST_CONNECTIONS = 65_535
 MOST_SECONDS = 1e9  # thirty years; what waits longer than that waits for ever, and says so with None
 
 
@@ -65,7 +67,8 @@ class PoolConfig:
     def take(cls, options: dict[str, Any]) -> PoolConfig:
         """A config from the options in `options` that belong to a pool; they are removed from it.
 
-        `max_connections` and `name` take their defaults where they are `None`, as in redis-py.
+        `max_connections` and `name` take their defaults where they are `None`, as in redis-py. No more connections are
+        allowed than there can be.
         """
         known = {field.name: field for field in fields(cls)}
         chosen = {name: options.pop(name) for name in list(options) if name in known}
@@ -73,6 +76,8 @@ class PoolConfig:
             del chosen["max_connections"]
         if chosen.get("name", "") is None:
             del chosen["name"]
+        if isinstance(chosen.get("max_connections"), int):
+            chosen["max_connections"] = min(chosen["max_connections"], MOST_CONNECTIONS)
         for name in chosen.keys() & {"instruments", "also_share"}:
             chosen[name] = _several(name, chosen[name])
         return cls(**chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import PoolClosed
-from .config import whole_number
+from .config import MOST_CONNECTIONS, whole_number
 from .slot import Reason, Slot
 from .ticket import Ticket, TicketState
 
@@ -32,6 +32,7 @@ def warm_up(core: PoolCore, opens: int, now: float, deadline: float) -> Ticket:
 def resize(core: PoolCore, max_connections: int, now: float) -> None:
     """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
     whole_number("max_connections", max_connections, at_least=max(1, core.config.min_idle))
+    max_connections = min(max_connections, MOST_CONNECTIONS)
     core.ledger.capacity_changes(core.max_connections, now)
     core.max_connections = max_connections
     added = [Slot() for _ in range(max_connections - len(core.slots))]
