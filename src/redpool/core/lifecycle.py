@@ -38,8 +38,10 @@ def resize(core: PoolCore, max_connections: int, now: float) -> None:
     added = [Slot() for _ in range(max_connections - len(core.slots))]
     core.slots += added
     core.empty += added
-    while core.empty and len(core.slots) > max_connections:
-        core.slots.remove(core.empty.pop())
+    surplus = max(0, len(core.slots) - max_connections)
+    unused = set(core.empty[len(core.empty) - min(surplus, len(core.empty)) :])
+    core.empty[:] = [slot for slot in core.empty if slot not in unused]
+    core.slots[:] = [slot for slot in core.slots if slot not in unused]
     while core.idle and core.surplus:
         core.close_idle(core.idle[0], Reason.SURPLUS, now)
     core.steady = not core.closed and not core.surplus
