@@ -69,7 +69,7 @@ class Redis(aio.Redis):
         pool = self.connection_pool
         try:
             reply = await pool.lanes_here().execute(Entry(args, data, 0, decode), current())
-            if isinstance(reply, Exception | list):
+            if isinstance(reply, packing.UNUSUAL):
                 packing.reply(reply)
         except ResponseError:
             if EMPTY_RESPONSE in options:

@@ -95,7 +95,7 @@ class Lease:
         if type(entry.commands) is not tuple:
             self._ahead = deque(replies)
             replies = self._ahead.popleft()
-        return packing.reply(replies) if isinstance(replies, Exception | list) else replies
+        return packing.reply(replies) if isinstance(replies, packing.UNUSUAL) else replies
 
     async def disconnect(self, *args: Any, **options: Any) -> None:
         """As in redis-py; what others share stays open."""

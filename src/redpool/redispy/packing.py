@@ -17,7 +17,7 @@ from ..wire.commands import PLAIN
 _pack = hiredis.pack_command
 _serialize = HiredisRespSerializer().pack
 
-__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "pack", "pack_all", "pipeline", "reply", "share",
+__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "pack", "pack_all", "pipeline", "reply", "share",
            "transaction"]  # fmt: skip
 
 # Where redis-py writes a command as two words in one, the server wants them apart.
@@ -26,6 +26,9 @@ _ONE_WORD = frozenset(name for name in PLAIN if " " not in name)
 # Those that may share and whose replies redis-py leaves as they are, whatever the pool decodes.
 _NEVER_DECODED = frozenset({"DUMP", "FUNCTION DUMP"})
 
+
+UNUSUAL = (Exception, list)
+"""The kinds of replies that `reply` has to see to."""
 
 NOT_FOR_CALLBACKS = ("keys", NEVER_DECODE, EMPTY_RESPONSE)
 """The options of a command that are redis-py's own affair."""

@@ -174,7 +174,7 @@ def _must_run_once(sent: Sequence[Any], rule: str) -> Sequence[Any] | None:
     return commands.first_unrepeatable(several)
 
 
-# -- the master, and the nodes of a cluster ------------------------------------------------------------------------------
+# -- the master, and the nodes of a cluster ----------------------------------------------------------------------------
 
 
 class Demoted(RedisConnectionError):

@@ -80,7 +80,7 @@ class Redis(redis.client.Redis):
 
     def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
         reply = self.connection_pool._engine.lanes.execute(Entry(commands, data, 0, decode), current())
-        return packing.reply(reply) if isinstance(reply, Exception | list) else reply
+        return packing.reply(reply) if isinstance(reply, packing.UNUSUAL) else reply
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """As in redis-py."""

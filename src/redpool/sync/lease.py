@@ -96,7 +96,7 @@ class Lease:
             replies = self._lanes.execute(entry, current())
         except Reentered:
             return self._by_another_way(entry, disable_decoding)
-        return self._first(entry, replies) if isinstance(replies, Exception | list) else replies
+        return self._first(entry, replies) if isinstance(replies, packing.UNUSUAL) else replies
 
     def _read_otherwise(self, disable_decoding: bool, options: dict[str, Any]) -> Any:
         if self.bound is not None:
