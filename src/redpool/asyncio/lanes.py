@@ -22,13 +22,11 @@ from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
 from ..limit import current, deadline
 from ..redispy import connections, sharing
 from ..redispy.retrying import final
-from ..redispy.sharing import LARGE_REQUEST, LONG_PIPELINE, Fate
+from ..redispy.sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_MOVES, Fate
 from ..wire.mux import Entry, MuxCore
 from .lane import Lane
 
 _monotonic = time.monotonic
-# How often a call that was not sent moves on to the next connection, if they break one after another.
-_MOVES = 3
 _LOOK_EVERY = 1.0  # seconds
 
 
@@ -64,7 +62,7 @@ class Lanes:
 
     async def execute(self, entry: Entry, limit: deadline | None) -> Any:
         """Send and wait: the reply to a command, or the list of them. Error replies are returned, not raised."""
-        for _ in range(_MOVES):
+        while True:
             lane = self.pick(entry) or await self._open()
             core = lane.core
             if core.written - core.answered + len(core.queued) >= self._most:
@@ -82,14 +80,10 @@ class Lanes:
                 if not entry.done:
                     raise self._late(lane, entry, limit)
             if entry.error is None:
-                if entry.large:
-                    self.heavy.note(entry)
-                if lane.retired:
-                    self.see_off(lane)
+                if entry.large or lane.retired:
+                    self._afterwards(lane, entry)
                 return entry.replies
             self._move(lane, entry)
-        assert entry.error is not None
-        raise connections.own_error(entry.error)
 
     async def send(self, entry: Entry) -> Lane:
         """The first half of `execute`."""
@@ -108,9 +102,15 @@ class Lanes:
         if not entry.done:
             raise self._late(lane, entry, limit)
         if entry.error is None:
+            self._afterwards(lane, entry)
             return entry.replies
         self._move(lane, entry)
         return await self.execute(entry, limit)
+
+    def _afterwards(self, lane: Lane, entry: Entry) -> None:
+        if entry.large:
+            self.heavy.note(entry)
+        self.see_off(lane)
 
     def _wait_for_room(self, lane: Lane, entry: Entry) -> None:
         most, waiting = self.config.max_waiting, len(lane.core.queued)
@@ -124,6 +124,8 @@ class Lanes:
         assert entry.error is not None
         if entry.sent:
             raise sharing.lost(entry, entry.error, self.config.retry_sent)
+        if entry.moves >= MOST_MOVES:
+            raise connections.own_error(entry.error)
         entry.renew()
 
     def _late(self, lane: Lane, entry: Entry, limit: deadline | None) -> BaseException:
@@ -162,12 +164,15 @@ class Lanes:
         """The next one that is opened."""
         limit = current()
         timeout = self.config.timeout or None  # a dial is no queue: 0 doesn't mean not to wait for it
-        if limit is not None:
-            timeout = limit.left() if timeout is None else min(timeout, limit.left())
+        # A loop's timers may be early, so that the clock can't tell afterwards which of the two it was.
+        if limit is not None and (timeout is None or limit.left() < timeout):
+            timeout = limit.left()
+        else:
+            limit = None
         opening = self._start_opening()
         done, _ = await asyncio.wait((opening,), timeout=timeout)
         if not done:
-            if limit is not None and limit.reached():
+            if limit is not None:
                 raise DeadlineExceeded(f"the deadline of {limit.seconds:g} s came before a connection")
             raise PoolTimeout(f"{self.config.name}: no shared connection was opened in time")
         error = opening.exception()

@@ -17,8 +17,8 @@ from ..wire.commands import PLAIN
 _pack = hiredis.pack_command
 _serialize = HiredisRespSerializer().pack
 
-__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "pack", "pack_all", "pipeline", "reply", "share",
-           "transaction"]  # fmt: skip
+__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "pack", "pack_all", "pipeline", "reply",
+           "share", "transaction"]  # fmt: skip
 
 # Where redis-py writes a command as two words in one, the server wants them apart.
 _ONE_WORD = frozenset(name for name in PLAIN if " " not in name)

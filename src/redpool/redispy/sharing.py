@@ -31,6 +31,9 @@ LONG_PIPELINE = 500
 LARGE_REQUEST = 128 * 1024
 """Bytes; the same of what is sent."""
 
+MOST_MOVES = 3
+"""How often a call that was not sent moves on to another connection, if they break one after another."""
+
 ASKED = ("PING",)
 """What is sent over a connection that has rested."""
 

@@ -13,17 +13,22 @@ pool while its own thread has a role must not wait for itself; see `reentered`.
 
 from __future__ import annotations
 
+import logging
 import select
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from redis.exceptions import InvalidResponse
+
 from ..limit import deadline
 from ..redispy import connections, packing, sharing
 from ..redispy.streams import DONT_WAIT, take_over
 from ..wire.mux import Entry, MuxCore
 from .threads import is_at, seen_at
+
+logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _new_lock = threading.Lock
@@ -210,7 +215,11 @@ class Lane:
             return False
         if not size:
             raise EOFError
-        for entry in self.core.receive(self._buffer, size, self._push):
+        try:
+            answered = self.core.receive(self._buffer, size, self._push)
+        except InvalidResponse as error:
+            raise ConnectionAbortedError(str(error)) from error
+        for entry in answered:
             if entry.waker is not None:
                 _wake(entry.waker)
         return True
@@ -241,7 +250,10 @@ class Lane:
         return True
 
     def _push(self, message: Any) -> None:
-        self._parser.handle_push_response(message)
+        try:
+            self._parser.handle_push_response(message)
+        except Exception:
+            logger.warning("a push message was not handled", exc_info=True)
         if self.connection.should_reconnect():
             self.retired = True
 

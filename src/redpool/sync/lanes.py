@@ -22,7 +22,7 @@ from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
 from ..limit import current, deadline
 from ..redispy import connections, sharing
 from ..redispy.retrying import final
-from ..redispy.sharing import LARGE_REQUEST, LONG_PIPELINE, Fate
+from ..redispy.sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_MOVES, Fate
 from ..wire.mux import Entry, MuxCore
 from .lane import Lane
 from .threads import seen_at
@@ -31,8 +31,6 @@ _monotonic = time.monotonic
 _NEVER = float("inf")
 # Whoever opens one for all may be struck, so nobody sleeps on for longer than this, in seconds.
 _LONGEST_SLEEP = 1.0
-# How often a call that was not sent moves on to the next connection, if they break one after another.
-_MOVES = 3
 
 
 class Reentered(Exception):
@@ -63,30 +61,24 @@ class Lanes:
 
     def execute(self, entry: Entry, limit: deadline | None) -> Any:
         """Send and wait: the reply to a command, or the list of them. Error replies are returned, not raised."""
-        for _ in range(_MOVES):
+        while True:
             lane = self.pick(entry)
             if not lane.call(entry, limit):
                 raise self.late(lane, entry, limit)
             if entry.error is None:
-                if entry.large:
-                    self.heavy.note(entry)
-                if lane.retired:
-                    self.see_off(lane)
+                if entry.large or lane.retired:
+                    self._afterwards(lane, entry)
                 return entry.replies
             self._move(lane, entry)
-        assert entry.error is not None
-        raise connections.own_error(entry.error)
 
     def send(self, entry: Entry) -> Lane:
         """The first half of `execute`."""
-        for _ in range(_MOVES):
+        while True:
             lane = self.pick(entry)
             lane.send(entry)
             if entry.error is None or entry.sent:
                 return lane
             self._move(lane, entry)
-        assert entry.error is not None
-        raise connections.own_error(entry.error)
 
     def wait(self, lane: Lane, entry: Entry) -> Any:
         """The second half of `execute`."""
@@ -94,11 +86,15 @@ class Lanes:
         if not lane.wait(entry, limit):
             raise self.late(lane, entry, limit)
         if entry.error is None:
-            if entry.large:
-                self.heavy.note(entry)
+            self._afterwards(lane, entry)
             return entry.replies
         self._move(lane, entry)
         return self.execute(entry, limit)
+
+    def _afterwards(self, lane: Lane, entry: Entry) -> None:
+        if entry.large:
+            self.heavy.note(entry)
+        self.see_off(lane)
 
     def _move(self, lane: Lane, entry: Entry) -> None:
         """The connection is gone: what was not sent may go over another one, what was sent may have run."""
@@ -106,6 +102,8 @@ class Lanes:
         assert entry.error is not None
         if entry.sent:
             raise sharing.lost(entry, entry.error, self.config.retry_sent)
+        if entry.moves >= MOST_MOVES:
+            raise connections.own_error(entry.error)
         entry.renew()
 
     def late(self, lane: Lane, entry: Entry, limit: deadline | None) -> BaseException:

@@ -25,7 +25,7 @@ class Lease:
     """A light lease, good for one thread at a time."""
 
     # What a lease for one command doesn't need stands here, so that making one sets little.
-    _entry: Entry | None = None
+    entry: Entry | None = None
     """what is to be sent: with the first word of its reply, or before the next"""
     _sent: deque[tuple[Lane, Entry]] | None = None
     """whose replies were not read yet"""
@@ -34,6 +34,8 @@ class Lease:
     _packed: tuple[Any, list[Any]] | None = None
     bound: Any = None
     """the connection of its own"""
+    simple = True
+    """there is nothing to be given back, nor replies that were not read, but for the `entry`"""
 
     def __init__(self, pool: MultiplexedConnectionPool, lanes: Lanes) -> None:
         self.pool = pool
@@ -55,9 +57,9 @@ class Lease:
     def send_command(self, *args: Any, **options: Any) -> None:
         """As in redis-py."""
         if self.bound is None and (args[0] in self.pool.sharing_names or shares(args)):
-            if self._entry is not None:
+            if self.entry is not None:
                 self._send()
-            self._entry = Entry(args, packing.pack(args))
+            self.entry = Entry(args, packing.pack(args))
         else:
             self._own().send_command(*args, **options)
 
@@ -77,19 +79,19 @@ class Lease:
             and known is not None
             and packing.share(known, self.pool.sharing_names, self.pool.decodes)
         ):
-            if self._entry is not None:
+            if self.entry is not None:
                 self._send()
-            self._entry = Entry(known, command[0], len(known))
+            self.entry = Entry(known, command[0], len(known))
             return
         own = self._own()
         own.send_packed_command(command if known is None else own.pack_commands(known), check_health)
 
     def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
         """As in redis-py."""
-        entry = self._entry
-        if entry is None or self._sent or self._ahead:
+        entry = self.entry
+        if entry is None or not self.simple:
             return self._read_otherwise(disable_decoding, options)
-        self._entry = None
+        self.entry = None
         if disable_decoding:
             entry.decode = False
         try:
@@ -104,7 +106,10 @@ class Lease:
         if self._ahead:
             return packing.reply(self._ahead.popleft())
         if not self._sent:
-            return self._own().read_response(disable_decoding, **options)
+            if self.entry is None:
+                return self._own().read_response(disable_decoding, **options)
+            self._send()
+            assert self._sent is not None
         lane, entry = self._sent.popleft()
         return self._first(entry, self._lanes.wait(lane, entry))
 
@@ -112,12 +117,12 @@ class Lease:
         """The reply to a command, or the first one to a pipeline: those behind it are read next."""
         if type(entry.commands) is tuple:
             return packing.reply(replies)
-        self._ahead = deque(replies)
+        self._ahead, self.simple = deque(replies), False
         return packing.reply(self._ahead.popleft())
 
     def can_read(self, timeout: float | None = 0, **options: Any) -> Any:
         """As in redis-py."""
-        if self._entry is not None:
+        if self.entry is not None:
             self._send()
         if self._ahead:
             return True
@@ -133,7 +138,7 @@ class Lease:
 
     def leave(self) -> None:
         """Whatever is still to come, nobody waits for it."""
-        if self._entry is not None:
+        if self.entry is not None:
             self._send()
         if self._ahead is not None:
             self._ahead = None
@@ -143,8 +148,9 @@ class Lease:
 
     def _send(self) -> None:
         """Send what was to be sent, without waiting for the reply."""
-        entry, self._entry = self._entry, None
+        entry, self.entry = self.entry, None
         assert entry is not None
+        self.simple = False
         if self._sent is None:
             self._sent = deque()
         self._sent.append((self._lanes.send(entry), entry))
@@ -161,9 +167,9 @@ class Lease:
     def _own(self) -> Any:
         """The connection of its own, taken now if need be."""
         if self.bound is None:
-            if self._entry or self._sent or self._ahead:
+            if self.entry or self._sent or self._ahead:
                 raise RuntimeError("a shared connection still owes replies: read them first")
-            self.bound = self.pool.take_own()
+            self.bound, self.simple = self.pool.take_own(), False
             self.retry = self.bound.retry
         return self.bound
 

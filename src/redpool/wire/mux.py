@@ -45,6 +45,8 @@ class Entry:
     error: BaseException | None = None
     waker: Any = None
     """whatever tells its caller"""
+    moves = 0
+    """how many connections were lost before it was sent"""
     turn = math.inf
     """until when its caller waits for room"""
     until = math.inf
@@ -59,7 +61,7 @@ class Entry:
 
     def renew(self) -> None:
         """Ready for another connection: it was not sent over this one."""
-        self.done, self.error = False, None
+        self.done, self.error, self.moves = False, None, self.moves + 1
 
 
 class Look(NamedTuple):
@@ -91,6 +93,7 @@ class MuxCore:
         self.probes = 0  # of the commands those that nobody asked for
         self._seen_used = self._seen_heard = -1
         self._used_at = self._heard_at = self._waiting_since = 0.0
+        self._untold: list[Entry] = []  # answered just before an error came up
         self._arrived = 0  # bytes that came in since the last whole reply
 
     @property
@@ -155,38 +158,42 @@ class MuxCore:
         self.heard += 1
         self._arrived += size
         answered: list[Entry] = []
-        while True:
-            entry = pending[0] if pending else None
-            try:
-                reply = gets() if entry is None or entry.decode else gets(False)
-            except UnicodeError as error:
-                reply = error  # its caller's alone: the reader has gone on behind it
-            if reply is not_enough:
-                return answered
-            if type(reply) is _Push:
-                push(reply)
-                continue
-            if entry is None:
-                if self.over:
+        try:
+            while True:
+                entry = pending[0] if pending else None
+                try:
+                    reply = gets() if entry is None or entry.decode else gets(False)
+                except UnicodeError as error:
+                    reply = error  # its caller's alone: the reader has gone on behind it
+                if reply is not_enough:
                     return answered
-                raise ConnectionAbortedError(f"a reply that nobody awaits: {reply!r:.60}")
-            if not pending or pending[0] is not entry:  # lost meanwhile
-                return answered
-            if entry.expects < 2:
-                pending.popleft()
-            self.answered += 1
-            if self._arrived > LARGE_REPLY:
-                entry.large = True
-            self._arrived = 0
-            if entry.expects:
-                entry.replies.append(reply)
-                entry.expects -= 1
-                if entry.expects:
+                if type(reply) is _Push:
+                    push(reply)
                     continue
-            else:
-                entry.replies = reply
-            entry.done = True
-            answered.append(entry)
+                if entry is None:
+                    if self.over:
+                        return answered
+                    raise ConnectionAbortedError(f"a reply that nobody awaits: {reply!r:.60}")
+                if not pending or pending[0] is not entry:  # lost meanwhile
+                    return answered
+                if entry.expects < 2:
+                    pending.popleft()
+                self.answered += 1
+                if self._arrived > LARGE_REPLY:
+                    entry.large = True
+                self._arrived = 0
+                if entry.expects:
+                    entry.replies.append(reply)
+                    entry.expects -= 1
+                    if entry.expects:
+                        continue
+                else:
+                    entry.replies = reply
+                entry.done = True
+                answered.append(entry)
+        except BaseException:
+            self._untold += answered
+            raise
 
     def looked_at(self, now: float) -> Look:
         """What has gone on since the look before."""
@@ -206,8 +213,11 @@ class MuxCore:
         return entry.sent
 
     def lost(self, error: BaseException) -> list[Entry]:
-        """The connection is gone: all who are in the line, each with the error, and `sent` as it is known."""
-        lost: list[Entry] = []
+        """The connection is gone: all who are in the line, each with the error, and `sent` as it is known.
+
+        With those who are answered and were not told, since their replies came together with what ended it.
+        """
+        lost, self._untold = self._untold, []
         self.over = True
         for line in (self.pending, self.queued):
             with contextlib.suppress(IndexError):
