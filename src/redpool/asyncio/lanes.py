@@ -249,11 +249,10 @@ class Lanes:
         self.retire_all()
 
     def make_room(self) -> None:
-        """Give a place up to a caller who needs a connection of his own, and would find none."""
-        for lane in self.lanes():
-            if not lane.core.load:
-                self.retire(lane)
-                return
+        """Give a place up to a caller who needs a connection of his own: that of the one with the least to do."""
+        lanes = self.lanes()
+        if lanes:
+            self.retire(min(lanes, key=lambda lane: lane.core.load))
 
     def lanes(self) -> list[Lane]:
         """All that are in use."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..limit import current
 from ..redispy import packing
@@ -37,11 +37,21 @@ class Lease:
     himport_registry = None
     """redis-py's fieldsets are prepared over one connection; where there are any, nobody gets a light lease"""
 
+    host: Any
+    port: Any
+    db: Any
+    retry: Any
+    """what redis-py asks of at each command; all leases of a pool have the same, so `of` makes them a class"""
+
     def __init__(self, pool: MultiplexedConnectionPool, lanes: Lanes) -> None:
         self.pool = pool
         self._lanes = lanes
-        self.retry = pool.first_try
-        self.host, self.port, self.db = pool.address  # of which redis-py asks at each command
+
+    @classmethod
+    def of(cls, connection: Any, retry: Any) -> type[Self]:
+        """The leases of a pool that makes such connections."""
+        names = ("host", "port", "db")
+        return type(cls.__name__, (cls,), {"retry": retry, **{name: getattr(connection, name, None) for name in names}})
 
     async def send_command(self, *args: Any, **options: Any) -> None:
         """As in redis-py."""

@@ -64,7 +64,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         super().__init__(*args, **kwargs)
         template = self.make_connection()
         self.first_try = FirstTryAsync(asking_copy(template.retry))
-        self.address = tuple(getattr(template, name, None) for name in ("host", "port", "db"))
+        self._lease = Lease.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
         self.sharing = sharing.shareable(self._counting_class)
@@ -122,7 +122,7 @@ class MultiplexedConnectionPool(ConnectionPool):
             lanes = self.lanes_here()
             if lanes.closed:
                 raise PoolClosed(f"{self.config.name}: the pool is closed")
-            return Lease(self, lanes)
+            return self._lease(self, lanes)
         return await self.take_own()
 
     async def take_own(self) -> Any:
@@ -134,7 +134,7 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     async def release(self, connection: Any) -> None:
         """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""
-        if type(connection) is not Lease:
+        if not isinstance(connection, Lease):
             await ConnectionPool.release(self, connection)
             return
         connection.leave()
@@ -144,7 +144,7 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def owns_connection(self, connection: Any) -> bool:
         """Whether the lease, or the connection, is this pool's."""
-        if type(connection) is Lease:
+        if isinstance(connection, Lease):
             return connection.pool is self
         return super().owns_connection(connection)
 
@@ -173,7 +173,9 @@ class MultiplexedConnectionPool(ConnectionPool):
     def set_retry(self, retry: Any) -> None:
         """Use another retry policy, for the connections there are and those to come."""
         super().set_retry(retry)
-        self.first_try = FirstTryAsync(asking_copy(self.make_connection().retry))
+        template = self.make_connection()
+        self.first_try = FirstTryAsync(asking_copy(template.retry))
+        self._lease = Lease.of(template, self.first_try)
 
     def stats(self) -> PoolStats:
         """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 import weakref
 from dataclasses import fields
 from typing import Any, ClassVar
+
+import redis.client
 
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
@@ -18,6 +22,14 @@ from .pool import ConnectionPool
 
 # Whom the dump names as the holder of a shared connection.
 _ALL = "all who share it"
+
+_calling_frame = sys._getframe
+# Who keeps what he takes, for a client, a monitor or a subscriber. A lease would stand before his connection: what he
+# sets of it, a password for one, would be the lease's alone.
+_KEEPERS = {
+    inspect.unwrap(each).__code__
+    for each in (redis.client.Redis.__init__, redis.client.Monitor.__init__, redis.client.PubSub.execute_command)
+}
 
 
 class MultiplexedConnectionPool(ConnectionPool):
@@ -53,7 +65,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         super().__init__(*args, **kwargs)
         template = self.make_connection()
         self.first_try = FirstTry(asking_copy(template.retry))
-        self.address = tuple(getattr(template, name, None) for name in ("host", "port", "db"))
+        self._lease = self._lease_class.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
         self.sharing = self.cache is None and sharing.shareable(self._counting_class)
@@ -96,10 +108,12 @@ class MultiplexedConnectionPool(ConnectionPool):
         """
         if not self.sharing:
             return ConnectionPool.get_connection(self)
+        if _calling_frame(1).f_code in _KEEPERS:
+            return self.take_own()
         lanes = self._engine.lanes
         if lanes.closed:
             raise PoolClosed(f"{self.config.name}: the pool is closed")
-        return self._lease_class(self, lanes)
+        return self._lease(self, lanes)
 
     def take_own(self) -> Any:
         """A connection for a lease that can't share."""
@@ -112,6 +126,8 @@ class MultiplexedConnectionPool(ConnectionPool):
         """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""
         if not isinstance(connection, Lease):
             ConnectionPool.release(self, connection)
+            return
+        if connection.simple and connection.entry is None:
             return
         connection.leave()
         own, connection.bound = connection.bound, None
@@ -153,7 +169,9 @@ class MultiplexedConnectionPool(ConnectionPool):
     def set_retry(self, retry: Any) -> None:
         """Use another retry policy, for the connections there are and those to come."""
         super().set_retry(retry)
-        self.first_try = FirstTry(asking_copy(self.make_connection().retry))
+        template = self.make_connection()
+        self.first_try = FirstTry(asking_copy(template.retry))
+        self._lease = self._lease_class.of(template, self.first_try)
 
     def stats(self) -> PoolStats:
         """The pool at this moment, and its counters since it was created (or reset)."""

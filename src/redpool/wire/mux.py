@@ -123,6 +123,8 @@ class MuxCore:
     def take_output(self) -> bytes:
         """What is to be written next, in one piece; nothing where all is written, or enough is in flight."""
         queued, pending = self.queued, self.pending
+        if len(queued) == 1 and self.written == self.answered:
+            return self._take_one()
         pieces: list[bytes] = []
         size = commands = 0
         while queued and size < WRITE_SIZE:
@@ -146,6 +148,22 @@ class MuxCore:
         if commands:
             self._batches[commands if commands < self._largest_batch else self._largest_batch] += 1
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _take_one(self) -> bytes:
+        """The same where nothing is in flight, and one entry waits: the way of a lone caller."""
+        try:
+            entry = self.queued.popleft()
+        except IndexError:  # lost meanwhile
+            return b""
+        entry.sent = True
+        if entry.gone:
+            entry.sent = False
+            return b""
+        count = entry.expects or 1
+        self.pending.append(entry)
+        self.written += count
+        self._batches[count if count < self._largest_batch else self._largest_batch] += 1
+        return entry.data
 
     def receive(self, data: Any, size: int, push: Callable[[Any], object]) -> list[Entry]:
         """The entries that are answered now by the first `size` bytes of `data`; push frames go to `push`.
