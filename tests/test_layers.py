@@ -41,6 +41,21 @@ MAY_IMPORT: dict[str, set[str]] = {
         STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.limit", "redpool.redispy",
         "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions", "redis.maint_notifications",
     },
+    # redis-py's own code knows the topology.
+    "redpool.sync.cluster": {
+        STDLIB, "redpool.sync", "redpool.redispy", "redis.client", "redis.cluster", "redis.exceptions",
+    },
+    "redpool.sync.sentinel": {
+        STDLIB, "redpool.sync", "redpool.redispy", "redpool.wire", "redpool.limit", "redis.sentinel",
+        "redis.exceptions",
+    },
+    "redpool.asyncio.cluster": {
+        STDLIB, "redpool.asyncio", "redpool.redispy", "redis.asyncio.cluster", "redis.exceptions",
+    },
+    "redpool.asyncio.sentinel": {
+        STDLIB, "redpool.asyncio", "redpool.redispy", "redpool.wire", "redpool.limit", "redis.asyncio.sentinel",
+        "redis.exceptions",
+    },
     "redpool.embedded": {STDLIB},
     "redpool.metrics": {
         STDLIB, "redpool.core.stats", "redpool.core.histogram", "redpool.core.instrument",
@@ -60,7 +75,8 @@ PURE = ("redpool.core", "redpool.wire")
 
 NAMES = [
     "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool", "PoolClosed", "PoolDump",
-    "PoolFull", "PoolStats", "PoolTimeout", "Redis", "ReplyLate", "ReplyLost", "SharedPoolStats", "deadline",
+    "PoolFull", "PoolStats", "PoolTimeout", "Redis", "RedisCluster", "ReplyLate", "ReplyLost", "Sentinel",
+    "SharedPoolStats", "deadline",
 ]  # fmt: skip
 
 

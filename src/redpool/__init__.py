@@ -18,7 +18,9 @@ from .core.stats import PoolDump, PoolStats, SharedPoolStats
 from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
 from .limit import deadline
 from .sync.client import Redis
+from .sync.cluster import RedisCluster
 from .sync.pool import ConnectionPool
+from .sync.sentinel import Sentinel
 from .sync.shared import MultiplexedConnectionPool
 
 if TYPE_CHECKING:
@@ -38,8 +40,10 @@ __all__ = [
     "PoolStats",
     "PoolTimeout",
     "Redis",
+    "RedisCluster",
     "ReplyLate",
     "ReplyLost",
+    "Sentinel",
     "SharedPoolStats",
     "deadline",
 ]

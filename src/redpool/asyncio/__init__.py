@@ -11,7 +11,9 @@ from ..core.stats import PoolDump, PoolStats, SharedPoolStats
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
 from ..limit import deadline
 from .client import Redis
+from .cluster import RedisCluster
 from .pool import ConnectionPool
+from .sentinel import Sentinel
 from .shared import MultiplexedConnectionPool
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
     "PoolStats",
     "PoolTimeout",
     "Redis",
+    "RedisCluster",
     "ReplyLate",
     "ReplyLost",
+    "Sentinel",
     "SharedPoolStats",
     "deadline",
 ]

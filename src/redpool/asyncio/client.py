@@ -41,6 +41,7 @@ class Redis(aio.Redis):
             isinstance(self.connection_pool, MultiplexedConnectionPool)
             and self.connection_pool.sharing
             and not self.single_connection_client
+            and type(self).parse_response is aio.Redis.parse_response  # else the longer way, which asks it
         )
 
         self._names = self.connection_pool.sharing_names if self._shares else PLAIN

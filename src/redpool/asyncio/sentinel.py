@@ -22,6 +22,13 @@ from .shared import MultiplexedConnectionPool
 class ManagedConnection(theirs.SentinelManagedConnection):
     """redis-py's connection to wherever Sentinel says; what a demoted master has refused may be sent again."""
 
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        """As in redis-py, but that the address is asked for, too, where a broken connection is opened again."""
+        if retry_socket_connect:
+            await self._connect_retry()  # type: ignore[no-untyped-call]
+        else:
+            await super().connect_check_health(check_health, retry_socket_connect)
+
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """As in redis-py."""
         try:
@@ -39,7 +46,7 @@ class ManagedSSLConnection(ManagedConnection, theirs.SentinelManagedSSLConnectio
 class _Service:
     """What a pool's connections ask for the address when they are dialled."""
 
-    rotate_slaves = theirs.SentinelConnectionPool.rotate_slaves
+    rotate_slaves: Any = theirs.SentinelConnectionPool.rotate_slaves
 
     def __init__(
         self, pool: SentinelConnectionPool, is_master: bool, check_connection: bool, name: str, sentinel: Any
@@ -82,6 +89,7 @@ class _Lanes(Lanes):
             pool = self.service.pool()
             if pool is not None and before == self._generation():  # else somebody has seen to it
                 pool.drain()
+                self.service.reset()  # the next dial has nothing to replace
             if sharing.may_start_over(entry, replies, self.config.retry_sent):
                 raise sharing.Demoted
         return replies
@@ -136,8 +144,13 @@ class Sentinel(theirs.Sentinel):
     """
 
     def __init__(self, sentinels: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sentinels, *args, **kwargs)
+        super().__init__(sentinels, *args, **kwargs)  # type: ignore[no-untyped-call]
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
+
+    async def aclose(self) -> None:
+        """As in redis-py: closes the connections to the Sentinels; its clients go on, and open others at need."""
+        for sentinel in self.sentinels:
+            await sentinel.connection_pool.disconnect()
 
     def master_for(
         self,

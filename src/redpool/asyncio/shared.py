@@ -12,6 +12,7 @@ import redis.asyncio.client as aio
 
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
+from ..core.stacks import take_site
 from ..core.stats import PoolStats, SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
@@ -130,7 +131,9 @@ class MultiplexedConnectionPool(ConnectionPool):
         here = self._enter()
         if not here.core.idle and here.core.open >= here.core.max_connections:
             here.lanes.make_room()
-        return await ConnectionPool.get_connection(self)
+        connection = await ConnectionPool.get_connection(self)
+        connection._redpool.slot.taken = take_site(_calling_frame(1))
+        return connection
 
     async def release(self, connection: Any) -> None:
         """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""

@@ -7,7 +7,9 @@ at once: nobody who sends waits for the server to read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
+import os
 import select
 import socket
 import ssl
@@ -57,7 +59,10 @@ class Stream:
     def wait(self, events: int, seconds: float) -> int:
         """Which of the events of `select.poll` has come within so many seconds."""
         poll = select.poll()
-        poll.register(self.sock, events)
+        try:
+            poll.register(self.sock, events)
+        except ValueError as error:  # it was closed meanwhile
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
         found = poll.poll(1000 * min(max(0.0, seconds), _LONGEST_POLL))
         return found[0][1] if found else 0
 

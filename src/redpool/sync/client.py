@@ -41,6 +41,7 @@ class Redis(redis.client.Redis):
             isinstance(self.connection_pool, MultiplexedConnectionPool)
             and self.connection_pool.sharing
             and self.connection is None
+            and type(self).parse_response is redis.client.Redis.parse_response  # else the longer way, which asks it
         )
 
         self._names = self.connection_pool.sharing_names if self._shares else PLAIN

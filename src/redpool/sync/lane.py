@@ -140,6 +140,7 @@ class Lane:
             finally:
                 if reads:
                     self._reading.release()
+                    self._hand_on()
             try:
                 sent = self._send(self._unsent, DONT_WAIT)
             except BlockingIOError:
@@ -329,6 +330,16 @@ class Lane:
 
     def let_go(self) -> bool:
         """Whether nobody is at it any more, nor waits for anything: then it is as it was before it was shared."""
+        gone = self._let_go()
+        if gone:
+            self._drop_all()
+        else:
+            # Callers may have found a role taken just now.
+            self._write(_monotonic())
+            self._hand_on()
+        return gone
+
+    def _let_go(self) -> bool:
         if not self._writing.acquire(False):
             return False
         try:
@@ -349,7 +360,6 @@ class Lane:
                 self._reading.release()
         finally:
             self._writing.release()
-        self._drop_all()
         return True
 
 

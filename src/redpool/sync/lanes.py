@@ -220,6 +220,8 @@ class Lanes:
         try:
             connection = self._dial(spare)
             sharing.check(connection)
+        except Reentered:
+            raise
         except Exception as error:
             self._failures, self._failed = self._failures + 1, error
             final(error)

@@ -20,6 +20,13 @@ from .shared import MultiplexedConnectionPool
 class ManagedConnection(theirs.SentinelManagedConnection):
     """redis-py's connection to wherever Sentinel says; what a demoted master has refused may be sent again."""
 
+    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        """As in redis-py, but that the address is asked for, too, where a broken connection is opened again."""
+        if retry_socket_connect:
+            self._connect_retry()  # type: ignore[no-untyped-call]
+        else:
+            super().connect_check_health(check_health, retry_socket_connect)
+
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """As in redis-py."""
         try:
@@ -65,6 +72,8 @@ class _Lanes(Lanes):
             pool = self.service.connection_pool_ref()
             if pool is not None and before == self._generation():  # else somebody has seen to it
                 pool.drain()
+                # The next dial has nothing to replace.
+                self.service.reset()  # type: ignore[no-untyped-call]
             if sharing.may_start_over(entry, replies, self.config.retry_sent):
                 raise sharing.Demoted
         return replies
@@ -87,7 +96,8 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
         self.service_name, self.sentinel_manager = service_name, sentinel_manager
         self.is_master = kwargs.pop("is_master", True)
         self.check_connection = kwargs.pop("check_connection", False)
-        self._service = _Service(self, self.is_master, self.check_connection, service_name, sentinel_manager)
+        about: Any = (self.is_master, self.check_connection, service_name, sentinel_manager)
+        self._service = _Service(self, *about)  # type: ignore[no-untyped-call]
         self.get_master_address = self._service.get_master_address
         self.rotate_slaves = self.rotate_replicas = self._service.rotate_slaves
         if kwargs.get("name") is None:
@@ -105,7 +115,7 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
     def reset(self) -> None:
         """Begin anew, with no connection, and no master known."""
         super().reset()
-        self._service.reset()
+        self._service.reset()  # type: ignore[no-untyped-call]
 
     @property
     def master_address(self) -> Any:
@@ -123,8 +133,13 @@ class Sentinel(theirs.Sentinel):
     """
 
     def __init__(self, sentinels: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sentinels, *args, **kwargs)
+        super().__init__(sentinels, *args, **kwargs)  # type: ignore[no-untyped-call]
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
+
+    def close(self) -> None:
+        """As in redis-py: closes the connections to the Sentinels; its clients go on, and open others at need."""
+        for sentinel in self.sentinels:
+            sentinel.connection_pool.disconnect()
 
     def master_for(
         self,
@@ -134,7 +149,8 @@ class Sentinel(theirs.Sentinel):
         **kwargs: Any,
     ) -> Any:
         """As in redis-py: a client of the master, wherever it is."""
-        return super().master_for(service_name, redis_class, connection_pool_class, **kwargs)
+        pool_class = connection_pool_class
+        return super().master_for(service_name, redis_class, pool_class, **kwargs)  # type: ignore[no-untyped-call]
 
     def slave_for(
         self,
@@ -144,6 +160,7 @@ class Sentinel(theirs.Sentinel):
         **kwargs: Any,
     ) -> Any:
         """As in redis-py: a client of the replicas, each new connection going to the next one."""
-        return super().slave_for(service_name, redis_class, connection_pool_class, **kwargs)
+        pool_class = connection_pool_class
+        return super().slave_for(service_name, redis_class, pool_class, **kwargs)  # type: ignore[no-untyped-call]
 
     replica_for = slave_for

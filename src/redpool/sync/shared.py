@@ -12,11 +12,12 @@ import redis.client
 
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
+from ..core.stacks import take_site
 from ..core.stats import PoolStats, SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
 from ..redispy.retrying import FirstTry, asking_copy
-from .lanes import Lanes
+from .lanes import Lanes, Reentered
 from .lease import Lease
 from .pool import ConnectionPool
 
@@ -93,6 +94,8 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def _take_shared(self, spare: bool) -> Any:
         core = self._engine.core
+        if self._engine.reentered():
+            raise Reentered
         if spare and not core.idle and core.open >= core.max_connections - 1:
             raise PoolTimeout(f"{self.config.name}: no connection to spare")
         connection = ConnectionPool.get_connection(self)
@@ -120,7 +123,11 @@ class MultiplexedConnectionPool(ConnectionPool):
         core = self._engine.core
         if not core.idle and core.open >= core.max_connections:
             self._engine.lanes.make_room()
-        return ConnectionPool.get_connection(self)
+        connection = ConnectionPool.get_connection(self)
+        slot = connection._redpool.slot
+        if slot is not None:  # not one that was made beside the pool
+            slot.taken = take_site(_calling_frame(1))
+        return connection
 
     def release(self, connection: Any) -> None:
         """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""

@@ -176,6 +176,7 @@ class MuxCore:
         self.heard += 1
         self._arrived += size
         answered: list[Entry] = []
+        entry: Entry | None = None
         try:
             while True:
                 entry = pending[0] if pending else None
@@ -211,6 +212,8 @@ class MuxCore:
                 answered.append(entry)
         except BaseException:
             self._untold += answered
+            if entry is not None and not entry.done and entry not in pending:
+                pending.appendleft(entry)  # it was in hand: whoever loses the connection finds it there
             raise
 
     def looked_at(self, now: float) -> Look:

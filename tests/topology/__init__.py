@@ -1,0 +1,1 @@
+"""Sentinel and Cluster, on real servers."""
