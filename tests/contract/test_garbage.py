@@ -13,6 +13,8 @@ import redpool
 from redpool import embedded
 from redpool.testing import FaultProxy
 
+from .faces import Listener
+
 
 @pytest.fixture(autouse=True)
 def collector_off() -> Iterator[None]:
@@ -59,3 +61,14 @@ def test_a_lost_reply_keeps_nothing(redis_server: embedded.Server) -> None:
             connection.read_response()
         del connection
         assert gone() is None
+
+
+def test_a_failed_dial_keeps_no_pool(refusing: Listener) -> None:
+    """A pool that is dropped after a dial has failed goes, though the error is remembered."""
+    pool = redpool.ConnectionPool(host="127.0.0.1", port=refusing.port)
+    with pytest.raises(redis.ConnectionError):
+        pool.get_connection()
+    gone = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert gone() is None

@@ -332,6 +332,7 @@ class Engine:
         return connection
 
     def _dial_failed(self, slot: Slot, error: BaseException) -> None:
+        connections.drop_frames(error)
         owner = self.owner()
         retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
         self.core.dial_failed(slot, error, _monotonic(), retryable, options.server_is_full(error))

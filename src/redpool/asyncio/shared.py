@@ -64,7 +64,7 @@ class MultiplexedConnectionPool(ConnectionPool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         template = self.make_connection()
-        self.first_try = FirstTryAsync(asking_copy(template.retry))
+        self.first_try = FirstTryAsync(asking_copy(getattr(template, "retry", None)))
         self._lease = Lease.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
@@ -177,7 +177,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         """Use another retry policy, for the connections there are and those to come."""
         super().set_retry(retry)
         template = self.make_connection()
-        self.first_try = FirstTryAsync(asking_copy(template.retry))
+        self.first_try = FirstTryAsync(asking_copy(getattr(template, "retry", None)))
         self._lease = Lease.of(template, self.first_try)
 
     def stats(self) -> PoolStats:

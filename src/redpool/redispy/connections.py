@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import traceback
 import weakref
 from typing import Any
 
@@ -110,6 +111,14 @@ def set_retry(connection: Any, retry: Any) -> None:
     inner = _inner(connection)
     inner.retry = retrying.asking_copy(retry)
     connection.retry = inner.retry
+
+
+def drop_frames(error: BaseException) -> None:
+    """Let the frames go that a failed dial has left behind: the error is kept for long, and would keep the pool."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 # -- by threads --------------------------------------------------------------------------------------------------------

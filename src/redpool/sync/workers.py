@@ -89,6 +89,7 @@ class Workers:
         return connection
 
     def _dial_failed(self, slot: Slot, error: BaseException) -> None:
+        connections.drop_frames(error)
         engine = self._engine
         owner = engine.owner()
         retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
