@@ -1,12 +1,12 @@
-"""Run redis-py's own test files over redis-py's pools, then over redpool's, and compare.
+"""Run redis-py's own test files over redis-py itself, then over what redpool puts in its place, and compare.
 
 ::
 
     python tests/compat/run.py [options] [-- arguments for pytest]
 
 The tests come from the source distribution of the installed redis-py, or from a directory (`--source`). A test that
-passes over theirs must pass over ours, unless `internals.toml` says why it can't. Exit status: 0 nothing else fails, 1
-something does, 2 the tests could not be run.
+passes over theirs must pass over each of ours, unless `internals.toml` says why it can't. Exit status: 0 nothing else
+fails, 1 something does, 2 the tests could not be run.
 """
 
 from __future__ import annotations
@@ -28,31 +28,22 @@ import redpool
 from redpool import embedded
 
 HERE = pathlib.Path(__file__).resolve().parent
-FILES = (
-    "tests/test_connection_pool.py",
-    "tests/test_pipeline.py",
-    "tests/test_pubsub.py",
-    "tests/test_lock.py",
-    "tests/test_monitor.py",
-    "tests/test_connection.py",
-    "tests/test_max_connections_error.py",
-    "tests/test_multiprocessing.py",
-    "tests/test_scripting.py",
-    "tests/test_encoding.py",
-    "tests/test_retry.py",
-    "tests/test_client.py",
-    "tests/test_asyncio/test_connection_pool.py",
-    "tests/test_asyncio/test_pipeline.py",
-    "tests/test_asyncio/test_pubsub.py",
-    "tests/test_asyncio/test_lock.py",
-    "tests/test_asyncio/test_monitor.py",
-    "tests/test_asyncio/test_connection.py",
-    "tests/test_asyncio/test_scripting.py",
-    "tests/test_asyncio/test_encoding.py",
-    "tests/test_asyncio/test_retry.py",
-    "tests/test_asyncio/test_client.py",
-    "tests/test_asyncio/test_cwe_404.py",
-)
+KINDS = {
+    "pool": "redis-py's clients on redpool.ConnectionPool",
+    "shared": "redis-py's clients on redpool.MultiplexedConnectionPool",
+    "client": "redpool.Redis",
+}
+SHARING = ("shared", "client")
+INTERNALS_OF: dict[str, tuple[str, ...]] = {
+    "theirs": (),
+    "pool": ("not_run", "pool"),
+    "shared": ("not_run", "pool", "shared"),
+    "client": ("not_run", "pool", "shared", "client"),
+}
+# What runs over each kind, in tests/ and in tests/test_asyncio/.
+OF_ALL = ("commands", "pipeline", "pubsub", "lock", "monitor", "scripting", "encoding")
+# What looks at a pool's connections, each of which has one user there, runs over pools of such.
+OF_POOLS = ("connection_pool", "connection", "max_connections_error", "multiprocessing", "retry", "client", "cwe_404")
 # What their tests need beyond pytest, and we don't. Kept apart from our environment: it changes how pytest behaves.
 NEEDS = ("pytest", "pytest-asyncio", "pytest-timeout")
 LONGEST_RUN = 1800  # seconds
@@ -73,7 +64,7 @@ class Outcome(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, compare, tell. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    known = read_internals(HERE / "internals.toml")
+    kinds = options.over or list(KINDS)
     try:
         cache: pathlib.Path = options.cache.resolve()
         cache.mkdir(parents=True, exist_ok=True)
@@ -84,21 +75,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say(f"== Redis {server.version} at {server.url}")
             if server.port != USUAL_PORT:
                 _say(f"note: port {USUAL_PORT} is taken; some tests use whatever server is there")
-            for pools in ("theirs", "ours"):
-                _say(f"== redis-py's tests over {pools}; the log is {cache / pools}.log")
-                outcomes[pools] = run_tests(pools, server.url, source, packages, cache, options.pytest)
-                _say(_counts(outcomes[pools]))
+            for kind in ("theirs", *kinds):
+                _say(f"== redis-py's tests over {KINDS.get(kind, 'redis-py')}; the log is {cache / kind}.log")
+                outcomes[kind] = run_tests(kind, server.url, source, packages, cache, options.pytest)
+                _say(_counts(outcomes[kind]))
                 server.restart()
     except CannotRunError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return compare(outcomes["theirs"], outcomes["ours"], known, verbose=options.verbose)
+    return max(compare(kind, outcomes["theirs"], outcomes[kind], verbose=options.verbose) for kind in kinds)
 
 
-def read_internals(path: pathlib.Path) -> dict[str, str]:
-    """Test id to reason, from tables that are named after the files."""
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    return {f"{file}::{test}": reason for file, tests in tables.items() for test, reason in tests.items()}
+def read_internals(*names: str) -> dict[str, str]:
+    """Test id to reason, from the tables that are named after the files, in the sets of these names."""
+    sets = tomllib.loads((HERE / "internals.toml").read_text(encoding="utf-8"))
+    return {
+        f"{file}::{test}": reason
+        for name in names
+        for file, tests in sets.get(name, {}).items()
+        for test, reason in tests.items()
+    }
 
 
 def find_tests(source: pathlib.Path | None, cache: pathlib.Path) -> pathlib.Path:
@@ -150,23 +146,24 @@ def start_server() -> embedded.Server:
 
 
 def run_tests(
-    pools: str, url: str, source: pathlib.Path, packages: pathlib.Path, cache: pathlib.Path, chosen: Sequence[str]
+    kind: str, url: str, source: pathlib.Path, packages: pathlib.Path, cache: pathlib.Path, chosen: Sequence[str]
 ) -> dict[str, Outcome]:
     """One run of pytest. The worst phase of a test counts."""
-    lines = cache / f"{pools}.jsonl"
+    lines = cache / f"{kind}.jsonl"
     lines.unlink(missing_ok=True)
     paths = (packages, HERE, pathlib.Path(redpool.__file__).parents[1])
     environment = {
         **os.environ,
-        "COMPAT_POOLS": pools,
+        "COMPAT_KIND": kind,
         "COMPAT_OUTCOMES": str(lines),
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
     }
-    files = [file for file in FILES if (source / file).exists()]
+    files = [file for file in files_of(kind) if (source / file).exists()]
     command = [sys.executable, "-m", "pytest", "-p", "swap_pools", "-p", "no:cacheprovider", "-q", "--tb=short"]
-    command += ["--continue-on-collection-errors", "-m", "not onlycluster and not redismod"]
+    command += ["--continue-on-collection-errors", "-m", "not onlycluster and not redismod and not replica"]
+    command += [f"--deselect={test}" for test in read_internals("not_run")]
     command += [f"--redis-url={url}/0", *(chosen or files)]
-    with (cache / f"{pools}.log").open("w") as log:
+    with (cache / f"{kind}.log").open("w") as log:
         try:
             subprocess.run(
                 command, cwd=source, env=environment, stdout=log, stderr=log, timeout=LONGEST_RUN, check=False
@@ -174,9 +171,15 @@ def run_tests(
         except subprocess.TimeoutExpired:
             _say(f"ended after {LONGEST_RUN} s")
     outcomes = read_outcomes(lines) if lines.exists() else {}
-    if pools == "theirs" and not any(outcome.word == "passed" for outcome in outcomes.values()):
-        raise CannotRunError(f"no test passes over redis-py's own pools; see {log.name}")
+    if kind == "theirs" and not any(outcome.word == "passed" for outcome in outcomes.values()):
+        raise CannotRunError(f"no test passes over redis-py itself; see {log.name}")
     return outcomes
+
+
+def files_of(kind: str) -> list[str]:
+    """The test files that make sense there; not all of them have a twin."""
+    names = OF_ALL if kind in SHARING else (*OF_ALL, *OF_POOLS)
+    return [f"{folder}/test_{name}.py" for folder in ("tests", "tests/test_asyncio") for name in names]
 
 
 def read_outcomes(lines: pathlib.Path) -> dict[str, Outcome]:
@@ -190,10 +193,10 @@ def read_outcomes(lines: pathlib.Path) -> dict[str, Outcome]:
     return outcomes
 
 
-def compare(
-    theirs: Mapping[str, Outcome], ours: Mapping[str, Outcome], known: Mapping[str, str], *, verbose: bool
-) -> int:
-    """Tell what passes over theirs and not over ours; 1 if `known` doesn't explain all of it."""
+def compare(kind: str, theirs: Mapping[str, Outcome], ours: Mapping[str, Outcome], *, verbose: bool) -> int:
+    """Tell what passes over theirs and not over ours; 1 if `internals.toml` doesn't explain all of it."""
+    known, files = read_internals(*INTERNALS_OF[kind]), files_of(kind)
+    theirs = {test: outcome for test, outcome in theirs.items() if test in ours or test.partition("::")[0] in files}
     worse = {
         test: ours.get(test, Outcome("did not run"))
         for test, outcome in theirs.items()
@@ -212,7 +215,7 @@ def compare(
         _say(f"note: {entry} is listed in internals.toml, but passes")
     both = sum(theirs[test].word == "failed" == outcome.word for test, outcome in ours.items() if test in theirs)
     _say(
-        f"{sum(outcome.word == 'passed' for outcome in theirs.values())} pass over theirs; of these "
+        f"{KINDS[kind]}: {sum(outcome.word == 'passed' for outcome in theirs.values())} pass over theirs; of these "
         f"{len(worse)} don't pass over ours, {len(worse) - len(new)} of them explained; {both} fail over both"
     )
     return 1 if new else 0
@@ -234,8 +237,9 @@ def _say(line: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="redis-py's own tests over redpool's pools, compared with its own.")
+    parser = argparse.ArgumentParser(description="redis-py's own tests over redpool, compared with redis-py.")
     parser.add_argument("--source", type=pathlib.Path, help="a directory with redis-py's tests/ and pyproject.toml")
+    parser.add_argument("--over", action="append", choices=list(KINDS), help="one kind of ours alone (can be repeated)")
     parser.add_argument(
         "--cache", type=pathlib.Path, default=pathlib.Path(".venv/compat"), help="for downloads and logs (%(default)s)"
     )

@@ -1,10 +1,14 @@
-"""A pytest plugin that puts redpool's pools where redis-py's are, and writes down how each test ended.
+"""A pytest plugin that puts what is redpool's where redis-py's is, and writes down how each test ended.
 
-`COMPAT_POOLS=ours` swaps the pools under every name by which redis-py's own modules and tests know them; with `theirs`
-nothing is changed. `COMPAT_OUTCOMES` names the file for the outcomes: a JSON document in each line, written at once, so
-that a run that is cut short still tells how far it came.
+`COMPAT_KIND` says what: with `theirs` nothing is changed. `pool` swaps the pools, `shared` puts the shared pool there
+instead, and `client` the clients, too, under every name by which redis-py's own modules and tests know them.
+`COMPAT_OUTCOMES` names the file for the outcomes: a JSON document in each line, written at once, so that a run that is
+cut short still tells how far it came.
 
-Classes that redis-py derived from its pools, such as that for Sentinel, stay as they are.
+redis-py's fixtures for threads make clients that hold one connection for good, those for event loops make others, too.
+Here both do: a test for threads runs as `single` and as `pool`.
+
+Classes that redis-py derived from its pools and clients, such as those for Sentinel, stay as they are.
 """
 
 from __future__ import annotations
@@ -18,22 +22,32 @@ import pytest
 import redis.asyncio
 import redis.connection
 
+_CLIENT_FIXTURES = frozenset({"r", "r2", "decoded_r", "r_timeout"})
 
-def swap_pools() -> None:
-    """Bind redpool's pools to the names of redis-py's. What imports them later gets ours, too."""
+
+def swap(kind: str) -> None:
+    """Bind redpool's classes to the names of redis-py's. What imports them later gets ours, too."""
     import redpool
     import redpool.asyncio
 
-    swaps: dict[object, object] = {
-        redis.connection.ConnectionPool: redpool.ConnectionPool,
-        redis.connection.BlockingConnectionPool: redpool.ConnectionPool,
-        redis.asyncio.ConnectionPool: redpool.asyncio.ConnectionPool,
-        redis.asyncio.BlockingConnectionPool: redpool.asyncio.ConnectionPool,
+    shared = kind != "pool"
+    pool = redpool.MultiplexedConnectionPool if shared else redpool.ConnectionPool
+    async_pool = redpool.asyncio.MultiplexedConnectionPool if shared else redpool.asyncio.ConnectionPool
+    pools: dict[object, object] = {
+        redis.connection.ConnectionPool: pool,
+        redis.connection.BlockingConnectionPool: pool,
+        redis.asyncio.ConnectionPool: async_pool,
+        redis.asyncio.BlockingConnectionPool: async_pool,
     }
+    clients: dict[object, object] = {}
+    if kind == "client":
+        clients = {redis.Redis: redpool.Redis, redis.asyncio.Redis: redpool.asyncio.Redis}
     for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "redis"]:
         for name, value in list(vars(module).items()):
-            if isinstance(value, type) and value in swaps:
-                setattr(module, name, swaps[value])
+            if isinstance(value, type) and value in pools:
+                setattr(module, name, pools[value])
+            elif isinstance(value, type) and value in clients and value.__module__ != module.__name__:
+                setattr(module, name, clients[value])  # where it is defined ours finds what it is derived from
 
 
 class Outcomes:
@@ -53,11 +67,25 @@ class Outcomes:
                 lines.write(json.dumps([report.nodeid, "failed", str(report.longrepr)]) + "\n")
 
 
+@pytest.fixture(autouse=True)
+def client_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has redis-py's fixtures for threads make clients of one connection, or such as take one for each call."""
+    make = sys.modules["tests.conftest"]._get_client
+    _, *others = make.__defaults__
+    monkeypatch.setattr(make, "__defaults__", (getattr(request, "param", "single") == "single", *others))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for_threads = not metafunc.module.__name__.startswith("tests.test_asyncio.")
+    if for_threads and not _CLIENT_FIXTURES.isdisjoint(metafunc.fixturenames):
+        metafunc.parametrize("client_kind", ["single", "pool"], indirect=True)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Outcomes(os.environ["COMPAT_OUTCOMES"]))
 
 
 # Not later: redis-py's conftest.py is imported before any hook of a plugin could run.
 importlib.import_module("redis.sentinel")
-if os.environ["COMPAT_POOLS"] == "ours":
-    swap_pools()
+if os.environ["COMPAT_KIND"] != "theirs":
+    swap(os.environ["COMPAT_KIND"])

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from faults.report import as_json, as_markdown, as_text, summary, write
 from faults.rows import Row, all_rows
 from faults.runner import Result, run
-from faults.sides import OURS, THEIRS
+from faults.sides import OF_OURS, SIDES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the rows and show them. The exit status is 1 where redpool doesn't hold one."""
     options = _parser().parse_args(arguments)
-    sides = [options.side] if options.side else [THEIRS, OURS]
+    sides = [options.side] if options.side else SIDES
     rows = _chosen(options.row)
     if not rows:
         write("no such row\n")
@@ -26,15 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if plain:
             write(as_text(results[-1]))
     write(summary(results) if plain else as_json(results) if options.json else as_markdown(results))
-    return int(any(each.side == OURS and not each.finding.held for line in results for each in line))
+    return int(any(each.side in OF_OURS and each.finding.held is False for line in results for each in line))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="faults", description="the same faults against redis-py's pools and redpool's"
+        prog="faults", description="the same faults against redis-py's pools, redpool's, and our client"
     )
     parser.add_argument("--row", metavar="4,7", help="only these, by number or name")
-    parser.add_argument("--side", choices=(THEIRS, OURS), help="only redis-py's side, or only ours")
+    parser.add_argument("--side", choices=SIDES, help="only one of the sides")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON document")
     form.add_argument("--markdown", action="store_true", help="the table of docs/reliability.md")

@@ -12,10 +12,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from faults.runner import Result
-from faults.sides import OURS, TITLES
+from faults.sides import OF_OURS, TITLES
 from redpool import embedded
 
 _WIDTH = 110
+_VERDICTS = {True: "holds", False: "FAILS", None: "can't be"}
 
 
 def write(text: str) -> None:
@@ -32,26 +33,30 @@ def as_text(line: Sequence[Result]) -> str:
         textwrap.fill(
             each.finding.figure,
             _WIDTH,
-            initial_indent=f"       {TITLES[each.side]:<15}{'holds' if each.finding.held else 'FAILS'}  ",
+            initial_indent=f"       {TITLES[each.side]:<15}{_VERDICTS[each.finding.held]}  ",
             subsequent_indent=" " * 29,
         )
         for each in line
     ]
-    logs = [each.log for each in line if each.side == OURS and not each.finding.held and each.log]
+    logs = [each.log for each in line if each.side in OF_OURS and each.finding.held is False and each.log]
     return "\n".join([*head, *sides, *logs, ""])
 
 
 def summary(results: Sequence[Sequence[Result]]) -> str:
     """How many rows each side holds."""
     sides = (
-        f"{TITLES[each.side]} holds {sum(line[at].finding.held for line in results)} of {len(results)}"
+        f"{TITLES[each.side]} holds {_count(results, at, True)} of {len(results) - _count(results, at, None)}"
         for at, each in enumerate(results[0])
     )
     return f"\n{', '.join(sides)}\n"
 
 
+def _count(results: Sequence[Sequence[Result]], at: int, held: bool | None) -> int:
+    return sum(line[at].finding.held is held for line in results)
+
+
 def as_json(results: Sequence[Sequence[Result]]) -> str:
-    """One document: a list of rows with both findings."""
+    """One document: a list of rows with the findings of all sides."""
     rows = [
         {
             "number": line[0].row.number,
@@ -80,6 +85,7 @@ def _table(results: Sequence[Sequence[Result]]) -> Iterator[str]:
     yield "| | fault | " + " | ".join(TITLES[each.side] for each in results[0]) + " |"
     yield "|---:|---|" + "---|" * len(results[0])
     for line in results:
-        cells = [f"{'holds' if each.finding.held else '**fails**'}: {each.finding.figure}" for each in line]
+        cells = [f"{_VERDICTS[each.finding.held]}: {each.finding.figure}" for each in line]
+        cells = [cell.replace("FAILS", "**fails**", 1) for cell in cells]
         row = line[0].row
         yield f"| {row.number} | {row.text} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

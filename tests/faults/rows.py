@@ -16,7 +16,8 @@ from faults.sides import Side
 class Finding:
     """What was seen: whether the side held, and a few words with the figure."""
 
-    held: bool
+    held: bool | None
+    """`None` where the fault can't be: the figure says why"""
     figure: str
 
 
@@ -36,6 +37,8 @@ class Row:
     limit: float
     server: Sequence[str]
     timed: bool
+    unshared: str
+    """why it can't befall connections that are shared, if so"""
 
     @property
     def name(self) -> str:
@@ -47,7 +50,13 @@ _rows: list[Row] = []
 
 
 def row(
-    number: int, text: str, *, limit: float = 10.0, server: Sequence[str] = (), timed: bool = False
+    number: int,
+    text: str,
+    *,
+    limit: float = 10.0,
+    server: Sequence[str] = (),
+    timed: bool = False,
+    unshared: str = "",
 ) -> Callable[[Check], Check]:
     """Make a row of a function from `Side` to `Finding`, or of a coroutine function, which runs on a loop of its own.
 
@@ -55,7 +64,7 @@ def row(
     """
 
     def register(check: Check) -> Check:
-        _rows.append(Row(number, text, check, limit, server, timed))
+        _rows.append(Row(number, text, check, limit, server, timed, unshared))
         return check
 
     return register

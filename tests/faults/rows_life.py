@@ -83,7 +83,11 @@ def dropped_subscribers(side: Side) -> Finding:
     return _after_dropping(client, forgetful)
 
 
-@row(51, "threads: the same with 10 connections taken from the pool")
+@row(
+    51,
+    "threads: the same with 10 connections taken from the pool",
+    unshared="what is taken is a light lease, which holds no place",
+)
 def dropped_connections(side: Side) -> Finding:
     """What get_connection() returned is never given to release()."""
     client = side.threads.client(max_connections=10, **side.ours(timeout=5.0))
@@ -107,19 +111,26 @@ def _reclaimed(ping: Outcome, told: _Told) -> Finding:
     return Finding(ping.error is None and named == 10, f"PING {ping}, {named} of 10 named")
 
 
-@row(53, "the connection's constructor fails 3 times, max_connections=3; then a PING, the cause being gone")
+_AT_ONCE = "such a pool makes a connection when it is made, and so fails at once"
+
+
+@row(
+    53,
+    "the connection's constructor fails 3 times, max_connections=3; then a PING, the cause being gone",
+    unshared=_AT_ONCE,
+)
 def failing_constructor(side: Side) -> Finding:
     """redis-py counts the place before it builds the connection."""
     return _after_failures(side.threads.client(side.threads.pool(**_failing(redis.Connection))))
 
 
-@row(53, "the same with the pool that waits")
+@row(53, "the same with the pool that waits", unshared=_AT_ONCE)
 def failing_constructor_of_a_waiting_pool(side: Side) -> Finding:
     """As above."""
     return _after_failures(side.threads.client(side.threads.waiting_pool(**_failing(redis.Connection), timeout=1)))
 
 
-@row(53, "the same with asyncio")
+@row(53, "the same with asyncio", unshared=_AT_ONCE)
 async def failing_constructor_on_a_loop(side: Side) -> Finding:
     """As above."""
     client = side.tasks.client(**_failing(redis.asyncio.Connection))
@@ -157,7 +168,7 @@ def disconnect_under_load(side: Side) -> Finding:
     return _disconnected(side, _HiredisParser)
 
 
-@row(45, "the same with redis-py's own parser")
+@row(45, "the same with redis-py's own parser", unshared="only hiredis's parser can be shared: all else is a TypeError")
 def disconnect_under_load_with_the_other_parser(side: Side) -> Finding:
     """As above."""
     return _disconnected(side, _RESP3Parser)

@@ -17,6 +17,7 @@ from faults.sides import Side
 _WORKERS = 40
 _TURNS = 800
 _HOLD = 0.004
+_NO_TURNS = "callers share: there are no turns"
 
 
 class _Turns:
@@ -47,6 +48,7 @@ class _Turns:
     16,
     f"{_WORKERS} threads share 4 connections, each held for 4 ms, {_TURNS} turns in all; no wait need exceed 0.04 s",
     timed=True,
+    unshared=_NO_TURNS,
 )
 def starvation(side: Side) -> Finding:
     """With 100 threads for 8 s, redis-py's figures are 1 to 1515 turns, and 8 s."""
@@ -66,7 +68,7 @@ def starvation(side: Side) -> Finding:
     return turns.finding()
 
 
-@row(16, "the same with asyncio", timed=True)
+@row(16, "the same with asyncio", timed=True, unshared=_NO_TURNS)
 async def starvation_on_a_loop(side: Side) -> Finding:
     """As above, with tasks."""
     pool = side.tasks.waiting_pool(max_connections=4, timeout=60)
@@ -131,6 +133,7 @@ def too_many_clients(side: Side) -> Finding:
     44,
     "maintenance is announced; one waits for the only connection, timeout=1, and it is released after 0.3 s",
     timed=True,
+    unshared="a light lease is had at once",
 )
 def a_release_during_maintenance(side: Side) -> Finding:
     """The flag is what redis-py sets while it handles a MOVING message."""

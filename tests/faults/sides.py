@@ -1,4 +1,4 @@
-"""The two sides, under the same names: the pools of redis-py and those of redpool, each below redis-py's own client."""
+"""The sides, under the same names: redis-py's pools and ours, both below redis-py's own client, and our own client."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ import redpool
 import redpool.asyncio
 from redpool import embedded
 
-THEIRS, OURS = "theirs", "ours"
-TITLES = {THEIRS: f"redis-py {redis.__version__}", OURS: f"redpool {redpool.__version__}"}
+THEIRS, OURS, SHARED, CLIENT = SIDES = ("theirs", "ours", "shared", "client")
+OF_OURS = (OURS, SHARED, CLIENT)
+SHARING = (SHARED, CLIENT)
+TITLES = {
+    THEIRS: f"redis-py {redis.__version__}",
+    OURS: f"redpool {redpool.__version__}",
+    SHARED: "redpool shared",
+    CLIENT: "redpool.Redis",
+}
 
 
 class Address(Protocol):
@@ -52,7 +59,7 @@ class Pools:
         return self._made(self.waiting, at, options)
 
     def client(self, pool: Any = None, **options: Any) -> Any:
-        """redis-py's unmodified client, over `pool` or one made with the options."""
+        """The side's client, over `pool` or one made with the options."""
         return self.client_class(connection_pool=self.pool(**options) if pool is None else pool)
 
     def retry(self, retries: int = 10, base: float = 0.01) -> Any:
@@ -76,8 +83,8 @@ class Side:
     """Bounds all that a call does. redis-py has nothing of the kind: there it does nothing."""
 
     def ours(self, **options: Any) -> dict[str, Any]:
-        """Options that only our pools have: on the other side none."""
-        return options if self.name == OURS else {}
+        """Options that only our pools have: on redis-py's side none."""
+        return options if self.name in OF_OURS else {}
 
     def observer(self, **options: Any) -> Any:
         """A plain client of redis-py's that no fault is about: it looks at the server."""
@@ -86,9 +93,9 @@ class Side:
 
 def side(name: str, server: embedded.Server) -> Side:
     """The side of this name, to be used on `server`."""
-    if name == OURS:
-        return Side(name, server, *_ours(server), getattr(redpool, "deadline", _no_deadline))
-    return Side(name, server, *_theirs(server), _no_deadline)
+    if name == THEIRS:
+        return Side(name, server, *_theirs(server), _no_deadline)
+    return Side(name, server, *_ours(name, server), redpool.deadline)
 
 
 def _theirs(at: Address) -> tuple[Pools, Pools]:
@@ -99,11 +106,14 @@ def _theirs(at: Address) -> tuple[Pools, Pools]:
     )
 
 
-def _ours(at: Address) -> tuple[Pools, Pools]:
-    threads, tasks = redpool.ConnectionPool, redpool.asyncio.ConnectionPool
+def _ours(name: str, at: Address) -> tuple[Pools, Pools]:
+    ours = redpool.asyncio
+    threads: Any = redpool.MultiplexedConnectionPool if name in SHARING else redpool.ConnectionPool
+    tasks: Any = ours.MultiplexedConnectionPool if name in SHARING else ours.ConnectionPool
+    clients: Any = (redpool.Redis, ours.Redis) if name == CLIENT else (redis.Redis, redis.asyncio.Redis)
     return (
-        Pools(threads, threads, redis.Redis, redis.retry.Retry, at),
-        Pools(tasks, tasks, redis.asyncio.Redis, redis.asyncio.retry.Retry, at),
+        Pools(threads, threads, clients[0], redis.retry.Retry, at),
+        Pools(tasks, tasks, clients[1], redis.asyncio.retry.Retry, at),
     )
 
 

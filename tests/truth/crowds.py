@@ -1,4 +1,4 @@
-"""Many callers over one pool, in each of the shells."""
+"""Many callers over one pool, in each of the shells, and of each kind of pool and client."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ PATIENCE = 20.0  # seconds
 CALLERS = 6
 CONNECTIONS = 3
 NAME = "storm"
+# The kinds: redis-py's client over connections of each caller's own, the same over shared ones, and ours over those.
+DEDICATED, SHARED, OURS = KINDS = ("dedicated", "shared", "redpool.Redis")
 _RETRIES = 3
 _PAUSE = 0.002  # seconds between two tries
 
@@ -65,14 +67,18 @@ class Crowd(ABC):
     """Callers who take questions from one supply, and ask them over one pool."""
 
     name: ClassVar[str]
+    pool_classes: ClassVar[dict[str, Any]]
+    client_classes: ClassVar[dict[str, Any]]
     pool: Any
 
     def __init__(
-        self, url: str, random: Random, *, hasty: bool = False, struck: bool = False, forgets: bool = False,
-        **options: Any,
+        self, url: str, random: Random, *, kind: str = DEDICATED, callers: int = CALLERS, hasty: bool = False,
+        struck: bool = False, forgets: bool = False, **options: Any,
     ) -> None:  # fmt: skip
         self.url = url
+        self.pool_class, self.client_class = self.pool_classes[kind], self.client_classes[kind]
         self.random = random
+        self.callers = callers
         self.hasty = hasty  # each call has a deadline, too close for many
         self.struck = struck
         self.ledger = Ledger(forgets)
@@ -104,7 +110,12 @@ class Crowd(ABC):
     def at_rest(self) -> bool:
         """Whether nobody has anything any more."""
         stats = self.pool.stats()
-        return (stats.in_use, stats.waiting, stats.connecting) == (0, 0, 0)
+        used = stats.in_use - self.shared()
+        return (used, stats.waiting, stats.connecting, getattr(stats, "in_flight", 0)) == (0, 0, 0, 0)
+
+    @abstractmethod
+    def shared(self) -> int:
+        """How many connections the pool itself holds, for all to share."""
 
     def known_to_server(self) -> int:
         """How many of the pool's connections the server knows."""
@@ -116,12 +127,18 @@ class Threads(Crowd):
     """The shell for threads."""
 
     name = "threads"
+    pool_classes: ClassVar[dict[str, Any]] = {
+        DEDICATED: redpool.ConnectionPool,
+        SHARED: redpool.MultiplexedConnectionPool,
+        OURS: redpool.MultiplexedConnectionPool,
+    }
+    client_classes: ClassVar[dict[str, Any]] = {DEDICATED: redis.Redis, SHARED: redis.Redis, OURS: redpool.Redis}
 
     def __init__(self, url: str, random: Random, **how: Any) -> None:
         super().__init__(url, random, **how)
         retry = SyncRetry(ConstantBackoff(_PAUSE), _RETRIES)
-        self.pool = redpool.ConnectionPool.from_url(url, retry=retry, **self.options)
-        self.client = redis.Redis(connection_pool=self.pool)
+        self.pool = self.pool_class.from_url(url, retry=retry, **self.options)
+        self.client = self.client_class(connection_pool=self.pool)
         self._next = threading.Lock()
         self._over = threading.Event()
         self._done: set[int] = set()
@@ -129,11 +146,11 @@ class Threads(Crowd):
         self._may_be_struck: set[int] = set()
 
     def run(self, questions: Iterator[Question]) -> None:
-        callers = [threading.Thread(target=self._call, args=(questions,), daemon=True) for _ in range(CALLERS)]
+        callers = [threading.Thread(target=self._call, args=(questions,), daemon=True) for _ in range(self.callers)]
         for caller in callers:
             caller.start()
         self._callers = callers
-        assert eventually(lambda: len(self._done) == CALLERS, 10 * PATIENCE), self.pool.dump()
+        assert eventually(lambda: len(self._done) == self.callers, 10 * PATIENCE), self.pool.stats()
 
     def leave(self) -> None:
         self._over.set()
@@ -149,6 +166,10 @@ class Threads(Crowd):
             self._may_be_struck.discard(caller)
             with not_starting:
                 _strike(caller, Struck)
+
+    def shared(self) -> int:
+        lanes = self.pool._engine.lanes
+        return 0 if lanes is None else len(lanes.lanes())
 
     def _call(self, questions: Iterator[Question]) -> None:
         me = threading.get_ident()
@@ -186,17 +207,20 @@ class Threads(Crowd):
         with self.client.pipeline(transaction=question.atomic) as pipeline:
             for command in question.commands:
                 pipeline.execute_command(*command)
-            return pipeline.execute()
+            replies: list[Any] = pipeline.execute()
+            return replies
 
     def _check(self) -> None:
-        assert eventually(self.at_rest), f"{self.pool!r}, {self.pool.dump()}"
+        assert eventually(self.at_rest), f"{self.pool!r}, {self.pool.stats()}"
         taken = [self.pool.get_connection() for _ in range(self.pool.max_connections)]
         for number, connection in enumerate(taken):
             with contextlib.suppress(redis.ConnectionError):  # the server has hung up on it just now
+                connection.connect()  # one of its own, though others be shared
                 connection.send_command("ECHO", number)
                 assert connection.read_response() == str(number).encode()
         for connection in taken:
             self.pool.release(connection)
+        assert self.client.execute_command("ECHO", "last") == b"last"
         assert eventually(lambda: self.known_to_server() == self.pool.stats().open), "the server knows others"
         self.pool.close()
         assert eventually(lambda: self.known_to_server() == 0)
@@ -207,6 +231,16 @@ class Tasks(Crowd):
     """The shell for event loops."""
 
     name = "asyncio"
+    pool_classes: ClassVar[dict[str, Any]] = {
+        DEDICATED: redpool.asyncio.ConnectionPool,
+        SHARED: redpool.asyncio.MultiplexedConnectionPool,
+        OURS: redpool.asyncio.MultiplexedConnectionPool,
+    }
+    client_classes: ClassVar[dict[str, Any]] = {
+        DEDICATED: redis.asyncio.Redis,
+        SHARED: redis.asyncio.Redis,
+        OURS: redpool.asyncio.Redis,
+    }
 
     def run(self, questions: Iterator[Question]) -> None:
         self._runner = asyncio.Runner(loop_factory=self.new_loop)
@@ -216,12 +250,16 @@ class Tasks(Crowd):
         with self._runner:
             self._runner.run(self._check())
 
+    def shared(self) -> int:
+        lanes = self.pool._here.lanes
+        return 0 if lanes is None else len(lanes.lanes())
+
     async def _run(self, questions: Iterator[Question]) -> None:
         retry = AsyncRetry(ConstantBackoff(_PAUSE), _RETRIES)
-        self.pool = redpool.asyncio.ConnectionPool.from_url(self.url, retry=retry, **self.options)
-        self.client = redis.asyncio.Redis(connection_pool=self.pool)
+        self.pool = self.pool_class.from_url(self.url, retry=retry, **self.options)
+        self.client = self.client_class(connection_pool=self.pool)
         async with asyncio.timeout(10 * PATIENCE):
-            await asyncio.gather(*(self._call(questions) for _ in range(CALLERS)))
+            await asyncio.gather(*(self._call(questions) for _ in range(self.callers)))
 
     async def _call(self, questions: Iterator[Question]) -> None:
         for question in questions:
@@ -263,14 +301,16 @@ class Tasks(Crowd):
             return replies
 
     async def _check(self) -> None:
-        assert await self._eventually(self.at_rest), f"{self.pool!r}, {self.pool.dump()}"
+        assert await self._eventually(self.at_rest), f"{self.pool!r}, {self.pool.stats()}"
         taken = [await self.pool.get_connection() for _ in range(self.pool.max_connections)]
         for number, connection in enumerate(taken):
             with contextlib.suppress(redis.ConnectionError):  # the server has hung up on it just now
+                await connection.connect()
                 await connection.send_command("ECHO", number)
                 assert await connection.read_response() == str(number).encode()
         for connection in taken:
             await self.pool.release(connection)
+        assert await self.client.execute_command("ECHO", "last") == b"last"
         known = self.known_to_server
         assert await self._eventually(lambda: known() == self.pool.stats().open), "the server knows others"
         await self.pool.aclose()

@@ -69,7 +69,23 @@ def _transaction(token: str, counter: str) -> Question:
     return Question(commands, replies, together=True, atomic=True, counter=counter)
 
 
-_KINDS = (_echo, _count, _several, _keep, _transaction)
+class _Whatever:
+    """Any reply is right."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _pop(token: str, counter: str) -> Question:
+    # A command that could block: nobody shares a connection with it.
+    key = f"list of {token[:20]}"
+    return Question((("LPUSH", key, token), ("BLPOP", key, "1")), (_Whatever(), (key.encode(), token.encode())))
+
+
+_KINDS = (_echo, _count, _several, _keep, _transaction, _pop)
 
 
 class Ledger:

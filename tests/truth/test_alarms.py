@@ -13,7 +13,7 @@ import pytest
 
 from redpool import embedded
 
-from .crowds import Threads, descriptors, eventually
+from .crowds import KINDS, Threads, descriptors, eventually
 from .questions import Question, questions
 from .striking import Struck
 
@@ -26,21 +26,23 @@ pytestmark = [
 ]
 
 
-def test_handlers_that_raise_lose_nothing(own_server: embedded.Server) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_handlers_that_raise_lose_nothing(kind: str, own_server: embedded.Server) -> None:
     """Wherever the handler raises: each reply is its asker's, nothing runs twice, all places are free in the end."""
 
     def raises() -> None:
         raise Struck
 
-    crowd = Threads(own_server.url, Random(1))
+    crowd = Threads(own_server.url, Random(1), kind=kind)
     ask_under_alarms(crowd, own_server, questions(Random(2), ASKED), raises)
     assert crowd.ledger.strikes
     assert len(crowd.ledger.asked) > 0.9 * ASKED
 
 
-def test_handlers_that_use_the_pool_are_served(own_server: embedded.Server) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_handlers_that_use_the_pool_are_served(kind: str, own_server: embedded.Server) -> None:
     """The handler's own questions, asked wherever it strikes, are answered as everybody's are."""
-    crowd = Threads(own_server.url, Random(1))
+    crowd = Threads(own_server.url, Random(1), kind=kind)
     supply = questions(Random(2), ASKED)
     handled: list[Question] = []
 

@@ -21,7 +21,7 @@ import redis
 from redpool import embedded
 from redpool.testing import FaultProxy
 
-from .crowds import CONNECTIONS, NAME, Crowd, Tasks, TasksOnUvloop, Threads, descriptors, eventually
+from .crowds import CONNECTIONS, KINDS, NAME, SHARED, Crowd, Tasks, TasksOnUvloop, Threads, descriptors, eventually
 from .questions import questions
 
 LONG = "SOAK" in os.environ
@@ -104,11 +104,22 @@ STORMS = {
 }
 
 
+# On uvloop our client stands for both ways of sharing, but where there is time for all.
+CROWDS: list[tuple[type[Crowd], str]] = [
+    (each, kind)
+    for each in (Threads, Tasks, TasksOnUvloop)
+    for kind in KINDS
+    if LONG or (each, kind) != (TasksOnUvloop, SHARED)
+]
+
+
 @pytest.mark.parametrize("storm", STORMS.values(), ids=STORMS)
-@pytest.mark.parametrize("crowd_class", [Threads, Tasks, TasksOnUvloop], ids=lambda each: each.name)
+@pytest.mark.parametrize(("crowd_class", "kind"), CROWDS, ids=[f"{each.name}-{kind}" for each, kind in CROWDS])
 @pytest.mark.usefixtures("struck_anywhere", "started_undisturbed")
 @pytest.mark.filterwarnings("ignore:.*was released twice:RuntimeWarning")  # by a client that was struck in between
-def test_a_storm_swaps_and_loses_nothing(crowd_class: type[Crowd], storm: Storm, own_server: embedded.Server) -> None:
+def test_a_storm_swaps_and_loses_nothing(
+    crowd_class: type[Crowd], kind: str, storm: Storm, own_server: embedded.Server
+) -> None:
     """Each reply is its asker's; in the end all places are free, and the server knows the pool's connections alone."""
     if crowd_class is TasksOnUvloop and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop isn't installed")
@@ -118,7 +129,7 @@ def test_a_storm_swaps_and_loses_nothing(crowd_class: type[Crowd], storm: Storm,
     count = storm.questions * times_longer(crowd_class, storm)
     with FaultProxy(own_server.host, own_server.port) as proxy:
         url = proxy.url if storm.trouble is lose_replies else own_server.url
-        crowd = crowd_class(url, Random(1), hasty=storm.hasty, struck=storm.struck, forgets=storm.forgets)
+        crowd = crowd_class(url, Random(1), kind=kind, hasty=storm.hasty, struck=storm.struck, forgets=storm.forgets)
         with troubled(storm, crowd, own_server, proxy):
             crowd.run(questions(Random(2), count))
         crowd.leave()

@@ -37,14 +37,16 @@ class Redis(aio.Redis):
         super().__init__(*args, **kwargs)
         if own is not None:
             self.auto_close_connection_pool = True
-        self._shares = (
-            isinstance(self.connection_pool, MultiplexedConnectionPool)
-            and self.connection_pool.sharing
+        pool = self.connection_pool
+        shares = (
+            isinstance(pool, MultiplexedConnectionPool)
+            and pool.sharing
             and not self.single_connection_client
             and type(self).parse_response is aio.Redis.parse_response  # else the longer way, which asks it
         )
-
-        self._names = self.connection_pool.sharing_names if self._shares else PLAIN
+        # The pool may be exchanged later: commands take the longer way then.
+        self._shared_pool: Any = pool if shares else None
+        self._names = pool.sharing_names if shares else PLAIN
 
     @classmethod
     def from_url(
@@ -63,21 +65,22 @@ class Redis(aio.Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """As in redis-py."""
         name = args[0]
-        if not self._shares or not (name in self._names or shares(args)) or clients.observed():
+        pool = self.connection_pool
+        if pool is not self._shared_pool or not (name in self._names or shares(args)) or clients.observed():
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
-        pool = self.connection_pool
         try:
             reply = await pool.lanes_here().execute(Entry(args, data, 0, decode), current())
             if isinstance(reply, packing.UNUSUAL):
                 packing.reply(reply)
-        except ResponseError:
-            if EMPTY_RESPONSE in options:
-                return options[EMPTY_RESPONSE]
-            raise
         except Exception as error:
-            reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
+            try:
+                reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
+            except ResponseError:
+                if EMPTY_RESPONSE in options:
+                    return options[EMPTY_RESPONSE]
+                raise
         callback = _get(self.response_callbacks, name if name in PLAIN else str(name).upper())
         if callback is None:
             return reply
@@ -132,5 +135,5 @@ class Pipeline(aio.Pipeline):
             and bool(stack)
             and not (self.watching or self.connection or self.scripts)
             and packing.share(commands, pool.sharing_names, pool.decodes)
-            and not any(EMPTY_RESPONSE in options for _, options in stack if options)
+            and not any(EMPTY_RESPONSE in options or NEVER_DECODE in options for _, options in stack if options)
         )

@@ -14,8 +14,10 @@ from ..redispy import connections
 _FRAMES = 5
 
 
-def holder_name(task: asyncio.Task[Any] | None) -> str:
-    """`task 'Task-7'`, or that there is none."""
+def holder_name(task: asyncio.Task[Any] | str | None) -> str:
+    """`task 'Task-7'`, or that there is none; a shared connection names its holders itself."""
+    if isinstance(task, str):
+        return task
     if task is None:
         return "no task"
     return f"task {task.get_name()!r}" + (" (done)" if task.done() else "")
@@ -23,7 +25,7 @@ def holder_name(task: asyncio.Task[Any] | None) -> str:
 
 def describe(
     name: str,
-    leases: Iterable[tuple[float, asyncio.Task[Any] | None, Any, Any]],
+    leases: Iterable[tuple[float, asyncio.Task[Any] | str | None, Any, Any]],
     waiters: Iterable[tuple[float, asyncio.Task[Any] | None]],
 ) -> PoolDump:
     """A dump from what the core knows: (age, task, stack, connection) of leases, (age, task) of waiters."""
@@ -42,9 +44,9 @@ def describe(
     )
 
 
-def _seen(task: asyncio.Task[Any] | None) -> str | None:
+def _seen(task: asyncio.Task[Any] | str | None) -> str | None:
     """Where the holder is now."""
-    if task is None or task.done():
+    if task is None or isinstance(task, str) or task.done():
         return None
     frames = [(frame, frame.f_lineno) for frame in task.get_stack(limit=_FRAMES)]
     return "".join(traceback.StackSummary.extract(iter(frames)).format()) or None

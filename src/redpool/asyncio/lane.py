@@ -77,6 +77,8 @@ class Lane(asyncio.Protocol):
     async def wait(self, entry: Entry) -> None:
         """Wait until it is answered, lost or late."""
         if not entry.done:
+            if entry.until < self._timer_at:  # it may have gone off before anybody waited
+                self._watch(entry.until)
             waker = entry.waker = self._loop.create_future()
             try:
                 await waker
@@ -165,7 +167,8 @@ class Lane(asyncio.Protocol):
         self._before.connection_lost(error if isinstance(error, Exception) else None)
 
     def eof_received(self) -> bool:
-        """The server has said its last word."""
+        """The server has said its last word: what was sent now would be dropped, and can move instead."""
+        self.lose(EOFError())
         return False
 
     def lose(self, error: BaseException) -> None:

@@ -63,6 +63,8 @@ class Lanes:
     async def execute(self, entry: Entry, limit: deadline | None) -> Any:
         """Send and wait: the reply to a command, or the list of them. Error replies are returned, not raised."""
         while True:
+            if limit is not None and limit.reached():
+                raise sharing.too_late(limit, False)
             lane = self.pick(entry) or await self._open()
             core = lane.core
             if core.written - core.answered + len(core.queued) >= self._most:
@@ -80,7 +82,7 @@ class Lanes:
                 if not entry.done:
                     raise self._late(lane, entry, limit)
             if entry.error is None:
-                if entry.large or lane.retired:
+                if entry.large or entry.heavy or lane.retired:
                     self._afterwards(lane, entry)
                 return entry.replies
             self._move(lane, entry)
@@ -108,12 +110,11 @@ class Lanes:
         return await self.execute(entry, limit)
 
     def _afterwards(self, lane: Lane, entry: Entry) -> None:
-        if entry.large:
-            self.heavy.note(entry)
+        self.heavy.note(entry)
         self.see_off(lane)
 
     def _wait_for_room(self, lane: Lane, entry: Entry) -> None:
-        most, waiting = self.config.max_waiting, len(lane.core.queued)
+        most, waiting = self.config.max_waiting, lane.core.waiting
         if most is not None and waiting >= most:
             raise PoolFull(f"{self.config.name}: {lane.core.in_flight} commands in flight, {waiting} waiting")
         lane.bound_turn(entry)
@@ -132,8 +133,7 @@ class Lanes:
         """The caller leaves; what he is told."""
         sent = lane.core.abandon(entry)
         if limit is not None and limit.reached():
-            how = "after the command was sent: it may have run" if sent else "before the command was sent"
-            return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
+            return sharing.too_late(limit, sent)
         if not sent:
             return PoolTimeout(f"{self.config.name}: {lane.core.in_flight} commands in flight left no room in time")
         return sharing.late(entry, lane.connection, self.config.retry_sent)
@@ -148,7 +148,8 @@ class Lanes:
         return best
 
     def _choose(self, entry: Entry) -> Lane | None:
-        if len(entry.data) > LARGE_REQUEST or entry.expects > LONG_PIPELINE or self.heavy.knows(entry):
+        entry.heavy = self.heavy.knows(entry)
+        if entry.heavy or len(entry.data) > LARGE_REQUEST or entry.expects > LONG_PIPELINE:
             if self._bulk is not None and not self._bulk.retired:
                 return self._bulk
             self._open_bulk()  # for the next one: this one doesn't wait for it
@@ -210,7 +211,6 @@ class Lanes:
             raise PoolClosed(f"{self.config.name}: the pool is closed")
         connection = await self._dial(spare)
         try:
-            sharing.check(connection)
             core = MuxCore(*sharing.parser(connection), self.config.max_in_flight, self.batches)
             lane = Lane(connection, core, self.config.timeout, self._loop)
         except BaseException:
@@ -301,7 +301,7 @@ class Lanes:
         lanes = [*self.lanes(), *self._leaving]
         return {
             "in_flight": sum(lane.core.in_flight for lane in lanes),
-            "waiting": sum(len(lane.core.queued) for lane in lanes if lane.core.full),
+            "waiting": sum(lane.core.waiting for lane in lanes),
             "abandoned": self._abandoned + sum(lane.core.abandoned for lane in lanes),
         }
 

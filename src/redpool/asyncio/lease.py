@@ -97,7 +97,7 @@ class Lease:
             replies = await self._lanes.wait(lane, entry)
         elif entry is not None:
             self._entry = None
-            if disable_decoding:
+            if disable_decoding and type(entry.commands) is tuple:
                 entry.decode = False
             replies = await self._lanes.execute(entry, current())
         else:

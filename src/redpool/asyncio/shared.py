@@ -68,7 +68,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._lease = Lease.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
-        self.sharing = sharing.shareable(self._counting_class)
+        self.sharing = sharing.shareable(self._counting_class, template)
 
     @classmethod
     def option_names(cls) -> frozenset[str]:

@@ -24,7 +24,7 @@ __all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "pa
 _ONE_WORD = frozenset(name for name in PLAIN if " " not in name)
 
 # Those that may share and whose replies redis-py leaves as they are, whatever the pool decodes.
-_NEVER_DECODED = frozenset({"DUMP", "FUNCTION DUMP"})
+_NEVER_DECODED = frozenset({"DUMP", "FUNCTION DUMP", "SLOWLOG GET", "VEMB"})
 
 
 UNUSUAL = (Exception, list)
@@ -110,7 +110,8 @@ def _made_of(client: Any, stack: Sequence[Any], replies: list[Any]) -> list[Any]
             if not isinstance(value, ResponseError):
                 reply(value)
         elif (callback := callbacks.get(args[0])) is not None:
-            options.pop("keys", None)
+            for name in NOT_FOR_CALLBACKS:
+                options.pop(name, None)
             value = callback(value, **options)
         results.append(value)
     return results

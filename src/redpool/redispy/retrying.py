@@ -91,12 +91,18 @@ class FirstTry:
         again = _resuming(first, do)
         return copy.deepcopy(self.policy).call_with_retry(again, fail, is_retryable, with_failure_count)
 
+    def _check_worth(self, error: Exception) -> None:
+        """Raise what no policy of redis-py's would try again, before one is copied for it."""
+        if not isinstance(error, self.policy._supported_errors):
+            raise error
+
     def attempt(self, do: Callable[[], Any]) -> Any:
         """The same where there is nothing to be closed in between."""
         return self.call_with_retry(do, _nothing_to_close)
 
     def after(self, error: Exception, do: Callable[[], Any]) -> Any:
         """The same where the first try was made already, and has failed."""
+        self._check_worth(error)
         return copy.deepcopy(self.policy).call_with_retry(_resuming([error], do), _nothing_to_close)
 
 
@@ -122,6 +128,7 @@ class FirstTryAsync(FirstTry):
 
     async def after(self, error: Exception, do: Callable[[], Any]) -> Any:
         """The same where the first try was made already, and has failed."""
+        self._check_worth(error)
         again = _resuming_async([error], do)
         return await copy.deepcopy(self.policy).call_with_retry(again, _nothing_to_close_async)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
 import hiredis
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser, _HiredisParser
 from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ExecAbortError, MaxConnectionsError, ReadOnlyError
@@ -15,6 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.config import SharedConfig
 from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
+from ..limit import deadline
 from ..wire import commands
 from ..wire.mux import Entry, MuxCore
 from ..wire.table import KNOWN
@@ -54,11 +56,16 @@ class Heavy:
         return bool(self.known) and self._key(entry) in self.known
 
     def note(self, entry: Entry) -> None:
-        """Its reply was large."""
+        """Its reply has come: remember it if that was large, else no longer."""
         key = self._key(entry)
-        if key is not None:
-            self.known[key] = None
-            if len(self.known) > _MOST_HEAVY:
+        if key is None:
+            return
+        if not entry.large:
+            self.known.pop(key, None)
+            return
+        self.known[key] = None
+        if len(self.known) > _MOST_HEAVY:
+            with contextlib.suppress(StopIteration, RuntimeError):  # other threads are at it
                 self.known.pop(next(iter(self.known)), None)
 
     @staticmethod
@@ -81,20 +88,15 @@ def sharing_names(also: Sequence[str]) -> frozenset[str]:
     return commands.PLAIN | frozenset(names)
 
 
-def shareable(connection_class: Any) -> bool:
-    """Whether connections of this class are such as can be taken over."""
-    return getattr(connection_class, "usual", False)
+def shareable(connection_class: Any, template: Any) -> bool:
+    """Whether connections of this class can be taken over: of redis-py's kind, with hiredis's parser."""
+    parser = getattr(template, "_parser", None)
+    return getattr(connection_class, "usual", False) and isinstance(parser, _HiredisParser | _AsyncHiredisParser)
 
 
 def parser(connection: Any) -> tuple[hiredis.Reader, object]:
     """The connection's own parser, with whatever it holds already, and what it returns where that isn't enough."""
     return connection._parser._reader, NOT_ENOUGH_DATA
-
-
-def check(connection: Any) -> None:
-    """Raises `TypeError` of a connection that can't be shared."""
-    if not isinstance(getattr(connection._parser, "_reader", None), hiredis.Reader):
-        raise TypeError(f"parser_class={type(connection._parser).__name__}: only hiredis's parser can be shared")
 
 
 class Fate(Enum):
@@ -124,6 +126,12 @@ def fate(core: MuxCore, now: float, patience: float, config: SharedConfig) -> Fa
 def fell_silent(connection: Any) -> RedisTimeoutError:
     """What those are told who wait on such a connection."""
     return RedisTimeoutError(f"nothing came back from {connection._host_error()} any more")
+
+
+def too_late(limit: deadline, sent: bool) -> DeadlineExceeded:
+    """What he is told whose deadline came."""
+    how = "after the command was sent: it may have run" if sent else "before the command was sent"
+    return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
 
 
 def interrupted() -> RedisConnectionError:

@@ -45,9 +45,7 @@ class Stream:
 
     def _take(self, patience: float | None) -> None:
         self.sock.settimeout(None)
-        whole = math.floor(patience or 0.0)
-        micros = round(((patience or 0.0) - whole) * 1e6)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, micros))
+        self._set_receive_timeout(patience or 0.0)
         self.send, self.receive = self.sock.send, self.sock.recv_into
 
     def receive_within(self, seconds: float) -> int:
@@ -72,7 +70,13 @@ class Stream:
 
     def give_back(self, patience: float | None) -> None:
         """Leave the socket as redis-py had it."""
+        self._set_receive_timeout(0.0)  # else it would strike once somebody waits for ever
         self.sock.settimeout(patience)
+
+    def _set_receive_timeout(self, seconds: float) -> None:
+        whole = math.floor(seconds)
+        micros = round((seconds - whole) * 1e6)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, micros))
 
 
 class _Secured(Stream):
@@ -109,7 +113,12 @@ class _Secured(Stream):
             raise BlockingIOError from None
 
     def has_come(self) -> bool:
-        return bool(self.sock.pending()) or super().has_come()
+        with self._session:
+            decrypted = self.sock.pending()
+        return bool(decrypted) or super().has_come()
+
+    def give_back(self, patience: float | None) -> None:
+        self.sock.settimeout(patience)
 
 
 class _Cooperative(Stream):
@@ -137,6 +146,9 @@ class _Cooperative(Stream):
     def _send(self, data: Any, flags: int) -> int:
         self.sock.settimeout(self._patience)
         return int(self.sock.send(data))
+
+    def give_back(self, patience: float | None) -> None:
+        self.sock.settimeout(patience)
 
 
 def take_over(connection: Any) -> Stream:

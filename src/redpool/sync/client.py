@@ -37,14 +37,16 @@ class Redis(redis.client.Redis):
         super().__init__(*args, **kwargs)
         if own is not None:
             self.auto_close_connection_pool = True
-        self._shares = (
-            isinstance(self.connection_pool, MultiplexedConnectionPool)
-            and self.connection_pool.sharing
+        pool = self.connection_pool
+        shares = (
+            isinstance(pool, MultiplexedConnectionPool)
+            and pool.sharing
             and self.connection is None
             and type(self).parse_response is redis.client.Redis.parse_response  # else the longer way, which asks it
         )
-
-        self._names = self.connection_pool.sharing_names if self._shares else PLAIN
+        # The pool may be exchanged later: commands take the longer way then.
+        self._shared_pool: Any = pool if shares else None
+        self._names = pool.sharing_names if shares else PLAIN
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -57,20 +59,22 @@ class Redis(redis.client.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """As in redis-py."""
         name = args[0]
-        if not self._shares or not (name in self._names or shares(args)) or clients.observed():
+        pool = self.connection_pool
+        if pool is not self._shared_pool or not (name in self._names or shares(args)) or clients.observed():
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
         try:
             reply = self._ask(args, data, decode)
-        except ResponseError:
-            if EMPTY_RESPONSE in options:
-                return options[EMPTY_RESPONSE]
-            raise
         except Reentered:
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except Exception as error:
-            reply = self.connection_pool.first_try.after(error, lambda: self._ask(args, data, decode))
+            try:
+                reply = pool.first_try.after(error, lambda: self._ask(args, data, decode))
+            except ResponseError:
+                if EMPTY_RESPONSE in options:
+                    return options[EMPTY_RESPONSE]
+                raise
         callback = _get(self.response_callbacks, name if name in PLAIN else str(name).upper())
         if callback is None:
             return reply
@@ -130,5 +134,5 @@ class Pipeline(redis.client.Pipeline):
             and bool(stack)
             and not (self.watching or self.connection or self.scripts)
             and packing.share(commands, pool.sharing_names, pool.decodes)
-            and not any(EMPTY_RESPONSE in options for _, options in stack if options)
+            and not any(EMPTY_RESPONSE in options or NEVER_DECODE in options for _, options in stack if options)
         )

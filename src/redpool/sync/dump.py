@@ -17,8 +17,10 @@ _PLUMBING = ("redis", "redpool", "threading", "contextlib")
 _FRAMES = 5
 
 
-def holder_name(thread: int | None) -> str:
-    """`thread 'worker-3' (140...)`, or that it has ended."""
+def holder_name(thread: int | str | None) -> str:
+    """`thread 'worker-3' (140...)`, or that it has ended; a shared connection names its holders itself."""
+    if isinstance(thread, str):
+        return thread
     for each in threading.enumerate():
         if each.ident == thread:
             return f"thread {each.name!r} ({thread})"
@@ -26,7 +28,7 @@ def holder_name(thread: int | None) -> str:
 
 
 def describe(
-    name: str, leases: Iterable[tuple[float, int | None, Any, Any]], waiters: Iterable[tuple[float, int | None]]
+    name: str, leases: Iterable[tuple[float, int | str | None, Any, Any]], waiters: Iterable[tuple[float, int | None]]
 ) -> PoolDump:
     """A dump from what the core knows: (age, thread, stack, connection) of leases, (age, thread) of waiters."""
     frames = sys._current_frames()
@@ -36,7 +38,7 @@ def describe(
             Lease(
                 age,
                 holder_name(thread),
-                shown(stack) or _seen(frames.get(thread or 0)),
+                shown(stack) or _seen(None if isinstance(thread, str) else frames.get(thread or 0)),
                 connections.last_command(connection),
             )
             for age, thread, stack, connection in leases

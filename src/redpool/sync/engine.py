@@ -417,7 +417,10 @@ class Engine:
             reclaim(core, now)
         self.flush()
         if self.lanes is not None:
-            self.lanes.tick(now, core.generation)
+            try:
+                self.lanes.tick(now, core.generation)
+            except Exception:
+                logger.exception("%s: looking after shared connections failed", self._config.name)
         wait = max(0.0, core.wake_at - _monotonic())
         return wait if core.vacant else min(wait, _LONGEST_SLEEP)
 

@@ -6,9 +6,9 @@ of his own.
 
 What must stay true: a caller looks for the role after he can be woken, and a reader gives the role up before he looks
 for whom to wake, so that somebody always reads; the same holds for the writer and the queue. Nothing is written once
-the connection was let go. Whoever is struck while he
-has a role may have left half of a message behind, so the connection is given up then. A signal handler that uses the
-pool while its own thread has a role must not wait for itself; see `reentered`.
+the connection was let go. Whoever is struck while he has a role may have left half of a message behind, so the
+connection is given up then. A signal handler that uses the pool while its own thread has a role must not wait for
+itself; see `reentered`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _new_lock = threading.Lock
 _NEVER = float("inf")
 # A thread that was struck may have taken a role with it, so nobody sleeps on for longer than this, in seconds.
 _LONGEST_SLEEP = 1.0
+# How much later than asked for a reply may be given up, in seconds.
+_SLACK = 0.02
 
 
 class Lane:
@@ -117,7 +119,7 @@ class Lane:
                     stuck = not self._write_against(until)
             except BaseException as error:
                 self.lose(error)
-                if not isinstance(error, OSError):
+                if not isinstance(error, OSError | EOFError):
                     raise
                 return
             finally:
@@ -168,15 +170,15 @@ class Lane:
                     continue  # whoever writes may have it in his hands just now
                 finally:
                     self._reading.release()
+                if not in_time:
+                    return self._leave(entry)
                 if self.core.pending or self.core.queued:
                     self._hand_on()
-                if not in_time:
-                    return False
             else:
                 if until is None:
                     until = _monotonic() + self.patience
                 if not self._park(entry, until):
-                    return False
+                    return self._leave(entry)
         if self.dead is not None:
             self._drop_all()
         return True
@@ -200,7 +202,7 @@ class Lane:
                 self._write(until)
             left = self._left(entry, until)
             # The socket's own timeout begins anew with each read: it serves as long as that isn't much too late.
-            if not self._receive(left if left < self.patience * 0.9 else None):
+            if not self._receive(left if left < self.patience - _SLACK else None):
                 return entry.done
         return True
 
@@ -247,8 +249,14 @@ class Lane:
         left = self._left(entry, until)
         if not entry.waker.acquire(timeout=max(0.0, min(left, _LONGEST_SLEEP))):
             self.look_after()
-            return left > _LONGEST_SLEEP
+            return entry.done or left > _LONGEST_SLEEP
         return True
+
+    def _leave(self, entry: Entry) -> bool:
+        """The reply is late: whoever was to be woken by this caller, or in his place, is another one."""
+        self.core.abandon(entry)
+        self._hand_on()
+        return False
 
     def _push(self, message: Any) -> None:
         try:
@@ -326,7 +334,8 @@ class Lane:
     def ask(self) -> None:
         """Have the server say something, which the housekeeper reads if nobody else does."""
         self.core.probes += 1
-        self.send(Entry(sharing.ASKED, packing.pack(sharing.ASKED)))
+        self.core.queued.append(Entry(sharing.ASKED, packing.pack(sharing.ASKED)))
+        self._write(_monotonic())
 
     def let_go(self) -> bool:
         """Whether nobody is at it any more, nor waits for anything: then it is as it was before it was shared."""
@@ -341,10 +350,10 @@ class Lane:
 
     def _let_go(self) -> bool:
         if not self._writing.acquire(False):
-            return False
+            return self._left_behind()
         try:
             if not self._reading.acquire(False):
-                return False
+                return self._left_behind()
             try:
                 if self._gone:
                     pass  # another caller gives it back
@@ -360,6 +369,14 @@ class Lane:
                 self._reading.release()
         finally:
             self._writing.release()
+        return True
+
+    def _left_behind(self) -> bool:
+        """Whether it is dead, and whoever has a role was struck: he won't give it up any more."""
+        if self.dead is None or not self._stream.struck_anywhere or self._at_work():
+            return False
+        self._gone = True
+        connections.close(self.connection)
         return True
 
 

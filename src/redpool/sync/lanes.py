@@ -8,12 +8,11 @@ pipelines and what was large the last time, has a connection of its own to share
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
-
-from redis.exceptions import MaxConnectionsError
 
 from ..core.config import SharedConfig
 from ..core.slot import Slot
@@ -24,8 +23,11 @@ from ..redispy import connections, sharing
 from ..redispy.retrying import final
 from ..redispy.sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_MOVES, Fate
 from ..wire.mux import Entry, MuxCore
+from . import threads
 from .lane import Lane
 from .threads import seen_at
+
+logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _NEVER = float("inf")
@@ -54,6 +56,7 @@ class Lanes:
         self._abandoned = 0  # by the callers of connections that are gone
         self._opening = threading.RLock()  # held for as long as a dial takes
         self._changing = threading.RLock()  # held while one of the lists changes
+        self._opening_beside = False  # a thread is at it
         self._failures = 0
         self._failed: BaseException | None = None
 
@@ -62,11 +65,13 @@ class Lanes:
     def execute(self, entry: Entry, limit: deadline | None) -> Any:
         """Send and wait: the reply to a command, or the list of them. Error replies are returned, not raised."""
         while True:
+            if limit is not None and limit.reached():
+                raise sharing.too_late(limit, False)
             lane = self.pick(entry)
             if not lane.call(entry, limit):
                 raise self.late(lane, entry, limit)
             if entry.error is None:
-                if entry.large or lane.retired:
+                if entry.large or entry.heavy or lane.retired:
                     self._afterwards(lane, entry)
                 return entry.replies
             self._move(lane, entry)
@@ -92,8 +97,7 @@ class Lanes:
         return self.execute(entry, limit)
 
     def _afterwards(self, lane: Lane, entry: Entry) -> None:
-        if entry.large:
-            self.heavy.note(entry)
+        self.heavy.note(entry)
         self.see_off(lane)
 
     def _move(self, lane: Lane, entry: Entry) -> None:
@@ -108,11 +112,9 @@ class Lanes:
 
     def late(self, lane: Lane, entry: Entry, limit: deadline | None) -> BaseException:
         """The caller leaves; what he is told."""
-        sent = lane.core.abandon(entry)
         if limit is not None and limit.reached():
-            how = "after the command was sent: it may have run" if sent else "before the command was sent"
-            return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
-        if not sent:
+            return sharing.too_late(limit, entry.sent)
+        if not entry.sent:
             return PoolTimeout(f"{self.config.name}: {lane.core.in_flight} commands in flight left no room in time")
         return sharing.late(entry, lane.connection, self.config.retry_sent)
 
@@ -133,7 +135,8 @@ class Lanes:
 
     def _choose(self, entry: Entry) -> Lane:
         best: Lane | None
-        if len(entry.data) > LARGE_REQUEST or entry.expects > LONG_PIPELINE or self.heavy.knows(entry):
+        entry.heavy = self.heavy.knows(entry)
+        if entry.heavy or len(entry.data) > LARGE_REQUEST or entry.expects > LONG_PIPELINE:
             best = self._bulk
             if best is None or best.retired:
                 best = self._open_bulk()
@@ -143,17 +146,19 @@ class Lanes:
         for lane in self._shared:
             if not lane.retired and (best is None or lane.core.load < best.core.load):
                 best = lane
-        if best is None or (best.core.load and len(self._shared) < self.config.shared_connections):
-            best = self._open(best)
+        if best is None:
+            return self._open()
+        if best.core.load and len(self._shared) < self.config.shared_connections:
+            self._open_beside()
         return best
 
     def _check_queue(self, lane: Lane) -> None:
-        most, waiting = self.config.max_waiting, len(lane.core.queued)
+        most, waiting = self.config.max_waiting, lane.core.waiting
         if most is not None and waiting >= most:
             raise PoolFull(f"{self.config.name}: {lane.core.in_flight} commands in flight, {waiting} waiting")
 
-    def _open(self, busy: Lane | None) -> Lane:
-        """Open another one; callers who have a busy one to take don't wait for whoever opens."""
+    def _open(self) -> Lane:
+        """Open one; callers who find somebody at it wait for him."""
         if self._opens():
             raise Reentered
         limit, patience = current(), self.config.timeout
@@ -162,23 +167,42 @@ class Lanes:
             longest = min(longest, limit.left())
         before = self._failures
         try:
-            if not self._wait_to_open(0.0 if busy is not None else longest):
-                if busy is not None:
-                    return busy
+            if not self._wait_to_open(longest):
                 raise self._nobody_opened(limit)
             usable = [lane for lane in self._shared if not lane.retired]
-            if len(usable) >= self.config.shared_connections or (usable and busy is None):
+            if usable:
                 return min(usable, key=lambda lane: lane.core.load)
             if self._failures > before and self._failed is not None:
                 raise final(connections.own_error(self._failed))
-            lane = self._opened()
-            with self._changing:
-                self._shared = (*self._shared, lane)
-                self._only = lane if self.config.shared_connections == 1 else None
-            return lane
+            return self._add(self._opened())
         finally:
             if self._opens():
                 self._opening.release()
+
+    def _add(self, lane: Lane) -> Lane:
+        with self._changing:
+            self._shared = (*self._shared, lane)
+            self._only = lane if self.config.shared_connections == 1 else None
+        return lane
+
+    def _open_beside(self) -> None:
+        """Have a thread open another one, since the others are busy; there may be no place for it."""
+        if not self._opening_beside:
+            self._opening_beside = True
+            try:
+                threads.start(self._open_one_more, f"redpool {self.config.name} shared connection")
+            except RuntimeError:  # no thread is to be had
+                self._opening_beside = False
+
+    def _open_one_more(self) -> None:
+        try:
+            with self._opening:
+                if len(self._shared) < self.config.shared_connections:
+                    self._add(self._opened(spare=True))
+        except Exception as error:
+            logger.debug("%s: no further shared connection: %s", self.config.name, error)
+        finally:
+            self._opening_beside = False
 
     def _wait_to_open(self, seconds: float) -> bool:
         """Whether it is the caller's turn to open one, within so many seconds."""
@@ -208,7 +232,8 @@ class Lanes:
             if self._bulk is None or self._bulk.retired:
                 self._bulk = self._opened(spare=True)
             return self._bulk
-        except MaxConnectionsError:
+        except Exception as error:
+            logger.debug("%s: no shared connection for large things: %s", self.config.name, error)
             return None
         finally:
             if self._opens():
@@ -219,7 +244,6 @@ class Lanes:
             raise PoolClosed(f"{self.config.name}: the pool is closed")
         try:
             connection = self._dial(spare)
-            sharing.check(connection)
         except Reentered:
             raise
         except Exception as error:
@@ -229,7 +253,9 @@ class Lanes:
         self._failed = None
         keep(connection._redpool.slot)
         core = MuxCore(*sharing.parser(connection), self.config.max_in_flight, self.batches)
-        return Lane(connection, core, self.config.timeout)
+        lane = Lane(connection, core, self.config.timeout)
+        lane.retired = self.closed
+        return lane
 
     # -- their coming and going --------------------------------------------------------------------------------------
 
@@ -266,7 +292,8 @@ class Lanes:
 
     def lanes(self) -> list[Lane]:
         """All that are in use."""
-        return [*self._shared, *([] if self._bulk is None else [self._bulk])]
+        bulk = self._bulk
+        return [*self._shared, *([] if bulk is None else [bulk])]
 
     def see_off(self, lane: Lane) -> None:
         """Give a connection back that has nothing in its line, or is dead, unless somebody is still at it."""
@@ -304,6 +331,6 @@ class Lanes:
         lanes = [*self.lanes(), *self._leaving]
         return {
             "in_flight": sum(lane.core.in_flight for lane in lanes),
-            "waiting": sum(len(lane.core.queued) for lane in lanes if lane.core.full),
+            "waiting": sum(lane.core.waiting for lane in lanes),
             "abandoned": self._abandoned + sum(lane.core.abandoned for lane in lanes),
         }

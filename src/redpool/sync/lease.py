@@ -102,7 +102,7 @@ class Lease:
         if entry is None or not self.simple:
             return self._read_otherwise(disable_decoding, options)
         self.entry = None
-        if disable_decoding:
+        if disable_decoding and type(entry.commands) is tuple:
             entry.decode = False
         try:
             replies = self._lanes.execute(entry, current())

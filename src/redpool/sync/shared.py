@@ -69,7 +69,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._lease = self._lease_class.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
-        self.sharing = self.cache is None and sharing.shareable(self._counting_class)
+        self.sharing = self.cache is None and sharing.shareable(self._counting_class, template)
 
     @classmethod
     def option_names(cls) -> frozenset[str]:
@@ -155,7 +155,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._engine.lanes.retire_all()
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the idle connections; with `inuse_connections` cut the used and the shared ones, too."""
+        """Close the idle connections, and replace the shared ones; with `inuse_connections` cut all that are in use."""
         super().disconnect(inuse_connections)
         self._engine.lanes.retire_all()
 

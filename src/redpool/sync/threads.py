@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from _thread import get_ident as _get_ident
 from collections.abc import Callable
 from types import FrameType, FunctionType
 from typing import Any
@@ -18,7 +19,12 @@ def start(work: Callable[..., object], name: str, *args: Any) -> None:
 
 
 def seen_at(work: Any, whose: object, unless: Any = None) -> bool:
-    """Whether any other thread is in the midst of this method of that object, and not, further on, in another one."""
+    """Whether any other thread is in the midst of this method of that object, and not, further on, in another one.
+
+    Greenlets can't be seen: there somebody always may be.
+    """
+    if threading.get_ident is not _get_ident:
+        return True
     me = threading.get_ident()
     return any(_is_at(frame, work, whose, unless) for ident, frame in sys._current_frames().items() if ident != me)
 

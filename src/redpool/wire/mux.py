@@ -45,6 +45,8 @@ class Entry:
     error: BaseException | None = None
     waker: Any = None
     """whatever tells its caller"""
+    heavy = False
+    """its last reply was large"""
     moves = 0
     """how many connections were lost before it was sent"""
     turn = math.inf
@@ -61,7 +63,7 @@ class Entry:
 
     def renew(self) -> None:
         """Ready for another connection: it was not sent over this one."""
-        self.done, self.error, self.moves = False, None, self.moves + 1
+        self.done, self.error, self.moves, self.turn = False, None, self.moves + 1, math.inf
 
 
 class Look(NamedTuple):
@@ -94,7 +96,7 @@ class MuxCore:
         self._seen_used = self._seen_heard = -1
         self._used_at = self._heard_at = self._waiting_since = 0.0
         self._untold: list[Entry] = []  # answered just before an error came up
-        self._arrived = 0  # bytes that came in since the last whole reply
+        self._arrived = 0  # bytes that came in before those with the end of a reply
 
     @property
     def in_flight(self) -> int:
@@ -105,6 +107,11 @@ class MuxCore:
     def full(self) -> bool:
         """Whether new entries have to wait for room."""
         return self.written - self.answered + len(self.queued) >= self._max_in_flight
+
+    @property
+    def waiting(self) -> int:
+        """How many commands, or pipelines, wait for room."""
+        return max(0, self.written - self.answered + len(self.queued) - self._max_in_flight)
 
     @property
     def load(self) -> int:
@@ -174,17 +181,20 @@ class MuxCore:
         gets, pending, not_enough = self._gets, self.pending, self._not_enough
         self._feed(data, 0, size)
         self.heard += 1
-        self._arrived += size
         answered: list[Entry] = []
         entry: Entry | None = None
         try:
             while True:
-                entry = pending[0] if pending else None
+                try:
+                    entry = pending[0] if pending else None
+                except IndexError:  # lost meanwhile
+                    entry = None
                 try:
                     reply = gets() if entry is None or entry.decode else gets(False)
                 except UnicodeError as error:
                     reply = error  # its caller's alone: the reader has gone on behind it
                 if reply is not_enough:
+                    self._arrived += 0 if answered else size
                     return answered
                 if type(reply) is _Push:
                     push(reply)
@@ -193,10 +203,8 @@ class MuxCore:
                     if self.over:
                         return answered
                     raise ConnectionAbortedError(f"a reply that nobody awaits: {reply!r:.60}")
-                if not pending or pending[0] is not entry:  # lost meanwhile
+                if entry.expects < 2 and not self._take_out(entry):
                     return answered
-                if entry.expects < 2:
-                    pending.popleft()
                 self.answered += 1
                 if self._arrived > LARGE_REPLY:
                     entry.large = True
@@ -216,6 +224,17 @@ class MuxCore:
                 pending.appendleft(entry)  # it was in hand: whoever loses the connection finds it there
             raise
 
+    def _take_out(self, entry: Entry) -> bool:
+        """Take the first entry out of the line; False where the line was lost meanwhile."""
+        try:
+            first = self.pending.popleft()
+        except IndexError:
+            return False
+        if first is not entry:  # it came in after that, and goes the same way
+            self.pending.appendleft(first)
+            return False
+        return True
+
     def looked_at(self, now: float) -> Look:
         """What has gone on since the look before."""
         if (used := self.written - self.probes) != self._seen_used:
@@ -231,6 +250,9 @@ class MuxCore:
         entry.gone = True
         if not entry.done:
             self.abandoned += 1
+            if not entry.sent and self.full:  # it would stay for as long as nobody can write
+                with contextlib.suppress(ValueError, IndexError):  # taken out, or others are at it
+                    self.queued.remove(entry)
         return entry.sent
 
     def lost(self, error: BaseException) -> list[Entry]:

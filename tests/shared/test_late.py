@@ -1,0 +1,168 @@
+"""Replies that don't come in time: their callers go, and the connection stays for the others: note 64."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import redis
+
+from contract.faces import Doing, eventually
+from contract.mute import PATIENCE, Mute, check_lost
+from redpool import DeadlineExceeded, deadline, embedded
+from redpool.testing import MemoryServer
+
+from .faces import Sharing
+
+
+def test_a_server_that_pauses(shell: Sharing, own_server: embedded.Server) -> None:
+    """Whoever may ask again gets a `TimeoutError`, who may not a `ReplyLate`; once it goes on, so does the connection.
+
+    The replies that come after all are nobody's.
+    """
+    pool = shell.pool(host=own_server.host, port=own_server.port, socket_timeout=0.5, retry=shell.retry(0))
+    client = shell.client(pool)
+    client.set("key", "value")
+    own_server.pause()
+    try:
+        reads = [Doing(lambda: client.get("key")) for _ in range(4)]
+        writes = [Doing(lambda: client.incr("n")) for _ in range(4)]
+        for doing in reads:
+            assert type(doing.ended()) is redis.TimeoutError
+        for doing in writes:
+            check_lost(doing.ended(), "INCRBY", "late")
+    finally:
+        own_server.resume()
+    assert eventually(lambda: pool.stats().in_flight == 0)
+    assert client.get("n") == b"4"
+    assert client.get("key") == b"value"
+    assert pool.stats().abandoned == 8
+    assert pool.stats().dialed <= 2
+
+
+@pytest.mark.parametrize("late", ["GET", "INCRBY"])
+def test_one_late_reply_harms_nobody_else(shell: Sharing, mute: Mute, late: str) -> None:
+    """A GET is asked again by the policy, an INCR isn't; the others' replies are theirs, over the same connection."""
+    pool = shell.pool(**mute.at, socket_timeout=PATIENCE, retry=shell.retry(3))
+    client = shell.client(pool)
+    client.set("key", "value")
+    mute.proxy.delay(2 * PATIENCE)
+    doing = Doing(lambda: client.get("key") if late == "GET" else client.incr("n"))
+    assert not eventually(lambda: doing.done, PATIENCE / 3)
+    mute.proxy.delay(0.0)
+    if late == "GET":
+        assert doing.result() == b"value"
+    else:
+        check_lost(doing.ended(), "INCRBY", "late")
+    for number in range(10):
+        assert client.echo(str(number)) == str(number).encode()
+    assert eventually(lambda: pool.stats().in_flight == 0)
+    assert pool.stats().abandoned == 1
+    assert pool.stats().dialed <= 2  # a look in the midst of the silence has another one take its place
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_deadline(shell: Sharing, mute: Mute, sent: bool) -> None:
+    """It ends the call, and says whether the command may have run."""
+    pool = shell.pool(**mute.at, socket_timeout=30.0, max_in_flight=1, timeout=30.0)
+    client = shell.client(pool)
+    client.set("key", "value")
+    mute.server.answer("GET", b"")
+    flying = Doing(lambda: client.get("key")) if not sent else None
+    assert eventually(lambda: pool.stats().in_flight == (not sent))
+
+    def within() -> Any:
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded) as caught:
+            _within(shell, client, 0.2)
+        assert time.monotonic() - began >= 0.19
+        return caught.value
+
+    error = Doing(within).result()
+    assert error.sent is sent
+    mute.server.answer("GET", None)
+    mute.proxy.reset()
+    if flying is not None:
+        flying.ended()
+
+
+def _within(shell: Sharing, client: Any, seconds: float) -> None:
+    """A GET within a deadline, of the thread or of the task."""
+    if not shell.asynchronous:
+        with deadline(seconds):
+            client.get("key")
+        return
+
+    async def ask() -> None:
+        with deadline(seconds):
+            await client._target.get("key")
+
+    client._await(ask)
+
+
+def test_a_deadline_before_a_connection(shell: Sharing, silent: Any) -> None:
+    """Where nobody answers the dial, the caller is told in time, and nothing was sent."""
+    client = shell.client(shell.pool(host="127.0.0.1", port=silent.port, timeout=30.0, socket_timeout=1.0))
+    with pytest.raises(DeadlineExceeded) as caught:
+        _within(shell, client, 0.2)
+    assert caught.value.sent is False
+
+
+def test_a_half_written_pipeline_and_a_deadline(threads: Sharing, own_server: embedded.Server) -> None:
+    """Its writer goes in time, with more behind it in the line; whoever comes next writes on where it stopped."""
+    pool = threads.pool(host=own_server.host, port=own_server.port, socket_timeout=30.0, timeout=30.0)
+    client = threads.client(pool)
+    client.set("n", 0)
+    client.set("large", b"x" * 500_000)  # which has a connection of its kind opened
+    own_server.pause()
+    try:
+        flying = Doing(lambda: _large(client))
+        assert eventually(lambda: pool.stats().in_flight >= 20)
+        others = [Doing(lambda: client.setrange("n", 0, b"1" * 200_000)) for _ in range(4)]
+        assert type(flying.ended()) is DeadlineExceeded
+        assert not any(other.done for other in others)
+    finally:
+        own_server.resume()
+    assert [other.result() for other in others] == [200_000] * 4
+    assert client.strlen("large") == 500_000
+
+
+def _large(client: Any) -> None:
+    pipe = client.pipeline(transaction=False)
+    for _ in range(20):
+        pipe.set("large", b"x" * 500_000)
+    with deadline(0.5):
+        pipe.execute()
+
+
+def test_a_writer_does_not_hold_up_its_readers(shell: Sharing, own_server: embedded.Server) -> None:
+    """Megabytes in both directions at once: the server, too, waits for somebody to read."""
+    client = shell.client(shell.pool(host=own_server.host, port=own_server.port))
+    value = bytes(range(256)) * 4_000
+
+    def work(number: int) -> None:
+        for _ in range(3):
+            pipe = client.pipeline(transaction=False)
+            for _ in range(5):
+                pipe.set(f"key{number}", value).get(f"key{number}")
+            assert pipe.execute()[1::2] == [value] * 5
+
+    for doing in [Doing(lambda number=number: work(number)) for number in range(3)]:  # type: ignore[misc]
+        doing.result()
+
+
+def test_reading_goes_on_while_the_server_takes_nothing(threads: Sharing, memory: MemoryServer) -> None:
+    """Whoever is parked has his own time, whatever the writer does."""
+    client = threads.client(threads.pool(host=memory.host, port=memory.port, socket_timeout=PATIENCE, retry=None))
+    client.set("key", "value")
+    memory.pause()
+    began = time.monotonic()
+    doings = [Doing(lambda: client.get("key")) for _ in range(5)]
+    for doing in doings:
+        assert isinstance(doing.ended(), redis.TimeoutError)
+    assert time.monotonic() - began < 10
+    memory.resume()
+    assert client.get("key") == b"value"
+    assert threading.active_count() < 50

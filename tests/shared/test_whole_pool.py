@@ -1,0 +1,238 @@
+"""The whole pool at once, where its connections are shared: drain, disconnect, resize, reset, close; what is seen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import redis
+
+from contract.faces import Doing, Watch, eventually, together
+from contract.mute import Mute
+
+from .faces import Sharing
+
+
+def deaf(shell: Sharing, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
+    """A pool with a GET under way, whose reply comes when the server is told to answer."""
+    pool = shell.pool(**mute.at, socket_timeout=30.0, **options)
+    client = shell.client(pool)
+    client.set("key", "value")
+    mute.server.pause()
+    flying = Doing(lambda: client.get("key"))
+    assert eventually(lambda: pool.stats().in_flight == 1)
+    return pool, client, flying
+
+
+@pytest.mark.parametrize("act", ["drain", "reset"])
+def test_what_is_in_flight_is_answered(shell: Sharing, mute: Mute, act: str) -> None:
+    """After a drain and a reset, too; the next call has another connection, and the old one goes."""
+    pool, client, flying = deaf(shell, mute)
+    getattr(pool, act)()
+    assert not flying.done
+    mute.server.resume()
+    assert flying.result() == b"value"
+    assert client.get("key") == b"value"
+    assert eventually(lambda: mute.server.clients == 1)
+    assert eventually(lambda: (pool.stats().open, pool.stats().in_flight) == (1, 0))
+
+
+def test_a_graceful_close(shell: Sharing, mute: Mute) -> None:
+    """What is in flight is answered; new calls are refused at once; then every connection is closed."""
+    pool, client, flying = deaf(shell, mute)
+    closing = Doing(lambda: pool.close(timeout=30.0))
+
+    def refused() -> bool:
+        try:
+            client.get("key")
+        except shell.redpool.PoolClosed:
+            return True
+        except redis.RedisError:
+            return False
+        return False
+
+    # A call that came before it was closed waits as the first one does.
+    assert eventually(lambda: "closed" in repr(pool))
+    assert refused()
+    assert not closing.done
+    mute.server.resume()
+    assert flying.result() == b"value"
+    closing.result()
+    assert eventually(lambda: mute.server.clients == 0)
+    assert (pool.stats().open, pool.stats().in_flight) == (0, 0)
+
+
+def test_a_close_by_force(shell: Sharing, mute: Mute) -> None:
+    """Whoever waits is told by a `ConnectionError`, now."""
+    pool, client, flying = deaf(shell, mute, retry=shell.retry(0))
+    pool.close(timeout=30.0, force=True)
+    assert isinstance(flying.ended(), redis.ConnectionError)
+    with pytest.raises(shell.redpool.PoolClosed):
+        client.get("key")
+    with pytest.raises(shell.redpool.PoolClosed):
+        client.blpop("nothing", 0.1)
+    with pytest.raises(shell.redpool.PoolClosed):
+        client.pipeline().get("key").execute()
+    mute.server.resume()
+    assert pool.stats().in_flight == 0
+
+
+def test_a_closed_pool_opens_with_a_reset(shell: Sharing, at: dict[str, Any]) -> None:
+    """As any pool."""
+    pool = shell.pool(**at)
+    client = shell.client(pool)
+    client.set("key", "value")
+    pool.close()
+    pool.reset()
+    assert client.get("key") == b"value"
+
+
+def test_disconnect(shell: Sharing, mute: Mute) -> None:
+    """It cuts what is shared, too: who waits is told, and the pool goes on."""
+    pool, client, flying = deaf(shell, mute, retry=shell.retry(0))
+    pool.disconnect()
+    assert isinstance(flying.ended(), redis.ConnectionError)
+    mute.server.resume()
+    assert client.get("key") == b"value"
+    assert pool.stats().in_flight == 0
+
+
+def test_disconnect_of_the_idle_ones(shell: Sharing, mute: Mute) -> None:
+    """It lets those in use go on: what is in flight is answered."""
+    pool, client, flying = deaf(shell, mute)
+    pool.disconnect(inuse_connections=False)
+    mute.server.resume()
+    assert flying.result() == b"value"
+    assert client.get("key") == b"value"
+
+
+def test_replaced_under_load(shell: Sharing, at: dict[str, Any]) -> None:
+    """However often the connections are replaced, each caller has his own reply, and none of them an error."""
+    pool = shell.pool(**at, max_connections=6, shared_connections=2)
+    client = shell.client(pool)
+    stop = [False]
+
+    def work(number: int) -> int:
+        turn = 0
+        while not stop[0]:
+            turn += 1
+            token = f"{number}-{turn}".encode()
+            assert client.echo(token) == token
+            if number == 0 and turn % 5 == 0:
+                assert client.blpop(f"nothing{turn}", 0.001) is None
+        return turn
+
+    workers = [Doing(lambda number=number: work(number)) for number in range(5)]  # type: ignore[misc]
+    for _ in range(60):
+        pool.drain()
+        assert not eventually(lambda: False, 0.01)
+    pool.resize(3)
+    assert not eventually(lambda: False, 0.05)
+    pool.resize(6)
+    stop[0] = True
+    assert all(worker.result() > 5 for worker in workers)
+    assert eventually(lambda: pool.stats().in_use <= 2)
+    stats = pool.stats()
+    assert stats.in_flight == 0
+    assert stats.open == stats.idle + stats.in_use
+    assert stats.dialed > 20
+
+
+@pytest.mark.parametrize("when", ["drain", "make room"])
+def test_replaced_between_choice_and_sending(shell: Sharing, at: dict[str, Any], when: str) -> None:
+    """Whoever has chosen a connection that is given back just then writes nothing over it, and takes another."""
+    pool = shell.pool(**at, max_connections=2)
+    client = shell.client(pool)
+    client.set("key", "value")
+    target = getattr(pool, "_target", pool)
+    lanes = (target._here if shell.asynchronous else target._engine).lanes
+    pick, times = lanes.pick, list[Any]()
+
+    def pick_and_lose(entry: Any) -> Any:
+        lane = pick(entry)
+        if lane is not None and not times:
+            times.append(lane)
+            target.drain() if when == "drain" else lanes.make_room()
+        return lane
+
+    lanes.pick = pick_and_lose
+    assert client.get("key") == b"value"
+    assert client.incr("n") == 1
+    with pool.connection() as connection:
+        connection.send_command("ECHO", "mine")
+        assert connection.read_response() == b"mine"
+    assert client.get("n") == b"1"
+
+
+def test_what_is_seen(shell: Sharing, at: dict[str, Any]) -> None:
+    """`stats()` has what every pool has, and what is shared; it can be written as JSON."""
+    pool = shell.pool(**at, max_connections=4, name="mine")
+    client = shell.client(pool)
+    for doing in together(4, lambda number: [client.set(f"key{number}", turn) for turn in range(25)]):
+        doing.result()
+    client.pipeline().get("a").get("b").execute()
+    stats = pool.stats()
+    assert (stats.name, stats.max_connections) == ("mine", 4)
+    assert stats.open == stats.idle + stats.in_use == 1
+    assert stats.commands == 104
+    assert 1 <= stats.writes <= 101
+    assert stats.batch.count == stats.writes
+    assert stats.batch.max >= 4
+    assert stats.batch.mean == pytest.approx(stats.commands / stats.writes)
+    assert (stats.in_flight, stats.abandoned, stats.waiting) == (0, 0, 0)
+    assert json.loads(json.dumps(stats.to_dict()))["batch"]["count"] == stats.writes
+
+
+def test_who_holds_what(shell: Sharing, at: dict[str, Any]) -> None:
+    """A dump says of a shared connection that all share it."""
+    pool = shell.pool(**at, name="mine", password=None)
+    client = shell.client(pool)
+    client.get("key")
+    dump = str(pool.dump())
+    assert "mine: 1 in use" in dump
+    assert "all who share it" in dump
+    assert "ended" not in dump
+
+
+def test_its_repr(shell: Sharing, at: dict[str, Any], watch: Watch) -> None:
+    """Name, state and counts, and never a password."""
+    pool = shell.pool(**at, name="mine", password="secret")
+    assert "mine" in repr(pool)
+    assert "secret" not in repr(pool)
+    assert "open" in repr(pool)
+
+
+@pytest.mark.usefixtures("attentive")
+def test_a_lifetime(shell: Sharing, at: dict[str, Any]) -> None:
+    """A shared connection that is old enough is replaced while it is used, and nobody notices."""
+    pool = shell.pool(**at, max_lifetime=0.5)
+    client = shell.client(pool)
+
+    def used() -> bool:
+        assert client.echo("x") == b"x"
+        return bool(pool.stats().dialed >= 3)
+
+    assert eventually(used)
+
+
+@pytest.mark.usefixtures("attentive")
+def test_nobody_needs_it(shell: Sharing, at: dict[str, Any]) -> None:
+    """After `max_idle_time` without a command it goes; the next call opens another."""
+    pool = shell.pool(**at, max_idle_time=0.3)
+    client = shell.client(pool)
+    client.get("key")
+    assert eventually(lambda: pool.stats().open == 0)
+    client.get("key")
+    assert pool.stats().dialed == 2
+
+
+@pytest.mark.usefixtures("attentive")
+def test_it_asks_for_a_word(shell: Sharing, mute: Mute) -> None:
+    """After `ping_after_idle` a PING goes over it, which is nobody's command; one that isn't answered ends it."""
+    pool = shell.pool(**mute.at, ping_after_idle=0.3)
+    client = shell.client(pool)
+    client.get("key")
+    assert eventually(lambda: "PING" in [name for _, name in mute.server.commands])
+    assert client.get("key") is None
+    assert pool.stats().dialed == 1
