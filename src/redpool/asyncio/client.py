@@ -70,8 +70,20 @@ class Redis(aio.Redis):
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
+        lanes, entry, limit = pool.lanes_here(), Entry(args, data, 0, decode), current()
         try:
-            reply = await pool.lanes_here().execute(Entry(args, data, 0, decode), current())
+            lane = lanes.start(entry, limit)
+            if lane is None:
+                reply = await lanes.execute(entry, limit)
+            else:
+                try:
+                    await entry.waker
+                except BaseException:
+                    lane.core.abandon(entry)
+                    raise
+                reply = entry.replies
+                if entry.error is not None or lane.retired or entry.large or entry.heavy or not entry.done:
+                    reply = await lanes.finish(lane, entry, limit)
             if isinstance(reply, packing.UNUSUAL):
                 packing.reply(reply)
         except Exception as error:
@@ -135,5 +147,5 @@ class Pipeline(aio.Pipeline):
             and bool(stack)
             and not (self.watching or self.connection or self.scripts)
             and packing.share(commands, pool.sharing_names, pool.decodes)
-            and not any(EMPTY_RESPONSE in options or NEVER_DECODE in options for _, options in stack if options)
+            and packing.usual(stack)
         )

@@ -62,30 +62,50 @@ class Lanes:
 
     async def execute(self, entry: Entry, limit: deadline | None) -> Any:
         """Send and wait: the reply to a command, or the list of them. Error replies are returned, not raised."""
-        while True:
-            if limit is not None and limit.reached():
-                raise sharing.too_late(limit, False)
-            lane = self.pick(entry) or await self._open()
-            core = lane.core
-            if core.written - core.answered + len(core.queued) >= self._most:
-                self._wait_for_room(lane, entry)
-            lane.send(entry)
-            if limit is not None:
-                lane.limit(entry, limit)
-            if not entry.done:
-                waker = entry.waker = self._loop.create_future()
-                try:
-                    await waker
-                except BaseException:
-                    core.abandon(entry)
-                    raise
-                if not entry.done:
-                    raise self._late(lane, entry, limit)
-            if entry.error is None:
-                if entry.large or entry.heavy or lane.retired:
-                    self._afterwards(lane, entry)
-                return entry.replies
-            self._move(lane, entry)
+        lane = self.start(entry, limit)
+        if lane is None:
+            lane = await self._open()
+            self._send_over(lane, entry, limit)
+        try:
+            await entry.waker
+        except BaseException:
+            lane.core.abandon(entry)
+            raise
+        return await self.finish(lane, entry, limit)
+
+    def start(self, entry: Entry, limit: deadline | None) -> Lane | None:
+        """Send it over a connection there is, and have `entry.waker` tell when that is over; `None` if there is none.
+
+        Whoever stops waiting for that abandons the entry.
+        """
+        if limit is not None and limit.reached():
+            raise sharing.too_late(limit, False)
+        lane = self.pick(entry)
+        if lane is not None:
+            self._send_over(lane, entry, limit)
+        return lane
+
+    def _send_over(self, lane: Lane, entry: Entry, limit: deadline | None) -> None:
+        core = lane.core
+        if core.written - core.answered + len(core.queued) >= self._most:
+            self._wait_for_room(lane, entry)
+        lane.send(entry)
+        if limit is not None:
+            lane.limit(entry, limit)
+        waker = entry.waker = self._loop.create_future()
+        if entry.done:
+            waker.set_result(None)
+
+    async def finish(self, lane: Lane, entry: Entry, limit: deadline | None) -> Any:
+        """What came of it. An entry that was not sent moves on to another connection."""
+        if not entry.done:
+            raise self._late(lane, entry, limit)
+        if entry.error is None:
+            if entry.large or entry.heavy or lane.retired:
+                self._afterwards(lane, entry)
+            return entry.replies
+        self._move(lane, entry)
+        return await self.execute(entry, limit)
 
     async def send(self, entry: Entry) -> Lane:
         """The first half of `execute`."""

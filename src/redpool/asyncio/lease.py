@@ -7,7 +7,7 @@ its own, until it is released.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from ..limit import current
@@ -19,6 +19,16 @@ from .lanes import Lanes
 
 if TYPE_CHECKING:
     from .shared import MultiplexedConnectionPool
+
+
+class _Done:
+    """What may be awaited, and takes no time; cheaper than a coroutine."""
+
+    def __await__(self) -> Iterator[Any]:
+        return iter(())
+
+
+DONE: Awaitable[None] = _Done()  # type: ignore[assignment]  # an iterator of nothing gives None in the end
 
 
 class Lease:
@@ -53,11 +63,16 @@ class Lease:
         names = ("host", "port", "db")
         return type(cls.__name__, (cls,), {"retry": retry, **{name: getattr(connection, name, None) for name in names}})
 
-    async def send_command(self, *args: Any, **options: Any) -> None:
+    def send_command(self, *args: Any, **options: Any) -> Awaitable[None]:
         """As in redis-py."""
+        if self.bound is None and self._entry is None and (args[0] in self.pool.sharing_names or shares(args)):
+            self._entry = Entry(args, packing.pack(args))
+            return DONE
+        return self._send_otherwise(args, options)
+
+    async def _send_otherwise(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         if self.bound is None and (args[0] in self.pool.sharing_names or shares(args)):
-            if self._entry is not None:
-                await self._send()
+            await self._send()
             self._entry = Entry(args, packing.pack(args))
         else:
             await (await self._own()).send_command(*args, **options)
@@ -99,13 +114,30 @@ class Lease:
             self._entry = None
             if disable_decoding and type(entry.commands) is tuple:
                 entry.decode = False
-            replies = await self._lanes.execute(entry, current())
+            lanes, limit = self._lanes, current()
+            started = lanes.start(entry, limit)
+            if started is None:
+                replies = await lanes.execute(entry, limit)
+            else:
+                try:
+                    await entry.waker
+                except BaseException:
+                    started.core.abandon(entry)
+                    raise
+                replies = entry.replies
+                if entry.error is not None or started.retired or entry.large or entry.heavy or not entry.done:
+                    replies = await lanes.finish(started, entry, limit)
         else:
             return await (await self._own()).read_response(disable_decoding, *args, **options)
         if type(entry.commands) is not tuple:
             self._ahead = deque(replies)
             replies = self._ahead.popleft()
         return packing.reply(replies) if isinstance(replies, packing.UNUSUAL) else replies
+
+    @property
+    def is_done_with(self) -> bool:
+        """Whether there is nothing to be given back, and nobody to be told that he isn't waited for."""
+        return self._entry is None and self.bound is None and not self._sent and not self._ahead
 
     async def disconnect(self, *args: Any, **options: Any) -> None:
         """As in redis-py; what others share stays open."""

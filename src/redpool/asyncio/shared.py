@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
+from collections.abc import Awaitable
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from ..redispy import sharing
 from ..redispy.retrying import FirstTryAsync, asking_copy
 from .engine import Engine
 from .lanes import Lanes
-from .lease import Lease
+from .lease import DONE, Lease
 from .pool import ConnectionPool
 
 # Whom the dump names as the holder of a shared connection.
@@ -135,8 +136,13 @@ class MultiplexedConnectionPool(ConnectionPool):
         connection._redpool.slot.taken = take_site(_calling_frame(1))
         return connection
 
-    async def release(self, connection: Any) -> None:
+    def release(self, connection: Any) -> Awaitable[None]:  # type: ignore[override]
         """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""
+        if isinstance(connection, Lease) and connection.is_done_with:
+            return DONE
+        return self._release(connection)
+
+    async def _release(self, connection: Any) -> None:
         if not isinstance(connection, Lease):
             await ConnectionPool.release(self, connection)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ _pack = hiredis.pack_command
 _serialize = HiredisRespSerializer().pack
 
 __all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "pack", "pack_all", "pipeline", "reply",
-           "share", "transaction"]  # fmt: skip
+           "share", "transaction", "usual"]  # fmt: skip
 
 # Where redis-py writes a command as two words in one, the server wants them apart.
 _ONE_WORD = frozenset(name for name in PLAIN if " " not in name)
@@ -29,6 +30,8 @@ _NEVER_DECODED = frozenset({"DUMP", "FUNCTION DUMP", "SLOWLOG GET", "VEMB"})
 
 UNUSUAL = (Exception, list)
 """The kinds of replies that `reply` has to see to."""
+
+_PARTICULAR = frozenset({NEVER_DECODE, EMPTY_RESPONSE})
 
 NOT_FOR_CALLBACKS = ("keys", NEVER_DECODE, EMPTY_RESPONSE)
 """The options of a command that are redis-py's own affair."""
@@ -47,6 +50,9 @@ def pack(args: tuple[Any, ...]) -> bytes:
 
 def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:
     """The same for a pipeline."""
+    if {args[0] for args in several} <= _ONE_WORD:
+        with contextlib.suppress(TypeError):
+            return b"".join(map(_pack, several))
     return b"".join([pack(args) for args in several])
 
 
@@ -57,9 +63,17 @@ def share(several: Sequence[tuple[Any, ...]], names: frozenset[str], decodes: bo
         if commands.command_name(several[-1]) != "EXEC":
             return False
         inner = several[1:-1]
+    used = {args[0] for args in inner}
+    if used <= names:
+        return bool(several) and not (decodes and used & _NEVER_DECODED)
     if decodes and any(commands.command_name(args) in _NEVER_DECODED for args in inner):
         return False  # the replies are decoded as they come, all or none
-    return bool(several) and all(args[0] in names or commands.shares(args) for args in inner)
+    return all(args[0] in names or commands.shares(args) for args in inner)
+
+
+def usual(stack: Sequence[Any]) -> bool:
+    """Whether no command of a pipeline wants its reply otherwise than the others."""
+    return _PARTICULAR.isdisjoint(set[str]().union(*[options for _, options in stack]))
 
 
 def reply(value: Any) -> Any:
@@ -77,7 +91,7 @@ def reply(value: Any) -> Any:
 def pipeline(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
     """What a pipeline's caller gets for these replies."""
     results = _made_of(client, stack, replies)
-    if raise_on_error:
+    if raise_on_error and _has_errors(results):
         client.raise_first_error(stack, results)
     return results
 
@@ -104,6 +118,8 @@ def transaction(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_
 
 def _made_of(client: Any, stack: Sequence[Any], replies: list[Any]) -> list[Any]:
     callbacks = client.response_callbacks
+    if not _has_errors(replies) and not any(name in callbacks for name in {args[0] for args, _ in stack}):
+        return replies
     results = []
     for (args, options), value in zip(stack, replies, strict=True):
         if isinstance(value, Exception):
@@ -115,3 +131,7 @@ def _made_of(client: Any, stack: Sequence[Any], replies: list[Any]) -> list[Any]
             value = callback(value, **options)
         results.append(value)
     return results
+
+
+def _has_errors(values: list[Any]) -> bool:
+    return any(issubclass(kind, Exception) for kind in set(map(type, values)))

@@ -134,5 +134,5 @@ class Pipeline(redis.client.Pipeline):
             and bool(stack)
             and not (self.watching or self.connection or self.scripts)
             and packing.share(commands, pool.sharing_names, pool.decodes)
-            and not any(EMPTY_RESPONSE in options or NEVER_DECODE in options for _, options in stack if options)
+            and packing.usual(stack)
         )

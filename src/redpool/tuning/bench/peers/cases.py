@@ -101,7 +101,7 @@ _ALL = (
     _tasks(1, _beats(CLIENT, 3, mode=ONE_CORE), _beats(SHARED, 2.2, mode=ONE_CORE), one_core=True),
     _tasks(10),
     _tasks(100, _beats(SHARED, 5), _beats(CLIENT, 10), _beats(CLIENT, 4, by=[GLIDE]), one_core=True),
-    _tasks(1000, _beats(CLIENT, 25)),
+    _tasks(1000, _beats(CLIENT, 25, by=[PLAIN])),
     _threads(
         1,
         _beats(CLIENT, 2, mode=ONE_CORE),
