@@ -71,7 +71,7 @@ def test_a_command_that_the_user_vouches_for(face: Sharing, at: dict[str, Any]) 
         face.pool(**at, also_share=("BLPOP",))
 
 
-@pytest.mark.parametrize("command", ["SELECT 1", "CLIENT SETNAME stranger", "CLIENT NO-EVICT on", "WATCH key"])
+@pytest.mark.parametrize("command", ["SELECT 1", "CLIENT SETNAME stranger", "CLIENT TRACKING on", "WATCH key"])
 def test_a_changed_session_reaches_nobody_else(client: Any, command: str) -> None:
     """Whoever changes it on a client of many connections changes nobody's."""
     client.set("key", "in zero")

@@ -120,7 +120,7 @@ def test_replaced_under_load(shell: Sharing, at: dict[str, Any]) -> None:
             token = f"{number}-{turn}".encode()
             assert client.echo(token) == token
             if number == 0 and turn % 5 == 0:
-                assert client.blpop(f"nothing{turn}", 0.001) is None
+                assert client.blpop(f"nothing{turn}", 0.01) is None
         return turn
 
     workers = [Doing(lambda number=number: work(number)) for number in range(5)]  # type: ignore[misc]

@@ -112,8 +112,10 @@ class Lane(asyncio.Protocol):
         core = self.core
         try:
             answered = core.receive(data, len(data), self._push)
-        except Exception as error:
+        except BaseException as error:
             self.lose(error)
+            if not isinstance(error, Exception):
+                raise
             return
         for entry in answered:
             waker = entry.waker

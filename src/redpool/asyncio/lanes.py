@@ -62,7 +62,7 @@ class Lanes:
 
     async def execute(self, entry: Entry, limit: deadline | None) -> Any:
         """Send and wait: the reply to a command, or the list of them. Error replies are returned, not raised."""
-        lane = self.start(entry, limit)
+        lane = Lanes.start(self, entry, limit)
         if lane is None:
             lane = await self._open()
             self._send_over(lane, entry, limit)

@@ -76,6 +76,9 @@ class _Lanes(Lanes):
 
     service: _Service
 
+    def start(self, entry: Entry, limit: deadline | None) -> None:
+        """Every reply is looked at here."""
+
     async def execute(self, entry: Entry, limit: deadline | None) -> Any:
         before = self._generation()
         return self._looked_at(await super().execute(entry, limit), entry, before)

@@ -14,7 +14,7 @@ import redis.asyncio.client as aio
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
 from ..core.stacks import take_site
-from ..core.stats import PoolStats, SharedPoolStats
+from ..core.stats import SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
 from ..redispy.retrying import FirstTryAsync, asking_copy
@@ -186,7 +186,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self.first_try = FirstTryAsync(asking_copy(getattr(template, "retry", None)))
         self._lease = Lease.of(template, self.first_try)
 
-    def stats(self) -> PoolStats:
+    def stats(self) -> SharedPoolStats:
         """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
         own = super().stats()
         values: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}

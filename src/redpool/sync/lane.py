@@ -57,6 +57,9 @@ class Lane:
         self.writes: Callable[[], bool] = self._writing._is_owned  # type: ignore[attr-defined]
         self.reads: Callable[[], bool] = self._reading._is_owned  # type: ignore[attr-defined]
         self._unsent: memoryview | None = None  # of what was taken out of the queue
+        # Set for as long as a role is in the midst of it: who finds one set in a role that is free knows that its
+        # holder was struck, and that what was sent and what is awaited don't fit together any more.
+        self._sending = self._receiving = False
         self._gone = False  # it belongs to the pool again
 
     def call(self, entry: Entry, limit: deadline | None) -> bool:
@@ -105,6 +108,9 @@ class Lane:
                 return
             stuck = False
             try:
+                if self._sending:
+                    raise ConnectionAbortedError("whoever wrote for all was interrupted")
+                self._sending = True
                 if self._unsent is None:
                     data = core.take_output()
                     try:
@@ -117,6 +123,7 @@ class Lane:
                         self._unsent = memoryview(data)[sent:]
                 if self._unsent is not None:
                     stuck = not self._write_against(until)
+                self._sending = False
             except BaseException as error:
                 self.lose(error)
                 if not isinstance(error, OSError | EOFError):
@@ -165,6 +172,8 @@ class Lane:
                 except BaseException as error:
                     if isinstance(error, Exception) or self._stream.struck_anywhere:
                         self.lose(error)
+                    else:
+                        self._receiving = False  # he was waiting, and took nothing
                     if not isinstance(error, OSError | EOFError):
                         raise
                     continue  # whoever writes may have it in his hands just now
@@ -212,20 +221,36 @@ class Lane:
         return (until if entry.sent else min(until, entry.turn)) - _monotonic()
 
     def _receive(self, seconds: float | None) -> bool:
+        if self._receiving:
+            raise ConnectionAbortedError("whoever read for all was interrupted")
+        self._receiving = True
         try:
             size = self._take_in(self._buffer) if seconds is None else self._stream.receive_within(seconds)
         except BlockingIOError:
+            self._receiving = False
             return False
         if not size:
             raise EOFError
+        if self._sending:
+            self._check_writer()
         try:
             answered = self.core.receive(self._buffer, size, self._push)
         except InvalidResponse as error:
             raise ConnectionAbortedError(str(error)) from error
+        self._receiving = False
         for entry in answered:
             if entry.waker is not None:
                 _wake(entry.waker)
         return True
+
+    def _check_writer(self) -> None:
+        """Nothing is matched to what was only half sent."""
+        if not self.writes() and self._writing.acquire(False):
+            try:
+                if self._sending:
+                    raise ConnectionAbortedError("whoever wrote for all was interrupted")
+            finally:
+                self._writing.release()
 
     def _hand_on(self) -> None:
         """Have the first who is parked look for the role; those who aren't parked yet look for themselves."""
@@ -355,6 +380,8 @@ class Lane:
             if not self._reading.acquire(False):
                 return self._left_behind()
             try:
+                if self._sending or self._receiving:
+                    self.dead = self.dead or sharing.interrupted()
                 if self._gone:
                     pass  # another caller gives it back
                 elif self.dead is not None:

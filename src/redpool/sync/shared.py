@@ -13,7 +13,7 @@ import redis.client
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
 from ..core.stacks import take_site
-from ..core.stats import PoolStats, SharedPoolStats
+from ..core.stats import SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
 from ..redispy.retrying import FirstTry, asking_copy
@@ -180,7 +180,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self.first_try = FirstTry(asking_copy(getattr(template, "retry", None)))
         self._lease = self._lease_class.of(template, self.first_try)
 
-    def stats(self) -> PoolStats:
+    def stats(self) -> SharedPoolStats:
         """The pool at this moment, and its counters since it was created (or reset)."""
         lanes: Lanes = self._engine.lanes
         own = super().stats()

@@ -9,13 +9,30 @@ from collections.abc import Callable
 from types import FrameType, FunctionType
 from typing import Any
 
+_STARTS_WITHIN = 5.0  # seconds
+
 
 def start(work: Callable[..., object], name: str, *args: Any) -> None:
     """Have a daemon thread do the work. Raises `RuntimeError` where none is to be had."""
     if sys.is_finalizing():
         # CPython up to 3.11 would wait here for ever.
         raise RuntimeError("can't start a thread: the interpreter is going down")
-    threading.Thread(target=work, args=args, name=name, daemon=True).start()
+    _Thread(target=work, args=args, name=name, daemon=True).start()
+
+
+class _Thread(threading.Thread):
+    """One whose starter doesn't wait for ever.
+
+    In CPython 3.11 an asynchronous exception for the starter may strike the new thread before its first step.
+    """
+
+    def start(self) -> None:
+        started: threading.Event = self._started  # type: ignore[attr-defined]
+        wait = started.wait
+        started.wait = lambda timeout=None: wait(_STARTS_WITHIN)  # type: ignore[method-assign]
+        super().start()
+        if not started.is_set():
+            raise RuntimeError("a thread was struck before its first step")
 
 
 def seen_at(work: Any, whose: object, unless: Any = None) -> bool:
