@@ -27,6 +27,9 @@ class _Thread(threading.Thread):
     """
 
     def start(self) -> None:
+        if threading.get_ident is not _get_ident:  # a greenlet, which nothing strikes there
+            super().start()
+            return
         started: threading.Event = self._started  # type: ignore[attr-defined]
         wait = started.wait
         started.wait = lambda timeout=None: wait(_STARTS_WITHIN)  # type: ignore[method-assign]
