@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from _thread import get_ident as _get_ident
 from collections.abc import Callable
-from types import FrameType, FunctionType
+from types import BuiltinFunctionType, FrameType, FunctionType
 from typing import Any
 
 _STARTS_WITHIN = 5.0  # seconds
@@ -27,7 +26,7 @@ class _Thread(threading.Thread):
     """
 
     def start(self) -> None:
-        if threading.get_ident is not _get_ident:  # a greenlet, which nothing strikes there
+        if _greenlets():  # which nothing strikes there
             super().start()
             return
         started: threading.Event = self._started  # type: ignore[attr-defined]
@@ -43,7 +42,7 @@ def seen_at(work: Any, whose: object, unless: Any = None) -> bool:
 
     Greenlets can't be seen: there somebody always may be.
     """
-    if threading.get_ident is not _get_ident:
+    if _greenlets():
         return True
     me = threading.get_ident()
     return any(_is_at(frame, work, whose, unless) for ident, frame in sys._current_frames().items() if ident != me)
@@ -62,3 +61,8 @@ def _is_at(frame: FrameType | None, work: FunctionType, whose: object, unless: F
             return False
         frame = frame.f_back
     return False
+
+
+def _greenlets() -> bool:
+    """Whether gevent has put greenlets in the place of threads."""
+    return not isinstance(threading.get_ident, BuiltinFunctionType)
