@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 import redpool
 from contract.faces import PATIENCE, Doing, eventually
@@ -101,34 +100,21 @@ def test_a_handler_while_its_thread_waits_for_a_reply(own_server: embedded.Serve
         client.close()
 
 
-def test_a_handler_that_raises(client: Any) -> None:
+def test_a_handler_that_raises(redis_url: str) -> None:
     """Its exception ends the call, and nothing else: the next reply is the next caller's."""
-
-    class Alarm(Exception):
-        """What the handler raises."""
-
-    def handler(*_: Any) -> None:
-        raise Alarm
-
-    struck, turn, end = 0, 0, time.monotonic() + PATIENCE
-    while struck < 40 and time.monotonic() < end:
-        try:
-            with alarmed(handler, 0.002 + 0.0001 * (turn % 17)):
-                while True:
-                    turn += 1
-                    assert client.echo(f"turn {turn}") == f"turn {turn}".encode()
-        except (Alarm, redis.ConnectionError):
-            struck += 1
-    assert struck == 40
-    assert client.get("key") == b"value"
-    assert eventually(lambda: client.connection_pool.stats().in_flight == 0)
+    assert _told("alarms.py", redis_url) == {"struck": 40, "wrong": 0, "in_flight": 0, "answers": "b'value'"}
 
 
 @pytest.mark.parametrize("client", ["redis", "redpool"])
 def test_one_of_eight_is_struck_again_and_again(redis_url: str, client: str) -> None:
     """Whatever it was doing for the others, they have their own replies, or a redis error, and nobody hangs."""
-    command = [sys.executable, str(Path(__file__).with_name("struck.py")), redis_url, client]
-    # A program of its own: what strikes anywhere would also strike pytest's hooks.
+    told = _told("struck.py", redis_url, client)
+    assert told == {"wrong": [], "errors": [], "hanging": 0, "in_flight": 0, "answers": "b'value'"}
+
+
+def _told(program: str, *arguments: str) -> Any:
+    """What a program says in the end. What strikes anywhere would also strike pytest's hooks, so it has its own."""
+    command = [sys.executable, str(Path(__file__).with_name(program)), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"wrong": [], "errors": [], "hanging": 0, "in_flight": 0, "answers": "b'value'"}
+    return json.loads(done.stdout)
