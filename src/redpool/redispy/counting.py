@@ -182,7 +182,7 @@ class Counted:
         """The connection was closed: whatever was still to come is lost, and the next session is a new one."""
         if self.unanswered and not self.handshaking:
             self.lost, self.plain = self.unanswered, False
-            ordinary = type(self.sent) is tuple and self.sent[0] in commands.PLAIN
+            ordinary = type(self.sent) is tuple and self.sent[:1] and self.sent[0] in commands.PLAIN
             self.bygone = self._differences() if ordinary else self.stood
         self.unanswered = 0
         self.session = self.asked = None
