@@ -19,9 +19,9 @@ from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLa
 from .limit import deadline
 from .sync.client import Redis
 from .sync.cluster import RedisCluster
+from .sync.multiplexed import MultiplexedConnectionPool
 from .sync.pool import ConnectionPool
 from .sync.sentinel import Sentinel
-from .sync.shared import MultiplexedConnectionPool
 
 if TYPE_CHECKING:
     from . import asyncio as asyncio

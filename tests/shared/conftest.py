@@ -44,7 +44,7 @@ def threads() -> Iterator[OwnThreads]:
 def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool looks at its shared connections ten times as often as it would."""
     monkeypatch.setattr("redpool.sync.engine._LONGEST_SLEEP", 0.1)
-    monkeypatch.setattr("redpool.asyncio.lanes._LOOK_EVERY", 0.1)
+    monkeypatch.setattr("redpool.asyncio.connections._LOOK_EVERY", 0.1)
 
 
 @pytest.fixture

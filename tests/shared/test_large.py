@@ -43,17 +43,17 @@ def test_the_small_ones_are_not_held_up(shell: Sharing, own_server: embedded.Ser
         assert eventually(lambda: pool.stats().in_flight == 1)
         small = [Doing(lambda: client.get("small")) for _ in range(3)]
         assert eventually(lambda: pool.stats().in_flight == 4)
-        loads = sorted(lane.core.load for lane in _lanes(pool))
+        loads = sorted(each.pipeline.load for each in _multiplexed(pool))
         own_server.resume()
         assert loads == [1, 3]
         assert [each.result() for each in small] == [b"value"] * 3
         assert len(large.result()) == 300_000
 
 
-def _lanes(pool: Any) -> list[Any]:
+def _multiplexed(pool: Any) -> list[Any]:
     pool = getattr(pool, "_target", pool)
     engine = pool._engine if hasattr(pool, "_engine") else pool._here
-    return list(engine.lanes.lanes())
+    return list(engine.multiplexed.in_use())
 
 
 @pytest.mark.parametrize("count", [501, 3_000])

@@ -1,9 +1,7 @@
-"""Threads that write and read for all, at the moments when the connection breaks or goes. White-box, and repeatable."""
+"""Threads that write and read for all, at the moments when the connection breaks or is given back. White-box."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,40 +9,22 @@ import pytest
 import redis
 
 import redpool
-from contract.faces import PATIENCE, Doing, eventually
+from contract.faces import Doing, eventually
 from contract.mute import Mute
+from redpool.redispy import sharing
 from redpool.testing import MemoryServer
-from redpool.wire.mux import Entry
+from redpool.wire.pipeline import Request, State
 
 
-class Held(deque[Entry]):
-    """A queue that keeps whoever takes out an entry of some command waiting, with the entry in his hands."""
-
-    def __init__(self, command: str) -> None:
-        super().__init__()
-        self.command = command
-        self.taken, self.go_on = threading.Event(), threading.Event()
-
-    def popleft(self) -> Entry:
-        entry = super().popleft()
-        if entry.commands[0] == self.command:
-            self.taken.set()
-            assert self.go_on.wait(PATIENCE)
-        return entry
+def multiplexed_by(client: Any) -> Any:
+    """Return the one connection that it shares."""
+    (connection,) = client.connection_pool._engine.multiplexed.in_use()
+    return connection
 
 
-def lane_of(client: Any) -> Any:
-    """The one connection that it shares."""
-    (lane,) = client.connection_pool._engine.lanes.lanes()
-    return lane
-
-
-def reads(lane: Any) -> bool:
-    """Whether somebody has the reader's role."""
-    if lane._reading.acquire(False):
-        lane._reading.release()
-        return False
-    return True
+def get(key: str) -> Request:
+    """Return a request for what is under the key."""
+    return Request(("GET", key), f"*2\r\n$3\r\nGET\r\n${len(key)}\r\n{key}\r\n".encode())
 
 
 @pytest.fixture
@@ -56,59 +36,72 @@ def client(mute: Mute) -> Iterator[Any]:
     made.connection_pool.close(timeout=0, force=True)
 
 
-def test_an_entry_in_the_writers_hands(client: Any, mute: Mute) -> None:
-    """The connection breaks while it is in no line: its caller waits until it is in one again, and is told.
-
-    He is never told that there is nothing under his key.
-    """
-    lane = lane_of(client)
-    lane.core.queued = queue = Held("ECHO")
-    mute.server.answer("GET", b"")
-    reader = Doing(lambda: client.get("key"))
-    assert eventually(lambda: lane.core.pending and reads(lane))
-    writer = Doing(lambda: client.echo("x"))
-    assert queue.taken.wait(PATIENCE)
-    behind = Doing(lambda: client.incr("n"))
-    assert eventually(lambda: len(queue) == 1)
-    mute.proxy.reset()
-    assert isinstance(reader.ended(), redis.ConnectionError)
-    assert eventually(lambda: lane.dead is not None)
-    queue.go_on.set()
-    for each in (writer, behind):
-        error = each.ended()
-        assert isinstance(error, redis.ConnectionError) or each.result() in (b"x", 1)
-    assert (lane.core.in_flight, len(queue)) == (0, 0)
-
-
-def test_a_reader_whose_entry_is_in_the_writers_hands(client: Any, mute: Mute) -> None:
-    """He sees the end of the connection himself, and yet is not answered before he knows what became of his command."""
-    lane = lane_of(client)
-    lane.core.queued = queue = Held("GET")
-    with lane._writing:  # so that another one has to write it
-        reader = Doing(lambda: client.get("key"))
-        assert eventually(lambda: len(queue) == 1)
-        assert eventually(lambda: reads(lane))
-    writer = Doing(lambda: client.echo("x"))
-    assert queue.taken.wait(PATIENCE)
-    mute.proxy.reset()
-    assert eventually(lambda: lane.dead is not None)
-    assert not eventually(lambda: reader.done, 0.05)
-    queue.go_on.set()
-    assert isinstance(reader.ended(), redis.ConnectionError)
-    writer.ended()
-
-
-def test_a_line_that_is_used_just_as_it_is_given_back(client: Any, memory: MemoryServer) -> None:
-    """Nothing is written over it then, and its caller takes another one."""
-    lane = lane_of(client)
+def test_a_connection_that_was_detached_is_not_written_to(client: Any, memory: MemoryServer) -> None:
+    """A thread that has chosen it before writes nothing over it, and goes elsewhere with its request."""
+    connection = multiplexed_by(client)
     client.connection_pool.drain()
     assert eventually(lambda: memory.clients == 0)
-    entry = Entry(("GET", "key"), b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n")
-    assert lane.call(entry, None)
-    assert isinstance(entry.error, redis.ConnectionError)
-    assert not entry.sent
-    assert lane.core.in_flight == 0
-    assert lane.let_go()  # whoever comes second finds it done
+    assert connection.state is State.DETACHED
+    request = get("key")
+    assert connection.call(request, None)
+    assert not request.done
+    assert not request.sent
+    assert connection.end()  # it stays over, however often one asks
+
+
+@pytest.mark.parametrize("role", ["writer", "reader"])
+def test_a_role_that_was_left_in_the_midst_of_its_work(client: Any, role: str) -> None:
+    """Half a message may have been left behind: the next thread that enters it gives the connection up."""
+    connection = multiplexed_by(client)
+    getattr(connection, role).dirty = True
+    request = get("key")
+    assert connection.call(request, None)
+    assert connection.state is State.LOST
+    assert request.sent is (role == "reader")
+    assert "interrupted" in str(connection.error)
+    assert client.get("key") == b"value"
+
+
+@pytest.mark.parametrize("role", ["writer", "reader"])
+def test_a_role_whose_owner_is_gone(client: Any, role: str) -> None:
+    """A thread that was interrupted before it could leave a role is found out: its owner doesn't come by any more."""
+    connection = multiplexed_by(client)
+    Doing(lambda: getattr(connection, role).try_enter()).result()
+    looks = 0
+    while connection.state is not State.LOST:
+        looks += 1
+        connection.look_after(1e9 + looks * connection.look_every)  # a clock turned by hand
+        assert looks <= 5
+    assert looks > 3
+    assert client.get("key") == b"value"
+
+
+def test_a_role_whose_owner_comes_by(client: Any, mute: Mute) -> None:
+    """A thread that waits long for a reply is not taken to be gone."""
+    connection = multiplexed_by(client)
+    mute.server.answer("GET", b"")
+    waiting = Doing(lambda: client.get("key"))
+    assert eventually(lambda: connection.reader.taken())
+    for looks in range(1, 20):
+        beat = connection.reader.beat
+        connection.look_after(1e9 + looks * connection.look_every)
+        assert eventually(lambda: connection.reader.beat > beat)  # noqa: B023  it is called at once
+    assert connection.state is not State.LOST
+    mute.server.answer("GET", None)
+    mute.proxy.reset()
+    waiting.ended()
+
+
+def test_a_lost_connection_is_closed_by_the_last_thread_that_was_in_a_role(client: Any) -> None:
+    """A descriptor is never closed while a thread may be using it: it might be another connection's by then."""
+    connection = multiplexed_by(client)
+    assert connection.writer.try_enter()
+    connection.lose(sharing.interrupted("at work on"))
+    sock = connection._stream.sock
+    assert sock.fileno() >= 0
+    connection.writer.leave()
+    assert connection.end()
+    assert sock.fileno() == -1
 
 
 def test_a_handler_of_notifications_that_raises(memory: MemoryServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -119,7 +112,7 @@ def test_a_handler_of_notifications_that_raises(memory: MemoryServer, caplog: py
     def handler(message: Any) -> None:
         raise ValueError("no idea")
 
-    lane_of(client)._parser.handle_push_response = handler
+    multiplexed_by(client)._parser.handle_push_response = handler
     memory.push(b">1\r\n+news\r\n")
     for _ in range(3):
         assert client.get("key") == b"value"

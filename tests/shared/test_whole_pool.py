@@ -146,17 +146,17 @@ def test_replaced_between_choice_and_sending(shell: Sharing, at: dict[str, Any],
     client = shell.client(pool)
     client.set("key", "value")
     target = getattr(pool, "_target", pool)
-    lanes = (target._here if shell.asynchronous else target._engine).lanes
-    pick, times = lanes.pick, list[Any]()
+    multiplexed = (target._here if shell.asynchronous else target._engine).multiplexed
+    pick, times = multiplexed.pick, list[Any]()
 
-    def pick_and_lose(entry: Any) -> Any:
-        lane = pick(entry)
-        if lane is not None and not times:
-            times.append(lane)
-            target.drain() if when == "drain" else lanes.make_room()
-        return lane
+    def pick_and_lose(request: Any) -> Any:
+        connection = pick(request)
+        if connection is not None and not times:
+            times.append(connection)
+            target.drain() if when == "drain" else multiplexed.make_room()
+        return connection
 
-    lanes.pick = pick_and_lose
+    multiplexed.pick = pick_and_lose
     assert client.get("key") == b"value"
     assert client.incr("n") == 1
     with pool.connection() as connection:

@@ -11,7 +11,7 @@ from redis.exceptions import ExecAbortError, ReadOnlyError
 from contract.faces import Face, eventually
 from redpool import ReplyLost
 from redpool.redispy import sharing
-from redpool.wire.mux import Entry
+from redpool.wire.pipeline import Request
 
 from .servers import SERVICE, STARTS_WITHIN, Guarded, Pair
 
@@ -171,7 +171,7 @@ def test_a_pipeline_that_has_changed_something_does_not_start_over() -> None:
         ([("MULTI",), incr, ("EXEC",)], [b"OK", no, ExecAbortError("EXECABORT")], "safe", True),
     ):
         assert sharing.refused(replies)
-        assert sharing.may_start_over(Entry(commands, b"", 0), replies, rule) is may
+        assert sharing.may_start_over(Request(commands, b"", 0), replies, rule) is may
     assert not sharing.refused([b"1", redis.ResponseError("no")])
 
 
@@ -185,7 +185,7 @@ def test_the_refused_of_one_master_do_not_disturb_the_next(threads: Face, pair: 
     generation = pool._engine.core.generation
     for sent_at, drained in ((generation - 1, 0), (generation, 1)):
         with pytest.raises(sharing.Demoted):
-            pool._engine.lanes._looked_at(ReadOnlyError(), Entry(("INCR", "n"), b""), sent_at)
+            pool._engine.multiplexed._looked_at(ReadOnlyError(), Request(("INCR", "n"), b""), sent_at)
         assert pool._engine.core.generation == generation + drained
 
 

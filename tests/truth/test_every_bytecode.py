@@ -357,8 +357,8 @@ def at_rest(pool: redpool.ConnectionPool) -> bool:
     """Whether nobody has anything, and nothing is under way. Nothing is done about it here."""
     gc.collect()
     core = pool._engine.core
-    lanes = pool._engine.lanes
-    shared = len(lanes.lanes()) if lanes else 0
+    multiplexed = pool._engine.multiplexed
+    shared = len(multiplexed.in_use()) if multiplexed else 0
     return not core.queue and len(core.empty) + len(core.idle) + shared == len(core.slots)
 
 

@@ -12,9 +12,9 @@ from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyL
 from ..limit import deadline
 from .client import Redis
 from .cluster import RedisCluster
+from .multiplexed import MultiplexedConnectionPool
 from .pool import ConnectionPool
 from .sentinel import Sentinel
-from .shared import MultiplexedConnectionPool
 
 __all__ = [
     "ConnectionPool",

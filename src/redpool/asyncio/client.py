@@ -13,10 +13,11 @@ from ..limit import current
 from ..redispy import clients, packing
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
-from ..wire.mux import Entry
-from .shared import MultiplexedConnectionPool
+from ..wire.pipeline import Request, State
+from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
+_OPEN = State.OPEN
 
 
 class Redis(aio.Redis):
@@ -70,20 +71,26 @@ class Redis(aio.Redis):
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
-        lanes, entry, limit = pool.lanes_here(), Entry(args, data, 0, decode), current()
+        multiplexed, request, limit = pool.multiplexed_here(), Request(args, data, 0, decode), current()
         try:
-            lane = lanes.start(entry, limit)
-            if lane is None:
-                reply = await lanes.execute(entry, limit)
+            connection = multiplexed.start(request, limit)
+            if connection is None:
+                reply = await multiplexed.execute(request, limit)
             else:
                 try:
-                    await entry.waker
+                    await request.waker
                 except BaseException:
-                    lane.core.abandon(entry)
+                    connection.pipeline.abandon(request)
                     raise
-                reply = entry.replies
-                if entry.error is not None or lane.retired or entry.large or entry.heavy or not entry.done:
-                    reply = await lanes.finish(lane, entry, limit)
+                reply = request.replies
+                if (
+                    not request.done
+                    or request.large
+                    or request.bulk
+                    or multiplexed.yields
+                    or connection.state is not _OPEN
+                ):
+                    reply = await multiplexed.finish(connection, request, limit)
             if isinstance(reply, packing.UNUSUAL):
                 packing.reply(reply)
         except Exception as error:
@@ -103,8 +110,8 @@ class Redis(aio.Redis):
         return await made if inspect.isawaitable(made) else made
 
     async def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
-        lanes = self.connection_pool.lanes_here()
-        return packing.reply(await lanes.execute(Entry(commands, data, 0, decode), current()))
+        multiplexed = self.connection_pool.multiplexed_here()
+        return packing.reply(await multiplexed.execute(Request(commands, data, 0, decode), current()))
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """As in redis-py."""
@@ -129,8 +136,8 @@ class Pipeline(aio.Pipeline):
         make = packing.transaction if transaction else packing.pipeline
 
         async def ask() -> list[Any]:
-            entry = Entry(commands, data, len(commands))
-            replies = await self.connection_pool.lanes_here().execute(entry, current())
+            request = Request(commands, data, len(commands))
+            replies = await self.connection_pool.multiplexed_here().execute(request, current())
             return make(self, stack, replies, raise_on_error)
 
         try:

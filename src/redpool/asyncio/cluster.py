@@ -1,6 +1,6 @@
 """redis-py's cluster client for event loops, with a pool of ours for each node.
 
-redis-py's nodes keep connections of their own there. Here they keep leases, which cost nothing while nobody uses them.
+redis-py's nodes keep connections of their own there. Here they keep virtual ones, which cost nothing while unused.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..redispy import sharing
-from .lanes import Lanes
-from .lease import Lease
-from .shared import MultiplexedConnectionPool
+from .connections import MultiplexedConnections
+from .multiplexed import MultiplexedConnectionPool
+from .virtual import VirtualConnection
 
 # The pool over which the running task has said ASKING: redis-py has it and the command in two calls.
 _asking: ContextVar[object] = ContextVar("redpool_asking", default=None)
@@ -55,23 +55,24 @@ class RedisCluster(theirs.RedisCluster):
 
 
 class _Pools:
-    """The nodes' pools; in the place of a connection class it makes leases of them."""
+    """The nodes' pools; in the place of a connection class it makes virtual connections over them."""
 
     def __init__(self, connection_class: Any, options: dict[str, Any]) -> None:
         self.by_address: dict[Any, MultiplexedConnectionPool] = {}
         self._connection_class, self._options = connection_class, options
 
-    def __call__(self, **kwargs: Any) -> NodeLease:
+    def __call__(self, **kwargs: Any) -> NodeConnection:
         address = kwargs["host"], kwargs["port"]
         if address not in self.by_address:
             pool = MultiplexedConnectionPool(connection_class=self._connection_class, **kwargs, **self._options)
             self.by_address[address] = pool
-        return NodeLease(self.by_address[address], *address)
+        return NodeConnection(self.by_address[address], *address)
 
 
-class NodeLease(Lease):
-    """A lease that a node of redis-py's keeps, and uses for one call after another."""
+class NodeConnection(VirtualConnection):
+    """A virtual connection that a node of redis-py's keeps, and uses for one call after another."""
 
+    pool: MultiplexedConnectionPool
     _subscribes = False
     """it is a subscriber's, who has a last word to say to its connection once that is closed"""
 
@@ -80,11 +81,11 @@ class NodeLease(Lease):
         self.host, self.port, self.db, self.retry = host, port, 0, pool.first_try
 
     @property
-    def _lanes(self) -> Lanes:
-        return self.pool.lanes_here()
+    def _multiplexed(self) -> MultiplexedConnections:
+        return self.pool.multiplexed_here()
 
-    @_lanes.setter
-    def _lanes(self, lanes: Lanes) -> None:
+    @_multiplexed.setter
+    def _multiplexed(self, multiplexed: MultiplexedConnections) -> None:
         pass  # they may be others at the next call
 
     # -- as a connection that a node keeps ---------------------------------------------------------------------------
@@ -96,7 +97,7 @@ class NodeLease(Lease):
 
     def should_reconnect(self) -> bool:
         """Whether anything is left of a call; redis-py asks between any two of them."""
-        return bool(self.bound is not None or self._entry or self._sent or self._ahead)
+        return bool(self.bound is not None or self._request or self._sent or self._ahead)
 
     def mark_for_reconnect(self) -> None:
         """As in redis-py; what others share is looked after by the pool."""
@@ -116,7 +117,7 @@ class NodeLease(Lease):
         else:
             await self.pool.release(self)
 
-    # Fieldsets are prepared over one connection, so that a lease that has none of its own has prepared none.
+    # Fieldsets are prepared over one connection, so that one that has none of its own has prepared none.
 
     @property
     def himport_registry(self) -> Any:  # type: ignore[override]

@@ -66,7 +66,7 @@ class Engine:
         self._dials: dict[Slot, asyncio.Task[None]] = {}
         self.loop = loop
         self._progress = asyncio.Event()  # a closed pool has one connection less
-        self.lanes: Any = owner.make_lanes(self)  # of a pool that shares connections
+        self.multiplexed: Any = owner.make_multiplexed(self)  # of a pool that shares connections
         self._arm()
 
     # -- callers -----------------------------------------------------------------------------------------------------

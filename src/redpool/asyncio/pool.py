@@ -202,8 +202,8 @@ class ConnectionPool(AsyncSurface):
                 here = self._by_loop[loop] = Engine(self, loop, self._max_connections)
                 if self._closed:
                     here.core.close(_monotonic())
-                    if here.lanes is not None:
-                        here.lanes.close()
+                    if here.multiplexed is not None:
+                        here.multiplexed.close()
             self._here = here
         return here
 
@@ -316,7 +316,7 @@ class ConnectionPool(AsyncSurface):
         state = "closed" if self._closed else "open"
         return self._described(state, self._core().counts(_monotonic()))
 
-    def make_lanes(self, engine: Engine) -> Any:
+    def make_multiplexed(self, engine: Engine) -> Any:
         """What a new engine shares: nothing."""
         return None
 

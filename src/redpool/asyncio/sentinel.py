@@ -11,12 +11,12 @@ from redis.exceptions import ReadOnlyError
 
 from ..limit import deadline
 from ..redispy import sharing
-from ..wire.mux import Entry
+from ..wire.pipeline import Request
 from .client import Redis
+from .connection import MultiplexedConnection
+from .connections import MultiplexedConnections
 from .engine import Engine
-from .lane import Lane
-from .lanes import Lanes
-from .shared import MultiplexedConnectionPool
+from .multiplexed import MultiplexedConnectionPool
 
 
 class ManagedConnection(theirs.SentinelManagedConnection):
@@ -71,31 +71,35 @@ class _Service:
         return address
 
 
-class _Lanes(Lanes):
+class _MultiplexedConnections(MultiplexedConnections):
     """They notice that the master has become a replica."""
 
     service: _Service
 
-    def start(self, entry: Entry, limit: deadline | None) -> None:
+    def start(self, request: Request, limit: deadline | None) -> None:
         """Every reply is looked at here."""
 
-    async def execute(self, entry: Entry, limit: deadline | None) -> Any:
+    async def execute(self, request: Request, limit: deadline | None) -> Any:
         before = self._generation()
-        return self._looked_at(await super().execute(entry, limit), entry, before)
+        return self._looked_at(await super().execute(request, limit), request, before)
 
-    async def wait(self, lane: Lane, entry: Entry) -> Any:
-        before = lane.connection._redpool.slot.generation
-        return self._looked_at(await super().wait(lane, entry), entry, before)
+    async def wait(self, connection: MultiplexedConnection, request: Request) -> Any:
+        before = connection.connection._redpool.slot.generation
+        return self._looked_at(await super().wait(connection, request), request, before)
 
-    def _looked_at(self, replies: Any, entry: Entry, before: int | None) -> Any:
+    def _looked_at(self, replies: Any, request: Request, before: int | None) -> Any:
         if self.service.is_master and sharing.refused(replies):
             pool = self.service.pool()
             if pool is not None and before == self._generation():  # else somebody has seen to it
                 pool.drain()
                 self.service.reset()  # the next dial has nothing to replace
-            if sharing.may_start_over(entry, replies, self.config.retry_sent):
+            if sharing.may_start_over(request, replies, self.config.retry_sent):
                 raise sharing.Demoted
         return replies
+
+    def _generation(self) -> int | None:
+        core = self._core()
+        return None if core is None else core.generation
 
 
 class SentinelConnectionPool(MultiplexedConnectionPool):
@@ -105,7 +109,7 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
     `ssl` (False). Once there is another master, what goes to the last one is replaced.
     """
 
-    _lanes_class = _Lanes
+    _multiplexed_class = _MultiplexedConnections
 
     def __init__(self, service_name: str, sentinel_manager: Any, **kwargs: Any) -> None:
         self.service_name, self.sentinel_manager = service_name, sentinel_manager
@@ -120,11 +124,11 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
         super().__init__(**kwargs, connection_pool=self._service)
         self.sharing = issubclass(self.connection_class, ManagedConnection)
 
-    def make_lanes(self, engine: Engine) -> Any:
-        """What a new engine shares."""
-        lanes = super().make_lanes(engine)
-        lanes.service = self._service
-        return lanes
+    def make_multiplexed(self, engine: Engine) -> Any:
+        """Return what a new engine shares."""
+        multiplexed: Any = super().make_multiplexed(engine)
+        multiplexed.service = self._service
+        return multiplexed
 
     def reset(self) -> None:
         """Begin anew, with no connection, and no master known."""

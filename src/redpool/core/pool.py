@@ -146,9 +146,7 @@ class PoolCore:
     def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
         ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.dialling.retries)
-        # Places that may serve one more caller without a release; below zero, how many wait for one.
-        places = len(self.empty) + len(self.dialling) + len(self.checking) + len(self.closing)
-        spare = places - len(self.queue)
+        spare = self._spare
         refusal = self.refusal(now)
         if refusal is not None:
             self.turn_away(ticket, refusal)
@@ -163,6 +161,17 @@ class PoolCore:
             self.wake_by(ticket.deadline)
             self.grow(now)
         return ticket
+
+    @property
+    def _spare(self) -> int:
+        """How many slots may serve one more caller without a release; below zero, how many wait for one."""
+        slots = len(self.empty) + len(self.dialling) + len(self.checking) + len(self.closing)
+        return slots - len(self.queue)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether callers wait that only a release can serve."""
+        return self._spare < 0
 
     def _grant(self, slot: Slot, now: float) -> None:
         ticket = self.queue.first()
@@ -235,14 +244,18 @@ class PoolCore:
 
     def time_out(self, ticket: Ticket, now: float) -> None:
         """The ticket's time is up: its error says how things stand."""
+        self.queue.end(ticket, TicketState.TIMED_OUT, self.timeout_error(ticket.since, now))
+        self.ledger.timeouts += not ticket.opens
+
+    def timeout_error(self, since: float, now: float) -> PoolTimeout:
+        """Return what a caller gets that has waited since then: it says how things stand."""
         last = self.dialling.last_error
         error = PoolTimeout(
-            f"{self.config.name}: no connection within {now - ticket.since:.3f} s: {self.counts(now)}"
+            f"{self.config.name}: no connection within {now - since:.3f} s: {self.counts(now)}"
             + (f"; last dial failed: {last}" if last else "")
         )
         error.__cause__ = last
-        self.queue.end(ticket, TicketState.TIMED_OUT, error)
-        self.ledger.timeouts += not ticket.opens
+        return error
 
     # -- dials -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What of redis-py's connections can be shared, and what callers over a shared one are told."""
+"""What of redis-py's connections can be shared, how a multiplexed one is judged, and what its callers get."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from ..core.config import SharedConfig
 from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
 from ..limit import deadline
 from ..wire import commands
-from ..wire.mux import Entry, MuxCore
+from ..wire.pipeline import Pipeline, Request, ServerClosed
 from ..wire.table import KNOWN
 from .connections import own_error
 from .counting import lost_reply
+from .retrying import final
 from .sockets import ANSWER_WITHIN
 
 LARGEST_BATCH = 4096
@@ -36,43 +37,46 @@ LARGE_REQUEST = 128 * 1024
 MOST_MOVES = 3
 """How often a call that was not sent moves on to another connection, if they break one after another."""
 
-ASKED = ("PING",)
-"""What is sent over a connection that has rested."""
+PROBE = ("PING",)
+"""What is sent over a connection over which nothing has come for long."""
 
-_MOST_HEAVY = 1024
+STALLED_AFTER = 1.0
+"""Seconds after which a connection that owes a reply is taken to be stalled, so that others go elsewhere."""
 
-# A server that is busy is silent, too: only after so many times the patience of a caller is a path taken for dead.
+_MOST_LARGE = 1024
+
+# A server that is busy is silent, too: only after so many times the patience of a caller is a path taken to be dead.
 _TIMES_SILENT = 3
 
 
-class Heavy:
+class LargeReplies:
     """The commands whose last reply was large, by name and key."""
 
     def __init__(self) -> None:
         self.known: dict[Any, None] = {}
 
-    def knows(self, entry: Entry) -> bool:
-        """Whether its reply was large the last time."""
-        return bool(self.known) and self._key(entry) in self.known
+    def knows(self, request: Request) -> bool:
+        """Return whether its reply was large the last time."""
+        return bool(self.known) and self._key(request) in self.known
 
-    def note(self, entry: Entry) -> None:
-        """Its reply has come: remember it if that was large, else no longer."""
-        key = self._key(entry)
+    def note(self, request: Request) -> None:
+        """Remember a request whose reply was large; forget one whose reply no longer is."""
+        key = self._key(request)
         if key is None:
             return
-        if not entry.large:
+        if not request.large:
             self.known.pop(key, None)
             return
         self.known[key] = None
-        if len(self.known) > _MOST_HEAVY:
+        if len(self.known) > _MOST_LARGE:
             with contextlib.suppress(StopIteration, RuntimeError):  # other threads are at it
                 self.known.pop(next(iter(self.known)), None)
 
     @staticmethod
-    def _key(entry: Entry) -> Any:
-        if type(entry.commands) is not tuple:
+    def _key(request: Request) -> Any:
+        if type(request.commands) is not tuple:
             return None
-        key = entry.commands[:2]
+        key = request.commands[:2]
         return key if all(isinstance(word, str | bytes | int) for word in key) else None
 
 
@@ -99,79 +103,96 @@ def parser(connection: Any) -> tuple[hiredis.Reader, object]:
     return connection._parser._reader, NOT_ENOUGH_DATA
 
 
-class Fate(Enum):
-    """What is to be done about a shared connection, as far as one can tell by looking at it."""
+class HealthAction(Enum):
+    """What is to be done about a multiplexed connection, as far as observing it can tell."""
 
-    ASK = "it has rested for long, so that the server is asked for a word"
-    RETIRE = "nobody needs it, or it has fallen silent: it takes nothing new"
-    LOSE = "it has been silent for so long that it is dead"
+    PROBE = "nothing has come for long, so that the server is asked for a word"
+    SUSPECT = "nothing has flowed for a while, though a reply is awaited: new requests had better go elsewhere"
+    RETIRE = "no caller needs it"
+    LOSE = "nothing has flowed for so long that it is dead"
 
 
-def fate(core: MuxCore, now: float, patience: float, config: SharedConfig) -> Fate | None:
-    """What is due by this look at it."""
-    look = core.looked_at(now)
-    pending = core.pending.copy()  # which goes on meanwhile
-    probed = len(pending) == 1 and pending[0].commands is ASKED
-    if look.silent >= (min(patience, ANSWER_WITHIN) if probed else _TIMES_SILENT * patience):
-        return Fate.LOSE
-    if look.silent >= patience:
-        return Fate.RETIRE
-    if config.max_idle_time is not None and look.unused >= config.max_idle_time and not config.min_idle:
-        return Fate.RETIRE
-    if config.ping_after_idle is not None and look.unheard >= config.ping_after_idle and not core.pending:
-        return Fate.ASK
+def health_action(
+    pipeline: Pipeline, flow: int, now: float, patience: float, config: SharedConfig
+) -> HealthAction | None:
+    """Return what is due; `flow` changes whenever bytes have come or have got on their way."""
+    seen = pipeline.observe(now, flow)
+    pending = pipeline.pending.copy()  # which goes on meanwhile
+    probed = len(pending) == 1 and pending[0].commands is PROBE
+    if seen.silent >= (min(patience, ANSWER_WITHIN) if probed else _TIMES_SILENT * patience):
+        return HealthAction.LOSE
+    if pending and seen.silent >= min(patience, STALLED_AFTER):
+        return HealthAction.SUSPECT
+    if config.max_idle_time is not None and seen.unused >= config.max_idle_time and not config.min_idle:
+        return HealthAction.RETIRE
+    if config.ping_after_idle is not None and seen.unheard >= config.ping_after_idle and not pending:
+        return HealthAction.PROBE
     return None
 
 
 def fell_silent(connection: Any) -> RedisTimeoutError:
-    """What those are told who wait on such a connection."""
-    return RedisTimeoutError(f"nothing came back from {connection._host_error()} any more")
+    """Return what callers get that wait on a connection over which nothing has come for long."""
+    return RedisTimeoutError(f"no response from {connection._host_error()} any more")
+
+
+def stopped_reading() -> RedisTimeoutError:
+    """Return what callers get where the server takes nothing more of what they send."""
+    return RedisTimeoutError("timed out writing: the server stopped reading")
 
 
 def too_late(limit: deadline, sent: bool) -> DeadlineExceeded:
-    """What he is told whose deadline came."""
+    """Return what the caller gets whose deadline has come."""
     how = "after the command was sent: it may have run" if sent else "before the command was sent"
     return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
 
 
-def interrupted() -> RedisConnectionError:
-    """The same where whoever read or wrote for all was struck in the midst of it, and can't be seen any more."""
-    return RedisConnectionError("the thread that read or wrote for all was interrupted")
+def interrupted(at: str) -> RedisConnectionError:
+    """Return what the others get where a thread was interrupted in the midst of what it did for all."""
+    return RedisConnectionError(f"the thread {at} this connection was interrupted")
 
 
 def retired() -> RedisConnectionError:
-    """The same where it was given back just before: nothing is sent over it any more."""
-    return RedisConnectionError("the shared connection was given back")
+    """Return what callers get where one connection after the other ended before their commands were sent."""
+    return RedisConnectionError("the multiplexed connection was given back before the command was sent")
 
 
-def as_told(error: BaseException, connection: Any) -> BaseException:
-    """What ended a shared connection, as redis-py would put it."""
+def as_raised(error: BaseException, connection: Any) -> BaseException:
+    """Return what ended a multiplexed connection, as redis-py would put it."""
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
         return error
-    if isinstance(error, EOFError):
-        told = RedisConnectionError(SERVER_CLOSED_CONNECTION_ERROR)
+    if isinstance(error, ServerClosed):
+        raised = RedisConnectionError(SERVER_CLOSED_CONNECTION_ERROR)
     elif isinstance(error, OSError):
-        told = RedisConnectionError(f"Error while talking to {connection._host_error()}: {error}")
+        raised = RedisConnectionError(f"Error while talking to {connection._host_error()}: {error}")
     else:
-        told = RedisConnectionError(f"a shared connection was given up: {error!r}")
-    told.__cause__ = error
-    return told
+        raised = RedisConnectionError(f"a multiplexed connection was given up: {error}")
+    raised.__cause__ = error
+    return raised
 
 
-def lost(entry: Entry, error: BaseException, rule: str) -> BaseException:
-    """What its caller is told whose command was sent over a connection that broke."""
-    told = own_error(error)
-    once = _must_run_once(entry.commands, rule)
-    if once is not None and isinstance(told, Exception):
-        explained = lost_reply(once, told)
-        explained.__cause__ = told
+def lost(request: Request, error: BaseException, rule: str) -> BaseException:
+    """Return what the caller gets whose command was sent over a connection that broke."""
+    own = own_error(error)
+    once = _must_run_once(request.commands, rule)
+    if once is not None and isinstance(own, Exception):
+        explained = lost_reply(once, own)
+        explained.__cause__ = own
         return explained
-    return told
+    return own
 
 
-def late(entry: Entry, connection: Any, rule: str) -> BaseException:
-    """What its caller is told whose reply didn't come in time."""
-    return lost(entry, RedisTimeoutError(f"Timeout reading from {connection._host_error()}"), rule)
+def own_copy(error: BaseException) -> BaseException:
+    """Return a caller's own copy of what connecting has raised for all that wait; no policy tries again after it."""
+    if isinstance(error, _SETTLED):
+        own: BaseException = type(error)(*error.args)
+        own.__cause__ = error.__cause__
+        return own
+    return final(own_error(error))
+
+
+def late(request: Request, connection: Any, rule: str) -> BaseException:
+    """Return what the caller gets whose reply didn't come in time."""
+    return lost(request, RedisTimeoutError(f"Timeout reading from {connection._host_error()}"), rule)
 
 
 def _must_run_once(sent: Sequence[Any], rule: str) -> Sequence[Any] | None:
@@ -201,11 +222,11 @@ def refused(replies: Any) -> bool:
     return any(isinstance(each, ReadOnlyError) for each in several)
 
 
-def may_start_over(entry: Entry, replies: Any, rule: str) -> bool:
-    """Whether all that the entry says may be sent to the next master, where this one has refused some of it."""
-    if type(entry.commands) is tuple or isinstance(replies[-1], ExecAbortError):
+def may_start_over(request: Request, replies: Any, rule: str) -> bool:
+    """Whether all of the request may be sent to the next master, where this one has refused some of it."""
+    if type(request.commands) is tuple or isinstance(replies[-1], ExecAbortError):
         return True
-    ran = [args for args, reply in zip(entry.commands, replies, strict=True) if not isinstance(reply, ReadOnlyError)]
+    ran = [args for args, reply in zip(request.commands, replies, strict=True) if not isinstance(reply, ReadOnlyError)]
     return not ran or _must_run_once(ran, rule) is None
 
 

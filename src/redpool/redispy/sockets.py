@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -19,6 +22,18 @@ MOST_SILENCE = 86_400.0
 
 # Linux has it, https://man7.org/linux/man-pages/man7/tcp.7.html; in milliseconds.
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+
+
+LARGE_BACKLOG = 64 * 1024
+"""Bytes; less than that in the kernel is no sign of a slow network."""
+
+
+def backlog(sock: Any) -> int:
+    """Return how many bytes the kernel has taken and the other end hasn't acknowledged; 0 where it can't tell."""
+    try:
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):
+        return 0
 
 
 def time_to_answer(connection: Any) -> float:

@@ -1,7 +1,7 @@
-"""Sockets that were dialled by redis-py and are shared by threads: one of them sends while another one receives.
+"""Sockets that redis-py has connected and that threads share: one of them sends while another one receives.
 
-A stream receives into its own buffer, whose owner is whoever receives. What is sent goes as far as the socket takes it
-at once: nobody who sends waits for the server to read.
+A stream receives into its own buffer, which belongs to the thread that receives. What is sent goes as far as the socket
+takes it at once: a thread that sends doesn't wait for the server to read.
 """
 
 from __future__ import annotations
@@ -18,44 +18,50 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from . import sockets
+
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 """What `send` takes as its second argument."""
 
 _BUFFER_SIZE = 64 * 1024
 _LONGEST_POLL = 3600.0
+_AT_ONCE = 0.001  # seconds; the kernel takes 0 for never
 
 
 class Stream:
     """A plain socket of the standard library. It blocks, so that a reply costs one system call and no poll.
 
     `send(data, DONT_WAIT)` returns how many bytes the socket took at once, `receive(buffer)` how many have come, 0 at
-    the end. Both raise `BlockingIOError` for none: `receive` once the patience of the connection is at its end.
+    the end. Both raise `BlockingIOError` for none: `receive` once it has waited for `seconds`.
     """
 
-    struck_anywhere = True
-    """whether a caller can be interrupted at any of his steps, not only where he waits"""
+    interrupted_anywhere = True
+    """whether a thread can be interrupted at each of its steps, not only where it waits"""
 
     send: Callable[[Any, int], int]
     receive: Callable[[Any], int]
 
-    def __init__(self, sock: Any, patience: float | None) -> None:
+    def __init__(self, sock: Any, seconds: float) -> None:
         self.sock = sock
         self.buffer = bytearray(_BUFFER_SIZE)
-        self._take(patience)
+        self.hurried = False
+        self._seconds = seconds
+        self._closes = True
+        self._take()
 
-    def _take(self, patience: float | None) -> None:
+    def _take(self) -> None:
         self.sock.settimeout(None)
-        self._set_receive_timeout(patience or 0.0)
+        self._set_receive_timeout(self._seconds)
         self.send, self.receive = self.sock.send, self.sock.recv_into
 
     def receive_within(self, seconds: float) -> int:
-        """The same within so many seconds."""
+        """Receive within so many seconds."""
         if not self.wait(select.POLLIN, seconds):
             raise BlockingIOError
         return self.receive(self.buffer)
 
     def wait(self, events: int, seconds: float) -> int:
-        """Which of the events of `select.poll` has come within so many seconds."""
+        """Return which of the events of `select.poll` has come within so many seconds."""
         poll = select.poll()
         try:
             poll.register(self.sock, events)
@@ -65,31 +71,59 @@ class Stream:
         return found[0][1] if found else 0
 
     def has_come(self) -> bool:
-        """Whether there is something to receive, or the end."""
+        """Return whether there is something to receive, or the end."""
         return bool(self.wait(select.POLLIN, 0.0))
 
-    def give_back(self, patience: float | None) -> None:
+    def hurry(self) -> None:
+        """Have a `receive` that signals have stretched end at the next one.
+
+        After each signal the kernel begins to wait anew, for as long as the socket's option says by then.
+        """
+        self.hurried = True
+        self._set_receive_timeout(_AT_ONCE)
+
+    def calm(self) -> None:
+        """Have `receive` wait for as long as usual again."""
+        self.hurried = False
+        self._set_receive_timeout(self._seconds)
+
+    def backlog(self) -> int:
+        """Return how many bytes of a large request the kernel still has; 0 where it is none."""
+        size = sockets.backlog(self.sock)
+        return size if size > sockets.LARGE_BACKLOG else 0
+
+    def detach(self, patience: float | None) -> None:
         """Leave the socket as redis-py had it."""
-        self._set_receive_timeout(0.0)  # else it would strike once somebody waits for ever
+        self._closes = False
+        self._set_receive_timeout(0.0)  # else it would end the wait of a later borrower that waits for ever
         self.sock.settimeout(patience)
+
+    def close(self) -> None:
+        """Close the socket; no thread may be using it."""
+        self.sock.close()
+
+    def __del__(self) -> None:
+        """Close the socket of a lost connection where a thread was interrupted that had a role, and never left it."""
+        if self._closes:
+            self.sock.close()
 
     def _set_receive_timeout(self, seconds: float) -> None:
         whole = math.floor(seconds)
         micros = round((seconds - whole) * 1e6)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, micros))
+        with contextlib.suppress(OSError):  # it was closed meanwhile
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, micros))
 
 
 class _Secured(Stream):
     """A TLS socket, whose session must not be used for sending and receiving at the same time."""
 
-    def _take(self, patience: float | None) -> None:
-        self._patience = math.inf if patience is None else patience
+    def _take(self) -> None:
         self._session = threading.Lock()
         self.sock.setblocking(False)
         self.send, self.receive = self._send, self._receive
 
     def _receive(self, buffer: Any) -> int:
-        return self.receive_within(self._patience)
+        return self.receive_within(self._seconds)
 
     def receive_within(self, seconds: float) -> int:
         while True:
@@ -117,26 +151,29 @@ class _Secured(Stream):
             decrypted = self.sock.pending()
         return bool(decrypted) or super().has_come()
 
-    def give_back(self, patience: float | None) -> None:
+    def hurry(self) -> None:
+        """Do nothing: no signal stretches a poll."""
+
+    def detach(self, patience: float | None) -> None:
+        self._closes = False
         self.sock.settimeout(patience)
 
 
 class _Cooperative(Stream):
     """A socket of another kind, gevent's for one, whose own timeouts are the only ones that let others run."""
 
-    struck_anywhere = False
+    interrupted_anywhere = False
 
-    def _take(self, patience: float | None) -> None:
-        self._patience = patience
+    def _take(self) -> None:
         self.send, self.receive = self._send, self._receive
 
     def _receive(self, buffer: Any) -> int:
-        return self._receive_timed(self._patience)
+        return self._receive_timed(self._seconds)
 
     def receive_within(self, seconds: float) -> int:
         return self._receive_timed(max(seconds, 0.001))
 
-    def _receive_timed(self, seconds: float | None) -> int:
+    def _receive_timed(self, seconds: float) -> int:
         self.sock.settimeout(seconds)
         try:
             return int(self.sock.recv_into(self.buffer))
@@ -144,17 +181,24 @@ class _Cooperative(Stream):
             raise BlockingIOError from None
 
     def _send(self, data: Any, flags: int) -> int:
-        self.sock.settimeout(self._patience)
-        return int(self.sock.send(data))
+        self.sock.settimeout(self._seconds)
+        try:
+            return int(self.sock.send(data))
+        except TimeoutError:
+            raise BlockingIOError from None
 
-    def give_back(self, patience: float | None) -> None:
+    def hurry(self) -> None:
+        """Do nothing: no signal stretches this wait."""
+
+    def detach(self, patience: float | None) -> None:
+        self._closes = False
         self.sock.settimeout(patience)
 
 
-def take_over(connection: Any) -> Stream:
-    """The stream of a connection that redis-py has opened; the connection keeps the socket, and closes it."""
-    sock, patience = connection._sock, connection.socket_timeout
+def take_over(connection: Any, seconds: float) -> Stream:
+    """Return the stream of a connection that redis-py has opened; a `receive` waits for so many seconds."""
+    sock = connection._sock
     kinds: dict[str, type[Stream]] = {"socket": Stream, "ssl": _Secured}
     with contextlib.suppress(OSError):
-        return kinds.get(type(sock).__module__, _Cooperative)(sock, patience)
-    return _Cooperative(sock, patience)
+        return kinds.get(type(sock).__module__, _Cooperative)(sock, seconds)
+    return _Cooperative(sock, seconds)

@@ -9,6 +9,8 @@ from typing import Any
 
 import redis.asyncio.connection as aio
 
+from . import sockets
+
 logger = logging.getLogger("redpool")
 
 
@@ -36,6 +38,13 @@ def take_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, Any, by
 def give_back(transport: Any, protocol: Any) -> None:
     """Leave the transport as redis-py had it."""
     transport.set_protocol(protocol)
+
+
+def backlog(transport: Any) -> int:
+    """Return how many bytes of a large request the transport and the kernel still have; 0 where it is none."""
+    sock, buffered = transport.get_extra_info("socket"), int(transport.get_write_buffer_size())
+    size = buffered + (0 if sock is None else sockets.backlog(sock))
+    return size if size > sockets.LARGE_BACKLOG else 0
 
 
 def close_now(connection: Any) -> None:

@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 from ..limit import current
 from ..redispy import clients, packing
 from ..wire.commands import PLAIN, shares
-from ..wire.mux import Entry
-from .lanes import Reentered
-from .shared import MultiplexedConnectionPool
+from ..wire.pipeline import Request
+from .connections import Reentered
+from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
 
@@ -84,7 +84,7 @@ class Redis(redis.client.Redis):
         return callback(reply, **options)
 
     def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
-        reply = self.connection_pool._engine.lanes.execute(Entry(commands, data, 0, decode), current())
+        reply = self.connection_pool._engine.multiplexed.execute(Request(commands, data, 0, decode), current())
         return packing.reply(reply) if isinstance(reply, packing.UNUSUAL) else reply
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
@@ -115,8 +115,10 @@ class Pipeline(redis.client.Pipeline):
         make = packing.transaction if transaction else packing.pipeline
 
         def ask() -> list[Any]:
-            entry = Entry(commands, data, len(commands))
-            return make(self, stack, self.connection_pool._engine.lanes.execute(entry, current()), raise_on_error)
+            request = Request(commands, data, len(commands))
+            return make(
+                self, stack, self.connection_pool._engine.multiplexed.execute(request, current()), raise_on_error
+            )
 
         try:
             results: list[Any] = self.connection_pool.first_try.attempt(ask)

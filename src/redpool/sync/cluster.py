@@ -12,9 +12,9 @@ import redis.cluster as theirs
 from redis.exceptions import RedisError
 
 from ..redispy import clients, sharing
-from .lanes import Reentered
-from .lease import Lease
-from .shared import MultiplexedConnectionPool
+from .connections import Reentered
+from .multiplexed import MultiplexedConnectionPool
+from .virtual import VirtualConnection
 
 
 class RedisCluster(theirs.RedisCluster):
@@ -57,21 +57,21 @@ class RedisCluster(theirs.RedisCluster):
         return pipe
 
 
-class _EagerLease(Lease):
+class _EagerConnection(VirtualConnection):
     """Sends a pipeline before it is asked for the replies: those to several nodes are under way together."""
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         super().send_packed_command(command, check_health)
-        entry = self.entry
-        if entry is not None:
+        request = self.request
+        if request is not None:
             try:
                 self._send()
             except Reentered:
-                self.entry, self.simple = entry, True  # reading finds another way
+                self.request, self.simple = request, True  # reading finds another way
 
 
 class _NodePool(MultiplexedConnectionPool):
-    _lease_class = _EagerLease
+    _virtual_class = _EagerConnection
 
 
 def _node_pool(options: dict[str, Any], from_url: bool, **asked: Any) -> _NodePool:

@@ -86,7 +86,7 @@ class Engine:
             self.core.resize(max_connections, _monotonic())
         self.armed = _NEVER  # when the housekeeper wakes
         self._progress = threading.Event()  # a closed pool has one connection less
-        self.lanes: Any = owner.make_lanes()  # of a pool that shares connections
+        self.multiplexed: Any = owner.make_multiplexed()  # of a pool that shares connections
 
     # -- callers -----------------------------------------------------------------------------------------------------
 
@@ -416,13 +416,14 @@ class Engine:
             self.armed = core.wake_at
             reclaim(core, now)
         self.flush()
-        if self.lanes is not None:
+        longest = _LONGEST_SLEEP
+        if self.multiplexed is not None:
             try:
-                self.lanes.tick(now, core.generation)
+                longest = self.multiplexed.tick(now, core.generation)
             except Exception:
-                logger.exception("%s: looking after shared connections failed", self._config.name)
+                logger.exception("%s: looking after multiplexed connections failed", self._config.name)
         wait = max(0.0, core.wake_at - _monotonic())
-        return wait if core.vacant else min(wait, _LONGEST_SLEEP)
+        return wait if core.vacant else min(wait, longest)
 
     def lent(self) -> set[Any]:
         """The connections on lease. Under `guard`."""

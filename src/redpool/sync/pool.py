@@ -310,7 +310,7 @@ class ConnectionPool(SyncSurface):
         known = hold is not None and isinstance(hold.engine, Engine)
         return hold.engine.set_aside(hold.slot) if known else contextlib.nullcontext(False)
 
-    def make_lanes(self) -> Any:
+    def make_multiplexed(self) -> Any:
         """What a new engine shares: nothing."""
         return None
 

@@ -10,11 +10,11 @@ from redis.exceptions import ReadOnlyError
 
 from ..limit import deadline
 from ..redispy import sharing
-from ..wire.mux import Entry
+from ..wire.pipeline import Request
 from .client import Redis
-from .lane import Lane
-from .lanes import Lanes
-from .shared import MultiplexedConnectionPool
+from .connection import MultiplexedConnection
+from .connections import MultiplexedConnections
+from .multiplexed import MultiplexedConnectionPool
 
 
 class ManagedConnection(theirs.SentinelManagedConnection):
@@ -54,27 +54,27 @@ class _Service(theirs.SentinelConnectionPoolProxy):
         return address
 
 
-class _Lanes(Lanes):
+class _MultiplexedConnections(MultiplexedConnections):
     """They notice that the master has become a replica."""
 
     service: _Service
 
-    def execute(self, entry: Entry, limit: deadline | None) -> Any:
+    def execute(self, request: Request, limit: deadline | None) -> Any:
         before = self._generation()
-        return self._looked_at(super().execute(entry, limit), entry, before)
+        return self._looked_at(super().execute(request, limit), request, before)
 
-    def wait(self, lane: Lane, entry: Entry) -> Any:
-        before = lane.connection._redpool.slot.generation
-        return self._looked_at(super().wait(lane, entry), entry, before)
+    def wait(self, connection: MultiplexedConnection, request: Request) -> Any:
+        before = connection.connection._redpool.slot.generation
+        return self._looked_at(super().wait(connection, request), request, before)
 
-    def _looked_at(self, replies: Any, entry: Entry, before: int | None) -> Any:
+    def _looked_at(self, replies: Any, request: Request, before: int | None) -> Any:
         if self.service.is_master and sharing.refused(replies):
             pool = self.service.connection_pool_ref()
             if pool is not None and before == self._generation():  # else somebody has seen to it
                 pool.drain()
                 # The next dial has nothing to replace.
                 self.service.reset()  # type: ignore[no-untyped-call]
-            if sharing.may_start_over(entry, replies, self.config.retry_sent):
+            if sharing.may_start_over(request, replies, self.config.retry_sent):
                 raise sharing.Demoted
         return replies
 
@@ -90,7 +90,7 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
     `ssl` (False). Once there is another master, what goes to the last one is replaced.
     """
 
-    _lanes_class = _Lanes
+    _multiplexed_class = _MultiplexedConnections
 
     def __init__(self, service_name: str, sentinel_manager: Any, **kwargs: Any) -> None:
         self.service_name, self.sentinel_manager = service_name, sentinel_manager
@@ -106,11 +106,11 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
         super().__init__(**kwargs, connection_pool=self._service)
         self.sharing = self.cache is None and issubclass(self.connection_class, ManagedConnection)
 
-    def make_lanes(self) -> Any:
-        """What a new engine shares."""
-        lanes = super().make_lanes()
-        lanes.service = self._service
-        return lanes
+    def make_multiplexed(self) -> Any:
+        """Return what a new engine shares."""
+        multiplexed: Any = super().make_multiplexed()
+        multiplexed.service = self._service
+        return multiplexed
 
     def reset(self) -> None:
         """Begin anew, with no connection, and no master known."""

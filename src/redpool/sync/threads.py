@@ -1,11 +1,11 @@
-"""Threads: the pool's own ones, and where others are at this moment."""
+"""The pool's own threads."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from collections.abc import Callable
-from types import BuiltinFunctionType, FrameType, FunctionType
+from types import BuiltinFunctionType
 from typing import Any
 
 _STARTS_WITHIN = 5.0  # seconds
@@ -35,32 +35,6 @@ class _Thread(threading.Thread):
         super().start()
         if not started.is_set():
             raise RuntimeError("a thread was struck before its first step")
-
-
-def seen_at(work: Any, whose: object, unless: Any = None) -> bool:
-    """Whether any other thread is in the midst of this method of that object, and not, further on, in another one.
-
-    Greenlets can't be seen: there somebody always may be.
-    """
-    if _greenlets():
-        return True
-    me = threading.get_ident()
-    return any(_is_at(frame, work, whose, unless) for ident, frame in sys._current_frames().items() if ident != me)
-
-
-def is_at(work: Any, whose: object) -> bool:
-    """Whether the calling thread is."""
-    return _is_at(sys._getframe(1), work, whose, None)
-
-
-def _is_at(frame: FrameType | None, work: FunctionType, whose: object, unless: FunctionType | None) -> bool:
-    while frame is not None:
-        if frame.f_code is work.__code__ and frame.f_locals.get("self") is whose:
-            return True
-        if unless is not None and frame.f_code is unless.__code__:
-            return False
-        frame = frame.f_back
-    return False
 
 
 def _greenlets() -> bool:

@@ -1,4 +1,4 @@
-"""The line of one shared connection against a model: a server that answers in order, each with the caller's token."""
+"""One multiplexed connection's requests against a model: a server that answers in order, each with its token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from redpool.wire.mux import Entry, MuxCore
+from redpool.wire.pipeline import Pipeline, Request
 
 NOT_ENOUGH = object()
 
@@ -21,16 +21,17 @@ class Shared(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.tokens = 0
-        self.expected: dict[int, list[str]] = {}  # by the entry's identity
+        self.expected: dict[int, list[str]] = {}  # by the request's identity
+        self.kept: list[Request] = []  # so that no identity is used twice
         self.begin(3)
 
     def begin(self, bound: int) -> None:
         """Another connection."""
         self.bound = bound
         reader = hiredis.Reader(encoding="utf-8", notEnoughData=NOT_ENOUGH)
-        self.core = MuxCore(reader, NOT_ENOUGH, bound, [0] * 9)
-        self.waiting: list[Entry] = []
-        self.order: deque[Entry] = deque()  # as they were queued, of those not written
+        self.pipeline = Pipeline(reader, NOT_ENOUGH, bound, [0] * 9)
+        self.waiting: list[Request] = []
+        self.order: deque[Request] = deque()  # as they were queued, of those not written
         self.asked: deque[str] = deque()  # what the server has been sent
         self.unheard = b""  # what it has answered
         self.pushed: list[Any] = []
@@ -43,31 +44,30 @@ class Shared(RuleBasedStateMachine):
         self.tokens += len(tokens)
         data = "".join(f"{token} " for token in tokens).encode()
         commands: Any = [("ECHO", token) for token in tokens]
-        entry = Entry(commands if size else commands[0], data, size)
-        self.expected[id(entry)] = tokens
-        self.core.queued.append(entry)
-        self.waiting.append(entry)
-        self.order.append(entry)
+        request = Request(commands if size else commands[0], data, size)
+        self.expected[id(request)] = tokens
+        self.kept.append(request)
+        self.pipeline.queued.append(request)
+        self.waiting.append(request)
+        self.order.append(request)
 
     @rule()
     def write(self) -> None:
         """What may be written is: first come first served, in whole groups, those who left not at all."""
-        before = self.core.in_flight
-        words = self.core.take_output().decode().split()
+        before = self.pipeline.in_flight
+        words = self.pipeline.take().decode().split()
         flying, expected = before, []
         while self.order:
-            entry = self.order[0]
-            size = len(self.expected[id(entry)])
-            if not entry.gone:
+            request = self.order[0]
+            size = len(self.expected[id(request)])
+            if not request.gone:
                 if flying and flying + size > self.bound:
                     break
                 flying += size
-                expected += self.expected[id(entry)]
-            elif flying and flying + size > self.bound:
-                break
+                expected += self.expected[id(request)]
             self.order.popleft()
-            if entry.gone:
-                self.waiting.remove(entry)
+            if request.gone:
+                self.waiting.remove(request)
         assert words == expected
         self.asked += words
 
@@ -85,47 +85,43 @@ class Shared(RuleBasedStateMachine):
     def hear(self, count: int) -> None:
         """Some bytes come in: each who is answered has his own tokens."""
         data, self.unheard = self.unheard[:count], self.unheard[count:]
-        for entry in self.core.receive(data, len(data), self.pushed.append):
-            replies = entry.replies if isinstance(entry.replies, list) else [entry.replies]
-            assert replies == self.expected[id(entry)]
-            assert entry.sent
-            assert entry.error is None
-            self.waiting.remove(entry)
+        answered: list[Request] = []
+        self.pipeline.receive(data, len(data), self.pushed.append, answered)
+        for request in answered:
+            replies = request.replies if isinstance(request.replies, list) else [request.replies]
+            assert replies == self.expected[id(request)]
+            assert request.sent
+            assert request.done
+            self.waiting.remove(request)
 
     @precondition(lambda self: self.waiting)
     @rule(place=st.integers(0, 100))
     def leave(self, place: int) -> None:
-        """Somebody doesn't wait any longer; he is told whether it may have run. Where there is no room, he is gone."""
-        entry = self.waiting[place % len(self.waiting)]
-        full = self.core.full
-        assert self.core.abandon(entry) is (entry not in self.order)
-        if full and entry in self.order:
-            self.order.remove(entry)
-            self.waiting.remove(entry)
+        """A caller doesn't wait any longer; it gets to know whether its command may have run."""
+        request = self.waiting[place % len(self.waiting)]
+        assert self.pipeline.abandon(request) is (request not in self.order)
 
     @rule(bound=st.integers(1, 6))
     def lose(self, bound: int) -> None:
-        """The connection breaks: all who wait are told, and who was not sent goes on over the next one."""
-        unsent = [entry for entry in self.order if not entry.gone]
-        error = ConnectionError()
-        lost = self.core.lost(error)
-        assert [entry for entry in lost if not entry.gone] == [entry for entry in self.waiting if not entry.gone]
-        assert all(entry.error is error for entry in lost)
-        assert [entry for entry in lost if not entry.sent and not entry.gone] == unsent
-        assert self.core.in_flight == 0
+        """The connection breaks: each request is known, and what was not sent goes on over the next connection."""
+        assert self.pipeline.unfinished() == self.waiting
+        assert [request for request in self.waiting if not request.sent] == list(self.order)
+        unsent = [request for request in self.order if not request.gone]
         self.begin(bound)
-        for entry in unsent:
-            entry.renew()
-            self.core.queued.append(entry)
-            self.waiting.append(entry)
-            self.order.append(entry)
+        for request in unsent:
+            again = request.again()
+            self.expected[id(again)] = self.expected[id(request)]
+            self.kept.append(again)
+            self.pipeline.queued.append(again)
+            self.waiting.append(again)
+            self.order.append(again)
 
     @invariant()
     def within_bounds(self) -> None:
         """What is in flight is what the server owes, no more than the bound but for a group that goes alone."""
-        flying = self.core.in_flight
-        awaited = [entry for entry in self.waiting if entry not in self.order]
-        assert flying == sum(entry.expects or 1 for entry in awaited)
+        flying = self.pipeline.in_flight
+        awaited = [request for request in self.waiting if request not in self.order]
+        assert flying == sum(request.expects or 1 for request in awaited)
         assert flying <= self.bound or len(awaited) == 1
         assert self.pushes >= len(self.pushed)
 

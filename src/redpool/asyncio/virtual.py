@@ -1,24 +1,23 @@
-"""What a redis-py client holds for one call over a shared pool: a connection as far as the client can tell.
+"""What a redis-py client holds for one call over a multiplexed pool: a connection as far as the client can tell.
 
-A command that may share goes over a shared connection. The first one that may not binds the lease to a connection of
-its own, until it is released.
+A command that may share goes over a multiplexed connection. The first one that may not binds the virtual connection to
+a connection of its own, until it is released.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from ..limit import current
 from ..redispy import packing
 from ..wire.commands import shares
-from ..wire.mux import Entry
-from .lane import Lane
-from .lanes import Lanes
+from ..wire.pipeline import Request, State
+from .connection import MultiplexedConnection
+from .connections import MultiplexedConnections
 
-if TYPE_CHECKING:
-    from .shared import MultiplexedConnectionPool
+_OPEN = State.OPEN
 
 
 class _Done:
@@ -31,13 +30,24 @@ class _Done:
 DONE: Awaitable[None] = _Done()  # type: ignore[assignment]  # an iterator of nothing gives None in the end
 
 
-class Lease:
-    """A light lease, good for one task at a time."""
+class Lender(Protocol):
+    """What a virtual connection needs of its pool."""
 
-    # What a lease for one command doesn't need stands here, so that making one sets little.
-    _entry: Entry | None = None
+    config: Any
+    decodes: bool
+    sharing_names: frozenset[str]
+
+    async def take_own(self) -> Any:
+        """Check out a connection of its own."""
+
+
+class VirtualConnection:
+    """A connection for one task at a time, which has a transport of its own only where it needs one."""
+
+    # What one for a single command doesn't need stands here, so that making one sets little.
+    _request: Request | None = None
     """what is to be sent: with the first word of its reply, or before the next"""
-    _sent: deque[tuple[Lane, Entry]] | None = None
+    _sent: deque[tuple[MultiplexedConnection, Request]] | None = None
     """whose replies were not read yet"""
     _ahead: deque[Any] | None = None
     """replies of a pipeline that were not read yet"""
@@ -45,35 +55,35 @@ class Lease:
     bound: Any = None
     """the connection of its own"""
     himport_registry = None
-    """redis-py's fieldsets are prepared over one connection; where there are any, nobody gets a light lease"""
+    """redis-py's fieldsets are prepared over one connection; where there are any, no connection is virtual"""
 
     host: Any
     port: Any
     db: Any
     retry: Any
-    """what redis-py asks of at each command; all leases of a pool have the same, so `of` makes them a class"""
+    """what redis-py asks for at each command; all those of a pool have the same, so `of` makes them a class"""
 
-    def __init__(self, pool: MultiplexedConnectionPool, lanes: Lanes) -> None:
+    def __init__(self, pool: Lender, multiplexed: MultiplexedConnections) -> None:
         self.pool = pool
-        self._lanes = lanes
+        self._multiplexed = multiplexed
 
     @classmethod
     def of(cls, connection: Any, retry: Any) -> type[Self]:
-        """The leases of a pool that makes such connections."""
+        """Return the class for a pool that makes such connections."""
         names = ("host", "port", "db")
         return type(cls.__name__, (cls,), {"retry": retry, **{name: getattr(connection, name, None) for name in names}})
 
     def send_command(self, *args: Any, **options: Any) -> Awaitable[None]:
         """As in redis-py."""
-        if self.bound is None and self._entry is None and (args[0] in self.pool.sharing_names or shares(args)):
-            self._entry = Entry(args, packing.pack(args))
+        if self.bound is None and self._request is None and (args[0] in self.pool.sharing_names or shares(args)):
+            self._request = Request(args, packing.pack(args))
             return DONE
         return self._send_otherwise(args, options)
 
     async def _send_otherwise(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         if self.bound is None and (args[0] in self.pool.sharing_names or shares(args)):
             await self._send()
-            self._entry = Entry(args, packing.pack(args))
+            self._request = Request(args, packing.pack(args))
         else:
             await (await self._own()).send_command(*args, **options)
 
@@ -93,9 +103,9 @@ class Lease:
             and known is not None
             and packing.share(known, self.pool.sharing_names, self.pool.decodes)
         ):
-            if self._entry is not None:
+            if self._request is not None:
                 await self._send()
-            self._entry = Entry(known, command[0], len(known))
+            self._request = Request(known, command[0], len(known))
             return
         own = await self._own()
         await own.send_packed_command(command if known is None else own.pack_commands(known), check_health)
@@ -106,38 +116,44 @@ class Lease:
             return await self.bound.read_response(disable_decoding, *args, **options)
         if self._ahead:
             return packing.reply(self._ahead.popleft())
-        entry = self._entry
+        request = self._request
         if self._sent:
-            lane, entry = self._sent.popleft()
-            replies = await self._lanes.wait(lane, entry)
-        elif entry is not None:
-            self._entry = None
-            if disable_decoding and type(entry.commands) is tuple:
-                entry.decode = False
-            lanes, limit = self._lanes, current()
-            started = lanes.start(entry, limit)
+            connection, request = self._sent.popleft()
+            replies = await self._multiplexed.wait(connection, request)
+        elif request is not None:
+            self._request = None
+            if disable_decoding and type(request.commands) is tuple:
+                request.decode = False
+            multiplexed, limit = self._multiplexed, current()
+            started = multiplexed.start(request, limit)
             if started is None:
-                replies = await lanes.execute(entry, limit)
+                replies = await multiplexed.execute(request, limit)
             else:
                 try:
-                    await entry.waker
+                    await request.waker
                 except BaseException:
-                    started.core.abandon(entry)
+                    started.pipeline.abandon(request)
                     raise
-                replies = entry.replies
-                if entry.error is not None or started.retired or entry.large or entry.heavy or not entry.done:
-                    replies = await lanes.finish(started, entry, limit)
+                replies = request.replies
+                if (
+                    not request.done
+                    or request.large
+                    or request.bulk
+                    or multiplexed.yields
+                    or started.state is not _OPEN
+                ):
+                    replies = await multiplexed.finish(started, request, limit)
         else:
             return await (await self._own()).read_response(disable_decoding, *args, **options)
-        if type(entry.commands) is not tuple:
+        if type(request.commands) is not tuple:
             self._ahead = deque(replies)
             replies = self._ahead.popleft()
         return packing.reply(replies) if isinstance(replies, packing.UNUSUAL) else replies
 
     @property
     def is_done_with(self) -> bool:
-        """Whether there is nothing to be given back, and nobody to be told that he isn't waited for."""
-        return self._entry is None and self.bound is None and not self._sent and not self._ahead
+        """Whether there is nothing to be released, and no reply that is still to come."""
+        return self._request is None and self.bound is None and not self._sent and not self._ahead
 
     async def disconnect(self, *args: Any, **options: Any) -> None:
         """As in redis-py; what others share stays open."""
@@ -146,35 +162,36 @@ class Lease:
             await self.bound.disconnect(*args, **options)
 
     def leave(self) -> None:
-        """Whatever is still to come, nobody waits for it."""
-        entry, self._entry, self._ahead = self._entry, None, None
-        if entry is not None and (lane := self._lanes.pick(entry)) is not None:
-            lane.send(entry)
+        """Wait for nothing that is still to come."""
+        request, self._request, self._ahead = self._request, None, None
+        if request is not None and (connection := self._multiplexed.pick(request)) is not None:
+            connection.send(request)
         while self._sent:
-            lane, entry = self._sent.popleft()
-            lane.core.abandon(entry)
+            connection, request = self._sent.popleft()
+            connection.pipeline.abandon(request)
 
     async def _send(self) -> None:
         """Send what was to be sent, without waiting for the reply."""
-        entry, self._entry = self._entry, None
-        assert entry is not None
+        request, self._request = self._request, None
+        assert request is not None
         if self._sent is None:
             self._sent = deque()
-        self._sent.append((await self._lanes.send(entry), entry))
+        self._sent.append((await self._multiplexed.send(request), request))
 
     async def _own(self) -> Any:
-        """The connection of its own, taken now if need be."""
+        """Return the connection of its own, taken now if need be."""
         if self.bound is None:
-            if self._entry or self._sent or self._ahead:
-                raise RuntimeError("a shared connection still owes replies: read them first")
+            if self._request or self._sent or self._ahead:
+                raise RuntimeError("replies over a multiplexed connection are still to be read: read them first")
             self.bound = await self.pool.take_own()
             self.retry = self.bound.retry
         return self.bound
 
     def __getattr__(self, name: str) -> Any:
         if name == "bound" or self.bound is None:
-            raise AttributeError(f"a lease of a shared connection has no {name!r}")
+            raise AttributeError(f"a virtual connection has no {name!r}")
         return getattr(self.bound, name)
 
     def __repr__(self) -> str:
-        return f"<a lease of {self.pool.config.name}, {'shared' if self.bound is None else repr(self.bound)}>"
+        over = "multiplexed" if self.bound is None else repr(self.bound)
+        return f"<VirtualConnection of {self.pool.config.name}, {over}>"

@@ -1,33 +1,42 @@
-"""What a redis-py client holds for one call over a shared pool: a connection as far as the client can tell.
+"""What a redis-py client holds for one call over a multiplexed pool: a connection as far as the client can tell.
 
-A command that may share goes over a shared connection. The first one that may not, or any touch of what only a
-connection of one's own has, binds the lease to a connection of its own, until it is released.
+A command that may share goes over a multiplexed connection. The first one that may not, or any touch of what only a
+connection of its own has, binds the virtual connection to a connection of its own, until it is released.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from ..limit import current
 from ..redispy import packing
 from ..wire.commands import shares
-from ..wire.mux import Entry
-from .lane import Lane
-from .lanes import Lanes, Reentered
-
-if TYPE_CHECKING:
-    from .shared import MultiplexedConnectionPool
+from ..wire.pipeline import Request
+from .connection import MultiplexedConnection
+from .connections import MultiplexedConnections, Reentered
 
 
-class Lease:
-    """A light lease, good for one thread at a time."""
+class Lender(Protocol):
+    """What a virtual connection needs of its pool."""
 
-    # What a lease for one command doesn't need stands here, so that making one sets little.
-    entry: Entry | None = None
-    """what is to be sent: with the first word of its reply, or before the next"""
-    _sent: deque[tuple[Lane, Entry]] | None = None
+    config: Any
+    decodes: bool
+    sharing_names: frozenset[str]
+    himport_registry: Any
+
+    def take_own(self) -> Any:
+        """Check out a connection of its own."""
+
+
+class VirtualConnection:
+    """A connection for one thread at a time, which has a socket of its own only where it needs one."""
+
+    # What one for a single command doesn't need stands here, so that making one sets little.
+    request: Request | None = None
+    """what is to be sent: when its reply is read, or before the next"""
+    _sent: deque[tuple[MultiplexedConnection, Request]] | None = None
     """whose replies were not read yet"""
     _ahead: deque[Any] | None = None
     """replies of a pipeline that were not read yet"""
@@ -35,21 +44,21 @@ class Lease:
     bound: Any = None
     """the connection of its own"""
     simple = True
-    """there is nothing to be given back, nor replies that were not read, but for the `entry`"""
+    """there is nothing to be released, and no reply to be read but that to the `request`"""
 
     host: Any
     port: Any
     db: Any
     retry: Any
-    """what redis-py asks of at each command; all leases of a pool have the same, so `of` makes them a class"""
+    """what redis-py asks for at each command; all those of a pool have the same, so `of` makes them a class"""
 
-    def __init__(self, pool: MultiplexedConnectionPool, lanes: Lanes) -> None:
+    def __init__(self, pool: Lender, multiplexed: MultiplexedConnections) -> None:
         self.pool = pool
-        self._lanes = lanes
+        self._multiplexed = multiplexed
 
     @classmethod
     def of(cls, connection: Any, retry: Any) -> type[Self]:
-        """The leases of a pool that makes such connections."""
+        """Return the class for a pool that makes such connections."""
         names = ("host", "port", "db")
         return type(cls.__name__, (cls,), {"retry": retry, **{name: getattr(connection, name, None) for name in names}})
 
@@ -67,9 +76,9 @@ class Lease:
     def send_command(self, *args: Any, **options: Any) -> None:
         """As in redis-py."""
         if self.bound is None and (args[0] in self.pool.sharing_names or shares(args)):
-            if self.entry is not None:
+            if self.request is not None:
                 self._send()
-            self.entry = Entry(args, packing.pack(args))
+            self.request = Request(args, packing.pack(args))
         else:
             self._own().send_command(*args, **options)
 
@@ -89,26 +98,26 @@ class Lease:
             and known is not None
             and packing.share(known, self.pool.sharing_names, self.pool.decodes)
         ):
-            if self.entry is not None:
+            if self.request is not None:
                 self._send()
-            self.entry = Entry(known, command[0], len(known))
+            self.request = Request(known, command[0], len(known))
             return
         own = self._own()
         own.send_packed_command(command if known is None else own.pack_commands(known), check_health)
 
     def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
         """As in redis-py."""
-        entry = self.entry
-        if entry is None or not self.simple:
+        request = self.request
+        if request is None or not self.simple:
             return self._read_otherwise(disable_decoding, options)
-        self.entry = None
-        if disable_decoding and type(entry.commands) is tuple:
-            entry.decode = False
+        self.request = None
+        if disable_decoding and type(request.commands) is tuple:
+            request.decode = False
         try:
-            replies = self._lanes.execute(entry, current())
+            replies = self._multiplexed.execute(request, current())
         except Reentered:
-            return self._by_another_way(entry, disable_decoding)
-        return self._first(entry, replies) if isinstance(replies, packing.UNUSUAL) else replies
+            return self._by_another_way(request, disable_decoding)
+        return self._first(request, replies) if isinstance(replies, packing.UNUSUAL) else replies
 
     def _read_otherwise(self, disable_decoding: bool, options: dict[str, Any]) -> Any:
         if self.bound is not None:
@@ -116,23 +125,23 @@ class Lease:
         if self._ahead:
             return packing.reply(self._ahead.popleft())
         if not self._sent:
-            if self.entry is None:
+            if self.request is None:
                 return self._own().read_response(disable_decoding, **options)
             self._send()
             assert self._sent is not None
-        lane, entry = self._sent.popleft()
-        return self._first(entry, self._lanes.wait(lane, entry))
+        connection, request = self._sent.popleft()
+        return self._first(request, self._multiplexed.wait(connection, request))
 
-    def _first(self, entry: Entry, replies: Any) -> Any:
-        """The reply to a command, or the first one to a pipeline: those behind it are read next."""
-        if type(entry.commands) is tuple:
+    def _first(self, request: Request, replies: Any) -> Any:
+        """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
+        if type(request.commands) is tuple:
             return packing.reply(replies)
         self._ahead, self.simple = deque(replies), False
         return packing.reply(self._ahead.popleft())
 
     def can_read(self, timeout: float | None = 0, **options: Any) -> Any:
         """As in redis-py."""
-        if self.entry is not None:
+        if self.request is not None:
             self._send()
         if self._ahead:
             return True
@@ -147,38 +156,38 @@ class Lease:
             self.bound.disconnect(*args, **options)
 
     def leave(self) -> None:
-        """Whatever is still to come, nobody waits for it."""
-        if self.entry is not None:
+        """Wait for nothing that is still to come."""
+        if self.request is not None:
             self._send()
         if self._ahead is not None:
             self._ahead = None
         while self._sent:
-            lane, entry = self._sent.popleft()
-            lane.core.abandon(entry)
+            connection, request = self._sent.popleft()
+            connection.pipeline.abandon(request)
 
     def _send(self) -> None:
         """Send what was to be sent, without waiting for the reply."""
-        entry, self.entry = self.entry, None
-        assert entry is not None
+        request, self.request = self.request, None
+        assert request is not None
         self.simple = False
         if self._sent is None:
             self._sent = deque()
-        self._sent.append((self._lanes.send(entry), entry))
+        self._sent.append(self._multiplexed.send(request))
 
-    def _by_another_way(self, entry: Entry, disable_decoding: bool) -> Any:
-        """The thread was interrupted at the shared connection: the rest of this lease goes over one of its own."""
+    def _by_another_way(self, request: Request, disable_decoding: bool) -> Any:
+        """Go on over a connection of its own: the thread was interrupted at the multiplexed one."""
         own = self._own()
-        if type(entry.commands) is tuple:
-            own.send_command(*entry.commands)
+        if type(request.commands) is tuple:
+            own.send_command(*request.commands)
         else:
-            own.send_packed_command(own.pack_commands(entry.commands))
+            own.send_packed_command(own.pack_commands(request.commands))
         return own.read_response(disable_decoding)
 
     def _own(self) -> Any:
-        """The connection of its own, taken now if need be."""
+        """Return the connection of its own, taken now if need be."""
         if self.bound is None:
-            if self.entry or self._sent or self._ahead:
-                raise RuntimeError("a shared connection still owes replies: read them first")
+            if self.request or self._sent or self._ahead:
+                raise RuntimeError("replies over a multiplexed connection are still to be read: read them first")
             self.bound, self.simple = self.pool.take_own(), False
             self.retry = self.bound.retry
         return self.bound
@@ -189,4 +198,5 @@ class Lease:
         return getattr(self._own(), name)
 
     def __repr__(self) -> str:
-        return f"<a lease of {self.pool.config.name}, {'shared' if self.bound is None else repr(self.bound)}>"
+        over = "multiplexed" if self.bound is None else repr(self.bound)
+        return f"<VirtualConnection of {self.pool.config.name}, {over}>"

@@ -1,4 +1,4 @@
-"""The pool for event loops whose connections are shared by pipelining."""
+"""The pool for event loops whose requests go over a few connections, by pipelining."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ import redis.asyncio.client as aio
 
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
+from ..core.pool import PoolCore
 from ..core.stacks import take_site
 from ..core.stats import SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
 from ..redispy.retrying import FirstTryAsync, asking_copy
+from .connections import MultiplexedConnections
 from .engine import Engine
-from .lanes import Lanes
-from .lease import DONE, Lease
 from .pool import ConnectionPool
+from .virtual import DONE, VirtualConnection
 
-# Whom the dump names as the holder of a shared connection.
+# What the dump names as the borrower of a multiplexed connection.
 _ALL = "all who share it"
 
 _running_loop = asyncio.get_running_loop
 _calling_frame = sys._getframe
-# Who takes a connection for a command or a pipeline, and gives it back then. All others may want it for themselves.
-_LIGHT = {
+# Those that take a connection for one command or pipeline, and release it then. All others may want it for themselves.
+_ONE_CALL = {
     each.__code__ for each in (aio.Redis.execute_command, aio.Pipeline.execute, aio.Pipeline.immediate_execute_command)
 }
 
@@ -58,7 +59,7 @@ class MultiplexedConnectionPool(ConnectionPool):
     """
 
     _config_class: ClassVar[type[PoolConfig]] = SharedConfig
-    _lanes_class: ClassVar[type[Lanes]] = Lanes
+    _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
     config: SharedConfig
     first_try: FirstTryAsync
 
@@ -66,7 +67,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         super().__init__(*args, **kwargs)
         template = self.make_connection()
         self.first_try = FirstTryAsync(asking_copy(getattr(template, "retry", None)))
-        self._lease = Lease.of(template, self.first_try)
+        self._virtual = VirtualConnection.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
         self.sharing = sharing.shareable(self._counting_class, template)
@@ -76,74 +77,74 @@ class MultiplexedConnectionPool(ConnectionPool):
         """The names of the pool's own options."""
         return cls._config_class.names()
 
-    def make_lanes(self, engine: Engine) -> Any:
-        """What a new engine shares."""
+    def make_multiplexed(self, engine: Engine) -> MultiplexedConnections:
+        """Return what a new engine shares."""
         me, here = weakref.ref(self), weakref.ref(engine)
 
-        async def dial(spare: bool) -> Any:
+        async def connect(beside: bool) -> Any:
             pool = me()
             if pool is None:
                 raise PoolClosed("the pool is gone")
-            return await pool._take_shared(spare)
+            return await pool._take_shared(beside)
 
-        def give_back(connection: Any) -> None:
+        def release(connection: Any) -> None:
             pool = me()
             if pool is not None:
                 pool._give_back(connection)
 
-        def generation() -> int | None:
+        def core() -> PoolCore | None:
             engine = here()
-            return engine.core.generation if engine is not None and me() is not None else None
+            return engine.core if engine is not None and me() is not None else None
 
-        return self._lanes_class(self.config, engine.loop, dial, give_back, generation)
+        return self._multiplexed_class(self.config, engine.loop, connect, release, core)
 
-    async def _take_shared(self, spare: bool) -> Any:
+    async def _take_shared(self, beside: bool) -> Any:
         core = self._enter().core
-        if spare and not core.idle and core.open >= core.max_connections - 1:
-            raise PoolTimeout(f"{self.config.name}: no connection to spare")
+        if beside and not core.idle and core.open >= core.max_connections - 1:
+            raise PoolTimeout(f"{self.config.name}: no slot to spare for a further multiplexed connection")
         connection = await ConnectionPool.get_connection(self)
         connection._redpool.slot.holder = _ALL
         return connection
 
-    def lanes_here(self) -> Lanes:
-        """What is shared on the running loop."""
+    def multiplexed_here(self) -> MultiplexedConnections:
+        """Return what is shared on the running loop."""
         here = self._here
         if here is None or here.loop is not _running_loop():
             here = self._enter()
-        lanes: Lanes = here.lanes
-        return lanes
+        multiplexed: MultiplexedConnections = here.multiplexed
+        return multiplexed
 
     # -- checkout and release ----------------------------------------------------------------------------------------
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
-        """What a client needs for one call: a light lease. All others get a connection of their own.
+        """Return what a client needs for one call: a virtual connection. All others get one of their own.
 
         Raises `PoolClosed`, and what `ConnectionPool.get_connection` raises.
         """
-        if self.sharing and _calling_frame(1).f_code in _LIGHT and not self.himport_registry.revision:
-            lanes = self.lanes_here()
-            if lanes.closed:
+        if self.sharing and _calling_frame(1).f_code in _ONE_CALL and not self.himport_registry.revision:
+            multiplexed = self.multiplexed_here()
+            if multiplexed.closed:
                 raise PoolClosed(f"{self.config.name}: the pool is closed")
-            return self._lease(self, lanes)
+            return self._virtual(self, multiplexed)
         return await self.take_own()
 
     async def take_own(self) -> Any:
-        """A connection for one who can't share."""
+        """Check out a connection for what can't share."""
         here = self._enter()
         if not here.core.idle and here.core.open >= here.core.max_connections:
-            here.lanes.make_room()
+            here.multiplexed.make_room()
         connection = await ConnectionPool.get_connection(self)
         connection._redpool.slot.taken = take_site(_calling_frame(1))
         return connection
 
     def release(self, connection: Any) -> Awaitable[None]:  # type: ignore[override]
-        """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""
-        if isinstance(connection, Lease) and connection.is_done_with:
+        """Release a connection. Releasing one twice, or one that isn't this pool's, does nothing but warn."""
+        if isinstance(connection, VirtualConnection) and connection.is_done_with:
             return DONE
         return self._release(connection)
 
     async def _release(self, connection: Any) -> None:
-        if not isinstance(connection, Lease):
+        if not isinstance(connection, VirtualConnection):
             await ConnectionPool.release(self, connection)
             return
         connection.leave()
@@ -152,8 +153,8 @@ class MultiplexedConnectionPool(ConnectionPool):
             await ConnectionPool.release(self, own)
 
     def owns_connection(self, connection: Any) -> bool:
-        """Whether the lease, or the connection, is this pool's."""
-        if isinstance(connection, Lease):
+        """Return whether the connection is this pool's."""
+        if isinstance(connection, VirtualConnection):
             return connection.pool is self
         return super().owns_connection(connection)
 
@@ -162,11 +163,11 @@ class MultiplexedConnectionPool(ConnectionPool):
     def drain(self) -> None:
         """Replace every connection: idle and shared ones now, used ones as they come back."""
         super().drain()
-        self._each(lambda here: here.lanes.retire_all())
+        self._each(lambda here: here.multiplexed.retire_all())
 
     def reset(self) -> None:
         """Begin anew, with no connection: idle ones close now, others once they are done. Opens a closed pool."""
-        self._each(lambda here: here.lanes.close())
+        self._each(lambda here: here.multiplexed.close())
         super().reset()
 
     async def aclose(self, timeout: float | None = 5.0, force: bool = False) -> None:
@@ -174,7 +175,7 @@ class MultiplexedConnectionPool(ConnectionPool):
 
         With `force` all connections are cut: their users see a `redis.ConnectionError`.
         """
-        self._each(lambda here: here.lanes.close())
+        self._each(lambda here: here.multiplexed.close())
         await super().aclose(timeout, force)
 
     close = aclose
@@ -184,7 +185,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         super().set_retry(retry)
         template = self.make_connection()
         self.first_try = FirstTryAsync(asking_copy(getattr(template, "retry", None)))
-        self._lease = Lease.of(template, self.first_try)
+        self._virtual = VirtualConnection.of(template, self.first_try)
 
     def stats(self) -> SharedPoolStats:
         """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
@@ -193,9 +194,9 @@ class MultiplexedConnectionPool(ConnectionPool):
         here = self._view()
         if here is None:
             return SharedPoolStats(**values)
-        counts = here.lanes.counts()
+        counts = here.multiplexed.counts()
         values["waiting"] += counts.pop("waiting")
-        batches = here.lanes.batches
+        batches = here.multiplexed.batches
         writes, commands = sum(batches), sum(size * count for size, count in enumerate(batches))
         batch = Summary.of_counts(batches)
         return SharedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)

@@ -1,9 +1,10 @@
-"""The pool for threads whose connections are shared by pipelining."""
+"""The pool for threads whose requests go over a few connections, by pipelining."""
 
 from __future__ import annotations
 
 import inspect
 import sys
+import time
 import weakref
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -17,16 +18,17 @@ from ..core.stats import SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
 from ..redispy.retrying import FirstTry, asking_copy
-from .lanes import Lanes, Reentered
-from .lease import Lease
+from .connections import MultiplexedConnections
 from .pool import ConnectionPool
+from .virtual import VirtualConnection
 
-# Whom the dump names as the holder of a shared connection.
+# What the dump names as the borrower of a multiplexed connection.
 _ALL = "all who share it"
 
 _calling_frame = sys._getframe
-# Who keeps what he takes, for a client, a monitor or a subscriber. A lease would stand before his connection: what he
-# sets of it, a password for one, would be the lease's alone.
+_monotonic = time.monotonic
+# Those that keep what they take: a client, a monitor, a subscriber. A virtual connection would stand before the real
+# one: what they set of it, a password for one, would be the virtual one's alone.
 _KEEPERS = {
     inspect.unwrap(each).__code__
     for each in (redis.client.Redis.__init__, redis.client.Monitor.__init__, redis.client.PubSub.execute_command)
@@ -57,8 +59,8 @@ class MultiplexedConnectionPool(ConnectionPool):
     """
 
     _config_class: ClassVar[type[PoolConfig]] = SharedConfig
-    _lanes_class: ClassVar[type[Lanes]] = Lanes
-    _lease_class: ClassVar[type[Lease]] = Lease
+    _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
+    _virtual_class: ClassVar[type[VirtualConnection]] = VirtualConnection
     config: SharedConfig
     first_try: FirstTry
 
@@ -66,7 +68,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         super().__init__(*args, **kwargs)
         template = self.make_connection()
         self.first_try = FirstTry(asking_copy(getattr(template, "retry", None)))
-        self._lease = self._lease_class.of(template, self.first_try)
+        self._virtual = self._virtual_class.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
         self.sharing = self.cache is None and sharing.shareable(self._counting_class, template)
@@ -76,28 +78,37 @@ class MultiplexedConnectionPool(ConnectionPool):
         """The names of the pool's own options."""
         return cls._config_class.names()
 
-    def make_lanes(self) -> Any:
-        """What a new engine shares."""
+    def make_multiplexed(self) -> MultiplexedConnections:
+        """Return what a new engine shares."""
         me = weakref.ref(self)
 
-        def dial(spare: bool) -> Any:
+        def connect(beside: bool) -> Any:
             pool = me()
-            assert pool is not None
-            return pool._take_shared(spare)
+            if pool is None:
+                raise PoolClosed("the pool is gone")
+            return pool._take_shared(beside)
 
-        def give_back(connection: Any) -> None:
+        def release(connection: Any) -> None:
             pool = me()
             if pool is not None:
                 ConnectionPool.release(pool, connection)
 
-        return self._lanes_class(self.config, dial, give_back)
+        def crowded() -> bool:
+            pool = me()
+            return pool is not None and pool._engine.core.crowded
 
-    def _take_shared(self, spare: bool) -> Any:
+        def timed_out(waited: float) -> BaseException:
+            pool, now = me(), _monotonic()
+            return (
+                PoolClosed("the pool is gone") if pool is None else pool._engine.core.timeout_error(now - waited, now)
+            )
+
+        return self._multiplexed_class(self.config, connect, release, crowded, timed_out)
+
+    def _take_shared(self, beside: bool) -> Any:
         core = self._engine.core
-        if self._engine.reentered():
-            raise Reentered
-        if spare and not core.idle and core.open >= core.max_connections - 1:
-            raise PoolTimeout(f"{self.config.name}: no connection to spare")
+        if beside and not core.idle and core.open >= core.max_connections - 1:
+            raise PoolTimeout(f"{self.config.name}: no slot to spare for a further multiplexed connection")
         connection = ConnectionPool.get_connection(self)
         connection._redpool.slot.holder = _ALL
         return connection
@@ -105,24 +116,24 @@ class MultiplexedConnectionPool(ConnectionPool):
     # -- checkout and release ----------------------------------------------------------------------------------------
 
     def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
-        """What a client needs for one call: a light lease. A connection of its own is taken when it needs one.
+        """Return what a client needs for one call: a virtual connection, which takes a real one when it needs it.
 
-        Raises `PoolClosed`; what else `ConnectionPool.get_connection` raises comes when the lease is used.
+        Raises `PoolClosed`; what else `ConnectionPool.get_connection` raises comes when the connection is used.
         """
         if not self.sharing:
             return ConnectionPool.get_connection(self)
         if _calling_frame(1).f_code in _KEEPERS:
             return self.take_own()
-        lanes = self._engine.lanes
-        if lanes.closed:
+        multiplexed = self._engine.multiplexed
+        if multiplexed.closed:
             raise PoolClosed(f"{self.config.name}: the pool is closed")
-        return self._lease(self, lanes)
+        return self._virtual(self, multiplexed)
 
     def take_own(self) -> Any:
-        """A connection for a lease that can't share."""
+        """Check out a connection for what can't share."""
         core = self._engine.core
         if not core.idle and core.open >= core.max_connections:
-            self._engine.lanes.make_room()
+            self._engine.multiplexed.make_room()
         connection = ConnectionPool.get_connection(self)
         slot = connection._redpool.slot
         if slot is not None:  # not one that was made beside the pool
@@ -130,11 +141,11 @@ class MultiplexedConnectionPool(ConnectionPool):
         return connection
 
     def release(self, connection: Any) -> None:
-        """Give a lease back. Giving back twice, or what isn't this pool's, does nothing but warn."""
-        if not isinstance(connection, Lease):
+        """Release a connection. Releasing one twice, or one that isn't this pool's, does nothing but warn."""
+        if not isinstance(connection, VirtualConnection):
             ConnectionPool.release(self, connection)
             return
-        if connection.simple and connection.entry is None:
+        if connection.simple and connection.request is None:
             return
         connection.leave()
         own, connection.bound = connection.bound, None
@@ -142,8 +153,8 @@ class MultiplexedConnectionPool(ConnectionPool):
             ConnectionPool.release(self, own)
 
     def owns_connection(self, connection: Any) -> bool:
-        """Whether the lease, or the connection, is this pool's."""
-        if isinstance(connection, Lease):
+        """Return whether the connection is this pool's."""
+        if isinstance(connection, VirtualConnection):
             return connection.pool is self
         return super().owns_connection(connection)
 
@@ -152,16 +163,16 @@ class MultiplexedConnectionPool(ConnectionPool):
     def drain(self) -> None:
         """Replace every connection: idle and shared ones now, used ones as they come back."""
         super().drain()
-        self._engine.lanes.retire_all()
+        self._engine.multiplexed.retire_all()
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the idle connections, and replace the shared ones; with `inuse_connections` cut all that are in use."""
         super().disconnect(inuse_connections)
-        self._engine.lanes.retire_all()
+        self._engine.multiplexed.retire_all()
 
     def reset(self) -> None:
         """Begin anew, with no connection: idle ones close now, others once they are done. Opens a closed pool."""
-        before = self._engine.lanes
+        before = self._engine.multiplexed
         super().reset()
         before.close()
 
@@ -170,7 +181,7 @@ class MultiplexedConnectionPool(ConnectionPool):
 
         With `force` all connections are cut: their users see a `redis.ConnectionError`.
         """
-        self._engine.lanes.close()
+        self._engine.multiplexed.close()
         super().close(timeout, force)
 
     def set_retry(self, retry: Any) -> None:
@@ -178,15 +189,15 @@ class MultiplexedConnectionPool(ConnectionPool):
         super().set_retry(retry)
         template = self.make_connection()
         self.first_try = FirstTry(asking_copy(getattr(template, "retry", None)))
-        self._lease = self._lease_class.of(template, self.first_try)
+        self._virtual = self._virtual_class.of(template, self.first_try)
 
     def stats(self) -> SharedPoolStats:
         """The pool at this moment, and its counters since it was created (or reset)."""
-        lanes: Lanes = self._engine.lanes
+        multiplexed: MultiplexedConnections = self._engine.multiplexed
         own = super().stats()
         values: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
-        counts = lanes.counts()
+        counts = multiplexed.counts()
         values["waiting"] += counts.pop("waiting")
-        writes, commands = sum(lanes.batches), sum(size * count for size, count in enumerate(lanes.batches))
-        batch = Summary.of_counts(lanes.batches)
+        writes, commands = sum(multiplexed.batches), sum(n * count for n, count in enumerate(multiplexed.batches))
+        batch = Summary.of_counts(multiplexed.batches)
         return SharedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)

@@ -1,0 +1,467 @@
+"""One connection that threads share: a caller queues its request, and no thread's write waits for a reply.
+
+The caller that finds no writer writes its own request and what others queue meanwhile. The caller that finds no reader
+reads, for all, until its own reply has come, and hands the role on. All others are parked, each on a lock of its own.
+
+What must stay true, and where it is kept:
+
+- The state goes from open to draining to lost or detached, and changes under `_lock` alone. A thread looks at it after
+  it has entered a role, never before: so nothing is written to, or read from, a connection that was detached.
+- A connection is detached under both roles, with nothing in flight, queued or half written.
+- It is lost by shutting the socket down first: what was not sent by then never leaves, and may go over another one. The
+  socket is closed under both roles, by the last thread that was in one.
+- A thread that adds something looks afterwards for a free role; one that leaves a role looks afterwards at what was
+  added, or for another caller to enter it: so one of the two sees the other.
+- A thread that is interrupted in the midst of a role's work has left half a message behind: the connection is lost. A
+  role whose owner is gone is found by maintenance, since its owner doesn't come by any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import threading
+import time
+from typing import Any
+
+from redis.exceptions import InvalidResponse
+
+from ..limit import deadline
+from ..redispy import connections, packing, sharing
+from ..redispy.streams import DONT_WAIT, take_over
+from ..wire.pipeline import Pipeline, Request, ServerClosed, State, UnexpectedReply
+from .role import Role
+
+logger = logging.getLogger("redpool")
+
+_monotonic = time.monotonic
+_new_lock = threading.Lock
+_OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, State.DETACHED
+_NEVER = float("inf")
+# The owner of a role comes by, and maintenance looks, at least every so many seconds: a quarter of the time that a
+# reply may take, but no more often than the least and no more seldom than the longest.
+_LEAST_LOOK, _LONGEST_LOOK = 0.05, 1.0
+# After so many looks at which it hasn't come by, the owner of a role is taken to be gone.
+_LOOKS_UNTIL_GONE = 4
+# Silence that is shorter, in seconds, says nothing about a connection.
+_LEAST_SILENCE = 0.1
+
+
+class MultiplexedConnection:
+    """A connection that many threads' requests go over."""
+
+    def __init__(self, connection: Any, pipeline: Pipeline, room_patience: float | None) -> None:
+        """Take a connection over. Where enough is in flight a caller waits `room_patience` seconds for room."""
+        self.connection = connection
+        self.pipeline = pipeline
+        self.state = _OPEN  # written under _lock
+        self.error: BaseException | None = None  # why it was lost; written under _lock
+        self.writer, self.reader = Role(), Role()
+        self.patience: float = _NEVER if connection.socket_timeout is None else connection.socket_timeout
+        self.look_every = min(_LONGEST_LOOK, max(_LEAST_LOOK, self.patience / 4))
+        self._room_patience = _NEVER if room_patience is None else room_patience
+        self._lock = threading.RLock()  # re-entrant for finalizers and signal handlers
+        self._stream = stream = take_over(connection, self.look_every)
+        self._send, self._receive, self._buffer = stream.send, stream.receive, stream.buffer
+        self._parser = connection._parser
+        self._unsent: Any = None  # of what was taken out of the queue; the writer's
+        self._delivered: list[Request] = []  # done, their callers not yet woken; the reader's
+        self._pushed = 0  # how often a part of what the kernel didn't take at once got on its way
+        self._backlog = 0  # bytes of it that the kernel had at the last look
+        self._seen: dict[Role, tuple[int, int]] = {}  # maintenance's: what was seen of a role, how often in a row
+        self._next_look = 0.0  # maintenance's
+
+    # -- a call ------------------------------------------------------------------------------------------------------
+
+    def call(self, request: Request, limit: deadline | None) -> bool:
+        """Send a request and wait for its replies. Return False where they are late, and its caller leaves.
+
+        Otherwise it is done, or the connection is over, and `request.sent` says whether it may have run.
+        """
+        pipeline, writer, reader = self.pipeline, self.writer, self.reader
+        try:
+            pipeline.queued.append(request)
+            if limit is not None or pipeline.pending or not writer.enter(False):
+                return self._go_on(request, limit)
+            # The lone caller's way: whatever is not as usual is left to `_go_on`.
+            if self.state is not _OPEN or writer.dirty or self._unsent is not None:
+                writer.leave()
+                return self._go_on(request, limit)
+            usual = self._send_some()
+            writer.leave()
+            if not usual or pipeline.queued or not reader.enter(False):
+                return self._go_on(request, limit)
+            if request.done or reader.dirty or not self._receive_some(None):
+                reader.leave()
+                return self._go_on(request, limit, self.look_every)
+            reader.leave()
+            if pipeline.pending or pipeline.queued:
+                self._hand_on()
+            return request.done or self._go_on(request, limit)
+        except BaseException as error:
+            if not self._ended_by(error, request):
+                raise
+            return True
+
+    def send(self, request: Request) -> None:
+        """Send a request; `wait` is the other half of `call`."""
+        try:
+            self.pipeline.queued.append(request)
+            self._write(None)
+        except BaseException as error:
+            if not self._ended_by(error, request):
+                raise
+
+    def wait(self, request: Request, limit: deadline | None) -> bool:
+        """Wait for the replies to what was sent, as `call` does."""
+        try:
+            return self._go_on(request, limit)
+        except BaseException as error:
+            if not self._ended_by(error, request):
+                raise
+            return True
+
+    def _go_on(self, request: Request, limit: deadline | None, waited: float = 0.0) -> bool:
+        """Wait for a request that is queued, or sent; `waited` seconds have passed already with nothing flowing."""
+        now = _monotonic()
+        request.since, request.flow, request.until = now, self._flow(), now + self.patience - waited
+        if limit is not None:
+            request.limit = limit.at
+        if not request.sent and self.pipeline.full:
+            request.room_until = now + self._room_patience
+        while not request.done and self.state is not _LOST and self.state is not _DETACHED:
+            if self._left(request) <= 0:
+                self._leave(request)
+                return request.done
+            self._write(request)
+            if request.done or not self.reader.try_enter():
+                self._park(request)
+                continue
+            self._read(request)
+            self.reader.leave()
+            if self.state is _LOST:
+                self._close()
+        if self.pipeline.pending or self.pipeline.queued:
+            self._hand_on()
+        return True
+
+    def _park(self, request: Request) -> None:
+        """Sleep until the request is done, or a role is free."""
+        if request.waker is None:
+            waker = _new_lock()
+            waker.acquire()
+            request.waker = waker  # and look once more: no thread could wake it before
+        elif not request.done:
+            request.waker.acquire(timeout=max(0.0, min(self._left(request), self.look_every)))
+
+    def _leave(self, request: Request) -> None:
+        """The caller leaves: another one takes its place, and what was not sent of it never is."""
+        self.pipeline.abandon(request)
+        self._hand_on()
+
+    # -- how long a caller waits -------------------------------------------------------------------------------------
+
+    def _flow(self) -> int:
+        """Return what changes whenever bytes have come, or have got on their way."""
+        return self.pipeline.heard + self._pushed
+
+    def _left(self, request: Request) -> float:
+        """Return the seconds for which its caller still waits: `patience` since anything flowed, and the deadline."""
+        now, flow = _monotonic(), self._flow()
+        if flow == request.flow and now >= request.until:
+            self._note_backlog()
+            flow = self._flow()
+        if flow != request.flow:
+            request.flow, request.until = flow, now + self.patience
+        until = min(request.until, request.limit)
+        return (until if request.sent else min(until, request.room_until)) - now
+
+    def _note_backlog(self) -> None:
+        """Take it for flowing that the kernel gets rid of a large request bit by bit: the network is slow then."""
+        before, self._backlog = self._backlog, self._stream.backlog()
+        if self._backlog and (not before or self._backlog < before):
+            self._pushed += 1
+
+    def silent_for(self, request: Request) -> bool:
+        """Return whether nothing has come for as long as the caller of a request has waited, and that was long."""
+        return request.sent and self._flow() == request.flow and _monotonic() >= request.since + _LEAST_SILENCE
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def _write(self, request: Request | None) -> None:
+        """Write what is queued, unless another thread is at it, which looks once more when it is through.
+
+        Its caller's request says for how long it waits where the server takes no more; without one nothing waits.
+        """
+        pipeline, writer = self.pipeline, self.writer
+        while (self._unsent is not None or pipeline.ready) and writer.try_enter():
+            if self._over_for_writer():
+                writer.leave()
+                return
+            writer.beat += 1
+            on_its_way = self._send_some() or (request is not None and self._push_on(request))
+            writer.leave()
+            if self.state is _LOST:
+                self._close()
+            if not on_its_way:
+                return
+
+    def _over_for_writer(self) -> bool:
+        """Return whether the connection is over, as it is where the last writer was interrupted. As the writer."""
+        if self.writer.dirty:
+            self.lose(sharing.interrupted("writing to"))
+        return self.state is _LOST or self.state is _DETACHED
+
+    def _send_some(self) -> bool:
+        """Send what comes next, as far as the socket takes it at once: whether that is all of it. As the writer."""
+        self.writer.dirty = True
+        data = self.pipeline.take() if self._unsent is None else self._unsent
+        try:
+            sent = self._send(data, DONT_WAIT) if data else 0
+        except BlockingIOError:
+            sent = 0
+        self._unsent = None if sent == len(data) else memoryview(data)[sent:]
+        self.writer.dirty = False
+        return self._unsent is None
+
+    def _push_on(self, request: Request) -> bool:
+        """Send the rest, bit by bit; the server may be waiting for its replies to be read. As the writer.
+
+        Return whether all of it is sent; the next writer goes on where a caller is late.
+        """
+        while self._unsent is not None and self.state is not _LOST:
+            if request.done:
+                return False  # what is left is others', who go on
+            left = self._left(request)
+            if left <= 0:
+                if _monotonic() >= request.until:
+                    self.lose(sharing.stopped_reading())
+                return False
+            self.writer.beat += 1
+            reads = self.reader.try_enter()
+            events = select.POLLOUT | (select.POLLIN if reads else 0)
+            events = self._stream.wait(events, min(left, self.look_every))
+            if reads:
+                if events & ~select.POLLOUT and not self._over_for_reader():
+                    self._receive_some(0.0)
+                self.reader.leave()
+                self._hand_on()
+            if self._send_more():
+                self._pushed += 1
+        return True
+
+    def _send_more(self) -> bool:
+        """Send of the rest what the socket takes; whether it took anything. As the writer."""
+        before = len(self._unsent)
+        return self._send_some() or len(self._unsent) < before
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _read(self, request: Request) -> None:
+        """Read for all until the request is done, or late, or the connection is over. As the reader."""
+        while not request.done and not self._over_for_reader():
+            left = self._left(request)
+            if left <= 0:
+                return
+            self.reader.beat += 1
+            if self._unsent is not None or self.pipeline.queued:
+                self._write(request)
+            if not request.done:
+                self._receive_some(left if left < self.look_every else None)
+
+    def _over_for_reader(self) -> bool:
+        """Return whether the connection is over, as it is where the last reader was interrupted. As the reader."""
+        if self.reader.dirty:
+            self.lose(sharing.interrupted("reading from"))
+        return self.state is _LOST or self.state is _DETACHED
+
+    def _receive_some(self, seconds: float | None) -> bool:
+        """Take in what has come, within so many seconds or the stream's own; whether anything has. As the reader."""
+        reader, stream = self.reader, self._stream
+        reader.dirty = True
+        try:
+            size = self._receive(self._buffer) if seconds is None else stream.receive_within(seconds)
+        except BlockingIOError:
+            if stream.hurried:
+                stream.calm()
+            reader.dirty = False
+            return False
+        except BaseException:
+            # Where it can be interrupted only while it waits, nothing has been taken yet.
+            reader.dirty = stream.interrupted_anywhere
+            raise
+        if stream.hurried:
+            stream.calm()
+        if not size:
+            raise ServerClosed
+        delivered = self._delivered
+        self.pipeline.receive(self._buffer, size, self._handle_push, delivered)
+        for request in delivered:
+            if request.waker is not None:
+                _wake(request.waker)
+        delivered.clear()
+        reader.dirty = False
+        return True
+
+    def _hand_on(self) -> None:
+        """Have the first caller that is parked look for a role; those that aren't parked yet look for themselves."""
+        for line in (self.pipeline.pending, self.pipeline.queued):
+            for position in range(len(line)):
+                try:
+                    request = line[position]
+                except IndexError:  # others take requests out meanwhile
+                    break
+                if request.waker is not None and not request.gone:
+                    _wake(request.waker)
+                    return
+
+    def _handle_push(self, message: Any) -> None:
+        try:
+            self._parser.handle_push_response(message)
+        except Exception:
+            logger.warning("a push message was not handled", exc_info=True)
+        if self.connection.should_reconnect():
+            self.retire()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Take no new requests; those that it has are answered."""
+        with self._lock:
+            if self.state is _OPEN:
+                self.state = _DRAINING
+
+    def lose(self, error: BaseException) -> None:
+        """Give the connection up: wake all callers that it has, who see it by its state."""
+        with self._lock:
+            if self.state is _OPEN or self.state is _DRAINING:
+                connections.cut(self.connection)  # before the state: what a caller finds unsent can't leave any more
+                self.connection._sock = None  # its socket is the stream's alone, which closes it
+                self.error = sharing.as_raised(error, self.connection)
+                self.state = _LOST
+        self._close()
+
+    def end(self) -> bool:
+        """Detach the connection where nothing is under way over it any more. Return whether it is over."""
+        if self.state is _DRAINING and self.reader.try_enter():
+            try:
+                # The writer's role is left first: a caller that finds the reader's free then tries the writer's, too.
+                if self.writer.try_enter():
+                    try:
+                        self._detach()
+                    finally:
+                        self.writer.leave()
+            finally:
+                self.reader.leave()
+            if self.state is _DRAINING:  # others may have found a role taken just now
+                self._hand_on()
+            else:
+                self._wake_all()
+        if self.state is _LOST:
+            self._close()
+        return self.state is _LOST or self.state is _DETACHED
+
+    def _detach(self) -> None:
+        """Leave the connection as it was before it was shared. As the writer and the reader."""
+        if self._over_for_writer() or self._over_for_reader():
+            return
+        pipeline = self.pipeline
+        if pipeline.pending or pipeline.queued or self._unsent is not None:
+            return
+        with self._lock:
+            if self.state is _DRAINING:
+                self._stream.detach(self.connection.socket_timeout)
+                self.state = _DETACHED
+
+    def _close(self) -> None:
+        """Close the socket of a lost connection, unless a thread is in a role: that one does it as it leaves."""
+        self._wake_all()
+        while self.writer.try_enter():
+            try:
+                reads = self.reader.try_enter()
+                if reads:
+                    self._stream.close()
+                    self.reader.leave()
+            finally:
+                self.writer.leave()
+            if reads or self.reader.taken():  # one that has left meanwhile found the writer's role taken
+                return
+
+    def _wake_all(self) -> None:
+        for request in [*self.pipeline.unfinished(), *self._delivered]:
+            if request.waker is not None:
+                _wake(request.waker)
+
+    def _ended_by(self, error: BaseException, request: Request | None) -> bool:
+        """Leave the roles that this thread has. Return whether the error is the connection's end.
+
+        Else it has interrupted the thread, whose caller leaves; and the connection is lost if that was in the midst
+        of something.
+        """
+        mine = [role for role in (self.writer, self.reader) if role.mine()]
+        # A signal handler may raise an OSError of its own, a TimeoutError for one: it has no number.
+        from_socket = isinstance(error, OSError) and error.errno is not None
+        its_own = bool(mine) and (from_socket or isinstance(error, ServerClosed | UnexpectedReply | InvalidResponse))
+        if its_own:
+            self.lose(error)
+        elif any(role.dirty for role in mine):
+            self.lose(sharing.interrupted("at work on"))
+        for role in mine:
+            role.leave()
+        if self.state is _LOST:
+            self._close()
+        if not its_own and request is not None:
+            self._leave(request)
+        return its_own
+
+    # -- maintenance -------------------------------------------------------------------------------------------------
+
+    def look_after(self, now: float) -> None:
+        """See to what no caller sees to: a role whose owner is gone, what comes in while no thread reads."""
+        try:
+            if now >= self._next_look:
+                self._next_look = now + self.look_every
+                self._look_for_owner(self.writer, self.writer.beat + self.pipeline.written + self._pushed)
+                self._look_for_owner(self.reader, self.reader.beat + self.pipeline.heard)
+            self._write(None)
+            if self.reader.try_enter():
+                while not self._over_for_reader() and self._stream.has_come():
+                    if not self._receive_some(0.0):
+                        break
+                self.reader.leave()
+        except BaseException as error:
+            if not self._ended_by(error, None):
+                raise
+        if self.state is _LOST:
+            self._close()
+        self._hand_on()
+
+    def _look_for_owner(self, role: Role, beat: int) -> None:
+        """Lose the connection where the owner of a role hasn't come by for several looks: it was interrupted."""
+        before, looks = self._seen.get(role, (-1, 0))
+        if not role.taken() or beat != before:
+            self._seen[role] = beat, 0
+            return
+        self._seen[role] = beat, looks + 1
+        if looks + 1 >= _LOOKS_UNTIL_GONE:
+            self.lose(sharing.interrupted("at work on"))
+        elif role is self.reader:
+            self._stream.hurry()
+
+    def flow(self) -> int:
+        """Return what changes whenever bytes have come, or have got on their way, as exactly as it can be known."""
+        if self.pipeline.pending:
+            self._note_backlog()
+        return self._flow()
+
+    def probe(self) -> None:
+        """Have the server say something, which maintenance reads if no caller does."""
+        self.pipeline.probes += 1
+        self.send(Request(sharing.PROBE, packing.pack(sharing.PROBE)))
+
+
+def _wake(waker: Any) -> None:
+    try:  # noqa: SIM105  this is the hot path
+        waker.release()
+    except RuntimeError:  # woken already
+        pass

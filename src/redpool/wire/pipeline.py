@@ -1,0 +1,248 @@
+"""One multiplexed connection's requests: sent in order, and matched in that order to the replies.
+
+Rules:
+
+- Requests are written in the order in which they are queued, and their replies come in that order; a request's commands
+  are written in one piece, so that no other request comes in between those of a pipeline or of a MULTI … EXEC.
+- A request whose caller has left stays in flight and its replies are dropped; one that wasn't written yet never is.
+- A request is marked as sent before its first byte can leave.
+- At most `max_in_flight` commands await a reply; others stay queued, first come, first served. A request that is larger
+  than that goes alone.
+
+Nothing here waits, locks or does I/O. It holds where callers queue requests from many threads while one thread writes
+and one reads. The writer alone takes requests out of `queued` and counts `written`; the reader alone takes them out of
+`pending` and counts `answered`. The writer puts a request into `pending` before it takes it out of `queued`, and the
+reader says that a request is done before it takes it out of `pending`: so at each step a request that isn't done is in
+one of the two, wherever an interruption comes. A connection that is lost leaves both as they are: what has become of a
+request is then said by the request itself, `done` or not, `sent` or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+import hiredis
+
+_Push: Any = hiredis.PushNotification
+
+WRITE_SIZE = 256 * 1024
+"""A write takes no further request beyond so many bytes: what a socket takes at once, more or less."""
+
+LARGE_REPLY = 128 * 1024
+"""Replies beyond so many bytes hold those behind them up."""
+
+
+class State(Enum):
+    """What a multiplexed connection takes: open -> draining -> lost or detached."""
+
+    OPEN = "takes requests"
+    DRAINING = "takes no new requests, and answers those that it has"
+    LOST = "broken: what it was sent may have run, what it was not sent has not"
+    DETACHED = "the pool's again, to be lent to others: nothing is written to it from here"
+
+
+class ServerClosed(Exception):
+    """The server has hung up."""
+
+
+class UnexpectedReply(Exception):
+    """A reply came in while no request was in flight."""
+
+
+class Request:
+    """What one caller sends over a multiplexed connection, and what has come back.
+
+    `commands` is one command, a tuple, or a list of them; `replies` the reply to the one, or the list of them.
+    """
+
+    # What a request seldom has stands here, so that making one sets little.
+    sent = done = gone = large = False
+    waker: Any = None
+    """what wakes its caller"""
+    bulk = False
+    """its last reply was large"""
+    moves = 0
+    """how many connections ended before it was sent"""
+    since = 0.0
+    """when its caller began to wait"""
+    flow = -1
+    """how much had flowed when its caller last looked"""
+    room_until = math.inf
+    """until when its caller waits for room"""
+    until = math.inf
+    """until when its caller waits while nothing flows"""
+    limit = math.inf
+    """its caller's deadline"""
+
+    def __init__(self, commands: Sequence[Any], data: bytes, expects: int = 0, decode: bool = True) -> None:
+        self.commands = commands
+        self.data = data
+        self.expects = expects  # replies still to come in a list; 0 for a single command
+        self.decode = decode
+        self.replies: Any = [] if expects else None
+
+    def again(self) -> Request:
+        """Return the same for another connection; this one was not sent."""
+        request = Request(self.commands, self.data, self.expects, self.decode)
+        request.moves = self.moves + 1
+        return request
+
+
+class Activity(NamedTuple):
+    """What has gone on over a connection, in seconds, as exact as it is observed often."""
+
+    unused: float
+    """since anything was sent for a caller"""
+    unheard: float
+    """since anything has come"""
+    silent: float
+    """since a reply was awaited and nothing has flowed"""
+
+
+class Pipeline:
+    """The requests of one multiplexed connection."""
+
+    def __init__(self, reader: hiredis.Reader, not_enough: object, max_in_flight: int, batches: list[int]) -> None:
+        """Take replies from `reader`, which returns `not_enough` where it has no whole one."""
+        self.queued: deque[Request] = deque()
+        self.pending: deque[Request] = deque()
+        self.written = self.answered = 0  # commands
+        self.heard = 0  # times that anything came in
+        self.abandoned = 0
+        self.probes = 0  # of the commands those that the pool has sent
+        self._max_in_flight = max_in_flight
+        self._feed, self._gets, self._not_enough = reader.feed, reader.gets, not_enough
+        self._batches = batches  # how many writes had so many commands; the last counts all larger ones
+        self._largest_batch = len(batches) - 1
+        self._arrived = 0  # bytes that came in before those with the end of a reply
+        self._seen_used = self._seen_heard = self._seen_flow = -1
+        self._used_at = self._heard_at = self._flowed_at = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """Commands that await a reply."""
+        return self.written - self.answered
+
+    @property
+    def full(self) -> bool:
+        """Whether new requests have to wait for room."""
+        return self.written - self.answered + len(self.queued) >= self._max_in_flight
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for room, those aside whose callers have left."""
+        if not self.full:
+            return 0
+        waiting = sum(not request.gone for request in self.queued.copy())
+        return max(0, self.written - self.answered + waiting - self._max_in_flight)
+
+    @property
+    def load(self) -> int:
+        """How much is ahead of a new request."""
+        return self.written - self.answered + len(self.queued)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to be taken out of the queue, and room for it."""
+        try:
+            request = self.queued[0]
+        except IndexError:  # a writer may take it out just now
+            return False
+        flying = self.written - self.answered
+        return request.gone or not flying or flying + (request.expects or 1) <= self._max_in_flight
+
+    # -- the writer's ------------------------------------------------------------------------------------------------
+
+    def take(self) -> bytes:
+        """Return what is to be written next, in one piece; nothing where all is written, or enough is in flight."""
+        queued, pending = self.queued, self.pending
+        pieces: list[bytes] = []
+        size = commands = 0
+        while queued and size < WRITE_SIZE:
+            request = queued[0]
+            count = request.expects or 1
+            flying = self.written - self.answered
+            if flying and flying + count > self._max_in_flight and not request.gone:
+                break
+            # A caller that leaves says so first, and asks then whether it was sent.
+            request.sent = True
+            if request.gone:
+                request.sent = False
+            else:
+                pending.append(request)
+                self.written += count
+                commands += count
+                pieces.append(request.data)
+                size += len(request.data)
+            queued.popleft()
+        if commands:
+            self._batches[commands if commands < self._largest_batch else self._largest_batch] += 1
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    # -- the reader's ------------------------------------------------------------------------------------------------
+
+    def receive(self, data: Any, size: int, push: Callable[[Any], object], answered: list[Request]) -> None:
+        """Take in the first `size` bytes of `data`: add the requests that are done now to `answered`.
+
+        Push frames go to `push`. Raises `UnexpectedReply`, and what hiredis raises of bytes that are no replies.
+        """
+        gets, pending, not_enough = self._gets, self.pending, self._not_enough
+        self._feed(data, 0, size)
+        self.heard += 1
+        while True:
+            request = pending[0] if pending else None
+            try:
+                reply = gets() if request is None or request.decode else gets(False)
+            except UnicodeError as error:
+                reply = error  # its caller's alone: the reader has gone on behind it
+            if reply is not_enough:
+                self._arrived += 0 if answered else size
+                return
+            if type(reply) is _Push:
+                push(reply)
+                continue
+            if request is None:
+                raise UnexpectedReply(f"unexpected reply, no command pending: {reply!r:.60}")
+            self.answered += 1
+            if self._arrived > LARGE_REPLY:
+                request.large = True
+            self._arrived = 0
+            if request.expects:
+                request.replies.append(reply)
+                request.expects -= 1
+                if request.expects:
+                    continue
+            else:
+                request.replies = reply
+            request.done = True
+            answered.append(request)
+            pending.popleft()
+
+    # -- a caller's --------------------------------------------------------------------------------------------------
+
+    def abandon(self, request: Request) -> bool:
+        """Note that the caller leaves. Return whether its commands may have run."""
+        request.gone = True
+        if not request.done:
+            self.abandoned += 1
+        return request.sent
+
+    def unfinished(self) -> list[Request]:
+        """Return the requests that may still be waited for; whichever thread asks."""
+        return [*self.pending.copy(), *self.queued.copy()]
+
+    # -- what can be seen --------------------------------------------------------------------------------------------
+
+    def observe(self, now: float, flow: int) -> Activity:
+        """Return what has gone on since; `flow` changes whenever bytes have come or have got on their way."""
+        if (used := self.written - self.probes) != self._seen_used:
+            self._seen_used, self._used_at = used, now
+        if self.heard != self._seen_heard:
+            self._seen_heard, self._heard_at = self.heard, now
+        if flow != self._seen_flow or not self.pending:
+            self._seen_flow, self._flowed_at = flow, now
+        return Activity(now - self._used_at, now - self._heard_at, now - self._flowed_at)
