@@ -71,6 +71,13 @@ def test_a_command_that_the_user_vouches_for(face: Sharing, at: dict[str, Any]) 
         face.pool(**at, also_share=("BLPOP",))
 
 
+@pytest.mark.parametrize("name", ["SCRIPT KILL", "script kill", "Client  Unpause", "FAILOVER", "SCRIPT", "client"])
+def test_nothing_makes_a_rescue_share(face: Sharing, name: str) -> None:
+    """`also_share` takes no command that must not be queued, in no spelling, and no name that covers such a command."""
+    with pytest.raises(ValueError, match="also_share="):
+        face.pool(also_share=(name,))
+
+
 @pytest.mark.parametrize("command", ["SELECT 1", "CLIENT SETNAME stranger", "CLIENT TRACKING on", "WATCH key"])
 def test_a_changed_session_reaches_nobody_else(client: Any, command: str) -> None:
     """Whoever changes it on a client of many connections changes nobody's."""

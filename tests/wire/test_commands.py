@@ -344,6 +344,15 @@ def test_others_have_one_to_themselves(line: str) -> None:
     assert not shares(words(line))
 
 
+@pytest.mark.parametrize("name", sorted(table.RESCUES))
+def test_a_rescue_is_never_queued_behind_what_it_is_to_end(name: str) -> None:
+    """SCRIPT KILL and its kind don't share, however they are spelled and whatever their arguments are."""
+    for arguments in ([], ["ABORT"], ["TO", "host", "1", "FORCE"], ["ID", "7"]):
+        for args in spellings([*name.split(), *arguments]):
+            assert not shares(args), args
+            assert args[0] not in PLAIN, args
+
+
 def test_read_only_is_what_changes_nothing() -> None:
     """Neither data nor the server nor the session; by its options, too."""
     for line in ("GET k", "INFO", "PING", "XREAD BLOCK 0 STREAMS k $", "SORT k", "GEORADIUS k 1 1 1 km", "EVAL_RO x 0"):

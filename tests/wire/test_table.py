@@ -29,6 +29,7 @@ def test_a_command_stands_in_one_group() -> None:
     assert frozenset().union(*(getattr(table, group) for group in GROUPS)) == table.KNOWN
     assert table.WRITE_WHEN_STORING <= table.WRITES
     assert table.WAITS.keys() <= table.KNOWN
+    assert table.RESCUES <= table.ACTS | table.APART
 
 
 # -- what the servers say ----------------------------------------------------------------------------------------------

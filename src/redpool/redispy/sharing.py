@@ -19,7 +19,7 @@ from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
 from ..limit import deadline
 from ..wire import commands
 from ..wire.pipeline import Pipeline, Request, ServerClosed
-from ..wire.table import KNOWN
+from ..wire.table import CONTAINERS, KNOWN
 from .connections import own_error
 from .counting import lost_reply
 from .retrying import final
@@ -83,10 +83,12 @@ class LargeReplies:
 def sharing_names(also: Sequence[str]) -> frozenset[str]:
     """The names that are known to share at first sight: the table's, and what the user adds to it.
 
-    Raises `ValueError` for a command that the table knows not to share.
+    Raises `ValueError` for a command that the table knows not to share, and for a name that stands for several.
     """
-    names = [name.upper() for name in also]
+    names = [commands.command_name((name,)) for name in also]
     for name in names:
+        if name in CONTAINERS:
+            raise ValueError(f"also_share={name!r}: some of its subcommands need a connection of their own")
         if name in KNOWN and not commands.shares((name,)):
             raise ValueError(f"also_share={name!r}: this command needs a connection of its own")
     return commands.PLAIN | frozenset(names)

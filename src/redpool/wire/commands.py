@@ -19,6 +19,7 @@ from .table import (
     LOOKS,
     OVERWRITES,
     READS,
+    RESCUES,
     REWRITES,
     SETTINGS,
     SUBSCRIPTIONS,
@@ -30,14 +31,16 @@ from .table import (
 Args = Sequence[object]
 
 _ORDINARY = READS | LOOKS | OVERWRITES | REWRITES | WRITES | ACTS
+_SHARING = _ORDINARY - RESCUES
 _READ_ONLY = READS | LOOKS
 _REPEATABLE = READS | LOOKS | OVERWRITES | REWRITES | SETTINGS | SUBSCRIPTIONS
 _OF_THE_SESSION = SETTINGS | SUBSCRIPTIONS
 _ENDS_TRANSACTION = frozenset({"EXEC", "DISCARD"})
 
 # The reply to PING is another one where the connection has subscribed.
-PLAIN: frozenset[str] = _ORDINARY - WAITS.keys() - CONTAINERS - {"PING"}
-"""The names, as redis-py writes them, of the commands that in no form wait, change the session or subscribe."""
+PLAIN: frozenset[str] = _ORDINARY - WAITS.keys() - CONTAINERS - RESCUES - {"PING"}
+"""The names, as redis-py writes them, of the commands that in no form wait, change the session or subscribe, and that
+may be queued behind any other."""
 
 
 def command_name(args: Args) -> str:
@@ -137,9 +140,9 @@ def blocks_for(args: Args) -> float | None:
 
 
 def shares(args: Args) -> bool:
-    """Whether others may use the connection by pipelining at the same time."""
+    """Return whether others may use the connection by pipelining at the same time."""
     name, arguments = parse(args)
-    return name in _ORDINARY and (name not in WAITS or _asked(name, arguments) is None)
+    return name in _SHARING and (name not in WAITS or _asked(name, arguments) is None)
 
 
 def _asked(name: str, arguments: list[object]) -> object | None:

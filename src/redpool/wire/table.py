@@ -114,6 +114,13 @@ ACTS = _names("BGREWRITEAOF BGSAVE FAILOVER PFSELFTEST REPLICAOF SAVE SLAVEOF") 
 """)
 """They change the server or other connections, not data."""
 
+RESCUES = _names("FAILOVER SHUTDOWN") | _subcommands("""
+    CLIENT:   KILL UNBLOCK UNPAUSE
+    FUNCTION: KILL
+    SCRIPT:   KILL
+""")
+"""They end what keeps other commands from being answered, so they must not be queued behind such a command."""
+
 SETTINGS = _names("ASKING AUTH HELLO READONLY READWRITE RESET SELECT UNWATCH WATCH") | _subcommands("""
     CLIENT: CAPA IMPORT-SOURCE MAINT_NOTIFICATIONS NO-EVICT NO-TOUCH SETINFO SETNAME TRACKING
 """)
