@@ -162,7 +162,7 @@ def test_a_payload_that_looks_like_one_is_none(cut: int) -> None:
 
 def test_its_text_says_what_to_do() -> None:
     """An error of the connection, which names the way out."""
-    with pytest.raises(ConnectionAbortedError, match=r"RESP3 attributes.*protocol=2"):
+    with pytest.raises(AttributeReceived, match=r"RESP3 attributes.*protocol=2"):
         AttributeWatch(hiredis.Reader()).check(b"|1\r\n", 4)
 
 

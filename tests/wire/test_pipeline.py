@@ -21,7 +21,7 @@ class Line:
     def __init__(self, max_in_flight: int = 100, reader: Any = None, **options: Any) -> None:
         self.reader = reader or hiredis.Reader(notEnoughData=NOT_ENOUGH, **options)
         self.batches = [0] * 9
-        self.pipeline = Pipeline(self.reader, NOT_ENOUGH, max_in_flight, self.batches)
+        self.pipeline = Pipeline(self.reader, NOT_ENOUGH, None, max_in_flight, self.batches)
         self.pushed: list[Any] = []
 
     def queue(self, *words: str, decode: bool = True) -> Request:

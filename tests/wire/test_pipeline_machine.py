@@ -29,7 +29,7 @@ class Shared(RuleBasedStateMachine):
         """Another connection."""
         self.bound = bound
         reader = hiredis.Reader(encoding="utf-8", notEnoughData=NOT_ENOUGH)
-        self.pipeline = Pipeline(reader, NOT_ENOUGH, bound, [0] * 9)
+        self.pipeline = Pipeline(reader, NOT_ENOUGH, None, bound, [0] * 9)
         self.waiting: list[Request] = []
         self.order: deque[Request] = deque()  # as they were queued, of those not written
         self.asked: deque[str] = deque()  # what the server has been sent

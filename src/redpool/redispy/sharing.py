@@ -18,6 +18,7 @@ from ..core.config import SharedConfig
 from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
 from ..limit import deadline
 from ..wire import commands
+from ..wire.attributes import AttributeWatch
 from ..wire.pipeline import Pipeline, Request, ServerClosed
 from ..wire.table import CONTAINERS, KNOWN
 from .connections import own_error
@@ -100,9 +101,13 @@ def shareable(connection_class: Any, template: Any) -> bool:
     return getattr(connection_class, "usual", False) and isinstance(parser, _HiredisParser | _AsyncHiredisParser)
 
 
-def parser(connection: Any) -> tuple[hiredis.Reader, object]:
-    """The connection's own parser, with whatever it holds already, and what it returns where that isn't enough."""
-    return connection._parser._reader, NOT_ENOUGH_DATA
+def parser(connection: Any) -> tuple[hiredis.Reader, object, AttributeWatch | None]:
+    """Return the connection's own parser, what that returns where it has no whole reply, and what watches its input."""
+    reader: hiredis.Reader = connection._parser._reader
+    watch = AttributeWatch(reader) if connection.protocol in (3, "3") else None
+    if watch is not None and reader.has_data():
+        raise RedisConnectionError("unexpected data after the handshake: half a frame")
+    return reader, NOT_ENOUGH_DATA, watch
 
 
 class HealthAction(Enum):

@@ -29,6 +29,7 @@ from redis.exceptions import InvalidResponse
 from ..limit import deadline
 from ..redispy import connections, packing, sharing
 from ..redispy.streams import DONT_WAIT, take_over
+from ..wire.attributes import AttributeReceived
 from ..wire.pipeline import Pipeline, Request, ServerClosed, State, UnexpectedReply
 from .role import Role
 
@@ -38,6 +39,7 @@ _monotonic = time.monotonic
 _new_lock = threading.Lock
 _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, State.DETACHED
 _NEVER = float("inf")
+_ENDS = (ServerClosed, UnexpectedReply, AttributeReceived, InvalidResponse)
 # The owner of a role comes by, and maintenance looks, at least every so many seconds: a quarter of the time that a
 # reply may take, but no more often than the least and no more seldom than the longest.
 _LEAST_LOOK, _LONGEST_LOOK = 0.05, 1.0
@@ -401,7 +403,7 @@ class MultiplexedConnection:
         mine = [role for role in (self.writer, self.reader) if role.mine()]
         # A signal handler may raise an OSError of its own, a TimeoutError for one: it has no number.
         from_socket = isinstance(error, OSError) and error.errno is not None
-        its_own = bool(mine) and (from_socket or isinstance(error, ServerClosed | UnexpectedReply | InvalidResponse))
+        its_own = bool(mine) and (from_socket or isinstance(error, _ENDS))
         if its_own:
             self.lose(error)
         elif any(role.dirty for role in mine):

@@ -32,7 +32,7 @@ _BULKS = b"$="
 _LONGEST_HEADER = 32  # bytes; there is no bulk so large that its line would be longer
 
 
-class AttributeReceived(ConnectionAbortedError):
+class AttributeReceived(Exception):
     """The server sends attributes: replies can't be matched to commands, so that the connection must be closed."""
 
     def __init__(self) -> None:

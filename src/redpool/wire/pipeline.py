@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 
 import hiredis
 
+from .attributes import AttributeWatch
+
 _Push: Any = hiredis.PushNotification
 
 WRITE_SIZE = 256 * 1024
@@ -106,8 +108,15 @@ class Activity(NamedTuple):
 class Pipeline:
     """The requests of one multiplexed connection."""
 
-    def __init__(self, reader: hiredis.Reader, not_enough: object, max_in_flight: int, batches: list[int]) -> None:
-        """Take replies from `reader`, which returns `not_enough` where it has no whole one."""
+    def __init__(
+        self,
+        reader: hiredis.Reader,
+        not_enough: object,
+        watch: AttributeWatch | None,
+        max_in_flight: int,
+        batches: list[int],
+    ) -> None:
+        """Take replies from `reader`, which returns `not_enough` where it has no whole one; RESP3 needs a `watch`."""
         self.queued: deque[Request] = deque()
         self.pending: deque[Request] = deque()
         self.written = self.answered = 0  # commands
@@ -116,6 +125,7 @@ class Pipeline:
         self.probes = 0  # of the commands those that the pool has sent
         self._max_in_flight = max_in_flight
         self._feed, self._gets, self._not_enough = reader.feed, reader.gets, not_enough
+        self._watch = watch
         self._batches = batches  # how many writes had so many commands; the last counts all larger ones
         self._largest_batch = len(batches) - 1
         self._arrived = 0  # bytes that came in before those with the end of a reply
@@ -188,9 +198,12 @@ class Pipeline:
     def receive(self, data: Any, size: int, push: Callable[[Any], object], answered: list[Request]) -> None:
         """Take in the first `size` bytes of `data`: add the requests that are done now to `answered`.
 
-        Push frames go to `push`. Raises `UnexpectedReply`, and what hiredis raises of bytes that are no replies.
+        Push frames go to `push`. Raises `UnexpectedReply`, `AttributeReceived`, and what hiredis raises of bytes that
+        are no replies.
         """
-        gets, pending, not_enough = self._gets, self.pending, self._not_enough
+        gets, pending, not_enough, watch = self._gets, self.pending, self._not_enough, self._watch
+        if watch is not None:
+            watch.check(data, size)
         self._feed(data, 0, size)
         self.heard += 1
         while True:
@@ -201,6 +214,8 @@ class Pipeline:
                 reply = error  # its caller's alone: the reader has gone on behind it
             if reply is not_enough:
                 self._arrived += 0 if answered else size
+                if watch is not None:
+                    watch.fed(data, size)
                 return
             if type(reply) is _Push:
                 push(reply)
