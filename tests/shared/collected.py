@@ -1,4 +1,4 @@
-"""Threads under load, while pipelines are dropped in cycles and the collector runs all the time. Run as a program."""
+"""Threads under load beside many that wait for their replies, with the collector at work. Run as a program."""
 
 from __future__ import annotations
 
@@ -13,44 +13,48 @@ import redis
 
 import redpool
 
-SECONDS, PATIENCE = 5.0, 20.0
+SECONDS, PATIENCE = 5.0, 30.0
+BUSY, WAITING = 8, 64
 
 
 def main(url: str) -> None:
-    pool = redpool.MultiplexedConnectionPool.from_url(url, max_connections=12)
-    client = redpool.Redis(connection_pool=pool)
+    """Say whether anything went wrong; a crash says nothing."""
+    busy = redpool.Redis(connection_pool=redpool.MultiplexedConnectionPool.from_url(url, max_connections=8))
+    slow = redpool.Redis.from_url(url, max_connections=8, socket_timeout=SECONDS + PATIENCE)
     end = time.monotonic() + SECONDS
     wrong: list[str] = []
-    served = [0] * 8
 
     def work(number: int) -> None:
+        turn = 0
         while time.monotonic() < end:
-            served[number] += 1
-            token = f"{number}-{served[number]}".encode()
-            try:
-                if (reply := client.echo(token)) != token:
-                    wrong.append(f"{reply!r} for {token!r}")
-                if served[number] % 5 == 0:
-                    drop()
-            except redis.RedisError as error:
-                wrong.append(repr(error))
+            turn += 1
+            pipe: Any = busy.pipeline()
+            pipe.get("key")
+            pipe.itself = pipe  # which only the collector finds
+            check(lambda token: busy.echo(token), f"{number}-{turn}".encode())
 
-    def drop() -> None:
-        pipe: Any = client.pipeline()
-        pipe.watch("key")
-        pipe.itself = pipe
+    def wait(number: int) -> None:
+        check(lambda token: slow.set("key", token) and token, f"waiting {number}".encode())
 
-    sys.setswitchinterval(1e-6)
-    gc.set_threshold(1, 1, 1)
-    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(8)]
+    def check(call: Any, token: bytes) -> None:
+        try:
+            if (reply := call(token)) != token:
+                wrong.append(f"{reply!r} for {token!r}")
+        except redis.RedisError as error:
+            wrong.append(repr(error))
+
+    slow.ping()
+    slow.execute_command("CLIENT PAUSE", int(SECONDS * 1000), "WRITE")
+    threads = [threading.Thread(target=wait, args=(number,), daemon=True) for number in range(WAITING)]
+    threads += [threading.Thread(target=work, args=(number,), daemon=True) for number in range(BUSY)]
     for thread in threads:
         thread.start()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(1, 1, 1)
     patience = end + PATIENCE
     for thread in threads:
         thread.join(max(0.0, patience - time.monotonic()))
     hanging = sum(thread.is_alive() for thread in threads)
-    gc.set_threshold(700)
-    sys.setswitchinterval(0.005)
     json.dump({"wrong": wrong[:5], "hanging": hanging}, sys.stdout)
 
 

@@ -62,12 +62,10 @@ def _load(face: Sharing, client: Any, stop: threading.Event) -> int:
 
 @pytest.mark.parametrize("how", ["killed", "reset"])
 def test_the_slot_of_a_dead_bulk_connection_is_free_again(face: Sharing, own_server: embedded.Server, how: str) -> None:
-    """However often the connection for large values dies while idle, there are never more than it and the shared one."""
+    """However often the connection for large values dies while idle, there are never more than it and one other."""
     large = b"x" * 300_000
     with FaultProxy(own_server.host, own_server.port) as proxy, redis.Redis.from_url(own_server.url) as operator:
-        pool = face.pool(
-            host=proxy.host, port=proxy.port, max_connections=6, client_name="pooled", retry=face.retry(3)
-        )
+        pool = face.pool(host=proxy.host, port=proxy.port, max_connections=6, client_name="pooled", retry=face.retry(3))
         client = face.client(pool)
         seen: list[tuple[int, int]] = []
         for _ in range(6):

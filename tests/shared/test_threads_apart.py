@@ -1,0 +1,135 @@
+"""What happens to one thread stays with it: interruptions, exceptions, timers, and what others do on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import redpool
+from contract.faces import PATIENCE, Doing, eventually
+from redpool import embedded
+from redpool.testing import MemoryServer
+
+from .faces import OwnThreads
+
+SOURCES = Path(redpool.__file__).parent
+
+
+def told(program: str, *arguments: str) -> Any:
+    """What a program of this folder says in the end; a crash fails the test with its exit status."""
+    command = [sys.executable, "-W", "ignore", "-X", "faulthandler", str(Path(__file__).with_name(program)), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"{program} stands still")
+    assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
+    return json.loads(done.stdout)
+
+
+# -- other threads' frames ---------------------------------------------------------------------------------------------
+
+
+def test_no_thread_looks_into_another_ones_frames() -> None:
+    """CPython 3.11 crashes or stands still where the frames of a running thread are walked through."""
+    looking = [str(path) for path in SOURCES.rglob("*.py") if "_current_frames" in path.read_text()]
+    assert looking == []
+
+
+def test_the_collector_and_a_dump_harm_no_caller(redis_url: str) -> None:
+    """Pipelines are dropped in cycles, and the pool is looked at, while eight threads are served: all replies right."""
+    assert told("collected.py", redis_url) == {"wrong": [], "hanging": 0}
+
+
+# -- a thread that connects --------------------------------------------------------------------------------------------
+
+
+class TimeLimit(Exception):
+    """As a job's time limit raises it in the job's thread: an alarm's handler, Celery's soft limit, RQ's JobTimeout."""
+
+
+class Held(redis.Connection):
+    """A connection whose connect waits for the test, the first time."""
+
+    begun: threading.Event
+    go_on: threading.Event
+
+    def connect(self) -> None:
+        """Connect, later."""
+        if not self.begun.is_set():
+            self.begun.set()
+            while not self.go_on.wait(0.01):  # where an exception from elsewhere is raised
+                pass
+        super().connect()
+
+
+@pytest.fixture
+def held() -> Iterator[type[Held]]:
+    """A class of its own for each test; nothing waits for ever."""
+    made = type("HeldHere", (Held,), {"begun": threading.Event(), "go_on": threading.Event()})
+    yield made
+    made.go_on.set()
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["redpool.Redis", "redis.Redis"])
+def test_what_interrupts_the_thread_that_connects_is_its_own(
+    threads: OwnThreads, redis_url: str, held: type[Held], own: bool
+) -> None:
+    """The callers who wait for its connection connect themselves and get their replies; it alone gets the exception."""
+    pool = threads.pool_from_url(redis_url, connection_class=held, max_connections=4)
+    client: Any = (redpool if own else redis).Redis(connection_pool=pool)
+    idents: list[int] = []
+
+    def connect_first() -> Any:
+        idents.append(threading.get_ident())
+        return client.echo("first")
+
+    first = Doing(connect_first)
+    assert held.begun.wait(PATIENCE)
+    others = [Doing(lambda number=number: client.echo(f"other {number}")) for number in range(4)]  # type: ignore[misc]
+    assert not eventually(lambda: any(each.done for each in others), 0.3)
+    raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(idents[0]), ctypes.py_object(TimeLimit))
+    assert raised == 1
+    with pytest.raises(TimeLimit):
+        first.result()
+    assert [each.result() for each in others] == [f"other {number}".encode() for number in range(4)]
+    with contextlib.suppress(redis.ConnectionError):
+        client.get("key")
+    assert client.echo("again") == b"again"
+
+
+# -- timers and interruptions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", ["redpool", "redis"])
+def test_a_timer_does_not_stretch_socket_timeout(memory: MemoryServer, client: str) -> None:
+    """Each signal interrupts the wait in the kernel, which must not begin anew: 1 s of silence is 1 s."""
+    memory.answer("INCR", b"")
+    seen = told("ticking.py", client, str(memory.port))
+    assert seen["ended"] == "ReplyLate"
+    assert 0.9 <= seen["took"] < 2.5, f"a socket_timeout of 1 s took {seen['took']:.1f} s"
+
+
+@pytest.mark.parametrize("kind", ["multiplexed", "dedicated"])
+def test_interrupting_one_thread_does_not_stop_the_others(redis_server: embedded.Server, kind: str) -> None:
+    """Where one of eight is interrupted all the time, every other one is served, and far more often than it fails.
+
+    A dedicated connection is shared with no one, so that there nothing fails at all. What an interruption costs is one
+    connection at most.
+    """
+    seen = told("often.py", redis_server.url, kind)
+    assert (seen["wrong"], seen["hanging"]) == (0, 0)
+    served, failed = seen["served"][1:], seen["failed"][1:]
+    assert min(served) >= 100, seen
+    assert sum(failed) == 0 if kind == "dedicated" else sum(failed) * 20 <= sum(served), seen
+    assert seen["connects"] <= seen["interruptions"] + 8, seen
