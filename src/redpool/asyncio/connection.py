@@ -33,6 +33,7 @@ class MultiplexedConnection(asyncio.Protocol):
         self.pipeline = pipeline
         self.state = _OPEN
         self.error: BaseException | None = None  # why it was lost
+        self.stalled = False  # a command at its head isn't answered: requests that can had better go elsewhere
         self.patience: float = _NEVER if connection.socket_timeout is None else connection.socket_timeout
         self._room_patience = _NEVER if room_patience is None else room_patience
         self._loop = loop
@@ -213,6 +214,11 @@ class MultiplexedConnection(asyncio.Protocol):
         """Take no new requests; those that it has are answered."""
         if self.state is _OPEN:
             self.state = _DRAINING
+
+    def stall(self) -> None:
+        """Have callers that only read go elsewhere, where they wait behind a command that isn't answered."""
+        self.stalled = True
+        self._wake([each for each in self.pipeline.unfinished() if sharing.may_go_elsewhere(self.pipeline, each)])
 
     def lose(self, error: BaseException) -> None:
         """Give the connection up: wake all callers that it has, who see it by its state."""

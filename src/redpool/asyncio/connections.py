@@ -140,8 +140,14 @@ class MultiplexedConnections:
         connection.bound_room(request)
 
     def _move(self, connection: MultiplexedConnection, request: Request, limit: deadline | None) -> Request:
-        """Return the request anew where the connection ended before it was sent. Raise what its caller gets else."""
+        """Return the request anew where it goes elsewhere. Raise what its caller gets else.
+
+        It does where the connection ended before it was sent; and where that is stalled, if it only reads.
+        """
         if connection.state is not _LOST and connection.state is not _DETACHED:
+            if connection.stalled and sharing.may_move(request):
+                connection.pipeline.abandon(request)
+                return request.again()
             raise self._late(connection, request, limit)
         self._see_to(connection)
         error = connection.error or sharing.retired()
@@ -316,9 +322,10 @@ class MultiplexedConnections:
         return core is not None and core.crowded
 
     def _suspect(self, connection: MultiplexedConnection) -> None:
-        """Have new requests go elsewhere, unless another connection is still to end: the server may be at fault."""
-        if connection.state is _OPEN and not self._ending:
+        """Have requests go elsewhere, unless many connections are still to end: the server may be at fault."""
+        if connection.state is _OPEN and len(self._ending) < sharing.MOST_ENDING:
             self.retire(connection)
+            connection.stall()
 
     def in_use(self) -> list[MultiplexedConnection]:
         """Return all that take requests."""

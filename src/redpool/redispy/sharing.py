@@ -26,6 +26,9 @@ from .counting import lost_reply
 from .retrying import final
 from .sockets import ANSWER_WITHIN
 
+MOST_ENDING = 4
+"""So many connections may still be ending when another one is taken to be stalled: the server may be at fault."""
+
 LARGEST_BATCH = 4096
 """The most commands in a write that are counted apart."""
 
@@ -135,6 +138,28 @@ def health_action(
     if config.ping_after_idle is not None and seen.unheard >= config.ping_after_idle and not pending:
         return HealthAction.PROBE
     return None
+
+
+def may_go_elsewhere(pipeline: Pipeline, request: Request) -> bool:
+    """Return whether a request had better go over another connection than the one that is stalled.
+
+    It may where it only reads, and waits behind one that doesn't: a write while the server pauses writes, for one.
+    """
+    try:
+        head = pipeline.pending[0]
+    except IndexError:
+        return False
+    return (
+        head is not request
+        and request.moves < MOST_MOVES
+        and _only_reads(request.commands)
+        and not _only_reads(head.commands)
+    )
+
+
+def _only_reads(sent: Sequence[Any]) -> bool:
+    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
+    return all(commands.read_only(args) for args in several)
 
 
 def fell_silent(connection: Any) -> RedisTimeoutError:

@@ -36,6 +36,7 @@ from .role import Role
 logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
+_thread = threading.get_ident
 _new_lock = threading.Lock
 _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, State.DETACHED
 _NEVER = float("inf")
@@ -58,6 +59,7 @@ class MultiplexedConnection:
         self.pipeline = pipeline
         self.state = _OPEN  # written under _lock
         self.error: BaseException | None = None  # why it was lost; written under _lock
+        self.stalled = False  # a command at its head isn't answered: requests that can had better go elsewhere
         self.writer, self.reader = Role(), Role()
         self.patience: float = _NEVER if connection.socket_timeout is None else connection.socket_timeout
         self.look_every = min(_LONGEST_LOOK, max(_LEAST_LOOK, self.patience / 4))
@@ -70,6 +72,7 @@ class MultiplexedConnection:
         self._delivered: list[Request] = []  # done, their callers not yet woken; the reader's
         self._pushed = 0  # how often a part of what the kernel didn't take at once got on its way
         self._backlog = 0  # bytes of it that the kernel had at the last look
+        self._parked: dict[int, Any] = {}  # what wakes a thread, by its id: a signal handler's calls sleep on the same
         self._seen: dict[Role, tuple[int, int]] = {}  # maintenance's: what was seen of a role, how often in a row
         self._next_look = 0.0  # maintenance's
 
@@ -78,7 +81,8 @@ class MultiplexedConnection:
     def call(self, request: Request, limit: deadline | None) -> bool:
         """Send a request and wait for its replies. Return False where they are late, and its caller leaves.
 
-        Otherwise it is done, or the connection is over, and `request.sent` says whether it may have run.
+        Otherwise it is done; or the connection is over, and `request.sent` says whether it may have run; or else it had
+        better go elsewhere.
         """
         pipeline, writer, reader = self.pipeline, self.writer, self.reader
         try:
@@ -136,6 +140,9 @@ class MultiplexedConnection:
                 self._leave(request)
                 return request.done
             self._write(request)
+            if self.stalled and sharing.may_go_elsewhere(self.pipeline, request):
+                self._leave(request)
+                return True
             if request.done or not self.reader.try_enter():
                 self._park(request)
                 continue
@@ -143,6 +150,7 @@ class MultiplexedConnection:
             self.reader.leave()
             if self.state is _LOST:
                 self._close()
+        self._unpark(request)
         if self.pipeline.pending or self.pipeline.queued:
             self._hand_on()
         return True
@@ -150,15 +158,26 @@ class MultiplexedConnection:
     def _park(self, request: Request) -> None:
         """Sleep until the request is done, or a role is free."""
         if request.waker is None:
-            waker = _new_lock()
-            waker.acquire()
+            waker = self._parked.get(_thread())
+            request.interrupts = waker is not None
+            if waker is None:
+                waker = self._parked[_thread()] = _new_lock()
+                waker.acquire()
             request.waker = waker  # and look once more: no thread could wake it before
         elif not request.done:
             request.waker.acquire(timeout=max(0.0, min(self._left(request), self.look_every)))
 
+    def _unpark(self, request: Request) -> None:
+        """The caller sleeps no more. A signal handler's call has the one that it has interrupted look again."""
+        if request.interrupts:
+            _wake(request.waker)
+        elif request.waker is not None:
+            self._parked.pop(_thread(), None)
+
     def _leave(self, request: Request) -> None:
         """The caller leaves: another one takes its place, and what was not sent of it never is."""
         self.pipeline.abandon(request)
+        self._unpark(request)
         self._hand_on()
 
     # -- how long a caller waits -------------------------------------------------------------------------------------
@@ -262,6 +281,8 @@ class MultiplexedConnection:
     def _read(self, request: Request) -> None:
         """Read for all until the request is done, or late, or the connection is over. As the reader."""
         while not request.done and not self._over_for_reader():
+            if self.stalled and sharing.may_go_elsewhere(self.pipeline, request):
+                return
             left = self._left(request)
             if left <= 0:
                 return
@@ -333,6 +354,11 @@ class MultiplexedConnection:
             if self.state is _OPEN:
                 self.state = _DRAINING
 
+    def stall(self) -> None:
+        """Have callers that only read go elsewhere, where they wait behind a command that isn't answered."""
+        self.stalled = True
+        self._wake_all()
+
     def lose(self, error: BaseException) -> None:
         """Give the connection up: wake all callers that it has, who see it by its state."""
         with self._lock:
@@ -341,7 +367,8 @@ class MultiplexedConnection:
                 self.connection._sock = None  # its socket is the stream's alone, which closes it
                 self.error = sharing.as_raised(error, self.connection)
                 self.state = _LOST
-        self._close()
+        if self.state is _LOST:
+            self._close()
 
     def end(self) -> bool:
         """Detach the connection where nothing is under way over it any more. Return whether it is over."""
@@ -378,6 +405,8 @@ class MultiplexedConnection:
     def _close(self) -> None:
         """Close the socket of a lost connection, unless a thread is in a role: that one does it as it leaves."""
         self._wake_all()
+        if self.writer.mine() or self.reader.mine():
+            return
         while self.writer.try_enter():
             try:
                 reads = self.reader.try_enter()

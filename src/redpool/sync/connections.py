@@ -129,8 +129,13 @@ class MultiplexedConnections:
         self._see_to(connection)
 
     def _move(self, connection: MultiplexedConnection, request: Request) -> Request:
-        """Return the request anew where the connection ended before it was sent; what was sent may have run."""
+        """Return the request anew where the connection ended before it was sent; what was sent may have run.
+
+        Where the connection hasn't ended, it is stalled, and what only reads goes elsewhere.
+        """
         self._see_to(connection)
+        if connection.stalled and connection.error is None and connection.state is State.DRAINING:
+            return request.again()
         error = connection.error or sharing.retired()
         if request.sent:
             raise sharing.lost(request, error, self.config.retry_sent)
@@ -290,9 +295,10 @@ class MultiplexedConnections:
             self.retire(connection)
 
     def _suspect(self, connection: MultiplexedConnection) -> None:
-        """Have new requests go elsewhere, unless another connection is still to end: the server may be at fault."""
-        if connection.state is _OPEN and not self._ending:
+        """Have requests go elsewhere, unless many connections are still to end: the server may be at fault."""
+        if connection.state is _OPEN and len(self._ending) < sharing.MOST_ENDING:
             self.retire(connection)
+            connection.stall()
 
     def in_use(self) -> list[MultiplexedConnection]:
         """Return all that take requests."""

@@ -65,6 +65,8 @@ class Request:
     sent = done = gone = large = False
     waker: Any = None
     """what wakes its caller"""
+    interrupts = False
+    """it is a signal handler's, which has interrupted another call of the same thread"""
     bulk = False
     """its last reply was large"""
     moves = 0
