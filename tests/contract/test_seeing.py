@@ -6,6 +6,8 @@ import dataclasses
 import json
 import logging
 import re
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 import redpool
 from redpool import embedded
 
-from .faces import Doing, Face, Listener, Recorder, eventually
+from .faces import PATIENCE, Asyncio, Doing, Face, Listener, Recorder, eventually, on_loop
 
 
 def test_stats_of_a_new_pool(face: Face, at: dict[str, Any]) -> None:
@@ -111,6 +113,56 @@ def test_dump_knows_where_it_was_taken(face: Face, at: dict[str, Any]) -> None:
     (lease,) = pool.dump().leases
     assert "takes_one" in lease.taken_at
     hold.let_go()
+
+
+def test_a_dump_shows_where_a_connection_was_taken_and_not_where_its_holder_is(
+    face: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames of other threads are never looked at: that crashes CPython 3.11."""
+    monkeypatch.setattr(sys, "_current_frames", None)
+    pool = face.pool(**at)
+    hold = face.hold(pool, "the holder")
+    (lease,) = pool.dump().leases
+    assert "takes_one" in lease.taken_at
+    hold.let_go()
+
+
+def test_what_was_not_noted_is_not_shown(threads: Face, at: dict[str, Any]) -> None:
+    """redis-py's client notes nothing for a single command, so the dump says nothing of the place."""
+    pool = threads.pool(**at)
+    client = threads.client(pool)
+    blocked = Doing(lambda: client.blpop("nothing", timeout=2))
+    assert eventually(lambda: [lease.last_command for lease in pool.dump().leases] == ["BLPOP"])
+    (lease,) = pool.dump().leases
+    assert lease.taken_at is None
+    client.lpush("nothing", "something")
+    assert blocked.result() == (b"nothing", b"something")
+
+
+def test_a_dump_from_another_thread_touches_no_frame_of_a_stuck_loop(at: dict[str, Any]) -> None:
+    """The loop runs code of its own meanwhile; what was noted is shown all the same."""
+    face = Asyncio()
+    pool = face.pool(**at)
+    stuck, go_on = threading.Event(), threading.Event()
+    taken: list[Any] = []
+
+    async def take_and_block() -> None:
+        taken.append(await pool._target.get_connection())
+        engine = pool._target._here
+        for slot in engine.core.leased():
+            slot.taken = None
+        stuck.set()
+        go_on.wait(PATIENCE)
+
+    blocking = Doing(lambda: on_loop(face.loop, take_and_block))
+    assert stuck.wait(PATIENCE)
+    (lease,) = pool._target.dump().leases
+    go_on.set()
+    blocking.result()
+    assert lease.taken_at is None
+    assert "task" in lease.holder
+    on_loop(face.loop, lambda: pool._target.release(taken.pop()))
+    face.close()
 
 
 def test_a_leak_is_reported_once(face: Face, at: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,8 @@
-"""Who holds what, read from the tasks themselves: it costs nothing until someone asks."""
+"""Who holds what, and where each connection was taken; what was not noted is read from the tasks themselves.
+
+A task's frames may be looked at only in the thread of its loop: there the task doesn't run meanwhile. Frames that run in
+another thread crash CPython 3.11.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +31,19 @@ def describe(
     name: str,
     leases: Iterable[tuple[float, asyncio.Task[Any] | str | None, Any, Any]],
     waiters: Iterable[tuple[float, asyncio.Task[Any] | None]],
+    on_loop: bool,
 ) -> PoolDump:
-    """A dump from what the core knows: (age, task, stack, connection) of leases, (age, task) of waiters."""
+    """A dump from what the core knows: (age, task, stack, connection) of leases, (age, task) of waiters.
+
+    Where the calling thread is not that of the loop, only what was noted is shown.
+    """
     return PoolDump(
         name,
         tuple(
             Lease(
                 age,
                 holder_name(task),
-                shown(stack) or _seen(task),
+                shown(stack) or (_seen(task) if on_loop else None),
                 connections.last_command(connection),
             )
             for age, task, stack, connection in leases

@@ -405,7 +405,7 @@ class Engine:
         now = _monotonic()
         leases = [(now - slot.since, slot.lessee, slot.taken, slot.occupant) for slot in self.core.leased()]
         waiters = [(now - ticket.since, ticket.holder) for ticket in self.core.waiting()]
-        return describe(self._config.name, leases, waiters)
+        return describe(self._config.name, leases, waiters, self._on_loop())
 
 
 def _close(engine: Engine) -> None:

@@ -79,7 +79,10 @@ class Lease:
     holder: str
     """the thread or task that took it"""
     taken_at: str | None
-    """the stack that took it (recorded where `leak_after` is set), else what can be seen of the holder now"""
+    """the stack that took it, where `leak_after` is set; else the line that took it, `None` where redis-py's client did
+
+    On an event loop, what can be seen of the task that holds it in place of `None`.
+    """
     last_command: str | None
     """the last command sent over it"""
 
