@@ -1,7 +1,7 @@
 """Who holds what, and where each connection was taken; what was not noted is read from the tasks themselves.
 
-A task's frames may be looked at only in the thread of its loop: there the task doesn't run meanwhile. Frames that run in
-another thread crash CPython 3.11.
+A task's frames may be looked at only in the thread of its loop: there the task doesn't run meanwhile. To look at frames
+that run in another thread crashes CPython 3.11.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from ..limit import current
 from ..redispy import connections
 from ..redispy.hold import Hold
 from ..redispy.surface import AsyncSurface
-from ..redispy.transports import quiet
+from ..redispy.transports import close_now, quiet
 from .engine import Engine
 
 logger = logging.getLogger("redpool")
@@ -126,7 +126,7 @@ class ConnectionPool(AsyncSurface):
         """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
 
         Nothing is awaited, so no cancellation can come between. Giving back twice, or what isn't this pool's, does
-        nothing but warn.
+        nothing but warn. What the garbage collector has found meanwhile is closed.
         """
         try:
             if self._dispatcher is not None:
@@ -139,8 +139,8 @@ class ConnectionPool(AsyncSurface):
         if (hold is None or hold.engine is not self._here) and not self._reachable(hold, connection):
             return
         here, slot = hold.engine, hold.slot
-        if slot.connection is not None or slot.hold is not hold:
-            warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=3)
+        if slot.connection is not None or slot.hold is not hold or hold() is None:
+            self._not_on_lease(hold, connection)
             return
         now = _monotonic()
         used = now - slot.since
@@ -173,6 +173,16 @@ class ConnectionPool(AsyncSurface):
         """Whether this pool opened the connection, on a loop that it still serves."""
         hold: Any = getattr(connection, "_redpool", None)
         return hold is not None and hold.engine in self._by_loop.values()
+
+    def _not_on_lease(self, hold: Hold, connection: Any) -> None:
+        """Deal with a release of what is not on lease, or not any more."""
+        if hold() is not None:
+            warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=4)
+            return
+        # The collector clears the weak references to all that it has found before it runs the first finalizer: so this
+        # connection is garbage, and its transport is finalized in the same pass. Its slot is freed as that of any
+        # connection that was dropped.
+        close_now(connection)
 
     def _reachable(self, hold: Hold | None, connection: Any) -> bool:
         """Whether a release may go on here and now; if not, it was dealt with."""

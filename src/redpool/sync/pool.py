@@ -147,15 +147,16 @@ class ConnectionPool(SyncSurface):
     def release(self, connection: Any) -> None:
         """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
 
-        Giving back twice, or what isn't this pool's, does nothing but warn.
+        Giving back twice, or what isn't this pool's, does nothing but warn. What a finalizer gives back, as part of the
+        very garbage that is being collected, is closed.
         """
         hold: Any = getattr(connection, "_redpool", None)
         if (hold is None or hold.engine is not self._engine) and not self._reachable(hold, connection):
             return
         engine, slot = hold.engine, hold.slot
         since = slot.since
-        if slot.connection is not None or slot.hold is not hold:
-            warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=2)
+        if slot.connection is not None or slot.hold is not hold or hold() is None:
+            self._not_on_lease(hold, connection)
             return
         try:
             slot.connection = connection
@@ -206,6 +207,16 @@ class ConnectionPool(SyncSurface):
         """Whether this pool, in this process, opened the connection."""
         hold: Any = getattr(connection, "_redpool", None)
         return hold is not None and hold.engine is self._engine
+
+    def _not_on_lease(self, hold: Hold, connection: Any) -> None:
+        """Deal with a release of what is not on lease, or not any more."""
+        if hold() is not None:
+            warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=3)
+            return
+        # The collector clears the weak references to all that it has found before it runs the first finalizer: so this
+        # connection is garbage, and its socket is finalized in the same pass. Its slot is freed as that of any
+        # connection that was dropped.
+        connections.close(connection)
 
     def _reachable(self, hold: Hold | None, connection: Any) -> bool:
         """Whether a release may go on; if not, it was dealt with."""
