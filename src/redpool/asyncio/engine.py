@@ -121,19 +121,28 @@ class Engine:
         return self.loop.call_later(limit.left(), end_wait)
 
     async def settle(self, slot: Slot, connection: Any) -> bool:
-        """Check a connection that has rested or has received something. False: it was no good, and is gone."""
-        good = await _is_sound(connection, ask=slot.doubt == "ping")
-        if not good:
-            slot.connection = connection
-            self.core.reject(slot, _monotonic())
-            self.carry_out()
-        return good
+        """Check a connection that has rested or has received something. False: it was no good, and is gone.
 
-    def give_back(self, slot: Slot, connection: Any) -> None:
-        """The caller was interrupted on his way out with the connection."""
+        Until it has passed, it has a `doubt`: a caller that is interrupted here leaves a connection to be closed.
+        """
+        slot.doubt = slot.doubt or "peek"
+        if await _is_sound(connection, ask=slot.doubt == "ping"):
+            slot.doubt = None
+            return True
+        slot.connection = connection
+        self.core.reject(slot, _monotonic())
+        self.carry_out()
+        return False
+
+    def hand_on(self, slot: Slot, connection: Any) -> None:
+        """Take back what its caller, interrupted on its way out, has not used yet: whole, it goes on to the next one.
+
+        Nothing but a check can have been made over it; where one was under way, the connection is closed.
+        """
         if slot.state is State.LEASED and slot.connection is None:
             slot.connection = connection
-            self.core.release(slot, _monotonic(), Reason.ERROR)
+            whole = slot.doubt is None and connections.intact_async(connection)
+            self.core.release(slot, _monotonic(), None if whole else Reason.ERROR)
         self.carry_out()
 
     def recover(self) -> None:
@@ -146,24 +155,23 @@ class Engine:
         hold = connection._redpool
         return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
 
-    def may_be_cleared(self, slot: Slot, connection: Any) -> bool:
-        """Whether a connection that can't be used again as it is may be after a check in the background."""
+    def to_be_cleared(self, slot: Slot, connection: Any) -> Any:
+        """What may be used again after a check in the background, of a connection that can't be as it is; or `None`."""
         if getattr(connection, "parting", False):
-            return self.succeed(slot, connection)
-        return isinstance(connection, Counted) and connection.only_unread()
+            return self._succeed(slot, connection)
+        return connection if isinstance(connection, Counted) and connection.only_unread() else None
 
-    def succeed(self, slot: Slot, connection: Any) -> bool:
-        """Put the socket of a connection that its subscriber has left into a new one, in its place."""
+    def _succeed(self, slot: Slot, connection: Any) -> Any:
+        """A new connection with the socket of one that its subscriber has left, for the same slot."""
         owner = self.owner()
         if owner is None:
-            return False
+            return None
         heir = owner.make_connection()
         if parting.inherit(connection, heir):
             slot.hold = connections.mark(heir, self, slot, self.when_dropped)
-            slot.connection = heir
-            return True
+            return heir
         close_now(heir)
-        return False
+        return None
 
     def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
         """Note where the connection was taken, and tell the hooks."""

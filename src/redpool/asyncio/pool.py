@@ -118,7 +118,7 @@ class ConnectionPool(AsyncSurface):
                 if self._watched:
                     here.watch(slot, got, frame)
             except BaseException:
-                here.give_back(slot, connection)
+                here.hand_on(slot, connection)
                 raise
             return connection
 
@@ -148,7 +148,8 @@ class ConnectionPool(AsyncSurface):
         try:
             if _intact(connection):
                 here.core.release(slot, now)
-            elif here.may_be_cleared(slot, connection):
+            elif (unclear := here.to_be_cleared(slot, connection)) is not None:
+                slot.connection = unclear
                 here.core.release_to_check(slot, now)
             else:
                 here.core.release(slot, now, Reason.ERROR)

@@ -80,7 +80,10 @@ def _sort_slots(core: PoolCore, now: float) -> None:
 
 
 def _see_to_lease(core: PoolCore, slot: Slot, now: float) -> None:
-    """A connection on lease that nobody has taken: its caller is about to, or was struck in the act of it."""
+    """A connection on lease that is in its slot: its caller is about to take it out, or somebody was interrupted.
+
+    That was in a checkout or a release, between the core's decision and what follows from it, both under the guard.
+    """
     if isinstance(slot.holder, Ticket):
         core.outbox.append(Wake(slot.holder))
     else:

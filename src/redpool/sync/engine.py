@@ -69,8 +69,9 @@ class Engine:
         self.guard = threading.RLock()
         # Whether this very thread was interrupted while it held the guard. The lock knows; a flag of ours could lie.
         self.reentered: Callable[[], bool] = self.guard._is_owned  # type: ignore[attr-defined]
-        # What came back in an interruption or was dropped: the slot, since when it was on lease, and what is wrong.
-        self.returned: deque[tuple[Slot, float, Reason | None]] = deque()
+        # What came back in an interruption or was dropped: the slot, since when it was on lease, what is wrong, and the
+        # connection, which is kept here until then.
+        self.returned: deque[tuple[Slot, float, Reason | None, Any]] = deque()
         self.left: deque[Slot | Ticket | None] = deque()  # what callers had got who were interrupted on their way out
         # What redis-py gave back for somebody who had dropped its holder: the slot, the age, the thread, and the place.
         self._collected: deque[tuple[Slot, float, Any, Any]] = deque()
@@ -134,24 +135,34 @@ class Engine:
                 self.arm()
 
     def abandon(self, got: Slot | Ticket | None) -> None:
-        """The caller was interrupted on his way out with what he got: take it back, and don't trust it."""
+        """Take back what a caller had got that was interrupted on its way out."""
         if got is None:
             self.flush()
             return
         self.core.torn = True
         with self.guard, self.mending:
-            slot = self.core.give_up(got, _monotonic()) if isinstance(got, Ticket) else got
-            mine = (got, threading.get_ident())
-            if slot is not None and slot.state is State.LEASED and slot.holder in mine:
-                slot.connection = slot.occupant
-                self.core.release(slot, _monotonic(), Reason.ERROR)
+            self._hand_on(got, threading.get_ident())
         self.flush()
 
+    def _hand_on(self, got: Slot | Ticket, holder: int | None = None) -> None:
+        """Take back what its caller has not used yet: whole, it goes on to the next one. Under `guard`.
+
+        Nothing but a check can have been made over it; where one was under way, the connection is closed.
+        """
+        now = _monotonic()
+        slot = self.core.give_up(got, now) if isinstance(got, Ticket) else got
+        if slot is None or slot.state is not State.LEASED or slot.holder not in (got, holder):
+            return
+        slot.connection = connection = slot.occupant
+        whole = connection is not None and slot.doubt is None and connections.intact(connection)
+        self.core.release(slot, now, None if whole else Reason.ERROR)
+
     def wait(self, ticket: Ticket) -> Slot | None:
-        """The slot that the ticket is granted; `None` where it isn't."""
+        """The slot that the ticket is granted; `None` where it isn't.
+
+        The ticket is the slot's holder until the caller has taken the connection out.
+        """
         self._park(ticket, current())
-        if ticket.slot is not None:
-            ticket.slot.holder = ticket.holder
         return ticket.slot
 
     def refused(self, ticket: Ticket) -> BaseException:
@@ -190,42 +201,41 @@ class Engine:
             self.flush()
 
     def settle(self, slot: Slot, connection: Any) -> bool:
-        """Check a connection that has rested. False: it was no good, and is gone."""
-        good = False
-        try:
-            good = connections.ping(connection) if slot.doubt == "ping" else connections.peek(connection)
-        finally:
+        """Check a connection that has rested. False: it was no good, and is gone.
+
+        Until it has passed, `doubt` stands: a caller that is interrupted here leaves a connection to be closed.
+        """
+        if connections.ping(connection) if slot.doubt == "ping" else connections.peek(connection):
             slot.doubt = None
-            if not good:
-                with self.guard, self.mending:
-                    slot.connection = connection
-                    self.core.reject(slot, _monotonic())
-                self.flush()
-        return good
+            return True
+        with self.guard, self.mending:
+            slot.connection = connection
+            self.core.reject(slot, _monotonic())
+        self.flush()
+        return False
 
     def lends(self, connection: Any) -> bool:
         """Whether the connection is on lease from here, and the pool open."""
         hold = connection._redpool
         return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
 
-    def may_be_cleared(self, slot: Slot, connection: Any) -> bool:
-        """Whether a connection that can't be used again as it is may be after a check in the background."""
+    def to_be_cleared(self, slot: Slot, connection: Any) -> Any:
+        """What may be used again after a check in the background, of a connection that can't be as it is; or `None`."""
         if getattr(connection, "parting", False):
-            return self.succeed(slot, connection)
-        return isinstance(connection, Counted) and connection.only_unread()
+            return self._succeed(slot, connection)
+        return connection if isinstance(connection, Counted) and connection.only_unread() else None
 
-    def succeed(self, slot: Slot, connection: Any) -> bool:
-        """Put the socket of a connection that its subscriber has left into a new one, in its place."""
+    def _succeed(self, slot: Slot, connection: Any) -> Any:
+        """A new connection with the socket of one that its subscriber has left, for the same slot."""
         owner = self.owner()
         if owner is None:
-            return False
+            return None
         heir = owner.make_connection()
         if parting.inherit(connection, heir):
             slot.hold = connections.mark(heir, self, slot, self.when_dropped)
-            slot.connection = heir
-            return True
+            return heir
         connections.close(heir)
-        return False
+        return None
 
     def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
         """Note where the connection was taken, and tell the hooks."""
@@ -331,18 +341,17 @@ class Engine:
             self.returned.popleft()
 
     def _see_off(self, got: Slot | Ticket | None) -> None:
-        """A caller was interrupted on his way out: what he had is collected, what is granted to him is nobody's."""
-        slot = self.core.give_up(got, _monotonic()) if isinstance(got, Ticket) else None
-        if slot is not None and slot.state is State.LEASED and slot.holder is got:
-            self.core.release(slot, _monotonic(), Reason.ERROR)
+        """A caller was interrupted on its way out: what it had is collected, what it was granted goes on."""
+        if isinstance(got, Ticket):
+            self._hand_on(got)
 
-    def _take_back(self, slot: Slot, since: float, fault: Reason | None) -> None:
+    def _take_back(self, slot: Slot, since: float, fault: Reason | None, connection: Any) -> None:
         if slot.state is not State.LEASED or slot.since != since:
             return
         if fault is Reason.ABANDONED:
             self.core.abandoned(slot, _monotonic())
         else:
-            slot.connection = slot.occupant
+            slot.connection = connection
             self.core.release(slot, _monotonic(), fault)
 
     def carry_out(self, orders: list[AnyOrder]) -> None:
@@ -372,7 +381,7 @@ class Engine:
         """A connection was collected. Garbage collection may strike anywhere, under `guard` too."""
         slot = hold.slot
         if slot.hold is hold and slot.state is State.LEASED and slot.connection is None and not self.inherited:
-            self.returned.append((slot, slot.since, Reason.ABANDONED))
+            self.returned.append((slot, slot.since, Reason.ABANDONED, None))
             self.poke()
 
     # -- time --------------------------------------------------------------------------------------------------------

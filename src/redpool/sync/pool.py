@@ -127,6 +127,7 @@ class ConnectionPool(SyncSurface):
                     if slot is None:
                         break
                     connection, slot.connection = slot.connection, None
+                    slot.holder = got.holder
                 else:
                     slot = got
                 if slot.doubt is not None and not engine.settle(slot, connection):
@@ -159,22 +160,25 @@ class ConnectionPool(SyncSurface):
             self._not_on_lease(hold, connection)
             return
         try:
-            slot.connection = connection
             if self._dispatcher is not None:
                 self._announce(connection)
             fault = None if _intact(connection) else Reason.ERROR
             if engine.reentered():
-                engine.returned.append((slot, since, fault))
+                engine.returned.append((slot, since, fault, connection))
                 return
-            doubtful = fault is not None and engine.may_be_cleared(slot, connection)
+            unclear = None if fault is None else engine.to_be_cleared(slot, connection)
+            # Only under the guard is the connection of a lease in its slot again: where it is found there otherwise,
+            # somebody was interrupted (`recovery`).
             with engine.guard:
                 core, now = engine.core, _monotonic()
                 try:
                     if slot.state is not _LEASED or slot.since != since:
                         pass  # taken back already
-                    elif doubtful:
+                    elif unclear is not None:
+                        slot.connection = unclear
                         core.release_to_check(slot, now)
                     else:
+                        slot.connection = connection
                         core.release(slot, now, fault)
                 except BaseException:
                     core.torn = True
@@ -186,9 +190,10 @@ class ConnectionPool(SyncSurface):
             if engine.returned:
                 engine.flush()
         except BaseException:
-            # Interrupted, perhaps before the core knew: then the next call takes it in, or the housekeeper.
+            # Interrupted, perhaps before the core knew: then the next call takes it in, or the housekeeper. It is
+            # closed, since redis-py may release it once more: by then it would be on lease to somebody else.
             engine.core.torn = True
-            engine.returned.append((slot, since, Reason.ERROR))
+            engine.returned.append((slot, since, Reason.ERROR, connection))
             engine.poke()
             raise
         if self._hooks.released:
