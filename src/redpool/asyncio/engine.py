@@ -317,7 +317,10 @@ class Engine:
                 if not cut:
                     raise
             except BaseException as error:
-                self._dial_failed(slot, error)
+                told = connections.for_others(error)
+                self._dial_failed(slot, told)
+                if told is not error:
+                    raise
             else:
                 now = _monotonic()
                 self.core.dialed(slot, connection, now)

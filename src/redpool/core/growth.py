@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import policy
 from .orders import Dial
@@ -105,6 +105,20 @@ def fail(core: PoolCore, slot: Slot, error: BaseException, now: float, retryable
         if core.dialling.broken or not retryable or ticket.dial_failures > ticket.dial_retries:
             core.refuse(ticket, error)
     core.grow(now)
+
+
+def give_up(core: PoolCore, slot: Slot, begun_at: float, now: float) -> Any:
+    """Whoever was at a dial was interrupted, which says nothing of the server: its slot is free again.
+
+    Returns the connection that it has left half-made, if any.
+    """
+    if slot.state is not State.DIALLING or slot.since != begun_at:
+        return None  # it was through
+    connection = slot.connection
+    core.dialling.slots.pop(slot, None)
+    core.vacate(slot)
+    core.grow(now)
+    return connection
 
 
 def _concerned(core: PoolCore, full: bool) -> list[Ticket]:

@@ -262,6 +262,7 @@ class PoolCore:
     begin_dial = growth.begin
 
     dialed = growth.finish
+    give_up_dial = growth.give_up
 
     def dial_failed(
         self, slot: Slot, error: BaseException, now: float, retryable: bool = True, full: bool = False

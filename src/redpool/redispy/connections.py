@@ -279,6 +279,13 @@ def unshared(connection: Any) -> bool:
     return not getattr(_inner(connection), "_connect_callbacks", None)
 
 
+def for_others(error: BaseException) -> BaseException:
+    """What all who wait may be told of a connect that has failed: what ends a program or a loop is nobody else's."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return RedisConnectionError(f"the connect was interrupted by {type(error).__name__}")
+    return error
+
+
 def own_error(error: BaseException) -> BaseException:
     """A caller's own copy of an error that several callers may get, so that their tracebacks don't mix."""
     if isinstance(error, PoolTimeout | PoolFull | PoolClosed) or error.__traceback__ is None:

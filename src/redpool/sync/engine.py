@@ -30,6 +30,7 @@ from ..errors import DeadlineExceeded, PoolClosed
 from ..limit import current, deadline
 from ..redispy import connections, options, parting
 from ..redispy.counting import Counted
+from . import threads
 from .dump import describe
 from .housekeeper import Housekeeper
 from .workers import Workers
@@ -142,7 +143,10 @@ class Engine:
         self.core.torn = True
         with self.guard, self.mending:
             self._hand_on(got, threading.get_ident())
-        self.flush()
+        if self._workers.short_of_threads:
+            self.poke()  # others connect for themselves: the caller has no time for it
+        else:
+            self.flush()
 
     def _hand_on(self, got: Slot | Ticket, holder: int | None = None) -> None:
         """Take back what its caller has not used yet: whole, it goes on to the next one. Under `guard`.
@@ -405,8 +409,8 @@ class Engine:
             if self._housekeeper is None:
                 try:
                     self._housekeeper = Housekeeper(self, f"redpool {self._config.name} housekeeper")
-                except RuntimeError:
-                    # No thread is to be had, as when the interpreter is going down: the next caller tries again.
+                except threads.NoThread:
+                    # As when the interpreter is going down: the next caller tries again.
                     self.armed = _NEVER
                 return
         self.poke()

@@ -9,21 +9,35 @@ from types import BuiltinFunctionType
 from typing import Any
 
 _STARTS_WITHIN = 5.0  # seconds
+# What CPython says of it, from 3.11 to 3.13.
+_NONE_TO_BE_HAD = ("can't start new thread", "can't create new thread")
+
+
+class NoThread(RuntimeError):
+    """No thread is to be had, as when the interpreter is going down."""
 
 
 def start(work: Callable[..., object], name: str, *args: Any) -> None:
-    """Have a daemon thread do the work. Raises `RuntimeError` where none is to be had."""
+    """Have a daemon thread do the work. Raises `NoThread` where none is to be had.
+
+    What interrupts the caller meanwhile is raised as it is; the work is then done once, or by nobody.
+    """
     if sys.is_finalizing():
         # CPython up to 3.11 would wait here for ever.
-        raise RuntimeError("can't start a thread: the interpreter is going down")
+        raise NoThread("can't start a thread: the interpreter is going down")
     _Thread(target=work, args=args, name=name, daemon=True).start()
 
 
 class _Thread(threading.Thread):
-    """One whose starter doesn't wait for ever.
+    """One that survives what interrupts its starter.
 
-    In CPython 3.11 an asynchronous exception for the starter may strike the new thread before its first step.
+    In CPython 3.11 an asynchronous exception for the starter may strike the new thread before its first step, so its
+    starter doesn't wait for ever. And what interrupts the starter just after the thread was made has `Thread.start`
+    take it off the list of those to come, as if there were none; so does the thread itself, and whichever is second
+    finds nothing there.
     """
+
+    begun = False
 
     def start(self) -> None:
         if _greenlets():  # which nothing strikes there
@@ -32,9 +46,33 @@ class _Thread(threading.Thread):
         started: threading.Event = self._started  # type: ignore[attr-defined]
         wait = started.wait
         started.wait = lambda timeout=None: wait(_STARTS_WITHIN)  # type: ignore[method-assign]
-        super().start()
-        if not started.is_set():
-            raise RuntimeError("a thread was struck before its first step")
+        interrupted: BaseException
+        try:
+            super().start()
+        except RuntimeError as error:
+            if str(error).startswith(_NONE_TO_BE_HAD):
+                raise NoThread(str(error)) from error
+            raise
+        except KeyError as error:
+            interrupted = error.__context__ or error
+        else:
+            if not started.is_set():
+                raise NoThread("a thread was struck before its first step")
+            return
+        raise interrupted
+
+    def run(self) -> None:
+        self.begun = True
+        super().run()
+
+    def _bootstrap_inner(self) -> None:
+        try:
+            super()._bootstrap_inner()  # type: ignore[misc]
+        except BaseException:
+            if self.begun:
+                raise
+            self._started.set()  # type: ignore[attr-defined]
+            self.run()
 
 
 def _greenlets() -> bool:

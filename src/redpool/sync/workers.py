@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.instrument import Hooks
@@ -30,6 +31,8 @@ class Workers:
 
     def __init__(self, engine: Engine, name: str, hooks: Hooks) -> None:
         self._engine, self._name, self._hooks = engine, name, hooks
+        self.short_of_threads = False
+        """the last time that a thread was needed, none was to be had"""
 
     def carry_out(self, order: AnyOrder) -> None:
         """Carry out one order."""
@@ -47,25 +50,42 @@ class Workers:
         elif isinstance(order, ReportLeak):
             self._report_leak(order)
 
-    def _spawn(self, work: Callable[[Slot], None], slot: Slot) -> None:
+    def _spawn(self, work: Callable[..., None], slot: Slot) -> None:
         try:
             threads.start(work, f"redpool {self._name}", slot)
-        except RuntimeError:
-            # No thread is to be had, as when the interpreter is going down: then the caller does it.
-            work(slot)
+            self.short_of_threads = False
+        except threads.NoThread:
+            # As when the interpreter is going down: then the caller does it.
+            self.short_of_threads = True
+            work(slot, in_callers_thread=True)
 
-    def _dial(self, slot: Slot) -> None:
+    def _dial(self, slot: Slot, in_callers_thread: bool = False) -> None:
         engine = self._engine
         with engine.guard, engine.mending:
             wanted = engine.core.begin_dial(slot, _monotonic())
+            begun_at = slot.since
         if not wanted:
             engine.flush()
             return
+        # In a caller's thread anything else may be what interrupts that caller.
+        told = (RedisError, OSError) if in_callers_thread else BaseException
+        try:
+            self._connect(slot, told)
+        except BaseException:
+            # It is raised to that caller alone. It says nothing of the server: the others connect for themselves.
+            with engine.guard, engine.mending:
+                connection = engine.core.give_up_dial(slot, begun_at, _monotonic())
+            if connection is not None:
+                connections.close(connection)
+            raise
+
+    def _connect(self, slot: Slot, told: Any) -> None:
+        engine = self._engine
         try:
             connection = self._open(slot)
-        except BaseException as error:
+        except told as error:
             # To redis-py a dial that was cut off looks like a server that hangs up.
-            self._dial_failed(slot, _too_long(error) if slot.cut else error)
+            self._dial_failed(slot, _too_long(error) if slot.cut else connections.for_others(error))
             return
         with engine.guard, engine.mending:
             started, now = slot.since, _monotonic()
@@ -98,7 +118,7 @@ class Workers:
         engine.flush()
         self._hooks.fire("dial_failed", self._name, error)
 
-    def _check(self, slot: Slot) -> None:
+    def _check(self, slot: Slot, in_callers_thread: bool = False) -> None:
         engine = self._engine
         with engine.guard, engine.mending:
             if not engine.core.begin_check(slot):

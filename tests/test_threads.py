@@ -1,0 +1,105 @@
+"""Whatever interrupts the one who starts a thread: that very exception is raised, and the work is done once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+import redpool
+from redpool.embedded import Server
+from redpool.sync import threads
+
+PATIENCE = 10.0  # seconds
+
+# The function by which `threading` makes a thread: of 3.13, and of those before.
+MAKES = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+
+
+class Interrupted(Exception):
+    """What an alarm raises."""
+
+
+class InterruptedRuntime(RuntimeError):
+    """The same, of a kind that could be taken for something else."""
+
+
+class Plant:
+    """Interrupts the next starter right after its thread was made: `first` says which of the two comes first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: str, error: type[Exception] = Interrupted) -> None:
+        self._make = getattr(threading, MAKES)
+        self._first, self._error, self._armed = first, error, True
+        self.go_on = threading.Event()
+        """the starter is through with it"""
+        monkeypatch.setattr(threading, MAKES, self._plant)
+
+    def _plant(self, bootstrap: Callable[[], None], *args: Any, **kwargs: Any) -> None:
+        if not self._armed:
+            self._make(bootstrap, *args, **kwargs)
+            return
+        self._armed = False
+        thread = bootstrap.__self__  # type: ignore[attr-defined]
+
+        def wait_first() -> None:
+            self.go_on.wait(PATIENCE)
+            bootstrap()
+
+        self._make(bootstrap if self._first == "thread" else wait_first, *args, **kwargs)
+        while self._first == "thread" and thread in threading._limbo:  # type: ignore[attr-defined]
+            threading.Event().wait(0.001)
+        raise self._error
+
+
+@pytest.mark.parametrize("first", ["thread", "starter"])
+@pytest.mark.parametrize("error", [Interrupted, InterruptedRuntime, KeyError])
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_interrupted_starter_is_told_so_and_the_work_is_done_once(
+    monkeypatch: pytest.MonkeyPatch, first: str, error: type[Exception]
+) -> None:
+    """Both the starter and the thread take it off the list of those to come; whichever is second finds nothing."""
+    plant = Plant(monkeypatch, first, error)
+    done, works = threading.Event(), []
+
+    def work(what: str) -> None:
+        works.append(what)
+        done.set()
+
+    with pytest.raises(error) as caught:
+        threads.start(work, "a planted one", "work")
+    assert type(caught.value) is error
+    assert not isinstance(caught.value, threads.NoThread)
+    assert caught.value.args == ()
+    plant.go_on.set()
+    assert done.wait(PATIENCE)
+    assert works == ["work"]
+
+
+def test_no_thread_to_be_had_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool then does the work in its caller's thread."""
+
+    def none_left(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading, MAKES, none_left)
+    with pytest.raises(threads.NoThread, match="can't start new thread"):
+        threads.start(print, "none")
+
+
+@pytest.mark.parametrize("first", ["thread", "starter"])
+@pytest.mark.parametrize("error", [Interrupted, InterruptedRuntime])
+def test_a_caller_interrupted_as_its_connect_begins_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, own_server: Server, first: str, error: type[Exception]
+) -> None:
+    """One connection is made, which serves the next caller."""
+    with redpool.ConnectionPool.from_url(own_server.url, max_connections=1, timeout=PATIENCE) as pool:
+        plant = Plant(monkeypatch, first, error)
+        with pytest.raises(error) as caught:
+            pool.get_connection()
+        assert type(caught.value) is error
+        plant.go_on.set()
+        assert redis.Redis(connection_pool=pool).ping()
+        assert (pool.stats().dialed, pool.stats().dial_failures, pool.stats().in_use) == (1, 0, 0)
