@@ -320,7 +320,7 @@ class Engine:
                 told = connections.for_others(error)
                 self._dial_failed(slot, told)
                 if told is not error:
-                    raise
+                    self.loop.call_soon(_raise, error)  # out of the loop: it was the loop's thread that it was for
             else:
                 now = _monotonic()
                 self.core.dialed(slot, connection, now)
@@ -417,6 +417,10 @@ class Engine:
         leases = [(now - slot.since, slot.lessee, slot.taken, slot.occupant) for slot in self.core.leased()]
         waiters = [(now - ticket.since, ticket.holder) for ticket in self.core.waiting()]
         return describe(self._config.name, leases, waiters, self._on_loop())
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _close(engine: Engine) -> None:

@@ -198,10 +198,16 @@ class Engine:
                     self.core.give_up(ticket, _monotonic(), timed_out=True)
 
     def look_around(self) -> None:
-        """Take back what was dropped, also where an interruption has swallowed the word of it."""
+        """Take back what was dropped, also where an interruption has swallowed the word of it.
+
+        Where no thread was to be had for the housekeeper, do its work.
+        """
         if not self.reentered():
             with self.guard, self.mending:
-                reclaim(self.core, _monotonic())
+                now = _monotonic()
+                reclaim(self.core, now)
+                if self._housekeeper is None and now >= self.core.wake_at:
+                    self.core.tick(now)
             self.flush()
 
     def settle(self, slot: Slot, connection: Any) -> bool:
