@@ -373,6 +373,15 @@ def say(connection: Any, *command: Any) -> Any:
     return connection.read_response(push_request=command[0].endswith("SUBSCRIBE"))
 
 
+def reconnects(connection: Any) -> bool:
+    """Whether a connection on lease can be opened anew: right after a failed connect it can't."""
+    try:
+        connection.connect()
+    except (redis.RedisError, OSError):
+        return False
+    return True
+
+
 class Recorder:
     """An instrument that writes down all that it is told: (hook, its arguments after the pool's name)."""
 

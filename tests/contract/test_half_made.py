@@ -14,7 +14,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from redpool.testing import MemoryServer, Script
 
-from .faces import Asyncio, Face, eventually, on_loop, say
+from .faces import Asyncio, Face, eventually, on_loop, reconnects, say
 
 both_protocols = pytest.mark.parametrize("protocol", [2, 3], indirect=True, ids=["resp2", "resp3"])
 
@@ -103,6 +103,7 @@ def test_a_reconnect_without_credentials_leaves_no_connection(
         closed.provider.trouble = trouble
         with pytest.raises(type(trouble)):
             connection.send_command("SET", "key", "wrong")
+        assert eventually(lambda: reconnects(connection))
         assert say(connection, "SET", "key", "value") in (b"OK", "OK", True)
     closed.check(face.client(closed.pool))
 
@@ -192,6 +193,7 @@ def test_a_handshake_that_does_not_end_leaves_no_connection(face: Face, step: in
             connection.send_command("ECHO", "wrong")
         assert not connection.is_connected
         script.handshake = ["ok"]
+        assert eventually(lambda: reconnects(connection))
         assert say(connection, "ECHO", "right") == b"right"
         pool.release(connection)
         assert pool.stats().open == 1

@@ -15,7 +15,7 @@ import redpool.asyncio as redpool_asyncio
 from redpool import ReplyLost, embedded
 from redpool.testing import FaultProxy, Script
 
-from .faces import Asyncio, Doing, Face, eventually
+from .faces import Asyncio, Doing, Face, eventually, reconnects
 from .mute import Mute, check_lost, impatient
 
 # -- single commands ---------------------------------------------------------------------------------------------------
@@ -150,6 +150,7 @@ def test_the_next_command_after_a_lost_one_is_its_own_affair(face: Face, mute: M
             connection.send_command("INCRBY", "n", 1)
         assert type(caught.value) is redis.ConnectionError
         mute.proxy.heal()
+        assert eventually(lambda: reconnects(connection))
         connection.send_command("INCRBY", "n", 1)
         assert connection.read_response() == 1
 

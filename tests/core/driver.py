@@ -227,7 +227,11 @@ class Driver:
             self.woken.append(order.ticket)
 
     def _leave_line(self, orders: list[AnyOrder]) -> None:
-        ended = [order.ticket for order in orders if isinstance(order, Wake) and not order.ticket.opens]
+        ended = [
+            order.ticket
+            for order in orders
+            if isinstance(order, Wake) and not (order.ticket.opens or order.ticket.reconnects)
+        ]
         granted = [ticket for ticket in ended if ticket.state is TicketState.GRANTED]
         self.line = [ticket for ticket in self.line if ticket not in ended or ticket in granted]
         first, self.line = self.line[: len(granted)], self.line[len(granted) :]

@@ -56,7 +56,7 @@ def check_orders(driver: Driver) -> None:
     core = driver.core
     assert set(driver.ordered) | set(driver.begun) == set(core.dialling.slots)
     assert set(driver.checks) == core.checking
-    assert len(core.dialling) <= core.config.max_connecting
+    assert core.dialling.under_way <= core.config.max_connecting
     # Those that are asked all together because a PING went unanswered come on top, and those that were not idle before.
     on_top = {slot for slot in core.checking if slot.since == core.others_asked_at} | driver.to_clear
     rested = core.checking - on_top

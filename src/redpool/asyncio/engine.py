@@ -29,7 +29,7 @@ from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..errors import DeadlineExceeded
 from ..limit import current, deadline
-from ..redispy import connections, options, parting
+from ..redispy import connections, options, parting, retrying
 from ..redispy.counting import Counted
 from ..redispy.transports import close_now, cut_async, quiet
 from .dump import describe, holder_name
@@ -89,9 +89,38 @@ class Engine:
         if limit.reached():
             raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
 
-    def refusal(self) -> BaseException | None:
-        """Why a connection on lease is not opened again, if so."""
-        return self.core.refusal(_monotonic())
+    async def turn_to_connect(self) -> Ticket | None:
+        """Wait until a connection on lease may be opened anew, or raise why it isn't.
+
+        The ticket is to be given to `connect_ended`. Who is at a connect of its own already gets none.
+        """
+        me = asyncio.current_task()
+        if self.inherited or any(each.holder is me for each in self.core.dialling.leases):
+            return None
+        limit = current()
+        ticket = self.core.ask_to_connect(_monotonic(), _NEVER if limit is None else limit.at)
+        try:
+            await self._park(ticket)
+        except BaseException:
+            self.connect_ended(ticket, None, interrupted=True)
+            raise
+        if ticket.error is not None:
+            error = connections.own_error(ticket.error)
+            raise retrying.final(error) if self.core.closed or self.core.dialling.broken else error
+        return ticket
+
+    def connect_ended(self, ticket: Ticket, error: BaseException | None, interrupted: bool = False) -> None:
+        """Say how the connect went for which the ticket was granted."""
+        now = _monotonic()
+        if connections.says_of_server(error):
+            assert error is not None
+            full = options.server_is_full(error)
+            self.core.lease_connect_failed(ticket, connections.bare_copy(error), now, full)
+        elif error is not None or interrupted:
+            self.core.give_up_connect(ticket, now)
+        else:
+            self.core.lease_connected(ticket, now)
+        self.carry_out()
 
     async def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         ticket.holder = asyncio.current_task()

@@ -7,6 +7,7 @@ from random import Random
 
 from . import policy
 from .slot import Slot
+from .ticket import Ticket
 
 _NEVER = math.inf
 
@@ -23,6 +24,7 @@ class Dialling:
         "failed_since",
         "failures",
         "last_error",
+        "leases",
         "patience",
         "pause_until",
         "retries",
@@ -42,8 +44,10 @@ class Dialling:
         self.retries = 0.0
         """how many failed dials in a row a caller sits through"""
         self.slots: dict[Slot, None] = {}  # in the order in which they were ordered
+        self.leases: dict[Ticket, float] = {}
+        """leases that connect anew, each with the time until which it counts"""
         self.failures = 0
-        """dials failed in a row; those that a full server turned away don't count"""
+        """connects failed in a row; those that a full server turned away don't count"""
         self.failed_since = 0.0
         """when the first of them failed"""
         self.last_error: BaseException | None = None
@@ -57,8 +61,13 @@ class Dialling:
         return len(self.slots)
 
     @property
+    def under_way(self) -> int:
+        """Connects under way: of slots and of leases."""
+        return len(self.slots) + len(self.leases)
+
+    @property
     def limit(self) -> int:
-        """How many dials may be under way: one while the server is down or full."""
+        """How many connects may be under way: one while the server is down or full."""
         return 1 if self.last_error is not None else self._at_once
 
     @property
@@ -69,14 +78,22 @@ class Dialling:
     def succeeded(self, slot: Slot, mean_dial: float) -> None:
         """A connection is open; the mean of all dials took so many seconds."""
         self.slots.pop(slot, None)
+        self.answered()
+        self.patience = policy.growth_patience(mean_dial, self._timeout)
+
+    def answered(self) -> None:
+        """The server is up."""
         self.failures = 0
         self.last_error = None
         self.pause_until = -_NEVER
-        self.patience = policy.growth_patience(mean_dial, self._timeout)
 
-    def failed(self, slot: Slot, error: BaseException, now: float, full: bool = False) -> None:
-        """A dial failed: the next one comes after a pause, which grows with each failure unless the server is full."""
-        self.slots.pop(slot, None)
+    def failed(self, slot: Slot | None, error: BaseException, now: float, full: bool = False) -> None:
+        """A connect failed, of a slot or a lease: the next one comes after a pause.
+
+        The pause grows with each failure unless the server is full.
+        """
+        if slot is not None:
+            self.slots.pop(slot, None)
         self.last_error = error
         if full:
             pause = policy.pause_when_full(self._random)

@@ -21,7 +21,7 @@ _REPLACED = -1
 def grow(core: PoolCore, now: float) -> None:
     """Order the dials that are needed and allowed. While the server is down or full, one at a time, with pauses."""
     dialling = core.dialling
-    while core.empty and len(dialling.slots) < min(dialling.limit, _dials_due(core, now)):
+    while core.empty and dialling.under_way < dialling.limit and len(dialling.slots) < _dials_due(core, now):
         if now < dialling.pause_until:
             core.wake_by(dialling.pause_until)
             return
@@ -153,6 +153,16 @@ def not_dialling(core: PoolCore, now: float) -> BaseException:
         return last  # not to be made from a message
     error.__cause__ = last
     return error
+
+
+def own_copy(error: BaseException) -> BaseException:
+    """Return one more error like it, for one of several callers, so that their tracebacks don't mix."""
+    try:
+        copy = type(error)(*error.args)
+    except Exception:
+        return error  # not to be made from its arguments
+    copy.__cause__ = error
+    return copy
 
 
 def _replace_outlived(core: PoolCore, now: float) -> None:

@@ -67,6 +67,8 @@ def close(core: PoolCore, now: float) -> None:
     for ticket in (*core.queue, *core.queue.warming):
         core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was closed"))
         core.ledger.refused += 1
+    for ticket in list(core.queue.reconnects):
+        core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was closed"))
     for slot in list(core.idle):
         core.close_idle(slot, Reason.POOL_CLOSED, now)
     for slot in core.dialling.slots:

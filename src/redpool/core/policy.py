@@ -18,6 +18,9 @@ LEAST_REST = 0.05
 # How long after its deadline a call may go on, in seconds, before it is cut off.
 CALL_GRACE = 0.01
 
+# For how long, in seconds, a connect that may take for ever counts as under way.
+LONGEST_CONNECT = 30.0
+
 LEAST_PATIENCE = 0.010
 MOST_PATIENCE = 0.100
 

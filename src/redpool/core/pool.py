@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from . import checks, growth, lifecycle, policy, recovery, upkeep, view
+from . import checks, growth, lifecycle, policy, reconnecting, recovery, upkeep, view
 from .config import PoolConfig
 from .dialling import Dialling
 from .histogram import GATHER
@@ -245,7 +245,7 @@ class PoolCore:
     def time_out(self, ticket: Ticket, now: float) -> None:
         """The ticket's time is up: its error says how things stand."""
         self.queue.end(ticket, TicketState.TIMED_OUT, self.timeout_error(ticket.since, now))
-        self.ledger.timeouts += not ticket.opens
+        self.ledger.timeouts += not (ticket.opens or ticket.reconnects)
 
     def timeout_error(self, since: float, now: float) -> PoolTimeout:
         """Return what a caller gets that has waited since then: it says how things stand."""
@@ -272,6 +272,7 @@ class PoolCore:
         Where the error is `retryable`, callers sit through as many failures as they said they would. A server that is
         `full` has no room for one more: callers wait on for what is open, if anything is.
         """
+        reconnecting.refuse_all(self, error)
         growth.fail(self, slot, error, now, retryable, full)
 
     def cut_dial(self, slot: Slot) -> None:
@@ -288,9 +289,15 @@ class PoolCore:
         return growth.not_dialling(self, now) if growth.broken(self) else None
 
     def grow(self, now: float) -> None:
-        """Order the dials that are needed and allowed."""
+        """Let leases connect anew whose turn it is, and order the dials that are needed and allowed."""
         if not self.closed:
+            reconnecting.serve(self, now)
             growth.grow(self, now)
+
+    ask_to_connect = reconnecting.ask
+    lease_connected = reconnecting.connected
+    lease_connect_failed = reconnecting.failed
+    give_up_connect = reconnecting.given_up
 
     def end_warming(self) -> None:
         """Tell those for whom enough connections are open."""

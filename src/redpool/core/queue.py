@@ -1,4 +1,6 @@
-"""Those who wait for a connection, first come first served, and those who wait for the pool to be warm."""
+"""Those who wait for a connection, first come first served; leases that wait to connect anew; and those who wait for
+the pool to be warm.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,11 @@ class Queue:
     All callers of a pool wait equally long, so they are also in the order of their deadlines, and no heap is needed.
     """
 
-    __slots__ = ("since", "tickets", "warming")
+    __slots__ = ("reconnects", "since", "tickets", "warming")
 
     def __init__(self) -> None:
         self.tickets: OrderedDict[Ticket, None] = OrderedDict()
+        self.reconnects: OrderedDict[Ticket, None] = OrderedDict()
         self.warming: list[Ticket] = []
         self.since = 0.0
         """when the queue was last empty"""
@@ -34,6 +37,9 @@ class Queue:
         if ticket.opens:
             self.warming.append(ticket)
             return
+        if ticket.reconnects:
+            self.reconnects[ticket] = None
+            return
         if not self.tickets:
             self.since = now
         self.tickets[ticket] = None
@@ -45,6 +51,7 @@ class Queue:
     def end(self, ticket: Ticket, state: TicketState, error: BaseException | None = None) -> None:
         """The ticket ends, wherever in the queue it stands; or it ends before it has joined."""
         self.tickets.pop(ticket, None)
+        self.reconnects.pop(ticket, None)
         if ticket.opens and ticket in self.warming:
             self.warming.remove(ticket)
         ticket.state = state
@@ -52,13 +59,13 @@ class Queue:
 
     def next_deadline(self) -> float:
         """When the next one's time is up; infinity where nobody's is."""
-        deadlines = [ticket.deadline for ticket in self.warming]
+        deadlines = [ticket.deadline for ticket in (*self.warming, *self.reconnects)]
         deadlines += [next(iter(self.tickets)).deadline] if self.tickets else []
         return min(deadlines, default=math.inf)
 
     def expired(self, now: float) -> list[Ticket]:
         """Those whose time is up, oldest first."""
-        due = [ticket for ticket in self.warming if ticket.deadline <= now]
+        due = [ticket for ticket in (*self.warming, *self.reconnects) if ticket.deadline <= now]
         for ticket in self.tickets:
             if ticket.deadline > now:
                 break

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import reconnecting
 from .orders import Check, Close, CutDial, Dial, Wake
 from .slot import Reason, Slot, State
 from .ticket import Ticket, TicketState
@@ -21,6 +22,7 @@ def recover(core: PoolCore, now: float) -> None:
     """Make the lists agree with the slots, and order anew what has not been begun."""
     core.torn = True  # until this is through
     _complete_grants(core, now)
+    reconnecting.recover(core)
     _sort_slots(core, now)
     reclaim(core, now)
     for slot in core.slots:

@@ -21,7 +21,8 @@ class TicketState(enum.Enum):
 
 @final
 class Ticket:
-    """Someone who waits for a connection (or, with `opens` above 0, for so many to be open).
+    """Someone who waits for a connection; with `opens` above 0, for so many to be open; with `reconnects`, a lease that
+    waits for its turn to connect anew.
 
     `waker` and `holder` belong to the shell: how to wake the caller, and who it is.
     """
@@ -33,19 +34,23 @@ class Ticket:
         "error",
         "holder",
         "opens",
+        "reconnects",
         "since",
         "slot",
         "state",
         "waker",
     )
 
-    def __init__(self, now: float, deadline: float = math.inf, dial_retries: float = 0, opens: int = 0) -> None:
+    def __init__(
+        self, now: float, deadline: float = math.inf, dial_retries: float = 0, opens: int = 0, reconnects: bool = False
+    ) -> None:
         self.state = TicketState.WAITING
         self.since = now
         self.deadline = deadline
         self.dial_failures = 0
         self.dial_retries = dial_retries
         self.opens = opens
+        self.reconnects = reconnects
         self.slot: Slot | None = None
         self.error: BaseException | None = None
         self.waker: Any = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from . import policy
+from . import policy, reconnecting
 from .orders import CutCall, ReportLeak, Wake
 from .slot import Reason, Slot, State
 
@@ -25,6 +25,7 @@ def cut_dials(core: PoolCore, now: float) -> None:
     for slot in list(core.dialling.slots):
         if now >= slot.dial_deadline:
             core.cut_dial(slot)
+    reconnecting.expire(core, now)
 
 
 def shrink(core: PoolCore, now: float) -> None:
@@ -81,7 +82,7 @@ def next_deadline(core: PoolCore, now: float) -> float:
     What goes idle or on lease from now on is due no sooner than `longest_rest`. Where a check is under way, its end
     brings about the next.
     """
-    due = core.queue.next_deadline()
+    due = min((core.queue.next_deadline(), *core.dialling.leases.values()))
     if not core.vacant:
         due = min(due, now + core.longest_rest)
     if core.idle and len(core.rested) > core.config.min_idle:

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry as SyncRetry
 
-from ..errors import PoolClosed, PoolFull, PoolTimeout
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
 from ..wire.commands import command_name
 from . import retrying, sockets
 from .hold import Hold
@@ -290,9 +290,19 @@ def own_error(error: BaseException) -> BaseException:
     """A caller's own copy of an error that several callers may get, so that their tracebacks don't mix."""
     if isinstance(error, PoolTimeout | PoolFull | PoolClosed) or error.__traceback__ is None:
         return error  # made for one
-    try:
-        copy = type(error)(*error.args)
-    except Exception:
-        copy = RedisConnectionError(str(error))
+    copy = bare_copy(error)
     copy.__cause__ = error
     return copy
+
+
+def bare_copy(error: BaseException) -> BaseException:
+    """The same error without a traceback and what it keeps alive, to be remembered for others."""
+    try:
+        return type(error)(*error.args)
+    except Exception:
+        return RedisConnectionError(str(error))
+
+
+def says_of_server(error: BaseException | None) -> bool:
+    """Whether a connect that ended so in its caller's own thread or task has failed, rather than its caller."""
+    return isinstance(error, RedisError | OSError) and not isinstance(error, DeadlineExceeded)

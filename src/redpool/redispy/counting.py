@@ -24,11 +24,11 @@ from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..errors import DeadlineExceeded, ReplyLate, ReplyLost
+from ..errors import DeadlineExceeded, PoolTimeout, ReplyLate, ReplyLost
 from ..limit import current, deadline
 from ..wire import commands
 from ..wire.session import RESTORING, Session
-from . import parting, retrying
+from . import parting
 
 logger = logging.getLogger("redpool")
 
@@ -189,13 +189,16 @@ class Counted:
         if self.unread:
             self.unread = False
 
-    def _check_open(self) -> None:
-        """Nothing is opened again for a closed pool, whatever a retry policy says, nor to a server given up."""
-        refusal = None if self._redpool is None else self._redpool.engine.refusal()
-        if refusal is not None:
-            raise retrying.final(refusal)
+    def _reconnects_for(self) -> Any:
+        """The engine that has to be asked before the connection is opened anew; `None` where that opens it itself."""
         if self.parting:
             raise RedisConnectionError("the subscriber has left")
+        return None if self._redpool is None or self.handshaking else self._redpool.engine
+
+    def _no_turn(self, error: PoolTimeout) -> BaseException:
+        """What the caller is told whose turn to connect did not come in time."""
+        limit = current()
+        return self._late(limit) if limit is not None and limit.reached() else error
 
     # -- how long it may take ----------------------------------------------------------------------------------------
 

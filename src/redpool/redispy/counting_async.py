@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
 from .counting import HEARTBEAT, Counted
@@ -28,7 +29,24 @@ class CountedAsync(Counted, aio.AbstractConnection):
         """Open the connection; one that isn't made to the last reply of its handshake is closed."""
         if self.is_connected:
             return
-        self._check_open()
+        engine = self._reconnects_for()
+        if engine is None:
+            await self._open_now(args, kwargs)
+            return
+        try:
+            turn = await engine.turn_to_connect()
+        except PoolTimeout as error:
+            raise self._no_turn(error) from error.__cause__
+        try:
+            await self._open_now(args, kwargs)
+        except BaseException as error:
+            if turn is not None:
+                engine.connect_ended(turn, error)
+            raise
+        if turn is not None:
+            engine.connect_ended(turn, None)
+
+    async def _open_now(self, args: Any, kwargs: Any) -> None:
         self.handshaking = True
         try:
             await super().connect_check_health(*args, **kwargs)

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.utils import SENTINEL
 
+from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
 from .counting import HEARTBEAT, Counted
@@ -24,7 +25,24 @@ class CountedSync(Counted, AbstractConnection):
         """Open the connection; one that isn't made to the last reply of its handshake is closed."""
         if self.is_connected:
             return
-        self._check_open()
+        engine = self._reconnects_for()
+        if engine is None:
+            self._open_now(args, kwargs)
+            return
+        try:
+            turn = engine.turn_to_connect()
+        except PoolTimeout as error:
+            raise self._no_turn(error) from error.__cause__
+        try:
+            self._open_now(args, kwargs)
+        except BaseException as error:
+            if turn is not None:
+                engine.connect_ended(turn, error)
+            raise
+        if turn is not None:
+            engine.connect_ended(turn, None)
+
+    def _open_now(self, args: Any, kwargs: Any) -> None:
         limit, patience = current(), self.socket_connect_timeout
         if limit is not None:
             self._bound(limit)

@@ -149,12 +149,12 @@ def may_go_elsewhere(pipeline: Pipeline, request: Request) -> bool:
         head = pipeline.pending[0]
     except IndexError:
         return False
-    return (
-        head is not request
-        and request.moves < MOST_MOVES
-        and _only_reads(request.commands)
-        and not _only_reads(head.commands)
-    )
+    return head is not request and may_move(request) and not _only_reads(head.commands)
+
+
+def may_move(request: Request) -> bool:
+    """Return whether a request can be sent over another connection, too, without making any difference."""
+    return request.moves < MOST_MOVES and _only_reads(request.commands)
 
 
 def _only_reads(sent: Sequence[Any]) -> bool:

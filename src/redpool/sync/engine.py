@@ -28,7 +28,7 @@ from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..errors import DeadlineExceeded, PoolClosed
 from ..limit import current, deadline
-from ..redispy import connections, options, parting
+from ..redispy import connections, options, parting, retrying
 from ..redispy.counting import Counted
 from . import threads
 from .dump import describe
@@ -52,9 +52,11 @@ class Spare:
     def __init__(self, core: PoolCore, retry_sent: str) -> None:
         self.core, self.retry_sent = core, retry_sent
 
-    def refusal(self) -> BaseException | None:
-        """Why it is not opened again, if so."""
-        return self.core.refusal(_monotonic())
+    def turn_to_connect(self) -> None:
+        """Raise why it is not opened again, if so; nobody waits for a turn."""
+        refusal = self.core.refusal(_monotonic())
+        if refusal is not None:
+            raise retrying.final(refusal)
 
     def bound(self, slot: object, limit: deadline) -> None:
         """Nobody is there to cut the call off."""
@@ -114,10 +116,44 @@ class Engine:
         if limit.reached():
             raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
 
-    def refusal(self) -> BaseException | None:
-        """Why a connection on lease is not opened again, if so."""
-        with self.guard:
-            return self.core.refusal(_monotonic())
+    def turn_to_connect(self) -> Ticket | None:
+        """Wait until a connection on lease may be opened anew, or raise why it isn't.
+
+        The ticket is to be given to `connect_ended`. Who has interrupted the pool, or its own connect, in this very
+        thread can't wait for it: then there is none.
+        """
+        me = threading.get_ident()
+        if self.inherited or self.reentered():
+            return None
+        limit = current()
+        with self.guard, self.mending:
+            if any(each.holder == me for each in self.core.dialling.leases):
+                return None
+            ticket = self.core.ask_to_connect(_monotonic(), _NEVER if limit is None else limit.at)
+            self.take_place(ticket)
+        try:
+            self._park(ticket)
+        except BaseException:
+            self.connect_ended(ticket, None, interrupted=True)
+            raise
+        if ticket.error is not None:
+            error = connections.own_error(ticket.error)
+            raise retrying.final(error) if self.core.closed or self.core.dialling.broken else error
+        return ticket
+
+    def connect_ended(self, ticket: Ticket, error: BaseException | None, interrupted: bool = False) -> None:
+        """Say how the connect went for which the ticket was granted."""
+        with self.guard, self.mending:
+            core, now = self.core, _monotonic()
+            if connections.says_of_server(error):
+                assert error is not None
+                full = options.server_is_full(error)
+                core.lease_connect_failed(ticket, connections.bare_copy(error), now, full)
+            elif error is not None or interrupted:
+                core.give_up_connect(ticket, now)
+            else:
+                core.lease_connected(ticket, now)
+        self.flush()
 
     def collected(self, slot: Slot) -> None:
         """Its holder was collected and gives it back now; that is told later, as this may be anywhere."""

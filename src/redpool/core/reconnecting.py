@@ -1,0 +1,107 @@
+"""Leases whose connection was lost and is opened anew: when each may connect, and what follows from how it went.
+
+The shell asks before such a connect begins, and answers once when it has ended: `connected`, `failed`, or `given_up`
+where it was interrupted, which says nothing of the server. Together with the slots that are being connected, no more of
+them are under way than `Dialling.limit`; the others wait for their turn, first come, first served.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ..errors import PoolClosed
+from . import growth, policy
+from .orders import Wake
+from .ticket import Ticket, TicketState
+
+if TYPE_CHECKING:
+    from .pool import PoolCore
+
+
+def ask(core: PoolCore, now: float, deadline: float = math.inf) -> Ticket:
+    """Return a ticket that is granted when the lease may connect, perhaps at once; or refused with the reason."""
+    ticket = Ticket(now, min(deadline, now + core.dialling.budget), reconnects=True)
+    refusal = _refusal(core, now)
+    if refusal is not None:
+        core.queue.end(ticket, TicketState.REFUSED, refusal)
+        return ticket
+    core.queue.join(ticket, now)
+    core.wake_by(ticket.deadline)
+    serve(core, now)
+    return ticket
+
+
+def _refusal(core: PoolCore, now: float) -> BaseException | None:
+    dialling = core.dialling
+    if core.closed:
+        return PoolClosed(f"{core.config.name}: the pool is closed")
+    if dialling.broken and (core.empty or dialling.under_way or now < dialling.pause_until):
+        return growth.not_dialling(core, now)  # the probe is another connect
+    if now < dialling.pause_until and dialling.last_error is not None:
+        return growth.own_copy(dialling.last_error)
+    return None
+
+
+def serve(core: PoolCore, now: float) -> None:
+    """Let those connect whose turn it is."""
+    dialling, line = core.dialling, core.queue.reconnects
+    while line and dialling.under_way < dialling.limit:
+        ticket = next(iter(line))
+        # However it ends, or if word of its end is lost: it counts for no longer than a connect may take.
+        dialling.leases[ticket] = now + min(dialling.budget, policy.LONGEST_CONNECT)
+        core.wake_by(dialling.leases[ticket])
+        core.queue.end(ticket, TicketState.GRANTED)
+        core.outbox.append(Wake(ticket))
+
+
+def connected(core: PoolCore, ticket: Ticket, now: float) -> None:
+    """The lease has its connection: the server is up."""
+    if core.dialling.leases.pop(ticket, None) is not None:
+        core.dialling.answered()
+        core.grow(now)
+
+
+def failed(core: PoolCore, ticket: Ticket, error: BaseException, now: float, full: bool = False) -> None:
+    """The connect has failed: it counts like that of a slot, and whoever waited for its turn behind it is told."""
+    if core.dialling.leases.pop(ticket, None) is None:
+        return
+    core.dialling.failed(None, error, now, full)
+    refuse_all(core, error)
+    if growth.broken(core):
+        for waiting in list(core.queue):
+            core.refuse(waiting, growth.own_copy(error))
+    core.grow(now)
+
+
+def refuse_all(core: PoolCore, error: BaseException) -> None:
+    """Tell those who wait for their turn that the connect before theirs has failed."""
+    for waiting in list(core.queue.reconnects):
+        core.refuse(waiting, growth.own_copy(error))
+
+
+def given_up(core: PoolCore, ticket: Ticket, now: float) -> None:
+    """The caller was interrupted or cancelled, or its deadline came: it waits or connects no more."""
+    if ticket.state is TicketState.WAITING:
+        core.queue.end(ticket, TicketState.GIVEN_UP)
+    core.dialling.leases.pop(ticket, None)
+    core.grow(now)
+
+
+def expire(core: PoolCore, now: float) -> None:
+    """A connect that has used up its time counts no longer; whoever made it may have been interrupted."""
+    for ticket, end in list(core.dialling.leases.items()):
+        if now >= end:
+            del core.dialling.leases[ticket]
+
+
+def recover(core: PoolCore) -> None:
+    """Complete what an exception has left half-done; a caller that never learned of its ticket has left."""
+    for ticket in list(core.queue.reconnects):
+        if ticket in core.dialling.leases:
+            core.queue.end(ticket, TicketState.GRANTED)
+            core.outbox.append(Wake(ticket))
+        elif ticket.waker is None or ticket.state is not TicketState.WAITING:
+            del core.queue.reconnects[ticket]
+    for ticket in [ticket for ticket in core.dialling.leases if ticket.waker is None]:
+        del core.dialling.leases[ticket]
