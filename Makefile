@@ -15,7 +15,7 @@ ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types unit compat soak faults bench clean server
+.PHONY: help demo test lint types unit compat soak storms faults bench clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,8 +48,11 @@ compat: server ## redis-py's own tests over our pools, compared with its own
 faults: server ## the same faults against redis-py's pools and ours
 	@PYTHONPATH=tests $(BIN)/python -m faults
 
-soak: server ## storms and faults at length, SOAK seconds of them in a row (120)
-	@SOAK=$${SOAK:-120} $(BIN)/pytest -q tests/soak tests/truth
+soak: server ## every kind of pool at once under faults, SOAK seconds in all (120): nothing may grow
+	@PYTHONPATH=tests $(BIN)/python -m soak $${SOAK:-120}
+
+storms: server ## tests/truth at full length: 100 000 interruptions and more
+	@SOAK=1 $(BIN)/pytest -q tests/truth
 
 bench: server ## measure against redis-py
 	@$(BIN)/redpool bench

@@ -10,14 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .crowds import not_starting
-
-_thread_start = threading.Thread.start
-
-
-def _start(thread: threading.Thread) -> None:
-    with not_starting:
-        _thread_start(thread)
+from .crowds import start_undisturbed
 
 
 @pytest.fixture
@@ -36,4 +29,4 @@ def struck_anywhere(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFi
 @pytest.fixture
 def started_undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread is struck from another while it starts a third."""
-    monkeypatch.setattr(threading.Thread, "start", _start)
+    monkeypatch.setattr(threading.Thread, "start", start_undisturbed)

@@ -7,8 +7,10 @@ import contextlib
 import ctypes
 import gc
 import os
+import sys
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from random import Random
@@ -26,7 +28,7 @@ import redpool.asyncio
 from .questions import Ledger, Question
 from .striking import Struck
 
-PATIENCE = 20.0  # seconds
+PATIENCE = 20.0  # seconds: how long a run may go on without any progress
 CALLERS = 6
 CONNECTIONS = 3
 NAME = "storm"
@@ -35,9 +37,14 @@ DEDICATED, SHARED, OURS = KINDS = ("dedicated", "shared", "redpool.Redis")
 _RETRIES = 3
 _PAUSE = 0.002  # seconds between two tries
 
+# What `dump` names as the borrower of a multiplexed connection. At rest there is one for all, and one for bulk.
+_HELD_FOR_ALL = "all who share it"
+_MOST_HELD_FOR_ALL = 2
+
 # CPython takes a thread that is just being started for the one that starts it: it would be killed before its first
 # step, and the other would wait for that step for ever.
 not_starting = threading.Lock()
+_thread_start = threading.Thread.start
 _strike = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _strike.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
@@ -51,6 +58,12 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bo
             return False
         time.sleep(0.01)
     return True
+
+
+def start_undisturbed(thread: threading.Thread) -> None:
+    """Stand in for `threading.Thread.start`: no thread is interrupted while it starts another one."""
+    with not_starting:
+        _thread_start(thread)
 
 
 def descriptors() -> int:
@@ -73,14 +86,14 @@ class Crowd(ABC):
 
     def __init__(
         self, url: str, random: Random, *, kind: str = DEDICATED, callers: int = CALLERS, hasty: bool = False,
-        struck: bool = False, forgets: bool = False, **options: Any,
+        struck: float = 0.0, forgets: bool = False, **options: Any,
     ) -> None:  # fmt: skip
         self.url = url
         self.pool_class, self.client_class = self.pool_classes[kind], self.client_classes[kind]
         self.random = random
         self.callers = callers
         self.hasty = hasty  # each call has a deadline, too close for many
-        self.struck = struck
+        self.struck = struck  # the share of questions whose task is canceled
         self.ledger = Ledger(forgets)
         self.options: dict[str, Any] = {
             "max_connections": CONNECTIONS, "timeout": PATIENCE, "client_name": NAME, "socket_timeout": PATIENCE,
@@ -108,14 +121,16 @@ class Crowd(ABC):
         return redpool.deadline(self.random.random() * 0.004) if self.hasty else contextlib.nullcontext()
 
     def at_rest(self) -> bool:
-        """Whether nobody has anything any more."""
+        """Return whether no caller has a connection or a request any more."""
         stats = self.pool.stats()
-        used = stats.in_use - self.shared()
-        return (used, stats.waiting, stats.connecting, getattr(stats, "in_flight", 0)) == (0, 0, 0, 0)
+        if (stats.waiting, stats.connecting, getattr(stats, "in_flight", 0)) != (0, 0, 0):
+            return False
+        return bool(stats.in_use == 0 or self._held_for_all() == stats.in_use)
 
-    @abstractmethod
-    def shared(self) -> int:
-        """How many connections the pool itself holds, for all to share."""
+    def _held_for_all(self) -> int:
+        """Return how many connections the pool itself holds, for all callers. A slot may not be lost behind them."""
+        held = sum(lease.holder == _HELD_FOR_ALL for lease in self.pool.dump().leases)
+        return held if held <= _MOST_HELD_FOR_ALL else 0
 
     def known_to_server(self) -> int:
         """How many of the pool's connections the server knows."""
@@ -150,7 +165,11 @@ class Threads(Crowd):
         for caller in callers:
             caller.start()
         self._callers = callers
-        assert eventually(lambda: len(self._done) == self.callers, 10 * PATIENCE), self.pool.stats()
+        before = -1
+        while not eventually(lambda: len(self._done) == self.callers):
+            # However long it takes, as long as it goes on.
+            assert self.ledger.progress != before, f"no progress: {self.pool.stats()}\n{self._where()}"
+            before = self.ledger.progress
 
     def leave(self) -> None:
         self._over.set()
@@ -167,9 +186,11 @@ class Threads(Crowd):
             with not_starting:
                 _strike(caller, Struck)
 
-    def shared(self) -> int:
-        lanes = self.pool._engine.lanes
-        return 0 if lanes is None else len(lanes.lanes())
+    def _where(self) -> str:
+        """Return where the callers are that hang."""
+        frames = sys._current_frames()
+        stacks = [traceback.format_stack(frames[each.ident]) for each in self._callers if each.ident in frames]
+        return "\n".join("".join(stack[-6:]) for stack in stacks)
 
     def _call(self, questions: Iterator[Question]) -> None:
         me = threading.get_ident()
@@ -250,21 +271,25 @@ class Tasks(Crowd):
         with self._runner:
             self._runner.run(self._check())
 
-    def shared(self) -> int:
-        lanes = self.pool._here.lanes
-        return 0 if lanes is None else len(lanes.lanes())
-
     async def _run(self, questions: Iterator[Question]) -> None:
         retry = AsyncRetry(ConstantBackoff(_PAUSE), _RETRIES)
         self.pool = self.pool_class.from_url(self.url, retry=retry, **self.options)
         self.client = self.client_class(connection_pool=self.pool)
-        async with asyncio.timeout(10 * PATIENCE):
-            await asyncio.gather(*(self._call(questions) for _ in range(self.callers)))
+        pending = {asyncio.create_task(self._call(questions)) for _ in range(self.callers)}
+        before = -1
+        while pending:
+            done, pending = await asyncio.wait(pending, timeout=PATIENCE, return_when=asyncio.FIRST_EXCEPTION)
+            for each in done:
+                each.result()
+            # However long it takes, as long as it goes on.
+            stuck = pending and self.ledger.progress == before
+            assert not stuck, f"no progress: {self.pool.stats()}\n{[each.get_stack() for each in pending]}"
+            before = self.ledger.progress
 
     async def _call(self, questions: Iterator[Question]) -> None:
         for question in questions:
             self.ledger.asked.append(question)
-            if self.struck:
+            if self.random.random() < self.struck:
                 await self._ask_and_cancel(question)
             else:
                 await self.ask(question)

@@ -96,6 +96,7 @@ class Ledger:
         self.answered: deque[Question] = deque(maxlen=keeps)
         self.asked: deque[Question] = deque(maxlen=keeps)
         self.strikes = 0
+        self.progress = 0  # questions that have ended; threads count together, so that some may be left out
         self.errors: Counter[str] = Counter()
         self.faults: list[str] = []
 
@@ -108,12 +109,14 @@ class Ledger:
         if len(right) != len(question.replies) or not all(right):
             self.faults.append(f"asked {question.commands}, was told {replies}"[:500])
         self.answered.append(question)
+        self.progress += 1
 
     def error(self, question: Question, error: Exception) -> None:
         """Somebody was told that it went wrong."""
         self.errors[type(error).__name__] += 1
+        self.progress += 1
         if isinstance(error, _NEVER) or not isinstance(error, _EXPECTED):
-            self.faults.append(f"asked {question.commands}, was told {error!r}"[:500])
+            self.faults.append(f"asked {question.commands}, was told {type(error).__name__}: {error}"[-500:])
 
     def check(self, url: str) -> None:
         """Nobody got another's reply; what must not run twice didn't, and did run where somebody was told so."""
