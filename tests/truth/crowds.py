@@ -42,8 +42,8 @@ _HELD_FOR_ALL = "all who share it"
 _MOST_HELD_FOR_ALL = 2
 
 # CPython takes a thread that is just being started for the one that starts it: it would be killed before its first
-# step, and the other would wait for that step for ever.
-not_starting = threading.Lock()
+# step, and the other would wait for that step for ever. A finalizer or a handler may start one meanwhile.
+not_starting = threading.RLock()
 _thread_start = threading.Thread.start
 _strike = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _strike.argtypes = (ctypes.c_ulong, ctypes.py_object)

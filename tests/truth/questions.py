@@ -17,7 +17,7 @@ import redpool
 _SIZES = (0, 0, 0, 30, 1000, 70_000)
 # What a caller may be told when something breaks. That he waited too long for a connection isn't among it: nothing
 # lasts so long here, unless a place was lost.
-_EXPECTED = (redis.ConnectionError, redis.TimeoutError)
+EXPECTED = (redis.ConnectionError, redis.TimeoutError)
 _NEVER = (redpool.PoolTimeout, redpool.PoolFull, redpool.PoolClosed)
 
 
@@ -107,7 +107,7 @@ class Ledger:
             for told, meant in zip(replies, question.replies, strict=False)
         ]
         if len(right) != len(question.replies) or not all(right):
-            self.faults.append(f"asked {question.commands}, was told {replies}"[:500])
+            self.faults.append(f"asked {question.commands}"[:200] + f", was told {replies}"[:400])
         self.answered.append(question)
         self.progress += 1
 
@@ -115,8 +115,8 @@ class Ledger:
         """Somebody was told that it went wrong."""
         self.errors[type(error).__name__] += 1
         self.progress += 1
-        if isinstance(error, _NEVER) or not isinstance(error, _EXPECTED):
-            self.faults.append(f"asked {question.commands}, was told {type(error).__name__}: {error}"[-500:])
+        if isinstance(error, _NEVER) or not isinstance(error, EXPECTED):
+            self.faults.append(f"asked {question.commands}"[:200] + f", was told {type(error).__name__}: {error}"[:400])
 
     def check(self, url: str) -> None:
         """Nobody got another's reply; what must not run twice didn't, and did run where somebody was told so."""

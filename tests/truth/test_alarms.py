@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
@@ -13,6 +12,7 @@ import pytest
 
 from redpool import embedded
 
+from .alarms import alarms, ask_all
 from .crowds import KINDS, Threads, descriptors, eventually
 from .questions import Question, questions
 from .striking import Struck
@@ -72,39 +72,3 @@ def ask_under_alarms(
     crowd.leave()
     crowd.ledger.check(server.url)
     assert eventually(lambda: descriptors() <= before), "a socket was left open"
-
-
-def ask_all(crowd: Threads, supply: Iterator[Question]) -> None:
-    """Until there are no more questions."""
-    while True:
-        try:
-            while (question := crowd.take(supply)) is not None:
-                crowd.ask(question)
-            return
-        except Struck:
-            crowd.ledger.strikes += 1  # the others aren't struck
-
-
-@contextlib.contextmanager
-def alarms(handler: Callable[[], None]) -> Iterator[None]:
-    """The handler is called again and again, at no regular times; what it raises at the end is of no interest."""
-    random = Random(4)
-
-    def handle(*_: object) -> None:
-        try:
-            handler()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0002 + random.random() * 0.003)
-
-    previous = signal.signal(signal.SIGALRM, handle)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.001)
-        yield
-    finally:
-        quiet = False
-        while not quiet:
-            with contextlib.suppress(Struck):
-                signal.signal(signal.SIGALRM, signal.SIG_IGN)
-                quiet = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)

@@ -1,0 +1,191 @@
+"""One kind of pool, in a process of its own: `python -m stress.child SHELL KIND SECONDS` prints what it found as JSON.
+
+The interpreter switches threads whenever it may and collects garbage at every other allocation. At first nothing else
+goes on, so that no caller may get any error; then callers are interrupted, by alarms and by asynchronous exceptions.
+Meanwhile pipelines and subscribers are dropped in cycles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import itertools
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import Any
+
+from contract.faces import Doing
+from redpool import embedded
+from truth.alarms import alarms, ask_all
+from truth.crowds import PATIENCE, Crowd, Tasks, Threads, descriptors, eventually, start_undisturbed
+from truth.questions import EXPECTED, Ledger, Question, questions
+from truth.striking import Struck
+
+SERVER = ("--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru")
+CANCELED = 0.5  # the share of the tasks' questions that are given up
+_SHELLS: dict[str, type[Crowd]] = {"threads": Threads, "asyncio": Tasks}
+
+
+@dataclass
+class Found:
+    """What a run of one kind found."""
+
+    answered: int = 0
+    interruptions: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    """what interrupted callers, and those beside them, were told"""
+    wrong: list[str] = field(default_factory=list)
+    """what must never be: a wrong reply, a bare error, an error with no cause, a caller that hangs, a slot that is lost"""
+
+
+class Stress:
+    """One crowd after the other, each for a share of the time."""
+
+    def __init__(self, server: embedded.Server, shell: str, kind: str) -> None:
+        self.server, self.kind = server, kind
+        self.crowd_class = _SHELLS[shell]
+        self.found = Found()
+        sys.unraisablehook = self._unraisable
+        threading.excepthook = self._in_a_thread
+
+    def run(self, seconds: float) -> Found:
+        """Run both halves."""
+        for phase, interrupted in (("calm", False), ("interrupted", True)):
+            crowd = self._crowd(phase, interrupted)
+            try:
+                self._run(crowd, time.monotonic() + seconds / 2, interrupted)
+            except Exception as error:
+                self._wrong(phase, f"{type(error).__name__}: {error}"[:3000])
+            ledger = crowd.ledger
+            self.found.answered += len(ledger.answered)
+            self.found.interruptions += ledger.strikes
+            for fault in ledger.faults:
+                self._wrong(phase, fault)
+            if interrupted:
+                self.found.errors = dict(ledger.errors)
+            elif ledger.errors:
+                self._wrong(phase, f"errors with no cause: {dict(ledger.errors)}")
+        return self.found
+
+    def _crowd(self, phase: str, interrupted: bool) -> Crowd:
+        # A database of its own, since nobody else may use its counters.
+        url = f"{self.server.url.removesuffix('/0')}/{1 + interrupted}"
+        struck = CANCELED if interrupted else 0.0
+        crowd = self.crowd_class(url, Random(1), kind=self.kind, struck=struck, client_name=f"stress-{phase}")
+        crowd.ledger = Ledger()
+        return crowd
+
+    def _run(self, crowd: Crowd, end: float, interrupted: bool) -> None:
+        """Have the crowd ask until then; see that all is at rest, and that nothing ran twice."""
+        over = threading.Event()
+        supply = itertools.takewhile(
+            lambda _: time.monotonic() < end and not over.is_set(), questions(Random(interrupted), sys.maxsize)
+        )
+        before = descriptors()
+        asking = Doing(lambda: crowd.run(supply))
+        beside = [Doing(lambda: self._litter(crowd, over))] if isinstance(crowd, Threads) else []
+        try:
+            if interrupted:
+                beside.append(Doing(lambda: self._interrupt(crowd, over)))
+            with alarms(self._handler(crowd)) if interrupted else contextlib.nullcontext():
+                if isinstance(crowd, Threads):
+                    ask_all(crowd, supply)
+            while not asking.done:
+                time.sleep(0.1)
+        finally:
+            over.set()
+        for each in (asking, *beside):
+            each.result()
+        crowd.leave()
+        crowd.ledger.check(crowd.url)
+        assert eventually(lambda: descriptors() <= before), "a socket was left open"
+
+    def _handler(self, crowd: Crowd) -> Callable[[], None]:
+        """What an alarm does, in turn: raise, or use the pool. Beside a loop in another thread it does nothing."""
+        turn = itertools.count()
+
+        def handler() -> None:
+            number = next(turn)
+            if not isinstance(crowd, Threads):
+                return
+            if number % 3:
+                raise Struck
+            # Not from the common supply: its lock may be what was interrupted.
+            counter = f"handled {number}"
+            question = Question((("INCR", counter),), (1,), counter=counter)
+            crowd.ledger.asked.append(question)
+            crowd.ask(question)
+
+        return handler
+
+    @staticmethod
+    def _interrupt(crowd: Crowd, over: threading.Event) -> None:
+        """Interrupt callers in other threads. Tasks are canceled by their crowd."""
+        random = Random(5)
+        while not over.wait(random.random() * 0.01):
+            crowd.strike()
+
+    @staticmethod
+    def _litter(crowd: Threads, over: threading.Event) -> None:
+        """Drop what holds a connection, in a cycle, so that the collector returns it from anywhere."""
+        for number in itertools.count():
+            if over.wait(0.005):
+                return
+            dropped: Any = crowd.client.pipeline() if number % 2 else crowd.client.pubsub()
+            with contextlib.suppress(*EXPECTED):
+                if number % 2:
+                    dropped.watch("dropped")
+                else:
+                    dropped.subscribe("dropped")
+            dropped.itself = dropped
+
+    # -- what is raised where no caller is told ----------------------------------------------------------------------
+
+    def _wrong(self, phase: str, what: str) -> None:
+        self.found.wrong.append(f"{phase}: {what}")
+
+    def _unraisable(self, raised: Any) -> None:
+        if raised.exc_type is not Struck:  # which is let loose here
+            self._wrong("in a finalizer", f"{raised.exc_type.__name__}: {raised.exc_value} in {raised.object!r}"[:500])
+
+    def _in_a_thread(self, raised: Any) -> None:
+        if raised.exc_type is not Struck:
+            name = getattr(raised.thread, "name", None)
+            self._wrong("in a thread", f"{name}: {raised.exc_type.__name__}: {raised.exc_value}"[:500])
+
+
+def main(shell: str, kind: str, seconds: float) -> None:
+    """Find and print. A process that hangs ends by itself, and says where its threads are."""
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(3 * seconds + 6 * PATIENCE, exit=True)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)  # an interruption would leave its lock locked
+    threading.Thread.start = start_undisturbed  # type: ignore[assignment, method-assign]
+    with asyncio.Runner() as runner:
+        runner.run(asyncio.sleep(0))  # what a loop opens once and for all is no leak
+    with embedded.start(args=SERVER) as server:
+        stress = Stress(server, shell, kind)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(1)
+        sys.setswitchinterval(1e-6)
+        found = stress.run(seconds)
+    sys.stdout.write(json.dumps(asdict(found)))
+    sys.stdout.flush()
+    if any("no progress" in each or "still at it" in each for each in found.wrong):
+        faulthandler.dump_traceback(all_threads=True)
+    os._exit(0)  # a thread that hangs shall not keep the process
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
