@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any
@@ -33,6 +33,7 @@ from truth.striking import Struck
 
 SERVER = ("--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru")
 CANCELED = 0.5  # the share of the tasks' questions that are given up
+LONGEST = 0.05  # seconds between two alarms: everything is slow here, and the main thread shall get somewhere
 _SHELLS: dict[str, type[Crowd]] = {"threads": Threads, "asyncio": Tasks}
 
 
@@ -45,7 +46,7 @@ class Found:
     errors: dict[str, int] = field(default_factory=dict)
     """what interrupted callers, and those beside them, were told"""
     wrong: list[str] = field(default_factory=list)
-    """what must never be: a wrong reply, a bare error, an error with no cause, a caller that hangs, a slot that is lost"""
+    """what must never be: a wrong reply, a bare error, one with no cause, a caller that hangs, a slot that is lost"""
 
 
 class Stress:
@@ -97,7 +98,7 @@ class Stress:
         try:
             if interrupted:
                 beside.append(Doing(lambda: self._interrupt(crowd, over)))
-            with alarms(self._handler(crowd)) if interrupted else contextlib.nullcontext():
+            with alarms(self._handler(crowd), LONGEST) if interrupted else contextlib.nullcontext():
                 if isinstance(crowd, Threads):
                     ask_all(crowd, supply)
             while not asking.done:

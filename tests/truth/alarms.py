@@ -13,15 +13,18 @@ from .striking import Struck
 
 
 @contextlib.contextmanager
-def alarms(handler: Callable[[], None]) -> Iterator[None]:
-    """Call the handler again and again, at no regular times; what it raises at the end is of no interest."""
+def alarms(handler: Callable[[], None], longest: float = 0.003) -> Iterator[None]:
+    """Call the handler again and again, at no regular times; what it raises at the end is of no interest.
+
+    `longest` seconds after one call has ended the next one begins: how far the thread gets in between.
+    """
     random = Random(4)
 
     def handle(*_: object) -> None:
         try:
             handler()
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0002 + random.random() * 0.003)
+            signal.setitimer(signal.ITIMER_REAL, 0.0002 + random.random() * longest)
 
     previous = signal.signal(signal.SIGALRM, handle)
     try:
