@@ -111,14 +111,14 @@ class Stress:
         crowd.ledger.check(crowd.url)
         assert eventually(lambda: descriptors() <= before), "a socket was left open"
 
-    def _handler(self, crowd: Crowd) -> Callable[[], None]:
-        """What an alarm does, in turn: raise, or use the pool. Beside a loop in another thread it does nothing."""
+    @staticmethod
+    def _handler(crowd: Crowd) -> Callable[[], None]:
+        """What an alarm does to a thread that asks, in turn: raise, or use the pool."""
         turn = itertools.count()
 
         def handler() -> None:
+            assert isinstance(crowd, Threads)
             number = next(turn)
-            if not isinstance(crowd, Threads):
-                return
             if number % 3:
                 raise Struck
             # Not from the common supply: its lock may be what was interrupted.

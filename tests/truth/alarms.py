@@ -6,6 +6,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from random import Random
+from types import FrameType
 
 from .crowds import Threads
 from .questions import Question
@@ -14,28 +15,27 @@ from .striking import Struck
 
 @contextlib.contextmanager
 def alarms(handler: Callable[[], None], longest: float = 0.003) -> Iterator[None]:
-    """Call the handler again and again, at no regular times; what it raises at the end is of no interest.
+    """Call the handler again and again, wherever the main thread is at work within `ask_all`.
 
     `longest` seconds after one call has ended the next one begins: how far the thread gets in between.
     """
     random = Random(4)
+    over = False
 
-    def handle(*_: object) -> None:
+    def handle(signum: int, frame: FrameType | None) -> None:
         try:
-            handler()
+            if _at_work(frame):
+                handler()
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0002 + random.random() * longest)
+            if not over:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + random.random() * longest)
 
     previous = signal.signal(signal.SIGALRM, handle)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.001)
         yield
     finally:
-        quiet = False
-        while not quiet:
-            with contextlib.suppress(Struck):
-                signal.signal(signal.SIGALRM, signal.SIG_IGN)
-                quiet = True
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
 
@@ -49,3 +49,12 @@ def ask_all(crowd: Threads, supply: Iterator[Question]) -> None:
             return
         except Struck:
             crowd.ledger.strikes += 1
+
+
+def _at_work(frame: FrameType | None) -> bool:
+    """Return whether the frame is of something that `ask_all` called. In `ask_all` itself no one would catch it."""
+    if frame is not None and frame.f_code is ask_all.__code__:
+        return False
+    while frame is not None and frame.f_code is not ask_all.__code__:
+        frame = frame.f_back
+    return frame is not None
