@@ -305,6 +305,7 @@ class Tasks(Crowd):
             await asking
         except asyncio.CancelledError:
             self.ledger.strikes += 1
+            self.ledger.progress += 1
 
     async def ask(self, question: Question) -> None:
         """Ask, and note what comes of it."""
