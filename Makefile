@@ -15,7 +15,7 @@ ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types unit compat soak storms faults bench clean server
+.PHONY: help demo test lint types unit compat soak stress storms faults bench clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,6 +50,9 @@ faults: server ## the same faults against redis-py's pools and ours
 
 soak: server ## every kind of pool at once under faults, SOAK seconds in all (120): nothing may grow
 	@PYTHONPATH=tests $(BIN)/python -m soak $${SOAK:-120}
+
+stress: server ## threads switched and garbage collected as often as can be, STRESS seconds for each kind (60)
+	@PYTHONPATH=tests $(BIN)/python -m stress $${STRESS:-60}
 
 storms: server ## tests/truth at full length: 100 000 interruptions and more
 	@SOAK=1 $(BIN)/pytest -q tests/truth
