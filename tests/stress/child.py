@@ -72,6 +72,8 @@ class Stress:
             self.found.interruptions += ledger.strikes
             for fault in ledger.faults:
                 self._wrong(phase, fault)
+            if ledger.late:
+                self._wrong(phase, f"callers who waited in vain: {ledger.late}")
             if interrupted:
                 self.found.errors = dict(ledger.errors)
             elif ledger.errors:

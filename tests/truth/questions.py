@@ -98,6 +98,7 @@ class Ledger:
         self.strikes = 0
         self.progress = 0  # questions that have ended; threads count together, so that some may be left out
         self.errors: Counter[str] = Counter()
+        self.late = 0  # of the errors those that say that a reply didn't come in time
         self.faults: list[str] = []
 
     def answer(self, question: Question, replies: Sequence[Any]) -> None:
@@ -114,6 +115,7 @@ class Ledger:
     def error(self, question: Question, error: Exception) -> None:
         """Somebody was told that it went wrong."""
         self.errors[type(error).__name__] += 1
+        self.late += isinstance(error, redis.TimeoutError)
         self.progress += 1
         if isinstance(error, _NEVER) or not isinstance(error, EXPECTED):
             self.faults.append(f"asked {question.commands}"[:200] + f", was told {type(error).__name__}: {error}"[:400])

@@ -71,4 +71,5 @@ def ask_under_alarms(
     others.join()
     crowd.leave()
     crowd.ledger.check(server.url)
+    assert not crowd.ledger.late, "with a server that answers, no caller waits in vain"
     assert eventually(lambda: descriptors() <= before), "a socket was left open"
