@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import itertools
 import sys
@@ -96,6 +97,7 @@ class Soak:
             self._measure(seconds, say, working)
         finally:
             self.over.set()
+        faulthandler.dump_traceback_later(20 * PATIENCE, exit=True)
         self._end(troubles)
         self.healed.set()
         self._end(working)
@@ -131,6 +133,8 @@ class Soak:
         every = -(-seconds // LINES)
         say("second  memory MB  threads  descriptors  objects  errors  interruptions  questions of each crowd")
         for second in range(1, seconds + 1):
+            # Where the whole process stands still, only a thread without Python can say so, and end it.
+            faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
             time.sleep(max(0.0, begun + second - time.monotonic()))
             self.readings.append(read())
             if second % every == 0 or second == seconds:
@@ -224,6 +228,7 @@ def soak(seconds: int, say: Callable[[str], None]) -> list[str]:
         run.run(seconds, say)
     if not eventually(lambda: descriptors() <= before):
         run.wrong.append("a socket was left open")
+    faulthandler.cancel_dump_traceback_later()
     if run.wrong:
         say(table(run.readings))
     return run.wrong
