@@ -56,6 +56,16 @@ def finalizer(world: World, name: str) -> None:
     me = world.scheduler.spawn(name, work)
 
 
+def handler(world: World, name: str) -> None:
+    """A caller whose thread, in the midst of the call, runs a signal handler that makes another one."""
+
+    def work() -> None:
+        me.planted = lambda: world.call(f"{name}'s handler")
+        world.call(name)
+
+    me = world.scheduler.spawn(name, work)
+
+
 def loss(world: World, name: str) -> None:
     """The server hangs up."""
 
@@ -114,7 +124,7 @@ def close(world: World, name: str) -> None:
 
 
 OF_ONE: tuple[Actor, ...] = (call, late, interrupted, partial, finalizer, loss, lose, detach, maintenance)
-OF_SEVERAL: tuple[Actor, ...] = (*OF_ONE, close)
+OF_SEVERAL: tuple[Actor, ...] = (*OF_ONE, handler, close)
 TRIPLES: tuple[tuple[Actor, ...], ...] = (
     (call, call_and_detach, call),
     (call, call, detach),
@@ -154,7 +164,7 @@ class Scenario:
     def _look_back(self, world: World) -> None:
         """What is left works, or can be given back, and each connection is given back once."""
         run, subject = world.scheduler, world.subject
-        usable = not subject.is_lost() if self.level == "one" else close not in self.actors
+        usable = not (subject.is_lost() or world.detached) if self.level == "one" else close not in self.actors
         for turn in range(3 if usable else 0):
             result = world.call(f"afterwards{turn}")
             if (result is not None and result.how == "reply") or (self.level == "one" and subject.is_lost()):
@@ -170,6 +180,16 @@ class Scenario:
             subject.look_after()
             run.wait_for(lambda: False, run.now + PATIENCE, "afterwards")
         run.fail("never given back")
+
+
+def scenarios(level: str) -> list[Scenario]:
+    """Every two actors, and the threes."""
+    return pairs(level) + triples(level)
+
+
+def named(name: str) -> Scenario:
+    """Return a scenario by its name."""
+    return next(each for level in ("one", "several") for each in scenarios(level) if str(each) == name)
 
 
 def pairs(level: str) -> list[Scenario]:

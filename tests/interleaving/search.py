@@ -25,19 +25,20 @@ from .scheduler import (
 Item = TypeVar("Item")
 
 
-
 class Replay:
     """Follow a schedule; `choices` are what could be done otherwise after it, each with what it costs."""
 
     def __init__(self, schedule: Sequence[tuple[int, str]] = ()) -> None:
         self._moves = dict(schedule)
         self._last = max(self._moves, default=0)
+        self._steps = [*sorted(self._moves), self._last + 1]
         self.choices: list[tuple[int, str, str]] = []
 
     def __call__(self, scheduler: Scheduler, kind: str) -> str | None:
         """Decide this step."""
         step = scheduler.step
         if step <= self._last:
+            scheduler.next_decision = next(each for each in self._steps if each > step)
             return self._moves.get(step)
         if kind is not OPCODE:
             for move, cost in scheduler.moves(kind):
@@ -113,7 +114,9 @@ class Report:
     def __str__(self) -> str:
         how = "all" if self.complete else "a sample"
         lines = [f"{self.runs} runs, {how}"]
-        lines += [f"{run.failure}\nschedule = {run.schedule}\n{run.trace()}" for run in self.failures.values()]
+        lines += [
+            f"{run.failure}\n{run.schedule}{' opcodes' * run.opcodes}\n{run.trace()}" for run in self.failures.values()
+        ]
         return "\n\n".join(lines)
 
 

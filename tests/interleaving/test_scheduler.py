@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from .scheduler import Interrupted, Schedule, Scheduler
-from .search import Chance, Decider, Replay, Report, Script, by_chance, explore
+from .scheduler import Decider, Interrupted, Schedule, Scheduler
+from .search import Chance, Replay, Report, Script, by_chance, explore
 from .world import Server, Socket, VirtualLock
 
 HERE = {__file__}

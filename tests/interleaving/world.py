@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -40,7 +40,6 @@ class VirtualLock:
         self._depth = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As in `threading`."""
         run, me = self._scheduler, self._scheduler.current
         if self._again and self._owner is me:
             run.operation("lock.acquire: again")
@@ -56,7 +55,6 @@ class VirtualLock:
         return True
 
     def release(self) -> None:
-        """As in `threading`."""
         run = self._scheduler
         if not run.over:
             run.operation("lock.release")
@@ -67,7 +65,6 @@ class VirtualLock:
             self._owner = None
 
     def locked(self) -> bool:
-        """As in `threading`."""
         return self._owner is not None
 
     def _is_owned(self) -> bool:
@@ -93,7 +90,7 @@ def virtual_threading(scheduler: Scheduler) -> Any:
 
 
 class Server:
-    """It answers at once and in order; a token that is `held` waits, and all behind it, until `answer` finds it free."""
+    """It answers at once and in order. A token that is `held` waits, and all behind it, until `answer` is called."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
@@ -163,27 +160,22 @@ class Socket:
         return size
 
     def shutdown(self, how: int) -> None:
-        """As on any socket."""
         if not self._run.over:
             self._touch("cut", "shutdown")
             self.ended = True
 
     def close(self) -> None:
-        """As on any socket."""
         if not self._run.over and not self.closed:
             self._touch("closed", "close")
             self.closed = True
 
     def fileno(self) -> int:
-        """As on any socket."""
         return -1 if self.closed else 7
 
     def settimeout(self, seconds: float | None) -> None:
-        """As on any socket."""
         self._touch("set", "settimeout")
 
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
-        """As on any socket; SO_RCVTIMEO counts."""
         self._touch("set", "setsockopt")
         if option == socket.SO_RCVTIMEO:
             seconds, micros = struct.unpack("ll", value)
@@ -217,13 +209,11 @@ class VirtualPoll:
         self._wanted: dict[Socket, int] = {}
 
     def register(self, sock: Socket, events: int) -> None:
-        """As in `select`."""
         if sock.closed:
             raise ValueError("file descriptor cannot be a negative integer (-1)")
         self._wanted[sock] = events
 
     def poll(self, milliseconds: float | None = None) -> list[tuple[int, int]]:
-        """As in `select`."""
         until = self._run.now + (math.inf if milliseconds is None else milliseconds / 1000)
         self._run.wait_for(lambda: bool(self._found()), until, "poll")
         for sock in self._wanted:
@@ -257,11 +247,9 @@ class Connection:
         self.returned = False
 
     def should_reconnect(self) -> bool:
-        """As in redis-py."""
         return False
 
     def disconnect(self, *args: Any) -> None:
-        """As in redis-py."""
         sock, self._sock = self._sock, None
         if sock is not None:
             with contextlib.suppress(OSError):
@@ -276,64 +264,40 @@ class Connection:
 
 
 class Result(NamedTuple):
-    """How a call ended: with a reply, late, or lost; `sent` where the caller is told that it may have run."""
+    """How a call ended; `sent` where its caller is told that it may have run."""
 
-    how: str
+    how: str  # "reply", "late", "lost", or "elsewhere": it needs a connection of its own
     reply: object = None
     sent: bool | None = None
 
 
 class Subject(Protocol):
-    """What is under test: one multiplexed connection, or the set of them."""
+    """What is under test: one multiplexed connection, or the set of them.
 
-    def request(self, token: str) -> Any:
-        """Return a request that asks for its token."""
+    Whatever a caller or the maintenance thread does for a connection that is draining or lost is done here, too: what
+    ends goes to `World.lend`, once.
+    """
 
-    def call(self, request: Any, seconds: float | None) -> Result:
-        """Send it and wait for its end; then do what a caller does for a connection that is draining or lost."""
-
-    def send(self, request: Any) -> None:
-        """Send it."""
-
-    def wait(self, request: Any) -> Result:
-        """Wait for what was sent."""
-
-    def abandon(self, request: Any) -> None:
-        """Have its caller leave, as a finalizer does."""
-
-    def retire(self) -> None:
-        """Have it take nothing new, and detach it if nothing is in it."""
-
-    def lose(self) -> None:
-        """Have it lost by another thread's doing."""
-
-    def look_after(self) -> None:
-        """Run maintenance."""
-
-    def close(self) -> None:
-        """Close it for good."""
-
-    def is_lost(self) -> bool:
-        """Whether it (each one, of a set) is lost or detached."""
-
-    def is_done(self, request: Any) -> bool:
-        """Whether its end has been delivered."""
+    def request(self, token: str) -> Any: ...  # a new request, which asks for its token
+    def call(self, request: Any, seconds: float | None) -> Result: ...  # within a deadline of so many seconds
+    def send(self, request: Any) -> None: ...
+    def abandon(self, request: Any) -> None: ...  # its caller leaves, as a finalizer has it
+    def retire(self) -> None: ...  # it takes nothing new, and is detached once nothing is in it
+    def lose(self) -> None: ...  # by another thread's doing
+    def look_after(self) -> None: ...  # maintenance
+    def close(self) -> None: ...
+    def is_lost(self) -> bool: ...  # or detached; of a set: always False
+    def is_done(self, request: Any) -> bool: ...  # whether its end has been delivered
 
 
 class Adapter(Protocol):
     """The only place that knows the code under test."""
 
-    sources: list[str]
-    """the files whose lines are steps"""
+    sources: list[str]  # the files whose lines are steps
 
-    def patches(self, world: World) -> list[tuple[Any, str, Any]]:
-        """Return module, name, and what stands there during a run."""
-
-    def one(self, world: World) -> Subject:
-        """Return one multiplexed connection, over `world.connect()`."""
-
-    def several(self, world: World) -> Subject:
-        """Return the set of them, which takes connections from `world.connect` and gives them to `world.lend`."""
+    def patches(self, world: World) -> list[tuple[Any, str, Any]]: ...  # module, name, what stands there during a run
+    def one(self, world: World) -> Subject: ...  # a multiplexed connection over `world.connect()`
+    def several(self, world: World) -> Subject: ...  # the set of them, which calls `world.connect` and `world.lend`
 
 
 class World:
@@ -406,15 +370,10 @@ class World:
 
     def call(self, token: str, seconds: float | None = None) -> Result | None:
         """Make a call, and check how it ends. None where it was interrupted."""
-        return self.follow(token, self.subject.request(token), lambda request: self.subject.call(request, seconds), seconds)
-
-    def follow(
-        self, token: str, request: Any, act: Callable[[Any], Result], seconds: float | None = None
-    ) -> Result | None:
-        """Check how an act for a request ends."""
+        request = self.subject.request(token)
         self.calls[token] = (self.scheduler.current, request)
         try:
-            result = act(request)
+            result = self.subject.call(request, seconds)
         except Interrupted:
             return None
         finally:
@@ -434,6 +393,8 @@ class World:
                 run.fail(f"waited for what is lost: {token} was late")
             if seconds is None and not self.trouble:
                 run.fail(f"late without a reason: {token}")
+        elif result.how == "elsewhere":
+            pass
         elif result.sent and not self.trouble:
             run.fail(f"healthy connection lost: {token}, {result.reply!r}")
         elif not (result.sent or self.trouble or self.detached):
@@ -449,9 +410,11 @@ class World:
             if thread.ready is None or thread.ended:
                 continue
             if self.subject.is_done(request):
-                self.scheduler.fail(f"sleeps over its reply: {thread.name} ({token}) was answered, and is still blocked")
+                self.scheduler.fail(
+                    f"sleeps over its reply: {thread.name} ({token}) was answered, and is still blocked"
+                )
             if any(f"\r\n{token}\r\n".encode() in sock.incoming for sock in self.sockets()):
-                self.scheduler.fail(f"nobody reads: {thread.name} ({token}) is blocked, its reply is in the socket")
+                self.scheduler.fail(f"no reader: {thread.name} is blocked, the reply to {token} is in the socket")
 
     def check_threads(self) -> None:
         """No thread may have ended with an error of another kind."""
