@@ -33,9 +33,8 @@ Decider = Callable[["Scheduler", str], str | None]
 HORIZON = 300.0  # seconds of the virtual clock: whoever is blocked for so long is blocked for ever
 MOST_STEPS = 60_000
 _STUCK = 60.0  # real seconds without an end: a thread waits for something that the scheduler doesn't know
-_CHECKED = {
-    opcode.opmap[each] for each in ("CALL", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD") if each in opcode.opmap
-}
+_RESUME = opcode.opmap["RESUME"]
+_CHECKED = {opcode.opmap.get(each) for each in ("RESUME", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD")}
 
 
 class Interrupted(BaseException):
@@ -242,6 +241,7 @@ class Scheduler:
         thread.ready = None
         try:
             if not self.over:
+                sys._getframe().f_trace_opcodes = self.opcodes  # CPython 3.12 looks for it in settrace
                 sys.settrace(self._trace if thread.traced else None)
                 thread.work()
         except Stopped:
@@ -272,6 +272,8 @@ class Scheduler:
         if frame.f_code.co_filename not in self._sources:
             return None
         if self.opcodes:
+            # CPython 3.13 wants it in this order, and off before on once a trace function has raised.
+            frame.f_trace, frame.f_trace_opcodes = self._trace_step, False
             frame.f_trace_opcodes = True
             self.current.last = (frame, _RESUME)
         return self._trace_step
@@ -301,7 +303,8 @@ class Scheduler:
         sys.settrace(self._trace)
         while frame is not None:
             if frame.f_code.co_filename in self._sources:
-                frame.f_trace = self._trace_step
+                frame.f_trace, frame.f_trace_opcodes = self._trace_step, False
+                frame.f_trace_opcodes = True
             frame = frame.f_back
 
     # -- what happened -----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Whatever two threads do to a multiplexed connection at the same time, in any order: every reply is right.
 
-`make test` takes a sample of `RUNS`, which begins with those that have one preemption; `make soak`, with `SOAK` seconds,
-a larger one. A failure prints its schedule, which `python -m interleaving` runs again.
+`make test` takes a sample of `RUNS`, which begins with those that have one preemption; `make soak` a larger one.
+A failure prints its schedule, which `python -m interleaving` runs again.
 """
 
 from __future__ import annotations
