@@ -241,7 +241,8 @@ class Scheduler:
         thread.ready = None
         try:
             if not self.over:
-                sys._getframe().f_trace_opcodes = self.opcodes  # CPython 3.12 looks for it in settrace
+                if self.opcodes:
+                    sys._getframe().f_trace_opcodes = True  # CPython 3.12 looks for it in settrace
                 sys.settrace(self._trace if thread.traced else None)
                 thread.work()
         except Stopped:
