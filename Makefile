@@ -48,8 +48,9 @@ compat: server ## redis-py's own tests over our pools, compared with its own
 faults: server ## the same faults against redis-py's pools and ours
 	@PYTHONPATH=tests $(BIN)/python -m faults
 
-soak: server ## every kind of pool at once under faults, SOAK seconds in all (120): nothing may grow
+soak: server ## all kinds of pools under faults for SOAK seconds (120): nothing may grow; then interleavings
 	@PYTHONPATH=tests $(BIN)/python -m soak $${SOAK:-120}
+	@SOAK=$${SOAK:-120} $(BIN)/pytest -q tests/interleaving
 
 stress: server ## threads switched and garbage collected as often as can be, STRESS seconds for each kind (60)
 	@PYTHONPATH=tests $(BIN)/python -m stress $${STRESS:-60}

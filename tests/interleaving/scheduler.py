@@ -143,13 +143,13 @@ class Scheduler:
     def moves(self, kind: str) -> list[tuple[str, str]]:
         """What could be done at this step instead, each with what it costs."""
         me = self.current
-        others = [each for each in self._in_turn() if self._can_run(each) and each is not me]
-        if kind is BLOCKED:  # the first of them goes on if nothing is decided
-            moves = [(each.name, FREE) for each in others[1:]]
-        elif kind is CHECKPOINT:
+        if kind is CHECKPOINT:
             return [(f"{me.name}!", INTERRUPTION)] if me.victim else []
+        if kind is BLOCKED:  # the first of them goes on if nothing is decided
+            others = [each for each in self._in_turn() if each is not me and self._can_run(each)]
+            moves = [(each.name, FREE) for each in others[1:]]
         else:
-            moves = [(each.name, PREEMPTION) for each in others]
+            moves = [(each.name, PREEMPTION) for each in self.threads if each is not me and self._can_run(each)]
         if kind is BLOCKED or kind is OPERATION:
             moves += [(f"{each.name}!", INTERRUPTION) for each in self.threads if each.victim and each.ready]
         if kind is LINE and me.planted:

@@ -406,7 +406,11 @@ class World:
         """Nothing runs: then no reply may be there, nor a loss, that a sleeping caller doesn't know of."""
         if self.trouble:
             return  # a thread may be gone that would have woken it: the bound is the caller's patience
-        for token, (thread, request) in self.calls.items():
+        innermost = {thread: (token, request) for token, (thread, request) in self.calls.items()}
+        for thread, (
+            token,
+            request,
+        ) in innermost.items():  # of calls that a signal handler nests the others can't go on
             if thread.ready is None or thread.ended:
                 continue
             if self.subject.is_done(request):

@@ -76,7 +76,7 @@ class Held(redis.Connection):
 @pytest.fixture
 def held() -> Iterator[Any]:
     """A class of its own for each test; nothing waits for ever."""
-    made = type("HeldHere", (Held,), {"begun": threading.Event(), "go_on": threading.Event()})
+    made: Any = type("HeldHere", (Held,), {"begun": threading.Event(), "go_on": threading.Event()})
     yield made
     made.go_on.set()
 
