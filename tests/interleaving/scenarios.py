@@ -50,8 +50,7 @@ def finalizer(world: World, name: str) -> None:
         world.subject.send(left)
         me.planted = lambda: world.subject.abandon(left)
         world.call(name)
-        if me.planted is not None:
-            me.planted()
+        me.run_planted()
 
     me = world.scheduler.spawn(name, work)
 

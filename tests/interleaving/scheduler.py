@@ -62,6 +62,12 @@ class Thread:
         self.error: BaseException | None = None
         self.last: tuple[FrameType | None, int] = (None, 0)  # opcode
 
+    def run_planted(self) -> None:
+        """Run what was planted in it, once."""
+        planted, self.planted = self.planted, None
+        if planted is not None:
+            planted()
+
 
 class Scheduler:
     """One run: `spawn` threads, then `run` them. `failure` says what went wrong."""
@@ -83,6 +89,7 @@ class Scheduler:
         self._decide, self._sources = decide, frozenset(sources)
         self._finished = threading.Lock()
         self._finished.acquire()
+        self._workers: list[_Worker] = []
         self._codes: dict[CodeType, bytes] = {}
 
     @property
@@ -92,14 +99,15 @@ class Scheduler:
 
     def spawn(self, name: str, work: Callable[[], object]) -> Thread:
         """Add a thread. The run ends when all but those in the background have ended."""
-        self.threads.append(Thread(name, work))
-        return self.threads[-1]
+        self.threads.append(thread := Thread(name, work))
+        if self.running:
+            self._give_worker(thread)
+        return thread
 
     def run(self) -> None:
         """Run all of them to their end, or to the first failure."""
-        workers = [_idle.pop() if _idle else _Worker() for _ in self.threads]
-        for worker, thread in zip(workers, self.threads, strict=True):
-            worker.give(partial(self._live, thread))
+        for thread in self.threads:
+            self._give_worker(thread)
         self.current, self.running = self.threads[0], True
         collecting = gc.isenabled()
         gc.disable()  # finalizers would run at steps of their own choice
@@ -107,10 +115,14 @@ class Scheduler:
             self.current.gate.release()
             if not self._finished.acquire(timeout=_STUCK):
                 raise RuntimeError(f"{self.current.name} waits for something that isn't virtual\n{self.trace()}")
-            _idle.extend(workers)
+            _idle.extend(self._workers)
         finally:
             if collecting:
                 gc.enable()
+
+    def _give_worker(self, thread: Thread) -> None:
+        self._workers.append(_idle.pop() if _idle else _Worker())
+        self._workers[-1].give(partial(self._live, thread))
 
     def fail(self, why: str) -> NoReturn:
         """End the run from the running thread; the first reason stays."""
@@ -181,9 +193,7 @@ class Scheduler:
                 sys.setprofile(self._resume_tracing)
                 raise Interrupted
         elif move.endswith("+"):
-            planted, me.planted = me.planted, None
-            assert planted is not None
-            planted()
+            me.run_planted()
         else:
             self._switch(other)
 

@@ -14,7 +14,6 @@ import select
 import socket
 import struct
 import threading
-from collections import deque
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
@@ -96,7 +95,7 @@ class Server:
         self.scheduler = scheduler
         self.held: set[str] = set()
         self.seen: list[str] = []  # tokens
-        self._unanswered: deque[tuple[Socket, str]] = deque()
+        self._unanswered: list[tuple[Socket, str]] = []
 
     def take(self, sock: Socket, data: bytes) -> None:
         """Something has come in."""
@@ -109,9 +108,13 @@ class Server:
 
     def answer(self) -> None:
         """Answer what isn't held back."""
-        while self._unanswered and self._unanswered[0][1] not in self.held:
-            sock, token = self._unanswered.popleft()
-            sock.incoming += f"${len(token)}\r\n{token}\r\n".encode()
+        waiting: list[tuple[Socket, str]] = []
+        for sock, token in self._unanswered:
+            if token in self.held or any(each is sock for each, _ in waiting):
+                waiting.append((sock, token))
+            else:
+                sock.incoming += f"${len(token)}\r\n{token}\r\n".encode()
+        self._unanswered = waiting
 
     def awaits(self, sock: Socket) -> bool:
         """Whether an answer is still to come there."""
