@@ -38,7 +38,7 @@ def interrupted(world: World, name: str) -> None:
 
 def partial(world: World, name: str) -> None:
     """A caller while the server takes only part of a write, and then, once, nothing."""
-    world.connections[0].sock.takes = [5, 0]
+    world.sockets()[0].takes = [5, 0]
     call(world, name)
 
 
@@ -174,7 +174,7 @@ class Scenario:
         world.detached = True
         subject.retire()
         for _ in range(TURNS):
-            if all(each.returned for each in world.connections):
+            if world.all_returned():
                 return
             subject.look_after()
             run.wait_for(lambda: False, run.now + PATIENCE, "afterwards")

@@ -257,12 +257,14 @@ class Scheduler:
                 thread.work()
         except Stopped:
             pass
+        except Interrupted as error:
+            thread.error = error.with_traceback(None)  # its frames would keep alive what was in hand
         except BaseException as error:
             thread.error = error
         finally:
             sys.settrace(None)
             sys.setprofile(None)
-        thread.ended = True
+        thread.ended, thread.last = True, (None, 0)
         if all(each.ended or each.background for each in self.threads):
             self.over = True
         if not self.over:

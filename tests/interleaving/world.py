@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import math
 import os
 import select
 import socket
 import struct
 import threading
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
@@ -131,6 +133,7 @@ class Socket:
         self.incoming = b""
         self.takes: list[int] = []  # how many bytes the next writes take
         self.ended = self.closed = self.lent = False
+        self.returned = False  # given back, once
         self._timeout: float | None = None  # of recv
 
     def hang_up(self) -> None:
@@ -247,7 +250,6 @@ class Connection:
             _reader=hiredis.Reader(notEnoughData=NOT_ENOUGH_DATA), handle_push_response=lambda message: None
         )
         self._redpool = SimpleNamespace(slot=slot)
-        self.returned = False
 
     def should_reconnect(self) -> bool:
         return False
@@ -317,7 +319,7 @@ class World:
         self.lossy = False  # the connection was lost from outside
         self.detached = False  # retired: what wasn't sent may be told that it must move on
         self.calls: dict[str, Any] = {}  # requests under way, by token
-        self.connections: list[Connection] = []
+        self.connections: list[tuple[Socket, weakref.ref[Connection]]] = []
         self._adapter = adapter
 
     @contextlib.contextmanager
@@ -340,8 +342,9 @@ class World:
     def connect(self) -> Connection:
         """Return a new connection."""
         self.scheduler.operation("connect")
-        self.connections.append(Connection(Socket(self.scheduler, self.server), self.slot))
-        return self.connections[-1]
+        connection = Connection(Socket(self.scheduler, self.server), self.slot)
+        self.connections.append((connection.sock, weakref.ref(connection)))
+        return connection
 
     @property
     def trouble(self) -> bool:
@@ -350,14 +353,22 @@ class World:
 
     def sockets(self) -> list[Socket]:
         """Those that aren't lent."""
-        return [each.sock for each in self.connections if not each.sock.lent]
+        return [sock for sock, _ in self.connections if not sock.lent]
+
+    def all_returned(self) -> bool:
+        """Whether each was given back, or is reclaimed, since the thread that was to give it back was interrupted."""
+        left = [ref for sock, ref in self.connections if not sock.returned]
+        if left and self.scheduler.interruptions:
+            gc.collect()
+            left = [ref for ref in left if ref() is not None]
+        return not left
 
     def lend(self, connection: Connection) -> None:
         """Take a connection back, once, and have its next owner use it."""
         sock, run = connection.sock, self.scheduler
-        if connection.returned:
+        if sock.returned:
             run.fail("given back twice")
-        connection.returned = True
+        sock.returned = True
         if sock.closed or sock.ended or connection._sock is None:
             return
         sock.lent = True
