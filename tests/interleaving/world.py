@@ -245,7 +245,7 @@ class Connection:
     def __init__(self, sock: Socket, slot: Any) -> None:
         self.sock = sock
         self._sock: Socket | None = sock
-        self.socket_timeout = PATIENCE
+        self.socket_timeout, self.protocol = PATIENCE, 3
         self._parser = SimpleNamespace(
             _reader=hiredis.Reader(notEnoughData=NOT_ENOUGH_DATA), handle_push_response=lambda message: None
         )
