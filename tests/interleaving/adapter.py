@@ -155,7 +155,7 @@ def start(world: World, work: Any, name: str) -> None:
 class _Adapter:
     """The parts that the explorer is given."""
 
-    sources: ClassVar[list[str]] = [each.__file__ for each in (connection, connections, role, pipeline)]
+    sources: ClassVar[list[str]] = [str(each.__file__) for each in (connection, connections, role, pipeline)]
     one, several = One, Several
 
     def patches(self, world: World) -> list[tuple[Any, str, Any]]:
