@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
     "redpool.redispy": {
-        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.limit", "redpool.core.config", "redpool.wire",
+        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.limit", "redpool.core", "redpool.wire",
     },
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {

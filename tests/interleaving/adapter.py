@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -9,8 +10,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from redpool import limit
 from redpool.core.config import SharedConfig
+from redpool.core.pool import PoolCore
 from redpool.errors import DeadlineExceeded, PoolTimeout
-from redpool.redispy import packing, sharing, sockets, streams
+from redpool.redispy import packing, routing, sharing, sockets, streams
 from redpool.sync import connection, connections, role, threads
 from redpool.wire import pipeline
 
@@ -96,12 +98,12 @@ class Several:
     def __init__(self, world: World) -> None:
         self.world = world
         config = SharedConfig(max_connections=4, timeout=PATIENCE)
+        self.core = PoolCore(config, 0.0, Random(1))
         self.set = connections.MultiplexedConnections(
             config,
             connect=lambda beside: world.connect(),
             release=world.lend,
-            crowded=lambda: False,
-            timed_out=lambda waited: PoolTimeout(f"after {waited} s"),
+            core=lambda: self.core,
         )
         self.sent: dict[Any, Any] = {}
 
@@ -132,7 +134,7 @@ class Several:
             each.lose(RedisConnectionError("lost by another thread"))
 
     def look_after(self) -> None:
-        self.set.tick(self.world.scheduler.now, 0)
+        self.set.tick(self.world.scheduler.now)
 
     def close(self) -> None:
         self.set.close()
@@ -155,7 +157,7 @@ def start(world: World, work: Any, name: str) -> None:
 class _Adapter:
     """The parts that the explorer is given."""
 
-    sources: ClassVar[list[str]] = [str(each.__file__) for each in (connection, connections, role, pipeline)]
+    sources: ClassVar[list[str]] = [str(each.__file__) for each in (connection, connections, role, pipeline, routing)]
     one, several = One, Several
 
     def patches(self, world: World) -> list[tuple[Any, str, Any]]:

@@ -180,6 +180,10 @@ class MultiplexedConnection:
         self._unpark(request)
         self._hand_on()
 
+    def is_mine(self) -> bool:
+        """Return whether the calling thread is in a role: it was interrupted there, and must not wait for itself."""
+        return self.writer.mine() or self.reader.mine()
+
     # -- how long a caller waits -------------------------------------------------------------------------------------
 
     def _flow(self) -> int:
@@ -405,7 +409,7 @@ class MultiplexedConnection:
     def _close(self) -> None:
         """Close the socket of a lost connection, unless a thread is in a role: that one does it as it leaves."""
         self._wake_all()
-        if self.writer.mine() or self.reader.mine():
+        if self.is_mine():
             return
         while self.writer.try_enter():
             try:

@@ -1,13 +1,7 @@
-"""The multiplexed connections of one pool in one process: which one a request takes, and their coming and going.
+"""The multiplexed connections of one pool for threads: how a request goes over them, and who connects them.
 
-A multiplexed connection is a lease that the pool itself holds: it is connected, counted and closed like any other, and
-takes one of the pool's slots. A thread of the pool's connects it; callers that find none wait for that. What would hold
-others up, long pipelines and what was large the last time, shares a connection of its own, the bulk connection, where
-there is a slot for it.
-
-Each connection stands in one of `_shared`, `_bulk` and `_ending`, from when it is connected until it is given back to
-the pool, which the thread does that takes it out of `_ending`. Should that one be interrupted just then, the pool,
-which holds its leases weakly, reclaims the slot.
+Which connection a request takes, and their coming and going, is `redispy/routing.py`. A thread of the pool's connects;
+callers that find no connection wait for that.
 """
 
 from __future__ import annotations
@@ -23,20 +17,19 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from ..core.config import SharedConfig
-from ..core.slot import Slot
-from ..core.upkeep import keep
-from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
+from ..core.pool import PoolCore
+from ..errors import DeadlineExceeded
 from ..limit import current, deadline
 from ..redispy import connections, sharing
-from ..redispy.sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_MOVES, HealthAction
-from ..wire.pipeline import Pipeline, Request, State
+from ..redispy.routing import Routing
+from ..wire.pipeline import Request, State
 from . import threads
 from .connection import MultiplexedConnection
 
 logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
-_OPEN, _LOST = State.OPEN, State.LOST
+_OPEN = State.OPEN
 _NEVER = float("inf")
 # A caller that waits for a connection looks by itself whether one is being connected, at least every so many seconds.
 _LONGEST_SLEEP = 1.0
@@ -48,7 +41,7 @@ class Reentered(Exception):
     """This very thread was interrupted in the midst of what it would have to wait for now."""
 
 
-class MultiplexedConnections:
+class MultiplexedConnections(Routing[MultiplexedConnection]):
     """What `MultiplexedConnectionPool` shares."""
 
     def __init__(
@@ -56,29 +49,12 @@ class MultiplexedConnections:
         config: SharedConfig,
         connect: Callable[[bool], Any],
         release: Callable[[Any], None],
-        crowded: Callable[[], bool],
-        timed_out: Callable[[float], BaseException],
+        core: Callable[[], PoolCore | None],
     ) -> None:
-        """`crowded` tells whether callers wait for a slot, and there is none for them.
-
-        `timed_out` is given how long a caller has waited, and returns what it gets.
-        """
-        self.config = config
-        self.batches = [0] * (sharing.LARGEST_BATCH + 1)
-        self.large = sharing.LargeReplies()
-        self.closed = False
-        self._accepts_waiting = config.max_waiting != 0
-        self._connect, self._release = connect, release
-        self._crowded, self._timed_out = crowded, timed_out
-        self._changing = threading.RLock()  # held while one of the next four changes
-        self._shared: tuple[MultiplexedConnection, ...] = ()
-        self._only: MultiplexedConnection | None = (
-            None  # where there is just one to choose, and no caller is crowded out
-        )
-        self._bulk: MultiplexedConnection | None = None
-        self._ending: list[MultiplexedConnection] = []  # retired or lost, and still to be given back
-        self._yields = False  # a connection is to be given up as soon as a call over it has ended
-        self._abandoned = 0  # by the callers of connections that are gone
+        """`connect` is told whether the connection is a further one, which must not take the last slot."""
+        super().__init__(config, release, core, changing=threading.RLock())
+        self._connect = connect
+        self._never_waits = config.max_waiting == 0
         self._connecting = _Connecting(self._connect_shared, f"redpool {config.name} multiplexed connection")
         self._connecting_bulk = _Connecting(self._connect_bulk, f"redpool {config.name} bulk connection")
 
@@ -89,119 +65,62 @@ class MultiplexedConnections:
         while True:
             if limit is not None and limit.reached():
                 raise sharing.too_late(limit, False)
-            connection = self.pick(request)
+            connection = self.pick(request) or self._await_connection()
+            if connection.is_mine() or connection.pipeline.queued or self._never_waits:
+                self._admit(connection)
             try:
                 in_time = connection.call(request, limit)
             except BaseException:  # the thread was interrupted, perhaps in the midst of what it did for all
-                self._see_to(connection)
+                self.see_to(connection)
                 raise
             if not in_time:
-                raise self._late(connection, request, limit)
+                raise self.late(connection, request, limit)
             if request.done:
-                if request.large or request.bulk or self._yields or connection.state is not _OPEN:
-                    self._afterwards(connection, request)
+                if request.large or request.bulk or self.yields or connection.state is not _OPEN:
+                    self.afterwards(connection, request)
                 return request.replies
-            request = self._move(connection, request)
+            request = self.move(connection, request)
 
     def send(self, request: Request) -> tuple[MultiplexedConnection, Request]:
         """Send without waiting; `wait` is the other half of `execute`."""
         while True:
-            connection = self.pick(request)
+            connection = self.pick(request) or self._await_connection()
+            self._admit(connection)
             connection.send(request)
             if request.sent or connection.state is _OPEN or not connection.end():
                 return connection, request
-            request = self._move(connection, request)
+            request = self.move(connection, request)
 
     def wait(self, connection: MultiplexedConnection, request: Request) -> Any:
         """Wait for what was sent."""
         limit = current()
         if not connection.wait(request, limit):
-            raise self._late(connection, request, limit)
+            raise self.late(connection, request, limit)
         if request.done:
-            self._afterwards(connection, request)
+            self.afterwards(connection, request)
             return request.replies
-        return self.execute(self._move(connection, request), limit)
+        return self.execute(self.move(connection, request), limit)
 
-    def _afterwards(self, connection: MultiplexedConnection, request: Request) -> None:
-        self.large.note(request)
-        if self._yields:
-            self._yield(connection)
-        self._see_to(connection)
-
-    def _move(self, connection: MultiplexedConnection, request: Request) -> Request:
-        """Return the request anew where the connection ended before it was sent; what was sent may have run.
-
-        Where the connection hasn't ended, it is stalled, and what only reads goes elsewhere.
-        """
-        self._see_to(connection)
-        if connection.stalled and connection.error is None and connection.state is State.DRAINING:
-            return request.again()
-        error = connection.error or sharing.retired()
-        if request.sent:
-            raise sharing.lost(request, error, self.config.retry_sent)
-        if request.moves >= MOST_MOVES:
-            raise connections.own_error(error)
-        return request.again()
-
-    def _late(self, connection: MultiplexedConnection, request: Request, limit: deadline | None) -> BaseException:
-        """Return what a caller gets that leaves; a connection that was silent meanwhile takes no more requests."""
-        if connection.silent_for(request):
-            self._suspect(connection)
-        if limit is not None and limit.reached():
-            return sharing.too_late(limit, request.sent)
-        if request.sent:
-            return sharing.late(request, connection.connection, self.config.retry_sent)
-        if request.room_until == _NEVER:
-            return sharing.stopped_reading()
-        return PoolTimeout(f"{self.config.name}: no room in time: {connection.pipeline.in_flight} commands in flight")
-
-    # -- which connection --------------------------------------------------------------------------------------------
-
-    def pick(self, request: Request) -> MultiplexedConnection:
-        """Return the connection that has the least to do, of those that the request may take."""
-        best = self._only
-        if (
-            best is None
-            or best.state is not _OPEN
-            or len(request.data) > LARGE_REQUEST
-            or request.expects
-            or self.large.known
-        ):
-            best = self._choose(request)
-        if best.writer.mine() or best.reader.mine():
+    def _admit(self, connection: MultiplexedConnection) -> None:
+        """Raise `Reentered` where this thread would wait for itself, `PoolFull` where it would wait with too many."""
+        if connection.is_mine():
             raise Reentered
-        pipeline = best.pipeline
-        if (pipeline.queued or not self._accepts_waiting) and pipeline.full:
-            self._check_queue(pipeline)
-        return best
-
-    def _choose(self, request: Request) -> MultiplexedConnection:
-        request.bulk = self.large.knows(request)
-        if request.bulk or len(request.data) > LARGE_REQUEST or request.expects > LONG_PIPELINE:
-            if self._bulk is not None and self._bulk.state is _OPEN:
-                return self._bulk
-            self._connecting_bulk.start(patient=True)  # for the next one: this one doesn't wait for it
-        best = self._least_loaded()
-        if best is None:
-            return self._await_connection()
-        if best.pipeline.load and len(self._shared) < self.config.shared_connections:
-            self._connecting.start(patient=True)
-        return best
-
-    def _least_loaded(self) -> MultiplexedConnection | None:
-        usable = [each for each in self._shared if each.state is _OPEN]
-        return min(usable, key=lambda each: each.pipeline.load) if usable else None
-
-    def _check_queue(self, pipeline: Pipeline) -> None:
-        most, waiting = self.config.max_waiting, pipeline.waiting
-        if most is not None and waiting >= most:
-            raise PoolFull(f"{self.config.name}: {pipeline.in_flight} commands in flight, {waiting} waiting")
+        if connection.pipeline.full:
+            self.check_queue(connection.pipeline)
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
+    def connect_shared(self) -> None:
+        """Have a thread connect a further one."""
+        self._connecting.start(patient=True)
+
+    def connect_bulk(self) -> None:
+        """Have a thread connect the bulk connection."""
+        self._connecting_bulk.start(patient=True)
+
     def _await_connection(self) -> MultiplexedConnection:
         """Wait until one is connected."""
-        self._check_open()
+        self.check_open()
         limit, patience = current(), self.config.timeout or _NEVER  # 0 means not to wait in the queue
         since = _monotonic()
         until = since + patience if limit is None else min(since + patience, limit.at)
@@ -210,150 +129,35 @@ class MultiplexedConnections:
             return found
         if limit is not None and limit.reached():
             raise DeadlineExceeded(f"deadline of {limit.seconds:g} s exceeded while waiting for a connection")
-        raise self._timed_out(_monotonic() - since)
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise PoolClosed(f"{self.config.name}: the pool is closed")
+        raise self.timed_out(since, _monotonic())
 
     def _connect_shared(self) -> None:
-        beside = self._least_loaded() is not None
-        if beside and len(self._shared) >= self.config.shared_connections:
-            return
-        connection = self._connected(beside)
-        with self._changing:
-            self._shared = (*self._shared, connection)
-            self._yields = self._crowded()
-            self._only = connection if self.config.shared_connections == 1 else None
-        self._end_if_closed(connection)
+        if not self.has_enough():
+            self.add_shared(self._connected(beside=self._least_loaded() is not None))
 
     def _connect_bulk(self) -> None:
-        connection = self._connected(True)
-        with self._changing:
-            before, self._bulk = self._bulk, connection
-            if before is not None:
-                before.retire()
-                self._ending.append(before)
-        if before is not None:
-            self._see_to(before)
-        self._end_if_closed(connection)
+        self.replace_bulk(self._connected(beside=True))
 
     def _connected(self, beside: bool) -> MultiplexedConnection:
-        """Connect one; `beside` another one it must not take the last slot."""
-        self._check_open()
+        self.check_open()
         connection = self._connect(beside)
         try:
-            keep(connection._redpool.slot)
-            pipeline = Pipeline(*sharing.parser(connection), self.config.max_in_flight, self.batches)
-            return MultiplexedConnection(connection, pipeline, self.config.timeout)
+            return MultiplexedConnection(connection, self.new_pipeline(connection), self.config.timeout)
         except BaseException:
             self._release(connection)
             raise
 
-    def _end_if_closed(self, connection: MultiplexedConnection) -> None:
-        if self.closed:
-            self.retire(connection)
+    # -- maintenance -------------------------------------------------------------------------------------------------
 
-    # -- their coming and going --------------------------------------------------------------------------------------
-
-    def retire(self, connection: MultiplexedConnection) -> None:
-        """Have it take nothing new; it is given back once everything that it was sent is answered."""
-        connection.retire()
-        with self._changing:
-            if connection in self._shared:
-                self._ending.append(connection)
-                self._shared = tuple(each for each in self._shared if each is not connection)
-            elif connection is self._bulk:
-                self._ending.append(connection)
-                self._bulk = None
-            if connection is self._only:
-                self._only = None
-        self._see_to(connection)
-
-    def retire_all(self) -> None:
-        """Replace all of them."""
-        for connection in self.in_use():
-            self.retire(connection)
-
-    def close(self) -> None:
-        """Connect nothing more; what is in flight is still answered."""
-        self.closed = True
-        self.retire_all()
-
-    def make_room(self) -> None:
-        """Give a slot up to a caller that needs a connection of its own: that of the one with the least to do."""
-        in_use = self.in_use()
-        if in_use:
-            self.retire(min(in_use, key=lambda each: each.pipeline.load))
-        self._yields = True  # one may just be connecting
-
-    def _yield(self, connection: MultiplexedConnection) -> None:
-        """A call over it has ended: where callers wait for a slot, it is their turn."""
-        self._yields = False
-        if self._crowded():
-            self._yields = True
-            self.retire(connection)
-
-    def _suspect(self, connection: MultiplexedConnection) -> None:
-        """Have requests go elsewhere, unless many connections are still to end: the server may be at fault."""
-        if connection.state is _OPEN and len(self._ending) < sharing.MOST_ENDING:
-            self.retire(connection)
-            connection.stall()
-
-    def in_use(self) -> list[MultiplexedConnection]:
-        """Return all that take requests."""
-        bulk = self._bulk
-        return [*self._shared, *([] if bulk is None else [bulk])]
-
-    def _see_to(self, connection: MultiplexedConnection) -> None:
-        """Give a connection back whose end has come."""
-        if connection.state is _OPEN:
-            return
-        if connection not in self._ending:
-            if connection in self.in_use():
-                self.retire(connection)  # it has retired by itself, or is lost
-            return
-        if connection.end():
-            with contextlib.suppress(ValueError):
-                self._ending.remove(connection)  # only one thread gets beyond this
-                self._abandoned += connection.pipeline.abandoned
-                self._release(connection.connection)
-
-    def tick(self, now: float, generation: int) -> float:
+    def tick(self, now: float) -> float:
         """Do what is due. Return the seconds until the next look: called by maintenance."""
         every = _LONGEST_SLEEP
-        for connection in [*self._ending, *self.in_use()]:
+        for connection in self.all_there_are():
             every = min(every, connection.look_every)
             connection.look_after(now)
-            slot: Slot = connection.connection._redpool.slot
-            if slot.generation != generation or now >= slot.expires_at:
-                self.retire(connection)
-            action = sharing.health_action(
-                connection.pipeline, connection.flow(), now, connection.patience, self.config
-            )
-            if action is HealthAction.PROBE:
-                connection.probe()
-            elif action is HealthAction.SUSPECT:
-                self._suspect(connection)
-            elif action is HealthAction.RETIRE:
-                self.retire(connection)
-            elif action is HealthAction.LOSE:
-                connection.lose(sharing.fell_silent(connection.connection))
-            self._see_to(connection)
-        if self._crowded():
-            self.make_room()
+            self.look_at(connection, now)
+        self.look_for_claims()
         return every
-
-    # -- what can be seen --------------------------------------------------------------------------------------------
-
-    def counts(self) -> dict[str, int]:
-        """Return how many are in flight, wait for room, and were abandoned in all."""
-        pipelines = [each.pipeline for each in [*self.in_use(), *self._ending] if each.state is not _LOST]
-        return {
-            "in_flight": sum(each.in_flight for each in pipelines),
-            "waiting": sum(each.waiting for each in pipelines),
-            "abandoned": self._abandoned + sum(each.abandoned for each in pipelines),
-        }
 
 
 class _Connecting:

@@ -474,7 +474,7 @@ class Engine:
         longest = _LONGEST_SLEEP
         if self.multiplexed is not None:
             try:
-                longest = self.multiplexed.tick(now, core.generation)
+                longest = self.multiplexed.tick(now)
             except Exception:
                 logger.exception("%s: looking after multiplexed connections failed", self._config.name)
         wait = max(0.0, core.wake_at - _monotonic())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import time
 import weakref
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ import redis.client
 
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
+from ..core.pool import PoolCore
 from ..core.stacks import take_site
 from ..core.stats import SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
@@ -26,7 +26,6 @@ from .virtual import VirtualConnection
 _ALL = "all who share it"
 
 _calling_frame = sys._getframe
-_monotonic = time.monotonic
 # Those that keep what they take: a client, a monitor, a subscriber. A virtual connection would stand before the real
 # one: what they set of it, a password for one, would be the virtual one's alone.
 _KEEPERS = {
@@ -93,17 +92,11 @@ class MultiplexedConnectionPool(ConnectionPool):
             if pool is not None:
                 ConnectionPool.release(pool, connection)
 
-        def crowded() -> bool:
+        def core() -> PoolCore | None:
             pool = me()
-            return pool is not None and pool._engine.core.crowded
+            return None if pool is None else pool._engine.core
 
-        def timed_out(waited: float) -> BaseException:
-            pool, now = me(), _monotonic()
-            return (
-                PoolClosed("the pool is gone") if pool is None else pool._engine.core.timeout_error(now - waited, now)
-            )
-
-        return self._multiplexed_class(self.config, connect, release, crowded, timed_out)
+        return self._multiplexed_class(self.config, connect, release, core)
 
     def _take_shared(self, beside: bool) -> Any:
         core = self._engine.core

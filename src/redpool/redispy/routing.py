@@ -1,0 +1,309 @@
+"""Which multiplexed connection a request takes, and their coming and going: what both shells decide alike.
+
+A multiplexed connection is a lease that the pool itself holds: it is connected, counted and closed like any other, and
+takes one of the pool's slots. What would hold others up, long pipelines and what was large the last time, shares a
+connection of its own, the bulk connection, where there is a slot for it.
+
+Each connection stands in one of `_shared`, `_bulk` and `_ending`, from when it is connected until it is given back to
+the pool, which the caller does that takes it out of `_ending`. The shell of threads changes them under `_changing`.
+Should a thread be interrupted just then, the pool, which holds its leases weakly, reclaims the slot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..core.config import SharedConfig
+from ..core.pool import PoolCore
+from ..core.slot import Slot
+from ..core.upkeep import keep
+from ..errors import PoolClosed, PoolFull, PoolTimeout
+from ..limit import deadline
+from ..wire.pipeline import Pipeline, Request, State
+from . import sharing
+from .connections import own_error
+from .sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_ENDING, MOST_MOVES, HealthAction
+
+_OPEN, _LOST = State.OPEN, State.LOST
+
+
+class Multiplexed(Protocol):
+    """What is needed of a multiplexed connection of either shell."""
+
+    connection: Any
+    pipeline: Pipeline
+    state: State
+    error: BaseException | None
+    stalled: bool
+    patience: float
+
+    def retire(self) -> None:
+        """Take no new requests."""
+
+    def end(self) -> bool:
+        """Detach it where nothing is under way over it any more. Return whether it is over."""
+
+    def stall(self) -> None:
+        """Have callers that only read go elsewhere."""
+
+    def lose(self, error: BaseException) -> None:
+        """Give it up."""
+
+    def probe(self) -> None:
+        """Have the server say something."""
+
+    def flow(self) -> int:
+        """Return what changes whenever bytes have come, or have got on their way."""
+
+    def silent_for(self, request: Request) -> bool:
+        """Return whether nothing has come for as long as the caller of a request has waited."""
+
+
+C = TypeVar("C", bound=Multiplexed)
+
+
+class Routing(Generic[C]):
+    """The multiplexed connections of one pool, in one process or on one loop."""
+
+    def __init__(
+        self,
+        config: SharedConfig,
+        release: Callable[[Any], None],
+        core: Callable[[], PoolCore | None],
+        changing: contextlib.AbstractContextManager[Any],
+    ) -> None:
+        """`core` returns the pool's core, `None` where the pool is gone."""
+        self.config = config
+        self.batches = [0] * (sharing.LARGEST_BATCH + 1)
+        self.large = sharing.LargeReplies()
+        self.closed = False
+        self.yields = False  # a connection is to be given up as soon as a call over it has ended
+        self._release, self._core = release, core
+        self._changing = changing
+        self._shared: tuple[C, ...] = ()
+        self._only: C | None = None  # where there is just one to choose
+        self._bulk: C | None = None
+        self._ending: list[C] = []  # retired or lost, and still to be given back
+        self._abandoned = 0  # by the callers of connections that are gone
+
+    def connect_shared(self) -> None:
+        """Begin to connect a further one, unless that is under way or has failed just now."""
+        raise NotImplementedError
+
+    def connect_bulk(self) -> None:
+        """Begin to connect the bulk connection, unless that is under way or has failed just now."""
+        raise NotImplementedError
+
+    # -- which connection --------------------------------------------------------------------------------------------
+
+    def pick(self, request: Request) -> C | None:
+        """Return the connection with the least to do, of those that the request may take; `None` for none."""
+        best = self._only
+        if (
+            best is None
+            or best.state is not _OPEN
+            or len(request.data) > LARGE_REQUEST
+            or request.expects
+            or self.large.known
+        ):
+            return self._choose(request)
+        return best
+
+    def _choose(self, request: Request) -> C | None:
+        request.bulk = self.large.knows(request)
+        if request.bulk or len(request.data) > LARGE_REQUEST or request.expects > LONG_PIPELINE:
+            if self._bulk is not None and self._bulk.state is _OPEN:
+                return self._bulk
+            self.connect_bulk()  # for the next one: this one doesn't wait for it
+        best = self._least_loaded()
+        if best is not None and best.pipeline.load and len(self._shared) < self.config.shared_connections:
+            self.connect_shared()
+        return best
+
+    def _least_loaded(self) -> C | None:
+        usable = [each for each in self._shared if each.state is _OPEN]
+        return min(usable, key=lambda each: each.pipeline.load) if usable else None
+
+    def check_queue(self, pipeline: Pipeline) -> None:
+        """Raise `PoolFull` where as many requests wait for room as may."""
+        most, waiting = self.config.max_waiting, pipeline.waiting
+        if most is not None and waiting >= most:
+            raise PoolFull(f"{self.config.name}: {pipeline.in_flight} commands in flight, {waiting} waiting")
+
+    def check_open(self) -> None:
+        """Raise `PoolClosed` where the pool was closed."""
+        if self.closed:
+            raise PoolClosed(f"{self.config.name}: the pool is closed")
+
+    # -- what becomes of a request -----------------------------------------------------------------------------------
+
+    def afterwards(self, connection: C, request: Request) -> None:
+        """See to what a call leaves behind that is done."""
+        self.large.note(request)
+        if self.yields:  # where callers wait for a slot, it is their turn
+            self.yields = self._is_crowded()
+            if self.yields:
+                self.retire(connection)
+        self.see_to(connection)
+
+    def move(self, connection: C, request: Request) -> Request:
+        """Return the request anew: it was not sent, or leaves a connection that is stalled.
+
+        What was sent over a connection that is lost may have run.
+        """
+        lost = connection.state is _LOST
+        self.see_to(connection)
+        error = connection.error or sharing.retired()
+        if lost and request.sent:
+            raise sharing.lost(request, error, self.config.retry_sent)
+        if request.moves >= MOST_MOVES:
+            raise own_error(error)
+        return request.again()
+
+    def late(self, connection: C, request: Request, limit: deadline | None) -> BaseException:
+        """Return what a caller gets that leaves; a connection that was silent meanwhile takes no more requests."""
+        if connection.silent_for(request):
+            self._suspect(connection)
+        if limit is not None and limit.reached():
+            return sharing.too_late(limit, request.sent)
+        if request.sent:
+            return sharing.late(request, connection.connection, self.config.retry_sent)
+        if request.room_until == math.inf:
+            return sharing.stopped_reading()
+        return PoolTimeout(f"{self.config.name}: no room in time: {connection.pipeline.in_flight} commands in flight")
+
+    def timed_out(self, since: float, now: float) -> BaseException:
+        """Return what a caller gets that has waited for a connection since then."""
+        core = self._core()
+        return PoolClosed("the pool is gone") if core is None else core.timeout_error(since, now)
+
+    # -- their coming and going --------------------------------------------------------------------------------------
+
+    def new_pipeline(self, connection: Any) -> Pipeline:
+        """Return a pipeline for a connection that is to be shared."""
+        keep(connection._redpool.slot)
+        return Pipeline(*sharing.parser(connection), self.config.max_in_flight, self.batches)
+
+    def has_enough(self) -> bool:
+        """Return whether no further one is wanted."""
+        return self._least_loaded() is not None and len(self._shared) >= self.config.shared_connections
+
+    def add_shared(self, connection: C) -> None:
+        """Have callers share a connection."""
+        with self._changing:
+            self._shared = (*self._shared, connection)
+            self._only = connection if self.config.shared_connections == 1 else None
+        self.yields = self._is_crowded()
+        if self.closed:
+            self.retire(connection)
+
+    def replace_bulk(self, connection: C) -> None:
+        """Have callers share it for what holds others up, instead of the one before."""
+        with self._changing:
+            before, self._bulk = self._bulk, connection
+            if before is not None:
+                before.retire()
+                self._ending.append(before)
+        if before is not None:
+            self.see_to(before)
+        if self.closed:
+            self.retire(connection)
+
+    def retire(self, connection: C) -> None:
+        """Have it take nothing new; it is given back once everything that it was sent is answered."""
+        connection.retire()
+        with self._changing:
+            if connection in self._shared:
+                self._ending.append(connection)
+                self._shared = tuple(each for each in self._shared if each is not connection)
+            elif connection is self._bulk:
+                self._ending.append(connection)
+                self._bulk = None
+            if connection is self._only:
+                self._only = None
+        self.see_to(connection)
+
+    def retire_all(self) -> None:
+        """Replace all of them."""
+        for connection in self.in_use():
+            self.retire(connection)
+
+    def close(self) -> None:
+        """Connect nothing more; what is in flight is still answered."""
+        self.closed = True
+        self.retire_all()
+
+    def make_room(self) -> None:
+        """Give a slot up to a caller that needs a connection of its own: that of the one with the least to do."""
+        in_use = self.in_use()
+        if in_use:
+            self.retire(min(in_use, key=lambda each: each.pipeline.load))
+        self.yields = True  # one may just be connecting
+
+    def _is_crowded(self) -> bool:
+        core = self._core()
+        return core is not None and core.crowded
+
+    def _suspect(self, connection: C) -> None:
+        """Have requests go elsewhere, unless many connections are still to end: the server may be at fault."""
+        if connection.state is _OPEN and len(self._ending) < MOST_ENDING:
+            self.retire(connection)
+            connection.stall()
+
+    def in_use(self) -> list[C]:
+        """Return all that take requests."""
+        bulk = self._bulk
+        return [*self._shared, *([] if bulk is None else [bulk])]
+
+    def see_to(self, connection: C) -> None:
+        """Give a connection back whose end has come."""
+        if connection.state is _OPEN:
+            return
+        if connection not in self._ending:
+            if connection in self.in_use():
+                self.retire(connection)  # it has retired by itself, or is lost
+        elif connection.end():
+            with contextlib.suppress(ValueError):
+                self._ending.remove(connection)  # only one thread gets beyond this
+                self._abandoned += connection.pipeline.abandoned
+                self._release(connection.connection)
+
+    def all_there_are(self) -> list[C]:
+        """Return those that take requests, and those that are ending."""
+        return [*self._ending, *self.in_use()]
+
+    def look_at(self, connection: C, now: float) -> None:
+        """Do what is due about a connection."""
+        core = self._core()
+        slot: Slot = connection.connection._redpool.slot
+        if core is None or slot.generation != core.generation or now >= slot.expires_at:
+            self.retire(connection)
+        action = sharing.health_action(connection.pipeline, connection.flow(), now, connection.patience, self.config)
+        if action is HealthAction.PROBE:
+            connection.probe()
+        elif action is HealthAction.SUSPECT:
+            self._suspect(connection)
+        elif action is HealthAction.RETIRE:
+            self.retire(connection)
+        elif action is HealthAction.LOSE:
+            connection.lose(sharing.fell_silent(connection.connection))
+        self.see_to(connection)
+
+    def look_for_claims(self) -> None:
+        """Give a slot up where callers wait that only a release can serve."""
+        if self._is_crowded():
+            self.make_room()
+
+    # -- what can be seen --------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Return how many are in flight, wait for room, and were abandoned in all."""
+        pipelines = [each.pipeline for each in self.all_there_are() if each.state is not _LOST]
+        return {
+            "in_flight": sum(each.in_flight for each in pipelines),
+            "waiting": sum(each.waiting for each in pipelines),
+            "abandoned": self._abandoned + sum(each.abandoned for each in pipelines),
+        }
