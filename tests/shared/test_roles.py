@@ -70,21 +70,24 @@ def test_a_role_whose_owner_is_gone(client: Any, role: str) -> None:
     looks = 0
     while connection.state is not State.LOST:
         looks += 1
-        connection.look_after(1e9 + looks * connection.look_every)  # a clock turned by hand
-        assert looks <= 5
-    assert looks > 3
+        connection.look_after(1e9 + 2 * looks)  # a clock turned by hand
+        assert looks <= 6
+    assert looks > 4
     assert client.get("key") == b"value"
 
 
-def test_a_role_whose_owner_comes_by(client: Any, mute: Mute) -> None:
+def test_a_role_whose_owner_comes_by(client: Any, mute: Mute, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that waits long for a reply is not taken to be gone."""
+    monkeypatch.setattr("redpool.sync.connection._LONGEST_LOOK", 0.05)
+    client.connection_pool.drain()
+    client.set("key", "value")
     connection = multiplexed_by(client)
     mute.server.answer("GET", b"")
     waiting = Doing(lambda: client.get("key"))
     assert eventually(lambda: connection.reader.taken())
     for looks in range(1, 20):
         beat = connection.reader.beat
-        connection.look_after(1e9 + looks * connection.look_every)
+        connection.look_after(1e9 + 2 * looks)
         assert eventually(lambda: connection.reader.beat > beat)  # noqa: B023  it is called at once
     assert connection.state is not State.LOST
     mute.server.answer("GET", None)

@@ -82,10 +82,10 @@ def held() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["redpool.Redis", "redis.Redis"])
-def test_what_interrupts_the_thread_that_connects_is_its_own(
+def test_what_interrupts_a_caller_that_connects_is_its_own(
     threads: OwnThreads, redis_url: str, held: Any, own: bool
 ) -> None:
-    """The callers who wait for its connection connect themselves and get their replies; it alone gets the exception."""
+    """The callers that wait for its connection get their replies, over this one or another; it alone is interrupted."""
     pool = threads.pool_from_url(redis_url, connection_class=held, max_connections=4)
     client: Any = (redpool if own else redis).Redis(connection_pool=pool)
     idents: list[int] = []
@@ -102,6 +102,7 @@ def test_what_interrupts_the_thread_that_connects_is_its_own(
     assert raised == 1
     with pytest.raises(TimeLimit):
         first.result()
+    held.go_on.set()
     assert [each.result() for each in others] == [f"other {number}".encode() for number in range(4)]
     with contextlib.suppress(redis.ConnectionError):
         client.get("key")

@@ -95,10 +95,14 @@ class MultiplexedConnection(asyncio.Protocol):
                 raise
 
     def silent_for(self, request: Request) -> bool:
-        """Return whether nothing has come for as long as the caller of a request has waited, and that was long."""
+        """Return whether nothing has flowed for as long as the caller of a request has waited, and that was long.
+
+        To wait for room says nothing about a connection.
+        """
+        awaited = request.sent or request.room_until == _NEVER
         if request.limit == _NEVER:
-            return request.sent  # it is late because nothing has flowed
-        return request.sent and _monotonic() - max(request.since, self._heard_at) >= _LEAST_SILENCE
+            return awaited  # it is late because nothing has flowed
+        return awaited and _monotonic() - max(request.since, self._heard_at, self._pushed_at) >= _LEAST_SILENCE
 
     def flow(self) -> int:
         """Return what changes whenever bytes have come, or have got on their way."""

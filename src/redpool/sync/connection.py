@@ -44,8 +44,9 @@ _ENDS = (ServerClosed, UnexpectedReply, AttributeReceived, InvalidResponse)
 # The owner of a role comes by, and maintenance looks, at least every so many seconds: a quarter of the time that a
 # reply may take, but no more often than the least and no more seldom than the longest.
 _LEAST_LOOK, _LONGEST_LOOK = 0.05, 1.0
-# After so many looks at which it hasn't come by, the owner of a role is taken to be gone.
-_LOOKS_UNTIL_GONE = 4
+# After so many seconds, and looks, in which it hasn't come by, the owner of a role is taken to be gone. A thread of a
+# busy machine may not run for a while; and callers don't wait for that, since those that are late leave the connection.
+_GONE_AFTER, _LOOKS_UNTIL_GONE = 5.0, 4
 # Silence that is shorter, in seconds, says nothing about a connection.
 _LEAST_SILENCE = 0.1
 
@@ -73,7 +74,8 @@ class MultiplexedConnection:
         self._pushed = 0  # how often a part of what the kernel didn't take at once got on its way
         self._backlog = 0  # bytes of it that the kernel had at the last look
         self._parked: dict[int, Any] = {}  # what wakes a thread, by its id: a signal handler's calls sleep on the same
-        self._seen: dict[Role, tuple[int, int]] = {}  # maintenance's: what was seen of a role, how often in a row
+        # Maintenance's: the beat of a role at the last look, since when it hasn't changed, and for how many looks.
+        self._seen: dict[Role, tuple[int, float, int]] = {}
         self._next_look = 0.0  # maintenance's
 
     # -- a call ------------------------------------------------------------------------------------------------------
@@ -208,8 +210,12 @@ class MultiplexedConnection:
             self._pushed += 1
 
     def silent_for(self, request: Request) -> bool:
-        """Return whether nothing has come for as long as the caller of a request has waited, and that was long."""
-        return request.sent and self._flow() == request.flow and _monotonic() >= request.since + _LEAST_SILENCE
+        """Return whether nothing has flowed for as long as the caller of a request has waited, and that was long.
+
+        To wait for room says nothing about a connection.
+        """
+        awaited = request.sent or request.room_until == _NEVER
+        return awaited and self._flow() == request.flow and _monotonic() >= request.since + _LEAST_SILENCE
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -456,8 +462,8 @@ class MultiplexedConnection:
         try:
             if now >= self._next_look:
                 self._next_look = now + self.look_every
-                self._look_for_owner(self.writer, self.writer.beat + self.pipeline.written + self._pushed)
-                self._look_for_owner(self.reader, self.reader.beat + self.pipeline.heard)
+                self._look_for_owner(self.writer, self.writer.beat + self.pipeline.written + self._pushed, now)
+                self._look_for_owner(self.reader, self.reader.beat + self.pipeline.heard, now)
             self._write(None)
             if self.reader.try_enter():
                 while not self._over_for_reader() and self._stream.has_come():
@@ -471,14 +477,14 @@ class MultiplexedConnection:
             self._close()
         self._hand_on()
 
-    def _look_for_owner(self, role: Role, beat: int) -> None:
-        """Lose the connection where the owner of a role hasn't come by for several looks: it was interrupted."""
-        before, looks = self._seen.get(role, (-1, 0))
+    def _look_for_owner(self, role: Role, beat: int, now: float) -> None:
+        """Lose the connection where the owner of a role hasn't come by for long: it was interrupted."""
+        before, since, looks = self._seen.get(role, (-1, now, 0))
         if not role.taken() or beat != before:
-            self._seen[role] = beat, 0
+            self._seen[role] = beat, now, 0
             return
-        self._seen[role] = beat, looks + 1
-        if looks + 1 >= _LOOKS_UNTIL_GONE:
+        self._seen[role] = beat, since, looks + 1
+        if looks + 1 >= _LOOKS_UNTIL_GONE and now >= since + _GONE_AFTER:
             self.lose(sharing.interrupted("at work on"))
         elif role is self.reader:
             self._stream.hurry()
