@@ -119,8 +119,9 @@ class MultiplexedConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        while not self._paused and self.state is not _LOST:
-            data = self.pipeline.take()
+        pipeline = self.pipeline
+        while pipeline.queued and not self._paused and self.state is not _LOST:
+            data = pipeline.take()
             if not data:
                 return
             self._write(data)
@@ -150,7 +151,10 @@ class MultiplexedConnection(asyncio.Protocol):
             if not isinstance(error, Exception):
                 raise
             return
-        self._wake(answered)
+        for request in answered:  # not by `_wake`: this is the hot path
+            waker = request.waker
+            if waker is not None and not waker.done():
+                waker.set_result(None)
         self._alone = len(answered) < 2
         if self.pipeline.queued and not self._flushing:
             self._flush()

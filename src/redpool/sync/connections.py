@@ -66,7 +66,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             if limit is not None and limit.reached():
                 raise sharing.too_late(limit, False)
             connection = self.pick(request) or self._await_connection()
-            if connection.is_mine() or connection.pipeline.queued or self._never_waits:
+            if connection.writer.mine() or connection.reader.mine() or connection.pipeline.queued or self._never_waits:
                 self._admit(connection)
             try:
                 in_time = connection.call(request, limit)

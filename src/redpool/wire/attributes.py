@@ -42,10 +42,13 @@ class AttributeReceived(Exception):
 class AttributeWatch:
     """Watch what one connection receives: `check` each chunk, feed hiredis, take all replies out, and call `fed`.
 
+    A chunk without a `|` needs no `check`. One that ends with a line end and leaves the reader empty needs no `fed`
+    where the watch is `at_start`.
+
     For connections that speak RESP3; in RESP2 there are no attributes. The reader must be empty at first.
     """
 
-    __slots__ = ("_at_start", "_has_data", "_kept", "_length", "_size", "_tokens", "_walked")
+    __slots__ = ("_has_data", "_kept", "_length", "_size", "_tokens", "_walked", "at_start")
 
     def __init__(self, reader: hiredis.Reader) -> None:
         self._has_data, self._length = reader.has_data, reader.len
@@ -53,7 +56,8 @@ class AttributeWatch:
         self._kept: list[bytes | bytearray] = []  # received behind what `_tokens` has walked through
         self._size = 0  # bytes of it
         self._walked = False  # `_tokens` has walked through the chunk that was checked last
-        self._at_start = True  # of a token: nothing is kept, and nothing needs to be
+        self.at_start = True
+        """of a token: nothing is kept, and nothing needs to be where a chunk leaves the reader empty"""
 
     def check(self, data: bytes | bytearray, size: int) -> None:
         """Raise `AttributeReceived` if an attribute begins in the first `size` bytes of `data`."""
@@ -62,16 +66,16 @@ class AttributeWatch:
         if data[0] == _ATTRIBUTE or (data.find(b"\n|", 0, size) >= 0 and _MAY_BE(data, 0, size)):
             self._walk_through_kept()
             self._tokens.walk(data, size)
-            self._walked, self._at_start = True, False
+            self._walked, self.at_start = True, False
 
     def fed(self, data: bytes | bytearray, size: int) -> None:
         """Keep what is needed of the chunk that was checked last; `data` may be used for other chunks after that."""
         if data[size - 1] == _LINE_FEED and not self._has_data():
-            if not self._at_start:
+            if not self.at_start:
                 self._keep(b"")
-                self._at_start = True
+                self.at_start = True
             return
-        self._at_start = False
+        self.at_start = False
         before = size - self._length() - 1  # the last byte that hiredis has dropped
         if before >= 0:
             self._keep(data[before + (data[before] == _LINE_FEED) : size])

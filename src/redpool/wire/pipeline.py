@@ -30,6 +30,7 @@ import hiredis
 from .attributes import AttributeWatch
 
 _Push: Any = hiredis.PushNotification
+_LINE_FEED = b"\n"[0]
 
 WRITE_SIZE = 256 * 1024
 """A write takes no further request beyond so many bytes: what a socket takes at once, more or less."""
@@ -126,7 +127,8 @@ class Pipeline:
         self.abandoned = 0
         self.probes = 0  # of the commands those that the pool has sent
         self._max_in_flight = max_in_flight
-        self._feed, self._gets, self._not_enough = reader.feed, reader.gets, not_enough
+        self._feed, self._gets, self._has_data = reader.feed, reader.gets, reader.has_data
+        self._not_enough = not_enough
         self._watch = watch
         self._batches = batches  # how many writes had so many commands; the last counts all larger ones
         self._largest_batch = len(batches) - 1
@@ -172,6 +174,16 @@ class Pipeline:
     def take(self) -> bytes:
         """Return what is to be written next, in one piece; nothing where all is written, or enough is in flight."""
         queued, pending = self.queued, self.pending
+        if len(queued) == 1 and self.written == self.answered:  # a lone caller's
+            request = queued[0]
+            request.sent = True
+            if not request.gone:
+                count = request.expects or 1
+                pending.append(request)
+                self.written += count
+                self._batches[count if count < self._largest_batch else self._largest_batch] += 1
+                queued.popleft()
+                return request.data
         pieces: list[bytes] = []
         size = commands = 0
         while queued and size < WRITE_SIZE:
@@ -203,8 +215,9 @@ class Pipeline:
         Push frames go to `push`. Raises `UnexpectedReply`, `AttributeReceived`, and what hiredis raises of bytes that
         are no replies.
         """
-        gets, pending, not_enough, watch = self._gets, self.pending, self._not_enough, self._watch
-        if watch is not None:
+        gets, pending, not_enough = self._gets, self.pending, self._not_enough
+        watch, has_data = self._watch, self._has_data
+        if watch is not None and data.find(b"|", 0, size) >= 0:
             watch.check(data, size)
         self._feed(data, 0, size)
         self.heard += 1
@@ -216,9 +229,7 @@ class Pipeline:
                 reply = error  # its caller's alone: the reader has gone on behind it
             if reply is not_enough:
                 self._arrived += 0 if answered else size
-                if watch is not None:
-                    watch.fed(data, size)
-                return
+                break
             if type(reply) is _Push:
                 push(reply)
                 continue
@@ -238,6 +249,10 @@ class Pipeline:
             request.done = True
             answered.append(request)
             pending.popleft()
+            if not pending and not has_data():
+                break
+        if watch is not None and (data[size - 1] != _LINE_FEED or not watch.at_start or has_data()):
+            watch.fed(data, size)
 
     # -- a caller's --------------------------------------------------------------------------------------------------
 
