@@ -96,7 +96,9 @@ class Stress:
         )
         before = descriptors()
         asking = Doing(lambda: crowd.run(supply))
-        beside = [Doing(lambda: self._litter(crowd, over))] if isinstance(crowd, Threads) else []
+        beside = [Doing(lambda: self._collect(over))]
+        if isinstance(crowd, Threads):
+            beside.append(Doing(lambda: self._litter(crowd, over)))
         try:
             if interrupted:
                 beside.append(Doing(lambda: self._interrupt(crowd, over)))
@@ -151,6 +153,12 @@ class Stress:
                 else:
                     dropped.subscribe("dropped")
             dropped.itself = dropped
+
+    @staticmethod
+    def _collect(over: threading.Event) -> None:
+        """Collect what was dropped when all slots are taken by it, and no thread has anything to do any more."""
+        while not over.wait(0.1):
+            gc.collect()
 
     # -- what is raised where no caller is told ----------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from random import Random
 from types import FrameType
@@ -11,6 +12,8 @@ from types import FrameType
 from .crowds import Threads
 from .questions import Question
 from .striking import Struck
+
+_start = threading.Thread.start.__code__
 
 
 @contextlib.contextmanager
@@ -52,9 +55,22 @@ def ask_all(crowd: Threads, supply: Iterator[Question]) -> None:
 
 
 def _at_work(frame: FrameType | None) -> bool:
-    """Return whether the frame is of something that `ask_all` called. In `ask_all` itself no one would catch it."""
+    """Return whether the frame is of something that `ask_all` called. In `ask_all` itself no one would catch it.
+
+    Nor in the midst of a thread's start: CPython holds a lock there that each new thread needs, so that a handler which
+    waits for one to connect waits in vain (docs/reliability.md).
+    """
     if frame is not None and frame.f_code is ask_all.__code__:
         return False
+    if starts_a_thread(frame):
+        return False
     while frame is not None and frame.f_code is not ask_all.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def starts_a_thread(frame: FrameType | None) -> bool:
+    """Return whether a thread that is at this frame is just starting another one."""
+    while frame is not None and frame.f_code is not _start:
         frame = frame.f_back
     return frame is not None
