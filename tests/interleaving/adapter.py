@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Any, ClassVar
 
@@ -167,7 +168,7 @@ class _Adapter:
             (connection, "_new_lock", world.threading.Lock),
             (connection, "_monotonic", world.clock),
             (connection, "select", world.select),
-            (threads, "start", lambda work, name: start(world, work, name)),
+            (threads, "start", lambda work, name, *args: start(world, partial(work, *args), name)),
             (sockets, "backlog", lambda sock: 0),
             (role, "threading", world.threading),
             (streams, "select", world.select),

@@ -33,7 +33,8 @@ class MultiplexedConnection(asyncio.Protocol):
         self.pipeline = pipeline
         self.state = _OPEN
         self.error: BaseException | None = None  # why it was lost
-        self.stalled = False  # a command at its head isn't answered: requests that can had better go elsewhere
+        self.suspect = False  # nothing has come for long: another one is being connected
+        self.unreleased = [connection]  # the one that takes it out gives it back to the pool
         self.patience: float = _NEVER if connection.socket_timeout is None else connection.socket_timeout
         self._room_patience = _NEVER if room_patience is None else room_patience
         self._loop = loop
@@ -225,8 +226,10 @@ class MultiplexedConnection(asyncio.Protocol):
 
     def stall(self) -> None:
         """Have callers that only read go elsewhere, where they wait behind a command that isn't answered."""
-        self.stalled = True
-        self._wake([each for each in self.pipeline.unfinished() if sharing.may_go_elsewhere(self.pipeline, each)])
+        moving = [each for each in self.pipeline.unfinished() if sharing.may_go_elsewhere(self.pipeline, each)]
+        for request in moving:
+            request.moves_on = True
+        self._wake(moving)
 
     def lose(self, error: BaseException) -> None:
         """Give the connection up: wake all callers that it has, who see it by its state."""

@@ -25,6 +25,8 @@ from .connection import MultiplexedConnection
 _monotonic = time.monotonic
 _OPEN, _LOST, _DETACHED = State.OPEN, State.LOST, State.DETACHED
 _LOOK_EVERY = 1.0  # seconds
+# A further connection that could not be connected is tried again after so many seconds.
+_PAUSE = 1.0
 
 
 class MultiplexedConnections(Routing[MultiplexedConnection]):
@@ -45,6 +47,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         self._connect = connect
         self._connecting: asyncio.Task[MultiplexedConnection] | None = None
         self._connecting_bulk: asyncio.Task[MultiplexedConnection] | None = None
+        self._in_background = False  # no caller has asked for the one that is being connected
+        self._again_at = 0.0  # when a further connection that could not be connected is tried again
         self._looking: asyncio.TimerHandle | None = None
 
     # -- a call ------------------------------------------------------------------------------------------------------
@@ -121,7 +125,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         over = connection.state is _LOST or connection.state is _DETACHED
         if not over:
             connection.pipeline.abandon(request)
-            if not (connection.stalled and sharing.may_move(request)):
+            if not request.moves_on:
                 raise self.late(connection, request, limit)
         return self.move(connection, request)
 
@@ -129,11 +133,13 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def connect_shared(self) -> None:
         """Have a task connect a further one."""
-        self._start_connecting()
+        if _monotonic() >= self._again_at and (self._connecting is None or self._connecting.done()):
+            self._start_connecting()
+            self._in_background = True
 
     def connect_bulk(self) -> None:
         """Have a task connect the bulk connection."""
-        if self._connecting_bulk is None or self._connecting_bulk.done():
+        if _monotonic() >= self._again_at and (self._connecting_bulk is None or self._connecting_bulk.done()):
             self._connecting_bulk = self._begin(self._connect_bulk())
 
     async def _await_connection(self) -> MultiplexedConnection:
@@ -145,8 +151,11 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             timeout = limit.left()
         else:
             limit = None
-        since, connecting = _monotonic(), self._start_connecting()
+        since, in_background = _monotonic(), self._in_background
+        connecting = self._start_connecting()
         done, _ = await asyncio.wait((connecting,), timeout=timeout)
+        if done and in_background and not connecting.cancelled() and connecting.exception() is not None:
+            return await self._await_connection()  # what no caller has asked for fails for none
         if not done:
             if limit is not None:
                 raise DeadlineExceeded(f"deadline of {limit.seconds:g} s exceeded while waiting for a connection")
@@ -160,14 +169,19 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _start_connecting(self) -> asyncio.Task[MultiplexedConnection]:
         if self._connecting is None or self._connecting.done():
-            self._connecting = self._begin(self._connect_shared())
+            self._connecting, self._in_background = self._begin(self._connect_shared()), False
         return self._connecting
 
     def _begin(self, connecting: Any) -> asyncio.Task[MultiplexedConnection]:
         # In a context of its own: a connection outlives the request that happened to need it.
         task: asyncio.Task[MultiplexedConnection] = self._loop.create_task(connecting, context=contextvars.Context())
-        task.add_done_callback(_seen)
+        task.add_done_callback(self._connect_ended)
         return task
+
+    def _connect_ended(self, connecting: asyncio.Task[Any]) -> None:
+        """Take note of an error, which may concern no caller any more."""
+        if not connecting.cancelled() and connecting.exception() is not None:
+            self._again_at = _monotonic() + _PAUSE
 
     async def _connect_shared(self) -> MultiplexedConnection:
         connection = await self._connected(beside=self._least_loaded() is not None)
@@ -205,9 +219,3 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         self.look_for_claims()
         if self.all_there_are():
             self._looking = self._loop.call_later(_LOOK_EVERY, self._look)
-
-
-def _seen(connecting: asyncio.Task[Any]) -> None:
-    """Take note of an error that may concern no caller any more."""
-    if not connecting.cancelled():
-        connecting.exception()

@@ -36,15 +36,15 @@ _ONE_CALL = {
 
 
 class MultiplexedConnectionPool(ConnectionPool):
-    """A pool whose connections are shared: many tasks' commands go over one of them, and nobody waits for another.
+    """A pool whose connections are shared: many tasks' commands go over one of them, each without waiting.
 
     It takes the place of any pool for event loops, under redis-py's own clients and under `redpool.asyncio.Redis`::
 
         pool = redpool.asyncio.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
         r = redis.asyncio.Redis(connection_pool=pool)
 
-    What can't share (a command that blocks, WATCH, a subscription, a command that nobody knows), and whoever takes a
-    connection by himself, gets one of his own from the same pool.
+    What can't share (a command that blocks, WATCH, a subscription, an unknown command), and a caller that takes a
+    connection by itself, gets one of its own from the same pool.
 
     Options: those of `ConnectionPool`, and
 
@@ -101,7 +101,7 @@ class MultiplexedConnectionPool(ConnectionPool):
     async def _take_shared(self, beside: bool) -> Any:
         core = self._enter().core
         if beside and not core.idle and core.open >= core.max_connections - 1:
-            raise PoolTimeout(f"{self.config.name}: no slot to spare for a further multiplexed connection")
+            raise PoolTimeout(f"{self.config.name}: no slot is left for a further multiplexed connection")
         connection = await ConnectionPool.get_connection(self)
         connection._redpool.slot.holder = _ALL
         return connection

@@ -5,7 +5,7 @@ takes one of the pool's slots. What would hold others up, long pipelines and wha
 connection of its own, the bulk connection, where there is a slot for it.
 
 Each connection stands in one of `_shared`, `_bulk` and `_ending`, from when it is connected until it is given back to
-the pool, which the caller does that takes it out of `_ending`. The shell of threads changes them under `_changing`.
+the pool, which the caller does that takes it out of `unreleased`. The shell of threads changes them under `_changing`.
 Should a thread be interrupted just then, the pool, which holds its leases weakly, reclaims the slot.
 """
 
@@ -37,7 +37,8 @@ class Multiplexed(Protocol):
     pipeline: Pipeline
     state: State
     error: BaseException | None
-    stalled: bool
+    suspect: bool
+    unreleased: list[Any]
     patience: float
 
     def retire(self) -> None:
@@ -189,13 +190,18 @@ class Routing(Generic[C]):
 
     def has_enough(self) -> bool:
         """Return whether no further one is wanted."""
-        return self._least_loaded() is not None and len(self._shared) >= self.config.shared_connections
+        sound = [each for each in self._shared if each.state is _OPEN and not each.suspect]
+        return len(sound) >= self.config.shared_connections
 
     def add_shared(self, connection: C) -> None:
-        """Have callers share a connection."""
+        """Have callers share a connection, those of a suspect one, too: the server answers here."""
         with self._changing:
+            suspects = [each for each in self._shared if each.suspect]
             self._shared = (*self._shared, connection)
             self._only = connection if self.config.shared_connections == 1 else None
+        for each in suspects:
+            self.retire(each)
+            each.stall()
         self.yields = self._is_crowded()
         if self.closed:
             self.retire(connection)
@@ -248,10 +254,14 @@ class Routing(Generic[C]):
         return core is not None and core.crowded
 
     def _suspect(self, connection: C) -> None:
-        """Have requests go elsewhere, unless many connections are still to end: the server may be at fault."""
-        if connection.state is _OPEN and len(self._ending) < MOST_ENDING:
+        """Have another one connected. Once it is, requests go there: the server may be at fault, and answer none."""
+        if connection.state is not _OPEN or len(self._ending) >= MOST_ENDING:
+            return
+        if connection is self._bulk:
             self.retire(connection)
-            connection.stall()
+        else:
+            connection.suspect = True
+            self.connect_shared()
 
     def in_use(self) -> list[C]:
         """Return all that take requests."""
@@ -266,10 +276,14 @@ class Routing(Generic[C]):
             if connection in self.in_use():
                 self.retire(connection)  # it has retired by itself, or is lost
         elif connection.end():
-            with contextlib.suppress(ValueError):
-                self._ending.remove(connection)  # only one thread gets beyond this
-                self._abandoned += connection.pipeline.abandoned
-                self._release(connection.connection)
+            try:
+                released = connection.unreleased.pop()  # only one thread gets beyond this
+            except IndexError:
+                return
+            with self._changing:
+                self._ending = [each for each in self._ending if each is not connection]
+            self._abandoned += connection.pipeline.abandoned
+            self._release(released)
 
     def all_there_are(self) -> list[C]:
         """Return those that take requests, and those that are ending."""
@@ -282,6 +296,7 @@ class Routing(Generic[C]):
         if core is None or slot.generation != core.generation or now >= slot.expires_at:
             self.retire(connection)
         action = sharing.health_action(connection.pipeline, connection.flow(), now, connection.patience, self.config)
+        connection.suspect = False
         if action is HealthAction.PROBE:
             connection.probe()
         elif action is HealthAction.SUSPECT:

@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ class Stream:
     interrupted_anywhere = True
     """whether a thread can be interrupted at each of its steps, not only where it waits"""
 
+    _closes = False
     send: Callable[[Any, int], int]
     receive: Callable[[Any], int]
 
@@ -46,8 +48,8 @@ class Stream:
         self.buffer = bytearray(_BUFFER_SIZE)
         self.hurried = False
         self._seconds = seconds
-        self._closes = True
         self._take()
+        self._closes = True
 
     def _take(self) -> None:
         self.sock.settimeout(None)
@@ -79,8 +81,8 @@ class Stream:
 
         After each signal the kernel begins to wait anew, for as long as the socket's option says by then.
         """
-        self.hurried = True
         self._set_receive_timeout(_AT_ONCE)
+        self.hurried = True
 
     def calm(self) -> None:
         """Have `receive` wait for as long as usual again."""
@@ -126,6 +128,7 @@ class _Secured(Stream):
         return self.receive_within(self._seconds)
 
     def receive_within(self, seconds: float) -> int:
+        end = time.monotonic() + seconds  # a record may come in many parts
         while True:
             try:
                 with self._session:
@@ -136,7 +139,7 @@ class _Secured(Stream):
                 events = select.POLLOUT
             except ssl.SSLZeroReturnError:
                 return 0
-            if not self.wait(events, seconds):
+            if not self.wait(events, end - time.monotonic()):
                 raise BlockingIOError
 
     def _send(self, data: Any, flags: int) -> int:

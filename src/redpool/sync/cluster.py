@@ -12,7 +12,6 @@ import redis.cluster as theirs
 from redis.exceptions import RedisError
 
 from ..redispy import clients, sharing
-from .connections import Reentered
 from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
 
@@ -62,12 +61,8 @@ class _EagerConnection(VirtualConnection):
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         super().send_packed_command(command, check_health)
-        request = self.request
-        if request is not None:
-            try:
-                self._send()
-            except Reentered:
-                self.request, self.simple = request, True  # reading finds another way
+        if self.request is not None:
+            self._send()
 
 
 class _NodePool(MultiplexedConnectionPool):

@@ -6,7 +6,8 @@ reads, for all, until its own reply has come, and hands the role on. All others 
 What must stay true, and where it is kept:
 
 - The state goes from open to draining to lost or detached, and changes under `_lock` alone. A thread looks at it after
-  it has entered a role, never before: so nothing is written to, or read from, a connection that was detached.
+  it has entered a role, never before: so nothing is written to, or read from, a connection that was detached. A reader
+  needn't look where its own request is in flight, since then none can be detached.
 - A connection is detached under both roles, with nothing in flight, queued or half written.
 - It is lost by shutting the socket down first: what was not sent by then never leaves, and may go over another one. The
   socket is closed under both roles, by the last thread that was in one.
@@ -60,14 +61,14 @@ class MultiplexedConnection:
         self.pipeline = pipeline
         self.state = _OPEN  # written under _lock
         self.error: BaseException | None = None  # why it was lost; written under _lock
-        self.stalled = False  # a command at its head isn't answered: requests that can had better go elsewhere
+        self.suspect = False  # nothing has come for long: another one is being connected
+        self.stalled = False  # the other one is: requests that only read had better go there
+        self.unreleased = [connection]  # the one that takes it out gives it back to the pool
         self.writer, self.reader = Role(), Role()
         self.patience: float = _NEVER if connection.socket_timeout is None else connection.socket_timeout
         self.look_every = min(_LONGEST_LOOK, max(_LEAST_LOOK, self.patience / 4))
         self._room_patience = _NEVER if room_patience is None else room_patience
         self._lock = threading.RLock()  # re-entrant for finalizers and signal handlers
-        self._stream = stream = take_over(connection, self.look_every)
-        self._send, self._receive, self._buffer = stream.send, stream.receive, stream.buffer
         self._parser = connection._parser
         self._unsent: Any = None  # of what was taken out of the queue; the writer's
         self._delivered: list[Request] = []  # done, their callers not yet woken; the reader's
@@ -77,6 +78,8 @@ class MultiplexedConnection:
         # Maintenance's: the beat of a role at the last look, since when it hasn't changed, and for how many looks.
         self._seen: dict[Role, tuple[int, float, int]] = {}
         self._next_look = 0.0  # maintenance's
+        self._stream = stream = take_over(connection, self.look_every)
+        self._send, self._receive, self._buffer = stream.send, stream.receive, stream.buffer
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
@@ -269,12 +272,14 @@ class MultiplexedConnection:
                     self.lose(sharing.stopped_reading())
                 return False
             self.writer.beat += 1
-            reads = self.reader.try_enter()
+            is_reader = self.reader.mine()
+            reads = is_reader or self.reader.try_enter()
+            self.reader.beat += reads
             events = select.POLLOUT | (select.POLLIN if reads else 0)
             events = self._stream.wait(events, min(left, self.look_every))
-            if reads:
-                if events & ~select.POLLOUT and not self._over_for_reader():
-                    self._receive_some(0.0)
+            if reads and events & ~select.POLLOUT and not self._over_for_reader():
+                self._receive_some(0.0)
+            if reads and not is_reader:
                 self.reader.leave()
                 self._hand_on()
             if self._send_more():
@@ -409,8 +414,10 @@ class MultiplexedConnection:
             return
         with self._lock:
             if self.state is _DRAINING:
+                self.writer.dirty = True
                 self._stream.detach(self.connection.socket_timeout)
                 self.state = _DETACHED
+                self.writer.dirty = False
 
     def _close(self) -> None:
         """Close the socket of a lost connection, unless a thread is in a role: that one does it as it leaves."""
@@ -487,7 +494,9 @@ class MultiplexedConnection:
         if looks + 1 >= _LOOKS_UNTIL_GONE and now >= since + _GONE_AFTER:
             self.lose(sharing.interrupted("at work on"))
         elif role is self.reader:
-            self._stream.hurry()
+            with self._lock:
+                if self.state is _OPEN or self.state is _DRAINING:  # else the socket is another's
+                    self._stream.hurry()
 
     def flow(self) -> int:
         """Return what changes whenever bytes have come, or have got on their way, as exactly as it can be known."""

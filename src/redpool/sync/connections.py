@@ -52,7 +52,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         core: Callable[[], PoolCore | None],
     ) -> None:
         """`connect` is told whether the connection is a further one, which must not take the last slot."""
-        super().__init__(config, release, core, changing=threading.RLock())
+        changing = threading.RLock()
+        super().__init__(config, release, core, changing)
+        self._changes: Callable[[], bool] = changing._is_owned  # type: ignore[attr-defined]  # as of a `Role`
         self._connect = connect
         self._never_waits = config.max_waiting == 0
         self._connecting = _Connecting(self._connect_shared, f"redpool {config.name} multiplexed connection")
@@ -120,6 +122,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _await_connection(self) -> MultiplexedConnection:
         """Wait until one is connected."""
+        if self._changes():  # the thread that connects would wait for this one, which was interrupted
+            raise Reentered
         self.check_open()
         limit, patience = current(), self.config.timeout or _NEVER  # 0 means not to wait in the queue
         since = _monotonic()
@@ -144,6 +148,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         try:
             return MultiplexedConnection(connection, self.new_pipeline(connection), self.config.timeout)
         except BaseException:
+            connections.close(connection)
             self._release(connection)
             raise
 
@@ -184,9 +189,9 @@ class _Connecting:
             return
         self._started_at = now
         try:
-            threads.start(self._run, self._name)
+            threads.start(self._run, self._name, patient)
         except RuntimeError:  # no thread is to be had: this one does it
-            self._run(RedisError, OSError)
+            self._run(patient, RedisError, OSError)
 
     def wait_for(self, find: Callable[[], MultiplexedConnection | None], until: float) -> MultiplexedConnection | None:
         """Return what is found once something is connected; `None` where the time is up.
@@ -210,8 +215,11 @@ class _Connecting:
             waker.acquire(timeout=min(left, _LONGEST_SLEEP))
         return found
 
-    def _run(self, *kinds: type[Exception]) -> None:
-        """Connect, and wake those that wait. Errors of these kinds, by default all, are what connecting has raised."""
+    def _run(self, patient: bool, *kinds: type[Exception]) -> None:
+        """Connect, and wake those that wait. Errors of these kinds, by default all, are what connecting has raised.
+
+        Where no caller has asked for it, none gets the error: those that wait by then have it tried for them.
+        """
         of_connecting = kinds or (Exception,)
         with self._lock:
             if self._under_way:
@@ -222,7 +230,9 @@ class _Connecting:
             self._failed = None
         except of_connecting as error:
             connections.drop_frames(error)
-            self._failed, self._failures, self._failed_at = error, self._failures + 1, _monotonic()
+            self._failed_at = _monotonic()
+            if not patient:
+                self._failed, self._failures = error, self._failures + 1
             logger.debug("%s: %s", self._name, error)
         finally:
             self._started_at, self._under_way = -_NEVER, False

@@ -35,14 +35,14 @@ _KEEPERS = {
 
 
 class MultiplexedConnectionPool(ConnectionPool):
-    """A pool whose connections are shared: many threads' commands go over one of them, and nobody waits for another.
+    """A pool whose connections are shared: many threads' commands go over one of them, each without waiting.
 
     It takes the place of any pool for threads, under redis-py's own clients and under `redpool.Redis`::
 
         pool = redpool.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
         r = redis.Redis(connection_pool=pool)
 
-    What can't share (a command that blocks, WATCH, a subscription, a command that nobody knows, whatever else a
+    What can't share (a command that blocks, WATCH, a subscription, an unknown command, whatever else a
     connection of one's own is needed for) gets one from the same pool by itself, and gives it back when it is done.
 
     Options: those of `ConnectionPool`, and
@@ -101,7 +101,7 @@ class MultiplexedConnectionPool(ConnectionPool):
     def _take_shared(self, beside: bool) -> Any:
         core = self._engine.core
         if beside and not core.idle and core.open >= core.max_connections - 1:
-            raise PoolTimeout(f"{self.config.name}: no slot to spare for a further multiplexed connection")
+            raise PoolTimeout(f"{self.config.name}: no slot is left for a further multiplexed connection")
         connection = ConnectionPool.get_connection(self)
         connection._redpool.slot.holder = _ALL
         return connection

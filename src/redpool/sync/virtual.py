@@ -78,9 +78,10 @@ class VirtualConnection:
         if self.bound is None and (args[0] in self.pool.sharing_names or shares(args)):
             if self.request is not None:
                 self._send()
-            self.request = Request(args, packing.pack(args))
-        else:
-            self._own().send_command(*args, **options)
+            if self.bound is None:
+                self.request = Request(args, packing.pack(args))
+                return
+        self._own().send_command(*args, **options)
 
     def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
         """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""
@@ -100,8 +101,9 @@ class VirtualConnection:
         ):
             if self.request is not None:
                 self._send()
-            self.request = Request(known, command[0], len(known))
-            return
+            if self.bound is None:
+                self.request = Request(known, command[0], len(known))
+                return
         own = self._own()
         own.send_packed_command(command if known is None else own.pack_commands(known), check_health)
 
@@ -128,7 +130,8 @@ class VirtualConnection:
             if self.request is None:
                 return self._own().read_response(disable_decoding, **options)
             self._send()
-            assert self._sent is not None
+            if not self._sent:
+                return self._own().read_response(disable_decoding, **options)
         connection, request = self._sent.popleft()
         return self._first(request, self._multiplexed.wait(connection, request))
 
@@ -172,16 +175,22 @@ class VirtualConnection:
         self.simple = False
         if self._sent is None:
             self._sent = deque()
-        self._sent.append(self._multiplexed.send(request))
+        try:
+            self._sent.append(self._multiplexed.send(request))
+        except Reentered:
+            self._send_by_another_way(request)
 
     def _by_another_way(self, request: Request, disable_decoding: bool) -> Any:
         """Go on over a connection of its own: the thread was interrupted at the multiplexed one."""
+        self._send_by_another_way(request)
+        return self.bound.read_response(disable_decoding)
+
+    def _send_by_another_way(self, request: Request) -> None:
         own = self._own()
         if type(request.commands) is tuple:
             own.send_command(*request.commands)
         else:
             own.send_packed_command(own.pack_commands(request.commands))
-        return own.read_response(disable_decoding)
 
     def _own(self) -> Any:
         """Return the connection of its own, taken now if need be."""

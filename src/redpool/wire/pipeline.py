@@ -66,6 +66,8 @@ class Request:
     sent = done = gone = large = False
     waker: Any = None
     """what wakes its caller"""
+    moves_on = False
+    """it had better go over another connection"""
     interrupts = False
     """it is a signal handler's, which has interrupted another call of the same thread"""
     bulk = False
@@ -134,6 +136,7 @@ class Pipeline:
         self._largest_batch = len(batches) - 1
         self._arrived = 0  # bytes that came in before those with the end of a reply
         self._seen_used = self._seen_heard = self._seen_flow = -1
+        self._seen_head: Request | None = None
         self._used_at = self._heard_at = self._flowed_at = 0.0
 
     @property
@@ -275,6 +278,11 @@ class Pipeline:
             self._seen_used, self._used_at = used, now
         if self.heard != self._seen_heard:
             self._seen_heard, self._heard_at = self.heard, now
-        if flow != self._seen_flow or not self.pending:
-            self._seen_flow, self._flowed_at = flow, now
+        try:
+            head = self.pending[0]
+        except IndexError:
+            head = None
+        # One that has come to the head since hasn't waited for longer than since then.
+        if flow != self._seen_flow or head is None or head is not self._seen_head:
+            self._seen_flow, self._seen_head, self._flowed_at = flow, head, now
         return Activity(now - self._used_at, now - self._heard_at, now - self._flowed_at)
