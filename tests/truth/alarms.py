@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from random import Random
 from types import FrameType
 
-from .crowds import Threads
+from .crowds import Threads, start_undisturbed
 from .questions import Question
 from .striking import Struck
 
-_start = threading.Thread.start.__code__
+_starts = (threading.Thread.start.__code__, start_undisturbed.__code__)
 
 
 @contextlib.contextmanager
@@ -71,6 +71,6 @@ def _at_work(frame: FrameType | None) -> bool:
 
 def starts_a_thread(frame: FrameType | None) -> bool:
     """Return whether a thread that is at this frame is just starting another one."""
-    while frame is not None and frame.f_code is not _start:
+    while frame is not None and frame.f_code not in _starts:
         frame = frame.f_back
     return frame is not None

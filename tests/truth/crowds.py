@@ -200,7 +200,7 @@ class Threads(Crowd):
                 while (question := self.take(questions)) is not None:
                     self.ask(question)
                 self._done.add(me)
-                self._over.wait(0.01)
+                time.sleep(0.01)  # no lock of `threading` may be interrupted
             except Struck:
                 self.ledger.strikes += 1
 

@@ -272,9 +272,8 @@ class Routing(Generic[C]):
         """Give a connection back whose end has come."""
         if connection.state is _OPEN:
             return
-        if connection not in self._ending:
-            if connection in self.in_use():
-                self.retire(connection)  # it has retired by itself, or is lost
+        if connection in self.in_use():
+            self.retire(connection)  # it has retired by itself, or is lost
         elif connection.end():
             try:
                 released = connection.unreleased.pop()  # only one thread gets beyond this

@@ -156,7 +156,9 @@ class MultiplexedConnection:
             if self.state is _LOST:
                 self._close()
         self._unpark(request)
-        if self.pipeline.pending or self.pipeline.queued:
+        if self.state is _LOST:
+            self._close()
+        elif self.pipeline.pending or self.pipeline.queued:
             self._hand_on()
         return True
 
