@@ -6,7 +6,8 @@ connection of its own, the bulk connection, where there is a slot for it.
 
 Each connection stands in one of `_shared`, `_bulk` and `_ending`, from when it is connected until it is given back to
 the pool, which the caller does that takes it out of `unreleased`. The shell of threads changes them under `_changing`.
-Should a thread be interrupted just then, the pool, which holds its leases weakly, reclaims the slot.
+Should a thread be interrupted just then, nothing holds the connection any more, and the pool, which holds its leases
+weakly, reclaims the slot.
 """
 
 from __future__ import annotations
@@ -275,12 +276,12 @@ class Routing(Generic[C]):
         if connection in self.in_use():
             self.retire(connection)  # it has retired by itself, or is lost
         elif connection.end():
+            with self._changing:
+                self._ending = [each for each in self._ending if each is not connection]
             try:
                 released = connection.unreleased.pop()  # only one thread gets beyond this
             except IndexError:
                 return
-            with self._changing:
-                self._ending = [each for each in self._ending if each is not connection]
             self._abandoned += connection.pipeline.abandoned
             self._release(released)
 
