@@ -40,7 +40,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
     ) -> None:
-        """`connect` is told whether the connection is a further one, which must not take the last slot."""
+        """`connect` gets to know whether the connection is a further one, which must not take the last slot."""
         super().__init__(config, release, core, changing=contextlib.nullcontext())
         self._loop = loop
         self._most = config.max_in_flight

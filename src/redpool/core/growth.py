@@ -108,7 +108,7 @@ def fail(core: PoolCore, slot: Slot, error: BaseException, now: float, retryable
 
 
 def give_up(core: PoolCore, slot: Slot, begun_at: float, now: float) -> Any:
-    """Whoever was at a dial was interrupted, which says nothing of the server: its slot is free again.
+    """A connect was interrupted, which says nothing of the server: its slot is free again.
 
     Returns the connection that it has left half-made, if any.
     """

@@ -63,7 +63,7 @@ def connected(core: PoolCore, ticket: Ticket, now: float) -> None:
 
 
 def failed(core: PoolCore, ticket: Ticket, error: BaseException, now: float, full: bool = False) -> None:
-    """The connect has failed: it counts like that of a slot, and whoever waited for its turn behind it is told."""
+    """The connect has failed: it counts like that of a slot, and the one whose turn was next gets its error."""
     if core.dialling.leases.pop(ticket, None) is None:
         return
     core.dialling.failed(None, error, now, full)
@@ -89,7 +89,7 @@ def given_up(core: PoolCore, ticket: Ticket, now: float) -> None:
 
 
 def expire(core: PoolCore, now: float) -> None:
-    """A connect that has used up its time counts no longer; whoever made it may have been interrupted."""
+    """A connect that has used up its time counts no longer: its caller may have been interrupted."""
     for ticket, end in list(core.dialling.leases.items()):
         if now >= end:
             del core.dialling.leases[ticket]

@@ -82,7 +82,7 @@ def _sort_slots(core: PoolCore, now: float) -> None:
 
 
 def _see_to_lease(core: PoolCore, slot: Slot, now: float) -> None:
-    """A connection on lease that is in its slot: its caller is about to take it out, or somebody was interrupted.
+    """A connection on lease that is in its slot: its caller is about to take it out, or was interrupted.
 
     That was in a checkout or a release, between the core's decision and what follows from it, both under the guard.
     """

@@ -196,7 +196,7 @@ class Counted:
         return None if self._redpool is None or self.handshaking else self._redpool.engine
 
     def _no_turn(self, error: PoolTimeout) -> BaseException:
-        """What the caller is told whose turn to connect did not come in time."""
+        """Return what the caller gets whose turn to connect did not come in time."""
         limit = current()
         return self._late(limit) if limit is not None and limit.reached() else error
 

@@ -4,7 +4,7 @@ A multiplexed connection is a lease that the pool itself holds: it is connected,
 takes one of the pool's slots. What would hold others up, long pipelines and what was large the last time, shares a
 connection of its own, the bulk connection, where there is a slot for it.
 
-Each connection stands in one of `_shared`, `_bulk` and `_ending`, from when it is connected until it is given back to
+Each connection stands in one of `_shared`, `_bulk` and `_ending`, from when it is connected until it is released to
 the pool, which the caller does that takes it out of `unreleased`. The shell of threads changes them under `_changing`.
 Should a thread be interrupted just then, nothing holds the connection any more, and the pool, which holds its leases
 weakly, reclaims the slot.
@@ -88,7 +88,7 @@ class Routing(Generic[C]):
         self._shared: tuple[C, ...] = ()
         self._only: C | None = None  # where there is just one to choose
         self._bulk: C | None = None
-        self._ending: list[C] = []  # retired or lost, and still to be given back
+        self._ending: list[C] = []  # retired or lost, and still to be released
         self._abandoned = 0  # by the callers of connections that are gone
 
     def connect_shared(self) -> None:
@@ -220,7 +220,7 @@ class Routing(Generic[C]):
             self.retire(connection)
 
     def retire(self, connection: C) -> None:
-        """Have it take nothing new; it is given back once everything that it was sent is answered."""
+        """Have it take nothing new; it is released once everything that it was sent is answered."""
         connection.retire()
         with self._changing:
             if connection in self._shared:
@@ -270,7 +270,7 @@ class Routing(Generic[C]):
         return [*self._shared, *([] if bulk is None else [bulk])]
 
     def see_to(self, connection: C) -> None:
-        """Give a connection back whose end has come."""
+        """Release a connection whose end has come."""
         if connection.state is _OPEN:
             return
         if connection in self.in_use():

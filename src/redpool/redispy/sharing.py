@@ -185,7 +185,7 @@ def interrupted(at: str) -> RedisConnectionError:
 
 def retired() -> RedisConnectionError:
     """Return what callers get where one connection after the other ended before their commands were sent."""
-    return RedisConnectionError("the multiplexed connection was given back before the command was sent")
+    return RedisConnectionError("the multiplexed connection was released before the command was sent")
 
 
 def as_raised(error: BaseException, connection: Any) -> BaseException:

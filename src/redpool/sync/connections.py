@@ -51,7 +51,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
     ) -> None:
-        """`connect` is told whether the connection is a further one, which must not take the last slot."""
+        """`connect` gets to know whether the connection is a further one, which must not take the last slot."""
         changing = threading.RLock()
         super().__init__(config, release, core, changing)
         self._changes: Callable[[], bool] = changing._is_owned  # type: ignore[attr-defined]  # as of a `Role`

@@ -53,7 +53,7 @@ class Spare:
         self.core, self.retry_sent = core, retry_sent
 
     def turn_to_connect(self) -> None:
-        """Raise why it is not opened again, if so; nobody waits for a turn."""
+        """Raise why it is not connected again, if so; no caller waits for a turn."""
         refusal = self.core.refusal(_monotonic())
         if refusal is not None:
             raise retrying.final(refusal)

@@ -148,7 +148,7 @@ class ConnectionPool(SyncSurface):
     def release(self, connection: Any) -> None:
         """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
 
-        Giving back twice, or what isn't this pool's, does nothing but warn. What a finalizer gives back, as part of the
+        Giving back twice, or what isn't this pool's, does nothing but warn. What a finalizer releases, as part of the
         very garbage that is being collected, is closed.
         """
         hold: Any = getattr(connection, "_redpool", None)
@@ -168,7 +168,7 @@ class ConnectionPool(SyncSurface):
                 return
             unclear = None if fault is None else engine.to_be_cleared(slot, connection)
             # Only under the guard is the connection of a lease in its slot again: where it is found there otherwise,
-            # somebody was interrupted (`recovery`).
+            # its caller was interrupted (`recovery`).
             with engine.guard:
                 core, now = engine.core, _monotonic()
                 try:
@@ -191,7 +191,7 @@ class ConnectionPool(SyncSurface):
                 engine.flush()
         except BaseException:
             # Interrupted, perhaps before the core knew: then the next call takes it in, or the housekeeper. It is
-            # closed, since redis-py may release it once more: by then it would be on lease to somebody else.
+            # closed, since redis-py may release it once more: by then it might be another borrower's.
             engine.core.torn = True
             engine.returned.append((slot, since, Reason.ERROR, connection))
             engine.poke()

@@ -20,7 +20,7 @@ class NoThread(RuntimeError):
 def start(work: Callable[..., object], name: str, *args: Any) -> None:
     """Have a daemon thread do the work. Raises `NoThread` where none is to be had.
 
-    What interrupts the caller meanwhile is raised as it is; the work is then done once, or by nobody.
+    What interrupts the caller meanwhile is raised as it is; the work is then done once, or not at all.
     """
     if sys.is_finalizing():
         # CPython up to 3.11 would wait here for ever.
@@ -31,7 +31,7 @@ def start(work: Callable[..., object], name: str, *args: Any) -> None:
 class _Thread(threading.Thread):
     """One that survives what interrupts its starter.
 
-    In CPython 3.11 an asynchronous exception for the starter may strike the new thread before its first step, so its
+    In CPython 3.11 an asynchronous exception for the starter may hit the new thread before its first step, so its
     starter doesn't wait for ever. And what interrupts the starter just after the thread was made has `Thread.start`
     take it off the list of those to come, as if there were none; so does the thread itself, and whichever is second
     finds nothing there.
@@ -57,7 +57,7 @@ class _Thread(threading.Thread):
             interrupted = error.__context__ or error
         else:
             if not started.is_set():
-                raise NoThread("a thread was struck before its first step")
+                raise NoThread("a thread was interrupted before its first step")
             return
         raise interrupted
 
