@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +106,78 @@ def test_a_lost_connection_is_closed_by_the_last_thread_that_was_in_a_role(clien
     connection.writer.leave()
     assert connection.end()
     assert sock.fileno() == -1
+
+
+def test_a_reader_that_writes_for_others_goes_on_reading(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may be waiting for its replies to be read, and one of them may be its own."""
+    connection = multiplexed_by(client)
+    asked: list[int] = []
+
+    def wait(events: int, seconds: float) -> int:
+        asked.append(events)
+        return 0
+
+    monkeypatch.setattr(connection._stream, "wait", wait)
+    monkeypatch.setattr(connection, "_send", lambda data, flags: len(data))
+    assert connection.reader.try_enter()
+    assert connection.writer.try_enter()
+    beat, connection._unsent = connection.reader.beat, memoryview(b"x")
+    request = get("key")
+    request.until = request.limit = float("inf")
+    request.sent = True
+    assert connection._push_on(request)
+    connection.writer.leave()
+    connection.reader.leave()
+    assert asked[0] & select.POLLIN
+    assert connection.reader.beat > beat
+
+
+def test_no_one_touches_the_socket_of_a_detached_connection(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is another borrower's by then, whatever maintenance had seen before."""
+    connection = multiplexed_by(client)
+    client.connection_pool.drain()
+    assert connection.state is State.DETACHED
+    hurried: list[bool] = []
+    monkeypatch.setattr(connection._stream, "hurry", lambda: hurried.append(True))
+    monkeypatch.setattr(type(connection.reader), "taken", lambda role: True)
+    for now in (1e9, 2e9):
+        connection._look_for_owner(connection.reader, 7, now)
+    assert not hurried
+
+
+def test_a_connection_is_released_once(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where a signal handler retires it in the midst of its being retired."""
+    connection, multiplexed = multiplexed_by(client), client.connection_pool._engine.multiplexed
+    released: list[Any] = []
+    monkeypatch.setattr(multiplexed, "_release", released.append)
+    connection.retire()
+    multiplexed._ending += [connection, connection]
+    multiplexed._shared, multiplexed._only = (), None
+    for _ in range(3):
+        multiplexed.see_to(connection)
+    assert released == [connection.connection]
+    assert not multiplexed._ending
+
+
+@pytest.mark.parametrize("at", ["a role", "the change of a list"])
+def test_a_handler_that_would_wait_for_its_own_thread(client: Any, at: str) -> None:
+    """Its calls go over a connection of their own, those that are sent before any reply is read, too."""
+    connection, multiplexed = multiplexed_by(client), client.connection_pool._engine.multiplexed
+    if at == "a role":
+        assert connection.reader.try_enter()
+    else:
+        multiplexed.retire_all()
+        multiplexed._changing.acquire()
+    try:
+        assert client.get("key") == b"value"
+        virtual = client.connection_pool.get_connection()
+        virtual.send_command("ECHO", "a")
+        virtual.send_command("ECHO", "b")
+        assert [virtual.read_response(), virtual.read_response()] == [b"a", b"b"]
+        client.connection_pool.release(virtual)
+    finally:
+        connection.reader.leave() if at == "a role" else multiplexed._changing.release()
+    assert client.get("key") == b"value"
 
 
 def test_a_handler_of_notifications_that_raises(memory: MemoryServer, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,8 +11,9 @@ import pytest
 import redis
 
 import redpool
-from contract.faces import PATIENCE, Doing, together
+from contract.faces import PATIENCE, Doing, eventually, together
 from redpool import embedded
+from redpool.testing import MemoryServer
 
 from .faces import Sharing
 from .relay import Relay
@@ -74,3 +75,35 @@ def test_callers_beside_a_large_command(face: Sharing, redis_server: embedded.Se
             assert client.get("key") == b"value"
             time.sleep(0.01)
         assert large.result() is True
+
+
+# -- a server that is slow, or stands still ----------------------------------------------------------------------------
+
+
+def test_a_late_read_is_not_sent_again_and_again(shell: Sharing, memory: MemoryServer) -> None:
+    """Its caller gets the error after `socket_timeout`, though another connection was tried meanwhile."""
+    memory.answer("GET", b"")
+    pool = shell.pool(host=memory.host, port=memory.port, socket_timeout=2.0, retry=shell.retry(0))
+    client = shell.client(pool)
+    client.set("key", "value")
+    with pytest.raises(redis.TimeoutError):
+        client.get("key")
+    assert [name for _, name in memory.commands].count("GET") == 1
+
+
+def test_no_request_leaves_for_a_connection_that_cannot_be_had(shell: Sharing, own_server: embedded.Server) -> None:
+    """While the whole server stands still, a read waits behind a write for its reply, which comes in time."""
+    options = {"host": own_server.host, "port": own_server.port, "timeout": 0.5, "socket_timeout": 20.0}
+    pool = shell.pool(**options, max_connections=1, retry=shell.retry(0))
+    client = shell.client(pool)
+    client.set("key", "value")
+    own_server.pause()
+    try:
+        doings = [Doing(lambda: client.incr("n"))]
+        assert eventually(lambda: pool.stats().in_flight == 1)
+        doings.append(Doing(lambda: client.get("key")))
+        assert not eventually(lambda: any(each.done for each in doings), 2.5)
+    finally:
+        own_server.resume()
+    assert [each.result() for each in doings] == [1, b"value"]
+    assert pool.stats().dialed == 1

@@ -383,6 +383,19 @@ def test_a_reader_that_is_interrupted_forgets_no_request(step: int) -> None:
         assert behind in line.pipeline.pending
 
 
+def test_silence_is_counted_from_when_a_request_came_to_the_head(line: Line) -> None:
+    """A request that was sent between two looks has not been waited for since the first of them."""
+    line.pipeline.observe(0.0, 0)
+    line.queue("a")
+    line.pipeline.take()
+    assert line.pipeline.observe(10.0, 0).silent == 0.0
+    assert line.pipeline.observe(12.0, 0).silent == 2.0
+    line.hear(b"+1\r\n")
+    line.queue("b")
+    line.pipeline.take()
+    assert line.pipeline.observe(20.0, 1).silent == 0.0
+
+
 # -- as a property -----------------------------------------------------------------------------------------------------
 
 

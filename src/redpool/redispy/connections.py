@@ -280,7 +280,7 @@ def unshared(connection: Any) -> bool:
 
 
 def for_others(error: BaseException) -> BaseException:
-    """Return what all that wait may get of a connect that has failed: what ends a program or a loop isn't for others."""
+    """Return what all that wait may get of a failed connect: what ends a program or a loop isn't for others."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return RedisConnectionError(f"the connect was interrupted by {type(error).__name__}")
     return error
