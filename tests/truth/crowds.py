@@ -61,9 +61,16 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bo
 
 
 def start_undisturbed(thread: threading.Thread) -> None:
-    """Stand in for `threading.Thread.start`: no thread is interrupted while it starts another one."""
-    with not_starting:
+    """Stand in for `threading.Thread.start`: no thread is interrupted while it starts another one.
+
+    A finalizer may start a third in the midst of that, in the thread that is being started, which mustn't wait for ever.
+    """
+    waited = not_starting.acquire(timeout=1.0)
+    try:
         _thread_start(thread)
+    finally:
+        if waited:
+            not_starting.release()
 
 
 def descriptors() -> int:
