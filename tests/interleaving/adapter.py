@@ -105,6 +105,7 @@ class Several:
             connect=lambda beside: world.connect(),
             release=world.lend,
             core=lambda: self.core,
+            wake=lambda: None,
         )
         self.sent: dict[Any, Any] = {}
 

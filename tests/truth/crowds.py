@@ -63,7 +63,7 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bo
 def start_undisturbed(thread: threading.Thread) -> None:
     """Stand in for `threading.Thread.start`: no thread is interrupted while it starts another one.
 
-    A finalizer may start a third in the midst of that, in the thread that is being started, which mustn't wait for ever.
+    A finalizer may start a third in the midst of that, in the thread that is being started, which can't wait for ever.
     """
     waited = not_starting.acquire(timeout=1.0)
     try:

@@ -72,6 +72,7 @@ class MultiplexedConnection:
         self._parser = connection._parser
         self._unsent: Any = None  # of what was taken out of the queue; the writer's
         self._delivered: list[Request] = []  # done, their callers not yet woken; the reader's
+        self._waited = self.look_every  # seconds for which the last receive at least has waited in vain; the reader's
         self._pushed = 0  # how often a part of what the kernel didn't take at once got on its way
         self._backlog = 0  # bytes of it that the kernel had at the last look
         self._parked: dict[int, Any] = {}  # what wakes a thread, by its id: a signal handler's calls sleep on the same
@@ -104,7 +105,7 @@ class MultiplexedConnection:
                 return self._go_on(request, limit)
             if request.done or reader.dirty or not self._receive_some(None):
                 reader.leave()
-                return self._go_on(request, limit, self.look_every)
+                return self._go_on(request, limit, self._waited)
             reader.leave()
             if pipeline.pending or pipeline.queued:
                 self._hand_on()
@@ -322,7 +323,9 @@ class MultiplexedConnection:
         try:
             size = self._receive(self._buffer) if seconds is None else stream.receive_within(seconds)
         except BlockingIOError:
-            if stream.hurried:
+            self._waited = self.look_every
+            if stream.hurried:  # signals have stretched the wait since before the look that saw it last
+                self._waited = _monotonic() - self._seen[reader][1]
                 stream.calm()
             reader.dirty = False
             return False

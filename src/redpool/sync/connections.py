@@ -50,12 +50,16 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         connect: Callable[[bool], Any],
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
+        wake: Callable[[], None],
     ) -> None:
-        """`connect` gets to know whether the connection is a further one, which must not take the last slot."""
+        """`connect` gets to know whether the connection is a further one, which must not take the last slot.
+
+        `wake` has maintenance look anew how often it is to look.
+        """
         changing = threading.RLock()
         super().__init__(config, release, core, changing)
         self._changes: Callable[[], bool] = changing._is_owned  # type: ignore[attr-defined]  # as of a `Role`
-        self._connect = connect
+        self._connect, self._wake_maintenance = connect, wake
         self._never_waits = config.max_waiting == 0
         self._connecting = _Connecting(self._connect_shared, f"redpool {config.name} multiplexed connection")
         self._connecting_bulk = _Connecting(self._connect_bulk, f"redpool {config.name} bulk connection")
@@ -138,6 +142,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
     def _connect_shared(self) -> None:
         if not self.has_enough():
             self.add_shared(self._connected(beside=self._least_loaded() is not None))
+            self._wake_maintenance()
 
     def _connect_bulk(self) -> None:
         self.replace_bulk(self._connected(beside=True))

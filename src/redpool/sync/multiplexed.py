@@ -96,7 +96,12 @@ class MultiplexedConnectionPool(ConnectionPool):
             pool = me()
             return None if pool is None else pool._engine.core
 
-        return self._multiplexed_class(self.config, connect, release, core)
+        def wake() -> None:
+            pool = me()
+            if pool is not None:
+                pool._engine.poke()
+
+        return self._multiplexed_class(self.config, connect, release, core, wake)
 
     def _take_shared(self, beside: bool) -> Any:
         core = self._engine.core
