@@ -151,8 +151,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             timeout = limit.left()
         else:
             limit = None
-        since, in_background = _monotonic(), self._in_background
-        connecting = self._start_connecting()
+        since, connecting = _monotonic(), self._start_connecting()
+        in_background = self._in_background
         done, _ = await asyncio.wait((connecting,), timeout=timeout)
         if done and in_background and not connecting.cancelled() and connecting.exception() is not None:
             return await self._await_connection()  # what no caller has asked for fails for none
