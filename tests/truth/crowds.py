@@ -65,11 +65,11 @@ def start_undisturbed(thread: threading.Thread) -> None:
 
     A finalizer may start a third in the midst of that, in the thread that is being started, which can't wait for ever.
     """
-    waited = not_starting.acquire(timeout=1.0)
     try:
+        not_starting.acquire(timeout=1.0)
         _thread_start(thread)
     finally:
-        if waited:
+        if not_starting._is_owned():  # type: ignore[attr-defined]  # an interruption may have come at any step
             not_starting.release()
 
 
