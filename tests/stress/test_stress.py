@@ -8,7 +8,7 @@ import pytest
 
 from .runner import EVERY_KIND, run
 
-SECONDS = 5.0
+SECONDS = 3.0
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this platform")
 
