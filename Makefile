@@ -11,6 +11,8 @@ FIND_SERVER := $(BIN)/python -c 'import sys; sys.tracebacklimit = 0; \
 COUNT_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(len(find_servers()))'
 
 OTHER_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(*find_servers()[1:])'
+# Most tests wait for a server or a clock, so that two files at a time take little longer than the slower half.
+TWO_FILES := --numprocesses 2 --dist loadfile
 ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
 
 .DEFAULT_GOAL := help
@@ -35,11 +37,11 @@ lint: $(STAMP) ## ruff: rules and layout
 types: $(STAMP) ## mypy --strict
 	@echo "== mypy"; $(BIN)/mypy
 
-unit: server ## pytest; what talks to a server once more on each other server found
-	@echo "== pytest"; $(BIN)/pytest -q
+unit: server ## pytest, two files at a time; what talks to a server once more on each other server found
+	@echo "== pytest"; $(BIN)/pytest -q $(TWO_FILES)
 	@for other in $$($(OTHER_SERVERS)); do \
 		echo "== pytest on $$other"; \
-		REDPOOL_SERVER=$$other $(BIN)/pytest -q $(ON_EACH_SERVER) || exit 1; \
+		REDPOOL_SERVER=$$other $(BIN)/pytest -q $(TWO_FILES) $(ON_EACH_SERVER) || exit 1; \
 	done
 
 compat: server ## redis-py's own tests over our pools, compared with its own

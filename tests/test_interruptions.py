@@ -11,6 +11,7 @@ import pytest
 import redis
 
 import redpool
+from contract.faces import eventually
 from truth.alarms import starts_a_thread
 
 
@@ -24,7 +25,7 @@ def test_a_command_from_within_the_pool_is_served(redis_url: str) -> None:
             assert client.get("key") == b"value"
         after = pool.stats()
         assert (after.open, after.acquired, after.dialed) == (before.open, before.acquired, before.dialed)
-        assert len(client.client_list()) == 1
+        assert eventually(lambda: len(client.client_list()) == 1)
 
 
 def test_a_release_from_within_the_pool_is_taken_in_later(redis_url: str) -> None:
