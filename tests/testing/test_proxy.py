@@ -40,6 +40,21 @@ def test_connections_are_counted(proxy: FaultProxy) -> None:
     assert proxy.connections == 2
 
 
+def test_a_hang_up_behind_so_many_answers(proxy: FaultProxy) -> None:
+    """For the connections there are and those to come, each in good order; `heal` ends it."""
+    with Wire(proxy.port) as before:
+        before.ask("PING")
+        proxy.hang_up_after(2)
+        with Wire(proxy.port) as later:
+            for wire in (before, later):
+                assert wire.ask("PING") == wire.ask("PING") == b"PONG"
+                with pytest.raises(EOFError):
+                    wire.read()
+        with Wire(proxy.port) as spared:
+            proxy.heal()
+            assert [spared.ask("PING") for _ in range(3)] == [b"PONG"] * 3
+
+
 def test_who_hangs_up_first_ends_both_connections(proxy: FaultProxy, server: MemoryServer) -> None:
     """The server sees its client go; the client sees its server go."""
     with Wire(proxy.port) as wire:

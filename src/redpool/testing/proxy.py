@@ -33,6 +33,7 @@ class _Faults:
     commands_vanish: bool = False
     replies_vanish: bool = False
     quota: float = math.inf
+    pieces: float = math.inf  # of replies, until it hangs up
 
 
 class _Link:
@@ -44,6 +45,7 @@ class _Link:
         self._free_at = 0.0  # when the next byte may pass
         self._next_look = math.inf
         self.quota = proxy._faults.quota
+        self.pieces = proxy._faults.pieces
         self.client = Channel(proxy._loop, client, self._command)
         self.server = Channel(proxy._loop, server, self._reply, connecting=True)
 
@@ -78,6 +80,10 @@ class _Link:
             if faults.pace is not None and len(data) > 1:
                 self._held.appendleft((due, data[1:]))
             self._pass_on(data if faults.pace is None else data[:1])
+            self.pieces -= 1
+            if self.pieces <= 0:
+                self.hang_up()
+                return
             if faults.pace is not None:
                 self._free_at = now + faults.pace
                 break
@@ -107,7 +113,7 @@ class _Link:
 
     def heal(self) -> None:
         """Pass on what is held."""
-        self.quota = math.inf
+        self.quota = self.pieces = math.inf
         self._free_at = 0.0
         self._held = deque((0.0, data) for _, data in self._held)
         self._let_pass()
@@ -188,6 +194,20 @@ class FaultProxy:
             self._faults.quota = count
             for link in self._links:
                 link.quota = count
+
+        self._loop.call(limit)
+
+    def hang_up_after(self, count: int) -> None:
+        """Close each connection in good order (FIN) right behind its next `count` pieces of replies.
+
+        A new one is closed behind its first ones. A client that waits for each reply gets one piece for each.
+        """
+        _check("count", count)
+
+        def limit() -> None:
+            self._faults.pieces = count
+            for link in self._links:
+                link.pieces = count
 
         self._loop.call(limit)
 
