@@ -417,3 +417,31 @@ def test_the_counters_return_to_zero(data: st.DataObject) -> None:
         line.hear(b"+1\r\n" * line.pipeline.in_flight)
     assert (line.pipeline.in_flight, line.pipeline.unfinished(), line.pipeline.full) == (0, [], False)
     assert all(request.done or (request.gone and not request.sent) for request in requests)
+
+
+# -- what comes unasked ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stray", [b"$6\r\nsec", b"+OK", b"*2\r\n+a\r\n", b"$"])
+@pytest.mark.parametrize("behind", [False, True], ids=["alone", "behind a reply"])
+def test_half_a_reply_that_comes_unasked_is_no_beginning_of_the_next(line: Line, stray: bytes, behind: bool) -> None:
+    """Its rest would be taken for the reply to the next request."""
+    asked = b""
+    if behind:
+        line.queue("a")
+        line.pipeline.take()
+        asked = b"+1\r\n"
+    with pytest.raises(UnexpectedReply):
+        line.hear(asked + stray)
+
+
+@pytest.mark.parametrize("cut", range(1, 30, 4))
+@pytest.mark.parametrize("before", [b"", b">1\r\n+whole\r\n"])
+def test_half_a_push_may_have_its_rest_come_later(line: Line, cut: int, before: bytes) -> None:
+    """Nobody asks for one, and it may come in pieces."""
+    push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n"
+    line.hear(before + push[:cut])
+    line.hear(push[cut:])
+    assert line.pushed[-1] == [b"invalidate", [b"key"]]
+    with pytest.raises(UnexpectedReply):
+        line.hear(b"+half")

@@ -30,7 +30,7 @@ import hiredis
 from .attributes import AttributeWatch
 
 _Push: Any = hiredis.PushNotification
-_LINE_FEED = b"\n"[0]
+_LINE_FEED, _PUSH = b"\n>"
 
 WRITE_SIZE = 256 * 1024
 """A write takes no further request beyond so many bytes: what a socket takes at once, more or less."""
@@ -134,6 +134,7 @@ class Pipeline:
         self._watch = watch
         self._batches = batches  # how many writes had so many commands; the last counts all larger ones
         self._largest_batch = len(batches) - 1
+        self._half_push = False  # what the reader has kept is half a push
         self._arrived = 0  # bytes that came in before those with the end of a reply
         self._seen_used = self._seen_heard = self._seen_flow = -1
         self._seen_head: Request | None = None
@@ -226,14 +227,20 @@ class Pipeline:
         self.heard += 1
         while True:
             request = pending[0] if pending else None
+            if request is None and not has_data():  # exact here, where a frame is to begin
+                break
             try:
                 reply = gets() if request is None or request.decode else gets(False)
             except UnicodeError as error:
                 reply = error  # its caller's alone: the reader has gone on behind it
             if reply is not_enough:
+                if request is None and not self._begins_push(data, size):
+                    # The rest would be taken for the reply to the next request.
+                    raise UnexpectedReply("part of an unexpected reply, no command pending")
                 self._arrived += 0 if answered else size
                 break
             if type(reply) is _Push:
+                self._half_push = False
                 push(reply)
                 continue
             if request is None:
@@ -252,10 +259,13 @@ class Pipeline:
             request.done = True
             answered.append(request)
             pending.popleft()
-            if not pending and not has_data():
-                break
         if watch is not None and (data[size - 1] != _LINE_FEED or not watch.at_start or has_data()):
             watch.fed(data, size)
+
+    def _begins_push(self, data: Any, size: int) -> bool:
+        """Return whether the half frame that is left may be a push; only its first bytes can tell."""
+        self._half_push = self._half_push or data[0] == _PUSH or data.find(b"\n>", 0, size) >= 0
+        return self._half_push
 
     # -- a caller's --------------------------------------------------------------------------------------------------
 
