@@ -295,7 +295,8 @@ class Routing(Generic[C]):
         slot: Slot = connection.connection._redpool.slot
         if core is None or slot.generation != core.generation or now >= slot.expires_at:
             self.retire(connection)
-        action = sharing.health_action(connection.pipeline, connection.flow(), now, connection.patience, self.config)
+        pipeline, probe_after = connection.pipeline, sharing.probe_after(self.config, connection.connection)
+        action = sharing.health_action(pipeline, connection.flow(), now, connection.patience, self.config, probe_after)
         connection.suspect = False
         if action is HealthAction.PROBE:
             connection.probe()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
@@ -122,8 +123,18 @@ class HealthAction(Enum):
     LOSE = "nothing has flowed for so long that it is dead"
 
 
+def probe_after(config: SharedConfig, connection: Any) -> float:
+    """Return the seconds of silence after which a multiplexed connection is probed.
+
+    They are the pool's `ping_after_idle` or redis-py's `health_check_interval`, whichever is shorter. An interval of
+    0 means none, as in redis-py.
+    """
+    interval = getattr(connection, "health_check_interval", None) or math.inf
+    return float(min(math.inf if config.ping_after_idle is None else config.ping_after_idle, interval))
+
+
 def health_action(
-    pipeline: Pipeline, flow: int, now: float, patience: float, config: SharedConfig
+    pipeline: Pipeline, flow: int, now: float, patience: float, config: SharedConfig, probe_after: float
 ) -> HealthAction | None:
     """Return what is due; `flow` changes whenever bytes have come or have got on their way."""
     seen = pipeline.observe(now, flow)
@@ -135,7 +146,7 @@ def health_action(
         return HealthAction.SUSPECT
     if config.max_idle_time is not None and seen.unused >= config.max_idle_time and not config.min_idle:
         return HealthAction.RETIRE
-    if config.ping_after_idle is not None and seen.unheard >= config.ping_after_idle and not pending:
+    if seen.unheard >= probe_after and not pending:
         return HealthAction.PROBE
     return None
 
