@@ -35,8 +35,8 @@ REFUSED: list[tuple[str, Any, type[Exception]]] = [
     ("lifetime_jitter", None, TypeError),
     ("max_connecting", 0, ValueError),
     ("max_connecting", None, TypeError),
-    ("check_after_idle", -1, ValueError),
-    ("check_after_idle", None, TypeError),
+    ("validate_after_idle", -1, ValueError),
+    ("validate_after_idle", None, TypeError),
     ("ping_after_idle", -1, ValueError),
     ("ping_after_idle", "30", TypeError),
     ("order", "newest", ValueError),
@@ -156,7 +156,7 @@ def test_defaults(face: Face) -> None:
     config = face.pool(max_connections=None).config
     assert (config.max_connections, config.timeout, config.max_waiting, config.min_idle) == (50, 5.0, None, 0)
     assert (config.max_idle_time, config.max_lifetime, config.lifetime_jitter) == (300.0, 3600.0, 0.1)
-    assert (config.max_connecting, config.check_after_idle, config.ping_after_idle) == (4, 1.0, 30.0)
+    assert (config.max_connecting, config.validate_after_idle, config.ping_after_idle) == (4, 0.0, 30.0)
     assert (config.order, config.leak_after, config.retry_sent, config.instruments) == ("lifo", None, "safe", ())
     pool = face.pool()
     assert (pool.max_connections, pool.stats().name) == (50, "localhost:6379/0")
@@ -239,13 +239,13 @@ def test_options_in_a_url(face: Face, redis_url: str) -> None:
     """Every option may stand in the query, those of the pool and those of the connection."""
     pool = face.pool_from_url(
         f"{redis_url}/0?max_connections=7&timeout=5.5&max_waiting=3&min_idle=2&max_idle_time=none&max_lifetime=60"
-        "&lifetime_jitter=0.2&max_connecting=2&check_after_idle=0&ping_after_idle=None&order=fifo&leak_after=9"
+        "&lifetime_jitter=0.2&max_connecting=2&validate_after_idle=0&ping_after_idle=None&order=fifo&leak_after=9"
         "&retry_sent=all&name=jobs&protocol=2&socket_timeout=7&client_name=me&decode_responses=yes"
     )
     config = pool.config
     assert (config.max_connections, config.timeout, config.max_waiting, config.min_idle) == (7, 5.5, 3, 2)
     assert (config.max_idle_time, config.max_lifetime, config.lifetime_jitter) == (None, 60.0, 0.2)
-    assert (config.max_connecting, config.check_after_idle, config.ping_after_idle) == (2, 0.0, None)
+    assert (config.max_connecting, config.validate_after_idle, config.ping_after_idle) == (2, 0.0, None)
     assert (config.order, config.leak_after, config.retry_sent, config.name) == ("fifo", 9.0, "all", "jobs")
     assert face.client(pool).client_getname() in ("me", b"me")
     with pool.connection() as connection:

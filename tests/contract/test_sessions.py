@@ -218,7 +218,7 @@ RUBBISH = [b"+OK\r\n", b"$6\r\nsecret\r\n", b"$6\r\nsec", b"\r\n", b"HTTP/1.1 40
 
 def rested(face: Face, memory: MemoryServer, protocol: int, stray: bytes) -> tuple[int, int]:
     """The server's number for an idle connection over which `stray` comes, and for the one that is had next."""
-    pool = face.pool(host=memory.host, port=memory.port, protocol=protocol, max_connections=1, check_after_idle=0.0)
+    pool = face.pool(host=memory.host, port=memory.port, protocol=protocol, max_connections=1)
     with pool.connection() as connection:
         before = number(connection)
     memory.push(stray)

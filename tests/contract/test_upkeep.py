@@ -23,7 +23,7 @@ def test_some_are_kept_ready(face: Face, at: dict[str, Any], watch: Watch) -> No
 
 def test_those_kept_ready_are_replaced(face: Face, at: dict[str, Any], watch: Watch) -> None:
     """When one of `min_idle` is found dead, another is opened in its place."""
-    pool = face.pool(**at, min_idle=2, client_name="replaced", check_after_idle=0)
+    pool = face.pool(**at, min_idle=2, client_name="replaced")
     client = face.client(pool)
     client.ping()
     assert eventually(lambda: len(watch.ids("replaced")) >= 2 and not pool.stats().connecting)
@@ -131,9 +131,9 @@ def test_any(face: Face, at: dict[str, Any]) -> None:
     assert ids != ids[:3] * 40
 
 
-def test_rest_is_followed_by_a_look(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """After `check_after_idle` of rest a connection that the server closed is noticed before it is handed out."""
-    pool = face.pool(**at, check_after_idle=0.0, client_name="looked-at")
+def test_each_checkout_looks(face: Face, at: dict[str, Any], watch: Watch) -> None:
+    """At each checkout a connection that the server closed is noticed before it is handed out."""
+    pool = face.pool(**at, client_name="looked-at")
     client = face.client(pool)
     client.ping()
     watch.kill(*watch.ids("looked-at"))
@@ -143,7 +143,7 @@ def test_rest_is_followed_by_a_look(face: Face, at: dict[str, Any], watch: Watch
 
 def test_a_look_costs_no_round_trip(face: Face, at: dict[str, Any], watch: Watch) -> None:
     """The look is no PING: the server sees none."""
-    pool = face.pool(**at, check_after_idle=0.0)
+    pool = face.pool(**at)
     client = face.client(pool)
     client.get("foo")
     before = watch.calls("ping")
@@ -154,7 +154,7 @@ def test_a_look_costs_no_round_trip(face: Face, at: dict[str, Any], watch: Watch
 
 def test_a_long_rest_is_followed_by_a_ping(face: Face, at: dict[str, Any], watch: Watch) -> None:
     """After `ping_after_idle` a connection answers a PING before it is handed out."""
-    pool = face.pool(**at, ping_after_idle=0.0, check_after_idle=0.0)
+    pool = face.pool(**at, ping_after_idle=0.0)
     client = face.client(pool)
     client.get("foo")
     before = watch.calls("ping")
@@ -177,7 +177,7 @@ def test_the_resting_are_pinged_in_the_background(face: Face, at: dict[str, Any]
 
 def test_pings_may_be_left_out(face: Face, at: dict[str, Any], watch: Watch) -> None:
     """With `ping_after_idle=None` nobody is ever pinged."""
-    pool = face.pool(**at, ping_after_idle=None, check_after_idle=0.0, max_idle_time=0.2)
+    pool = face.pool(**at, ping_after_idle=None, max_idle_time=0.2)
     face.open_connections(pool, 2)
     before = watch.calls("ping")
     assert eventually(lambda: pool.stats().open == 0)

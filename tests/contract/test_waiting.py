@@ -207,7 +207,7 @@ def test_a_server_that_is_down_fails_all_who_wait(face: Face, refusing: Listener
 
 def test_a_server_that_comes_back(face: Face, own_server: embedded.Server) -> None:
     """After the server was away the pool works again by itself."""
-    pool = face.pool(host=own_server.host, port=own_server.port, check_after_idle=0)
+    pool = face.pool(host=own_server.host, port=own_server.port)
     client = face.client(pool)
     client.set("foo", "bar")
     own_server.kill()

@@ -11,11 +11,19 @@ import pytest
 from redpool.core.config import PoolConfig, suggest, whole_number
 
 WHOLE = ["max_connections", "max_waiting", "min_idle", "max_connecting", "break_after"]
-SECONDS = ["timeout", "max_idle_time", "max_lifetime", "check_after_idle", "ping_after_idle", "leak_after"]
+SECONDS = ["timeout", "max_idle_time", "max_lifetime", "validate_after_idle", "ping_after_idle", "leak_after"]
 MAY_BE_NONE = [
     "timeout", "max_waiting", "max_idle_time", "max_lifetime", "break_after", "ping_after_idle", "leak_after",
 ]  # fmt: skip
-NEVER_NONE = ["max_connections", "min_idle", "lifetime_jitter", "max_connecting", "check_after_idle", "order", "name"]
+NEVER_NONE = [
+    "max_connections",
+    "min_idle",
+    "lifetime_jitter",
+    "max_connecting",
+    "validate_after_idle",
+    "order",
+    "name",
+]
 
 
 def config(**options: Any) -> PoolConfig:
@@ -36,7 +44,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (config.max_connections, config.timeout, config.max_waiting, config.min_idle) == (50, 5.0, None, 0)
     assert (config.max_idle_time, config.max_lifetime, config.lifetime_jitter) == (300.0, 3600.0, 0.1)
     assert (config.max_connecting, config.break_after) == (4, None)
-    assert (config.check_after_idle, config.ping_after_idle) == (1.0, 30.0)
+    assert (config.validate_after_idle, config.ping_after_idle) == (0.0, 30.0)
     assert (config.order, config.leak_after, config.retry_sent, config.instruments) == ("lifo", None, "safe", ())
 
 
@@ -98,7 +106,7 @@ def test_some_times_are_above_zero(name: str) -> None:
     refused(ValueError, name, 0)
 
 
-@pytest.mark.parametrize("name", ["timeout", "check_after_idle"])
+@pytest.mark.parametrize("name", ["timeout", "validate_after_idle"])
 def test_other_times_may_be_zero(name: str) -> None:
     """Zero is at once: never wait, always look."""
     assert getattr(config(**{name: 0}), name) == 0

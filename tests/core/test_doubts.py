@@ -20,16 +20,16 @@ def doubt_after(rest: float, **options: Any) -> str | None:
     return slot.doubt
 
 
-@pytest.mark.parametrize("rest", [0.0, 0.5, 0.999])
-def test_what_was_just_used_is_not_doubted(rest: float) -> None:
-    """The usual path costs no look."""
-    assert doubt_after(rest) is None
-
-
-@pytest.mark.parametrize("rest", [1.0, 10.0, 29.999])
-def test_after_check_after_idle_it_is_peeked_at(rest: float) -> None:
-    """No round trip."""
+@pytest.mark.parametrize("rest", [0.0, 0.001, 10.0, 29.999])
+def test_each_checkout_looks(rest: float) -> None:
+    """However short the rest was, the server may have hung up in it."""
     assert doubt_after(rest) == "peek"
+
+
+@pytest.mark.parametrize(("rest", "expected"), [(0.0, None), (0.999, None), (1.0, "peek"), (29.9, "peek")])
+def test_after_validate_after_idle_it_is_peeked_at(rest: float, expected: str | None) -> None:
+    """Those who want to save the look say for how long. It is no round trip."""
+    assert doubt_after(rest, validate_after_idle=1.0) == expected
 
 
 @pytest.mark.parametrize("rest", [30.0, 1000.0])
@@ -43,23 +43,19 @@ def test_without_ping_after_idle_a_peek_is_all() -> None:
     assert doubt_after(1e6, ping_after_idle=None) == "peek"
 
 
-def test_check_after_idle_zero_always_looks() -> None:
-    """However short the rest."""
-    assert doubt_after(0.0, check_after_idle=0) == "peek"
-
-
-def test_ping_after_idle_counts_though_it_is_shorter_than_check_after_idle() -> None:
+def test_ping_after_idle_counts_though_it_is_shorter_than_validate_after_idle() -> None:
     """The stricter of the two is what the option's words promise."""
-    assert doubt_after(0.7, check_after_idle=1.0, ping_after_idle=0.5) == "ping"
+    assert doubt_after(0.7, validate_after_idle=1.0, ping_after_idle=0.5) == "ping"
 
 
-def test_a_waiter_gets_what_was_just_used_so_there_is_no_doubt() -> None:
-    """A hand-over is no rest."""
-    driver = Driver(max_connections=1)
+@pytest.mark.parametrize(("option", "expected"), [(0.0, "peek"), (0.001, None)])
+def test_a_hand_over_is_no_rest_and_looked_at_like_the_shortest_one(option: float, expected: str | None) -> None:
+    """The server may hang up right behind its last reply."""
+    driver = Driver(max_connections=1, validate_after_idle=option)
     slot = driver.take(0.0)
     driver.ask(1.0)
     driver.give(slot, 60.0)
-    assert slot.doubt is None
+    assert slot.doubt == expected
 
 
 def test_a_rejected_connection_is_closed() -> None:
@@ -79,7 +75,7 @@ def test_a_rejected_connection_is_closed() -> None:
 @pytest.mark.parametrize("how", ["reject", "check", "error"])
 def test_one_that_is_found_dead_makes_the_others_doubted(how: str) -> None:
     """They may have died of the same: the next is looked at however fresh it is."""
-    driver = Driver(ping_after_idle=30.0)
+    driver = Driver(ping_after_idle=30.0, validate_after_idle=1.0)
     driver.open(3, 0.0)
     if how == "check":
         driver.tick(30.0)
@@ -96,7 +92,7 @@ def test_one_that_is_found_dead_makes_the_others_doubted(how: str) -> None:
 
 def test_one_that_comes_back_later_is_trusted_again() -> None:
     """Doubt is for those that rested when one was found dead."""
-    driver = Driver()
+    driver = Driver(validate_after_idle=1.0)
     driver.open(2, 0.0)
     bad, good = driver.take(0.1), driver.take(0.1)
     driver.give(bad, 0.2, Reason.ERROR)

@@ -26,7 +26,7 @@ options = st.fixed_dictionaries(
         "max_idle_time": st.sampled_from([2.0, None, 20.0]),
         "max_lifetime": st.sampled_from([None, 3.0, 30.0]),
         "max_connecting": st.integers(1, 3),
-        "check_after_idle": st.sampled_from([0.0, 1.0]),
+        "validate_after_idle": st.sampled_from([0.0, 1.0]),
         "ping_after_idle": st.sampled_from([1.0, None, 5.0]),
         "order": st.sampled_from(["lifo", "fifo", "random"]),
         "leak_after": st.sampled_from([None, 4.0]),

@@ -46,9 +46,3 @@ def test_patience_leaves_time_for_a_dial() -> None:
     """Whoever waits only briefly gets a connection opened in time; who never waits, at once."""
     assert policy.growth_patience(0.001, 0.02) == 0.005
     assert policy.growth_patience(0.001, 0) == 0
-
-
-@pytest.mark.parametrize(("rest", "expected"), [(0.5, None), (1.0, "peek"), (29.9, "peek"), (30.0, "ping")])
-def test_doubt_grows_with_rest(rest: float, expected: str | None) -> None:
-    """Nothing, a look, a round trip."""
-    assert policy.doubt(rest, 1.0, 30.0) == expected

@@ -28,7 +28,7 @@ def options_from(chance: Random) -> dict[str, Any]:
         "max_idle_time": chance.choice([None, 2.0, 20.0]),
         "max_lifetime": chance.choice([None, 3.0, 30.0]),
         "max_connecting": chance.choice([1, 2, 4]),
-        "check_after_idle": chance.choice([0.0, 1.0]),
+        "validate_after_idle": chance.choice([0.0, 1.0]),
         "ping_after_idle": chance.choice([None, 1.0, 5.0]),
         "order": chance.choice(["lifo", "fifo", "random"]),
         "leak_after": chance.choice([None, 4.0]),

@@ -1,4 +1,4 @@
-"""Connections that the server has closed, and paths that are dead: notes 23, 24 and 25."""
+"""Connections that the server has closed, and paths that are dead: notes 23, 24, 25 and 66."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contract.faces import eventually, together
 from faults.rows import Finding, row
 from faults.scenes import Outcome, Path, attempt, attempt_on_a_loop
 from faults.sides import Side
+from redpool.testing import FaultProxy
 
 
 @row(23, "asyncio: 30 idle connections are killed, then 30 GETs at once; a pool without retries")
@@ -28,6 +29,48 @@ async def killed_while_idle(side: Side) -> Finding:
     outcomes = await asyncio.gather(*(attempt_on_a_loop(lambda: client.get("key")) for _ in range(30)))
     failed = [each for each in outcomes if each.error is not None]
     return Finding(not failed, f"{len(failed)} of 30 failed")
+
+
+_CALLS, _PAUSE = 120, 0.002
+# No handshake, so that each connection gives three answers and no more.
+_BARE: dict[str, Any] = {"protocol": 2, "driver_info": None}
+
+
+@row(66, "a proxy hangs up behind each third answer; 120 INCR, 2 ms apart, 3 retries", timed=True)
+def a_proxy_that_hangs_up(side: Side) -> Finding:
+    """What is sent over a connection that was closed by then never ran; but only a look before can tell."""
+    with FaultProxy(side.server.host, side.server.port) as proxy:
+        proxy.hang_up_after(3)
+        client = side.threads.client(at=proxy, **_BARE, retry=side.threads.retry(3, base=0))
+        outcomes = []
+        for _ in range(_CALLS):
+            time.sleep(_PAUSE)
+            outcomes.append(attempt(lambda: client.incr("n")))
+        return _none_lost(side, outcomes)
+
+
+@row(66, "the same with asyncio, the loop being blocked for the 2 ms", timed=True)
+async def a_proxy_that_hangs_up_on_a_loop(side: Side) -> Finding:
+    """As above, and the loop has not heard of it."""
+    with FaultProxy(side.server.host, side.server.port) as proxy:
+        proxy.hang_up_after(3)
+        client = side.tasks.client(at=proxy, **_BARE, retry=side.tasks.retry(3, base=0))
+        outcomes = []
+        for _ in range(_CALLS):
+            _block(_PAUSE)
+            outcomes.append(await attempt_on_a_loop(lambda: client.incr("n")))
+        return _none_lost(side, outcomes)
+
+
+def _block(seconds: float) -> None:
+    """Do as a callback does that computes, or a process that is stopped."""
+    time.sleep(seconds)
+
+
+def _none_lost(side: Side, outcomes: list[Outcome]) -> Finding:
+    failed = sum(each.error is not None for each in outcomes)
+    count = int(side.observer().get("n") or 0)
+    return Finding(not failed and count == _CALLS, f"{failed} of {_CALLS} failed; the counter is at {count}")
 
 
 _PATIENCE = 2.0

@@ -99,7 +99,7 @@ def test_no_system_call_where_a_connection_is_fresh(
     threads: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Note 58: checkout and release of a connection that was just used touch neither its socket nor any selector."""
-    pool = threads.pool(**at, check_after_idle=3600.0)
+    pool = threads.pool(**at, validate_after_idle=3600.0)
     connection = pool.get_connection()
     pool.release(connection)
 
@@ -123,7 +123,7 @@ def test_no_system_call_where_a_connection_is_fresh(
 
 def test_nothing_is_left_of_a_checkout(threads: Face, at: dict[str, Any]) -> None:
     """Note 58: checkout and release create no object that survives them."""
-    pool = threads.pool(**at, check_after_idle=3600.0)
+    pool = threads.pool(**at, validate_after_idle=3600.0)
 
     def use(times: int) -> None:
         for _ in range(times):

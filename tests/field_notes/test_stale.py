@@ -15,7 +15,7 @@ from contract.faces import Face, Recorder, Watch, eventually, together
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_the_first_command_after_idleness(face: Face, at: dict[str, Any], watch: Watch, protocol: int) -> None:
     """Note 22: a connection that the server closed meanwhile costs the caller nothing, without any retry policy."""
-    pool = face.pool(**at, protocol=protocol, client_name="idle", check_after_idle=0.0)
+    pool = face.pool(**at, protocol=protocol, client_name="idle")
     client = face.client(pool)
     client.ping()
     watch.kill(*watch.ids("idle"))
@@ -41,8 +41,8 @@ def test_killed_connections_are_replaced_tasks(at: dict[str, Any], watch: Watch,
 def test_killed_connections_are_replaced_threads(
     threads: Face, at: dict[str, Any], watch: Watch, protocol: int
 ) -> None:
-    """Note 23: the same with threads, where a look at each checkout is asked for."""
-    pool = threads.pool(**at, protocol=protocol, client_name="killed", check_after_idle=0.0)
+    """Note 23: the same with threads."""
+    pool = threads.pool(**at, protocol=protocol, client_name="killed")
     client = threads.client(pool)
     pool.warm_up(30)
     watch.kill(*watch.ids("killed"))

@@ -20,7 +20,8 @@ COMPLAINTS = (ValueError, TypeError, redis.RedisError)
 
 OWN = [
     "max_connections", "timeout", "max_waiting", "min_idle", "max_idle_time", "max_lifetime", "lifetime_jitter",
-    "max_connecting", "check_after_idle", "ping_after_idle", "order", "leak_after", "retry_sent", "name", "instruments",
+    "max_connecting", "validate_after_idle", "ping_after_idle", "order", "leak_after", "retry_sent", "name",
+    "instruments",
 ]  # fmt: skip
 THEIRS = [
     "db", "username", "password", "socket_timeout", "socket_connect_timeout", "retry", "encoding", "encoding_errors",

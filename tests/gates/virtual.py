@@ -45,7 +45,7 @@ class World:
     """A pool of one size. What befalls the first dial is in `dial_gates`; the later ones are well."""
 
     def __init__(self, size: int, dial_gates: Mapping[str, str]) -> None:
-        config = PoolConfig(max_connections=size, timeout=10.0, check_after_idle=0.0, ping_after_idle=None)
+        config = PoolConfig(max_connections=size, timeout=10.0, validate_after_idle=0.0, ping_after_idle=None)
         self.core = PoolCore(config, 0.0, Random(0), DIAL_BUDGET)
         self.now = 0.0
         self._dial_gates = dial_gates

@@ -76,6 +76,17 @@ def loss(world: World, name: str) -> None:
     world.scheduler.spawn(name, work)
 
 
+def push(world: World, name: str) -> None:
+    """The server sends a push, in between any two replies."""
+
+    def work() -> None:
+        for sock in world.sockets():
+            if not sock.returned:
+                sock.push()
+
+    world.scheduler.spawn(name, work)
+
+
 def lose(world: World, name: str) -> None:
     """Another thread has the connection lost."""
 
@@ -122,7 +133,7 @@ def close(world: World, name: str) -> None:
     world.scheduler.spawn(name, work)
 
 
-OF_ONE: tuple[Actor, ...] = (call, late, interrupted, partial, finalizer, loss, lose, detach, maintenance)
+OF_ONE: tuple[Actor, ...] = (call, late, interrupted, partial, finalizer, loss, push, lose, detach, maintenance)
 OF_SEVERAL: tuple[Actor, ...] = (*OF_ONE, handler, close)
 TRIPLES: tuple[tuple[Actor, ...], ...] = (
     (call, call_and_detach, call),

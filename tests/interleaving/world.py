@@ -26,6 +26,7 @@ from redis.exceptions import RedisError
 
 from .scheduler import Decider, Interrupted, Scheduler
 
+_PUSH = b">2\r\n+invalidate\r\n*1\r\n+key\r\n"
 PATIENCE = 5.0  # socket_timeout, in seconds
 
 
@@ -141,6 +142,12 @@ class Socket:
         self._run.operation("the server hangs up")
         self.ended = True
 
+    def push(self) -> None:
+        """The server sends something that nobody has asked for."""
+        self._run.operation("the server pushes")
+        if not self.lent:
+            self.incoming += _PUSH
+
     def send(self, data: Any, flags: int = 0) -> int:
         """Send what the server takes at once."""
         self._touch("written", f"send {bytes(data)!r:.60}")
@@ -239,12 +246,31 @@ def virtual_select(scheduler: Scheduler) -> Any:
     )
 
 
+class Readable:
+    """What asks a socket whether anything has come: an object of `select.poll()` that is kept."""
+
+    def __init__(self, sock: Socket) -> None:
+        self._sock, self._run = sock, sock._run
+        self._busy = False
+
+    def __call__(self, timeout: int) -> int:
+        if self._busy:
+            self._run.fail("two threads have asked a socket at the same time")
+        self._busy = True
+        self._run.operation("readable")
+        self._busy = False
+        if self._sock.lent:
+            self._run.fail("asked after detach")
+        return self._sock.events(select.POLLIN)
+
+
 class Connection:
     """One of redis-py's connections, as far as sharing it needs it."""
 
     def __init__(self, sock: Socket, slot: Any) -> None:
         self.sock = sock
         self._sock: Socket | None = sock
+        self.readable = Readable(sock)
         self.socket_timeout, self.protocol = PATIENCE, 3
         self._parser = SimpleNamespace(
             _reader=hiredis.Reader(notEnoughData=NOT_ENOUGH_DATA), handle_push_response=lambda message: None
@@ -372,6 +398,7 @@ class World:
         if sock.closed or sock.ended or connection._sock is None:
             return
         sock.lent = True
+        sock.incoming = sock.incoming.replace(_PUSH, b"")  # the checkout reads them
         if sock.incoming or self.server.awaits(sock):
             run.fail("detached with replies to come")
         run.operation("the next owner sends")

@@ -105,9 +105,7 @@ class Script:
 @pytest.mark.parametrize("seed", range(3))
 def test_gauges_equal_the_truth_after_any_sequence(face: Face, at: dict[str, Any], watch: Watch, seed: int) -> None:
     """After each step, every exporter says what the pool says and what the server's CLIENT LIST says."""
-    pool = face.pool(
-        **at, max_connections=4, timeout=0.05, client_name="truth", check_after_idle=0, socket_timeout=None
-    )
+    pool = face.pool(**at, max_connections=4, timeout=0.05, client_name="truth", socket_timeout=None)
     pool.warm_up(1)
     raw = getattr(pool, "_target", pool)
     exporters: list[Exporter] = [Prometheus(raw), OpenTelemetry(raw), Logs(raw)]

@@ -13,7 +13,7 @@ from redpool.testing import Simulation
 # A pool to which everything happens that can happen.
 ROUGH: dict[str, Any] = {
     "arrivals": 30.0, "hold": 0.1, "patience": 0.5, "dial_failures": 0.3, "broken": 0.1, "max_connections": 3,
-    "min_idle": 1, "max_idle_time": 0.2, "max_lifetime": 2.0, "ping_after_idle": 0.1, "check_after_idle": 0.01,
+    "min_idle": 1, "max_idle_time": 0.2, "max_lifetime": 2.0, "ping_after_idle": 0.1, "validate_after_idle": 0.01,
     "timeout": 0.3, "max_waiting": 5, "leak_after": 0.4,
 }  # fmt: skip
 

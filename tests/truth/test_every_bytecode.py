@@ -130,7 +130,7 @@ class LookedAt(Scene):
     """A connection has rested, so that its socket is looked at."""
 
     def prepare(self) -> None:
-        self.pool._engine.core.check_after = 0.0
+        self.pool._engine.core.validate_after = 0.0
 
 
 class Dropped(Scene):

@@ -51,6 +51,7 @@ class MultiplexedConnection(asyncio.Protocol):
         self._until = _NEVER  # until when the replies may take to what is queued in this turn
         self._transport, self._before, unread = transports.take_over(connection, self)
         self._write = self._transport.write
+        self._readable = transports.readable(connection)
         if unread:
             self.data_received(unread)
 
@@ -121,6 +122,12 @@ class MultiplexedConnection(asyncio.Protocol):
     def _flush(self) -> None:
         self._flushing = False
         pipeline = self.pipeline
+        if not pipeline.pending and pipeline.queued and self.state is not _LOST and self._readable(0):
+            # The loop hasn't read yet what has come while no reply was awaited, the server's hanging up for one: in its
+            # next turns it does.
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+            return
         while pipeline.queued and not self._paused and self.state is not _LOST:
             data = pipeline.take()
             if not data:

@@ -31,7 +31,7 @@ from ..errors import DeadlineExceeded
 from ..limit import current, deadline
 from ..redispy import connections, options, parting, retrying
 from ..redispy.counting import Counted
-from ..redispy.transports import close_now, cut_async, quiet
+from ..redispy.transports import catch_up, close_now, cut_async, quiet
 from .dump import describe, holder_name
 
 if TYPE_CHECKING:
@@ -150,13 +150,13 @@ class Engine:
         return self.loop.call_later(limit.left(), end_wait)
 
     async def settle(self, slot: Slot, connection: Any) -> bool:
-        """Check a connection that has rested or has received something. False: it was no good, and is gone.
+        """Validate a connection that has rested long, or over which something has come. False: it was no good.
 
-        Until it has passed, it has a `doubt`: a caller that is interrupted here leaves a connection to be closed.
+        It is gone then. Meanwhile it is `validating`: a caller that is interrupted here leaves one to be closed.
         """
-        slot.doubt = slot.doubt or "peek"
+        slot.validating = True
         if await _is_sound(connection, ask=slot.doubt == "ping"):
-            slot.doubt = None
+            slot.validating = False
             return True
         slot.connection = connection
         self.core.reject(slot, _monotonic())
@@ -170,7 +170,7 @@ class Engine:
         """
         if slot.state is State.LEASED and slot.connection is None:
             slot.connection = connection
-            whole = slot.doubt is None and connections.intact_async(connection)
+            whole = not slot.validating and connections.intact_async(connection)
             self.core.release(slot, _monotonic(), None if whole else Reason.ERROR)
         self.carry_out()
 
@@ -458,5 +458,6 @@ def _close(engine: Engine) -> None:
 
 async def _is_sound(connection: Any, ask: bool) -> bool:
     """Whether nothing speaks against a connection; with `ask`, whether the server also answers over it."""
+    await catch_up(connection)
     heard = quiet(connection) or await connections.peek_async(connection)
     return heard and (not ask or await connections.ping_async(connection))

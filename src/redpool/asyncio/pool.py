@@ -105,12 +105,12 @@ class ConnectionPool(AsyncSurface):
             try:
                 if here.core.wake_at < here.armed:
                     here.carry_out()
-                # What has arrived is in memory already, so each checkout looks at it: that costs no system call. What
-                # was handed over was in use until now.
-                unsure = slot is got and (slot.doubt == "ping" or not _quiet(connection))
+                # What the loop has read is looked at in any case, as that costs no system call. The loop may not have
+                # turned for long, so that its memory is the past: the socket knows better.
+                doubt = slot.doubt
+                unsure = doubt == "ping" or not _quiet(connection) or (doubt is not None and connection.readable(0))
                 if unsure and not await here.settle(slot, connection):
                     continue
-                slot.doubt = None
                 frame = _calling_frame(1)
                 if frame.f_code is not _ONE_COMMAND:
                     plumbing = frame.f_globals is _THEIRS or frame.f_globals is _OURS

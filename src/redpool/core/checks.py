@@ -66,7 +66,7 @@ def finish(core: PoolCore, slot: Slot, ok: bool, now: float) -> None:
 def distrust(core: PoolCore, now: float) -> None:
     """One connection was found dead: look at the others before they are handed out."""
     for slot in core.idle:
-        slot.verified_at = min(slot.verified_at, now - core.check_after)
+        slot.verified_at = min(slot.verified_at, now - core.validate_after)
 
 
 def ask_rested(core: PoolCore, now: float) -> None:

@@ -32,7 +32,7 @@ class PoolConfig:
     lifetime_jitter: float = 0.1
     max_connecting: int = 4
     break_after: int | None = None
-    check_after_idle: float = 1.0
+    validate_after_idle: float = 0.0
     ping_after_idle: float | None = 30.0
     order: Order = "lifo"
     leak_after: float | None = None
@@ -55,7 +55,7 @@ class PoolConfig:
         whole_number("max_connecting", self.max_connecting, at_least=1)
         if self.break_after is not None:
             whole_number("break_after", self.break_after, at_least=1)
-        _seconds("check_after_idle", self.check_after_idle, may_be_none=False)
+        _seconds("validate_after_idle", self.validate_after_idle, may_be_none=False)
         _seconds("ping_after_idle", self.ping_after_idle)
         _one_of("order", self.order, ("lifo", "fifo", "random"))
         _seconds("leak_after", self.leak_after, positive=True)

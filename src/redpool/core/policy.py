@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from .slot import Doubt
-
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 PAUSE_JITTER = 0.2
@@ -59,10 +57,3 @@ def growth_patience(mean_dial: float, timeout: float | None) -> float:
     patience = min(MOST_PATIENCE, max(LEAST_PATIENCE, 4 * mean_dial))
     # Whoever waits only briefly must see the dial, too.
     return patience if timeout is None else min(patience, timeout / 4)
-
-
-def doubt(rest: float, check_after: float, ping_after: float) -> Doubt | None:
-    """What a connection must pass that nobody has heard from for `rest` seconds."""
-    if rest >= ping_after:
-        return "ping"
-    return "peek" if rest >= check_after else None

@@ -67,7 +67,7 @@ class PoolCore:
         self._pick = policy.picker(config.order, random)
         self.ping_after = _NEVER if config.ping_after_idle is None else config.ping_after_idle
         self.ping_every = max(self.ping_after, policy.LEAST_REST)
-        self.check_after = min(config.check_after_idle, self.ping_after)
+        self.validate_after = min(config.validate_after_idle, self.ping_after)
         self.max_idle_time = _NEVER if config.max_idle_time is None else config.max_idle_time
         self._min_idle = config.min_idle
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
@@ -89,8 +89,7 @@ class PoolCore:
         slot = idle.pop() if self._pick is None else idle.pop(self._pick(len(idle)))
         self.rested.pop()
         rest = now - slot.verified_at
-        if rest >= self.check_after:
-            slot.doubt = policy.doubt(rest, self.check_after, self.ping_after)
+        slot.doubt = None if rest < self.validate_after else "ping" if rest >= self.ping_after else "peek"
         slot.state = _LEASED
         slot.since = self.available_at = now
         if self._min_idle and len(self.rested) < self._min_idle:
@@ -179,6 +178,7 @@ class PoolCore:
         slot.holder = ticket
         ticket.state = TicketState.GRANTED
         slot.state = _LEASED
+        slot.doubt = None if self.validate_after else "peek"  # its last borrower may have lost it without noticing
         slot.since = slot.verified_at = self.available_at = now
         del self._tickets[ticket]
         self.ledger.wait.add(now - ticket.since)

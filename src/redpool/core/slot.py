@@ -81,6 +81,7 @@ class Slot:
         "since",
         "state",
         "taken",
+        "validating",
         "verified_at",
     )
 
@@ -104,6 +105,7 @@ class Slot:
         self.opened_at = 0.0
         self.since = 0.0
         self.taken: Any = None  # where it was taken, or the whole stack
+        self.validating = False  # at a checkout, which reads from it
         self.verified_at = 0.0
 
     @property

@@ -21,6 +21,8 @@ from redis.observability.attributes import CSCResult
 from redis.observability.recorder import record_csc_request
 from redis.utils import SENTINEL
 
+from .sockets import Readable
+
 SetAside = Callable[[Any], AbstractContextManager[bool]]
 """Keeps an idle connection from being handed out; yields False where it isn't idle."""
 
@@ -33,6 +35,12 @@ class CachingConnection(CacheProxyConnection):
         self._set_aside = set_aside
         self._hit: CacheEntry | None = None
         self._current_command_cache_key: CacheKey | None = None  # type: ignore[assignment]
+
+    @property
+    def readable(self) -> Readable:
+        """Called with 0: whether there is anything to receive over its socket."""
+        readable: Readable = self._conn.readable  # type: ignore[attr-defined]
+        return readable
 
     def _get_parser(self) -> Any:
         return self._conn._get_parser()  # type: ignore[attr-defined]

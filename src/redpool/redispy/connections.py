@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import CacheProxyConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry as SyncRetry
 
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
@@ -47,6 +47,8 @@ def mark(connection: Any, engine: Any, slot: Any, dropped: Any = None) -> Hold:
     hold = Hold(connection, dropped)
     hold.engine, hold.slot = engine, slot
     connection._redpool = _inner(connection)._redpool = hold
+    if not hasattr(connection, "readable"):  # a class that isn't redis-py's
+        connection.readable = sockets.unknown
     return hold
 
 
@@ -146,12 +148,23 @@ def peek(connection: Any) -> bool:
     if not getattr(connection, "is_connected", True):
         return False
     try:
-        if not connection.can_read():
+        if not connection.can_read() or _only_of_tls(_inner(connection)):
             return True
         # With client-side caching redis-py reads invalidations itself, and needs them.
         return isinstance(connection, CacheProxyConnection) or _read_pushes(connection)
     except (RedisError, OSError):
         return False
+
+
+def _only_of_tls(connection: Any) -> bool:
+    """Whether what has come is the TLS session's own, a ticket or a new key, and nothing of the server's."""
+    sock: Any = getattr(connection, "_sock", None)
+    if not hasattr(sock, "pending") or sock.pending():
+        return False
+    # Only decrypting it tells. What is the server's is the parser's then, hiredis's or the buffer of one in Python.
+    parser: Any = connection._parser
+    take_in = getattr(parser, "read_from_socket", None) or parser._buffer._read_from_socket
+    return not take_in(timeout=0, raise_on_timeout=False)
 
 
 def _read_pushes(connection: Any) -> bool:
@@ -177,11 +190,16 @@ def _read_pushes(connection: Any) -> bool:
 
 
 def ping(connection: Any) -> bool:
-    """Whether the server answers over this connection, and soon. One round trip."""
+    """Whether the server answers over this connection, and soon. One round trip.
+
+    An error is an answer, too: the user may not be allowed to PING.
+    """
     inner = _inner(connection)
     try:
         inner.send_command("PING", check_health=False)
         return inner.read_response(timeout=sockets.time_to_answer(inner)) in (b"PONG", "PONG")
+    except ResponseError:
+        return True
     except (RedisError, OSError):
         return False
 
@@ -270,6 +288,8 @@ async def ping_async(connection: Any) -> bool:
         async with asyncio.timeout(sockets.time_to_answer(connection)):
             await connection.send_command("PING", check_health=False)
             return await connection.read_response() in (b"PONG", "PONG")
+    except ResponseError:
+        return True
     except (RedisError, OSError):
         return False
 

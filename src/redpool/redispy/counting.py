@@ -28,7 +28,7 @@ from ..errors import DeadlineExceeded, PoolTimeout, ReplyLate, ReplyLost
 from ..limit import current, deadline
 from ..wire import commands
 from ..wire.session import RESTORING, Session
-from . import parting
+from . import parting, sockets
 
 logger = logging.getLogger("redpool")
 
@@ -76,6 +76,8 @@ class Counted:
     handshaking = False
     """what is sent is the connection's own affair, not its caller's"""
     _pipeline: tuple[list[Any], list[Any]] | None = None
+    readable: sockets.Readable = staticmethod(sockets.unknown)
+    """called with 0: whether there is anything to receive over its socket"""
     _redpool: Any = None  # its lease, with the engine and the slot that it belongs to
 
     db: Any
@@ -186,6 +188,7 @@ class Counted:
             self.bygone = self._differences() if ordinary else self.stood
         self.unanswered = 0
         self.session = self.asked = None
+        self.readable = sockets.unknown  # its descriptor may be another socket's by now
         if self.unread:
             self.unread = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sys
 from collections.abc import Coroutine
@@ -16,6 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
+from . import sockets
 from .counting import HEARTBEAT, Counted
 from .transports import close_now, quiet
 
@@ -50,6 +52,7 @@ class CountedAsync(Counted, aio.AbstractConnection):
         self.handshaking = True
         try:
             await super().connect_check_health(*args, **kwargs)
+            self.readable = sockets.readable(self._writer.transport.get_extra_info("socket"))  # type: ignore[union-attr]
         except BaseException:
             self._break_off()
             raise
@@ -69,6 +72,10 @@ class CountedAsync(Counted, aio.AbstractConnection):
             await super().check_health()  # type: ignore[no-untyped-call]
         finally:
             self.handshaking = before
+
+    async def _send_ping(self) -> None:
+        with contextlib.suppress(ResponseError):  # an answer, too: the user may not be allowed to PING
+            await super()._send_ping()  # type: ignore[no-untyped-call]
 
     async def send_command(self, *args: Any, **kwargs: Any) -> None:
         """Pack and send a command."""

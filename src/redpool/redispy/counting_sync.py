@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from redis.utils import SENTINEL
 from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
+from . import sockets
 from .counting import HEARTBEAT, Counted
 
 
@@ -50,6 +52,7 @@ class CountedSync(Counted, AbstractConnection):
         self.handshaking = True
         try:
             super().connect_check_health(*args, **kwargs)
+            self.readable = sockets.readable(self._sock)
         except BaseException as error:
             self.disconnect()
             if isinstance(error, RedisConnectionError | RedisTimeoutError):
@@ -72,6 +75,10 @@ class CountedSync(Counted, AbstractConnection):
             super().check_health()  # type: ignore[no-untyped-call]
         finally:
             self.handshaking = before
+
+    def _send_ping(self) -> None:
+        with contextlib.suppress(ResponseError):  # an answer, too: the user may not be allowed to PING
+            super()._send_ping()  # type: ignore[no-untyped-call]
 
     def send_command(self, *args: Any, **kwargs: Any) -> None:
         """Pack and send a command."""

@@ -13,8 +13,10 @@ from typing import Any
 
 import redis.asyncio.client as aio
 from redis.client import Pipeline, PubSub
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
+from redis.utils import str_if_bytes
 
+from . import sockets
 from .sockets import time_to_answer
 
 _LEAVING = (PubSub.reset.__code__, aio.PubSub.aclose.__code__)
@@ -51,6 +53,7 @@ def inherit(connection: Any, heir: Any) -> bool:
     else:
         heir._reader, connection._reader = connection._reader, None
         heir._writer, connection._writer = connection._writer, None
+    heir.readable, connection.readable = connection.readable, sockets.unknown
     connection._parser.on_disconnect()
     heir._parser.on_connect(heir)
     heir.handshake_metadata = getattr(connection, "handshake_metadata", {})
@@ -58,15 +61,23 @@ def inherit(connection: Any, heir: Any) -> bool:
 
 
 def unsubscribe(connection: Any) -> bool:
-    """Whether the server confirms, in the time for an answer, that nothing is subscribed over the connection."""
+    """Whether the server confirms, in the time for an answer, that nothing is subscribed over the connection.
+
+    The answer to the PING comes behind all confirmations. It may be an error: the user may not be allowed to PING.
+    """
     end = time.monotonic() + time_to_answer(connection)
+    unconfirmed = {_ending(subscription) for subscription in connection.owes}
     try:
         for subscription in connection.owes:
             connection.send_command(_ending(subscription), check_health=False)
         connection.send_command("PING", check_health=False)
-        while connection.read_response(timeout=time_to_answer(connection), push_request=True) not in _PONGS:
+        while (said := connection.read_response(timeout=time_to_answer(connection), push_request=True)) not in _PONGS:
+            unconfirmed.discard(_kind(said))
             if time.monotonic() > end:
                 return False
+    except ResponseError:
+        if unconfirmed:  # of another one than the PING
+            return False
     except (RedisError, OSError):
         return False
     connection.settled()
@@ -76,17 +87,28 @@ def unsubscribe(connection: Any) -> bool:
 async def unsubscribe_async(connection: Any) -> bool:
     """The same on the running loop."""
     end = time.monotonic() + time_to_answer(connection)
+    unconfirmed = {_ending(subscription) for subscription in connection.owes}
     try:
         for subscription in connection.owes:
             await connection.send_command(_ending(subscription), check_health=False)
         await connection.send_command("PING", check_health=False)
-        while await connection.read_response(timeout=time_to_answer(connection), push_request=True) not in _PONGS:
+        patience = time_to_answer(connection)
+        while (said := await connection.read_response(timeout=patience, push_request=True)) not in _PONGS:
+            unconfirmed.discard(_kind(said))
             if time.monotonic() > end:
                 return False
+    except ResponseError:
+        if unconfirmed:
+            return False
     except (RedisError, OSError):
         return False
     connection.settled()
     return True
+
+
+def _kind(said: Any) -> str:
+    """What a push is of, in capitals; nothing for anything else."""
+    return str(str_if_bytes(said[0])).upper() if isinstance(said, list) and said else ""
 
 
 def _ending(subscription: str) -> str:

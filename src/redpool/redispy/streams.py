@@ -32,6 +32,8 @@ _AT_ONCE = 0.001  # seconds; the kernel takes 0 for never
 class Stream:
     """A plain socket of the standard library. It blocks, so that a reply costs one system call and no poll.
 
+    `readable(0)` says at once whether there is anything to receive, or the end; of two threads one may ask at a time.
+
     `send(data, DONT_WAIT)` returns how many bytes the socket took at once, `receive(buffer)` how many have come, 0 at
     the end. Both raise `BlockingIOError` for none: `receive` once it has waited for `seconds`.
     """
@@ -43,8 +45,9 @@ class Stream:
     send: Callable[[Any, int], int]
     receive: Callable[[Any], int]
 
-    def __init__(self, sock: Any, seconds: float) -> None:
+    def __init__(self, sock: Any, seconds: float, readable: sockets.Readable) -> None:
         self.sock = sock
+        self.readable = readable
         self.buffer = bytearray(_BUFFER_SIZE)
         self.hurried = False
         self._seconds = seconds
@@ -121,8 +124,13 @@ class _Secured(Stream):
 
     def _take(self) -> None:
         self._session = threading.Lock()
+        self._unguarded, self.readable = self.readable, self._readable
         self.sock.setblocking(False)
         self.send, self.receive = self._send, self._receive
+
+    def _readable(self, timeout: int) -> Any:
+        with self._session:
+            return self._unguarded(timeout)
 
     def _receive(self, buffer: Any) -> int:
         return self.receive_within(self._seconds)
@@ -203,5 +211,5 @@ def take_over(connection: Any, seconds: float) -> Stream:
     sock = connection._sock
     kinds: dict[str, type[Stream]] = {"socket": Stream, "ssl": _Secured}
     with contextlib.suppress(OSError):
-        return kinds.get(type(sock).__module__, _Cooperative)(sock, seconds)
-    return _Cooperative(sock, seconds)
+        return kinds.get(type(sock).__module__, _Cooperative)(sock, seconds, connection.readable)
+    return _Cooperative(sock, seconds, connection.readable)

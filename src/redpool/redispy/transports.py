@@ -13,6 +13,9 @@ from . import sockets
 
 logger = logging.getLogger("redpool")
 
+# A loop reads what has come in its next turn, or the one after.
+_MOST_TURNS = 10
+
 
 def quiet(connection: Any) -> bool:
     """Whether an event loop's connection is open and has received nothing. No system call: the loop reads for us."""
@@ -24,6 +27,18 @@ def quiet(connection: Any) -> bool:
         return not hasattr(connection, "_reader")
 
 
+async def catch_up(connection: Any) -> None:
+    """Let the loop read what has come over the socket of a connection that is `quiet`, as far as the loop knows.
+
+    What the loop knows is the past where it hasn't turned for a while: a callback blocked it, or the process was
+    stopped. Over TLS there may be nothing in the end.
+    """
+    turns = 0 if connection.readable is sockets.unknown else _MOST_TURNS
+    while turns and quiet(connection) and connection.readable(0):
+        turns -= 1
+        await asyncio.sleep(0)
+
+
 def take_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, Any, bytes]:
     """The transport of an open connection, which has another protocol from now on; its protocol; what is unread."""
     transport, reader = connection._writer.transport, connection._reader
@@ -33,6 +48,15 @@ def take_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, Any, by
     if not transport.is_reading():
         transport.resume_reading()
     return transport, before, unread
+
+
+def readable(connection: Any) -> sockets.Readable:
+    """Return what asks the socket; where it can't be asked, what the loop has read is all that there is to know."""
+    return _nothing if connection.readable is sockets.unknown else connection.readable
+
+
+def _nothing(timeout: int) -> bool:
+    return False
 
 
 def give_back(transport: Any, protocol: Any) -> None:

@@ -81,6 +81,7 @@ class MultiplexedConnection:
         self._next_look = 0.0  # maintenance's
         self._stream = stream = take_over(connection, self.look_every)
         self._send, self._receive, self._buffer = stream.send, stream.receive, stream.buffer
+        self._readable = stream.readable  # asked by the writer alone
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class MultiplexedConnection:
             if limit is not None or pipeline.pending or not writer.enter(False):
                 return self._go_on(request, limit)
             # The lone caller's way: whatever is not as usual is left to `_go_on`.
-            if self.state is not _OPEN or writer.dirty or self._unsent is not None:
+            if self.state is not _OPEN or writer.dirty or self._unsent is not None or self._readable(0):
                 writer.leave()
                 return self._go_on(request, limit)
             usual = self._send_some()
@@ -236,6 +237,11 @@ class MultiplexedConnection:
                 writer.leave()
                 return
             writer.beat += 1
+            if not (pipeline.pending or self._unsent is not None or self._read_unasked()):
+                writer.leave()
+                if self.state is _LOST:
+                    self._close()
+                return
             on_its_way = self._send_some() or (request is not None and self._push_on(request))
             writer.leave()
             if self.state is _LOST:
@@ -260,6 +266,23 @@ class MultiplexedConnection:
         self._unsent = None if sent == len(data) else memoryview(data)[sent:]
         self.writer.dirty = False
         return self._unsent is None
+
+    def _read_unasked(self) -> bool:
+        """Read what has come while no reply was awaited, before anything is written behind it. As the writer.
+
+        It is a push, or ends the connection, as the server's hanging up does: what is queued then goes over another
+        one. Return False where another thread reads it, which has those that are parked look again as it leaves.
+        """
+        while self._readable(0):
+            is_reader = self.reader.mine()
+            if not (is_reader or self.reader.try_enter()):
+                return False
+            came = not self._over_for_reader() and self._receive_some(0.0)
+            if not is_reader:
+                self.reader.leave()
+            if not came:
+                break
+        return self.state is not _LOST
 
     def _push_on(self, request: Request) -> bool:
         """Send the rest, bit by bit; the server may be waiting for its replies to be read. As the writer.

@@ -194,7 +194,7 @@ class Engine:
         if slot is None or slot.state is not State.LEASED or slot.holder not in (got, holder):
             return
         slot.connection = connection = slot.occupant
-        whole = connection is not None and slot.doubt is None and connections.intact(connection)
+        whole = connection is not None and not slot.validating and connections.intact(connection)
         self.core.release(slot, now, None if whole else Reason.ERROR)
 
     def wait(self, ticket: Ticket) -> Slot | None:
@@ -247,12 +247,13 @@ class Engine:
             self.flush()
 
     def settle(self, slot: Slot, connection: Any) -> bool:
-        """Check a connection that has rested. False: it was no good, and is gone.
+        """Validate a connection that has rested long, or over which something has come. False: it was no good.
 
-        Until it has passed, `doubt` stands: a caller that is interrupted here leaves a connection to be closed.
+        It is gone then. Meanwhile it is `validating`: a caller that is interrupted here leaves one to be closed.
         """
+        slot.validating = True
         if connections.ping(connection) if slot.doubt == "ping" else connections.peek(connection):
-            slot.doubt = None
+            slot.validating = False
             return True
         with self.guard, self.mending:
             slot.connection = connection

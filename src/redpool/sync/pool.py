@@ -62,8 +62,8 @@ class ConnectionPool(SyncSurface):
     - `lifetime_jitter` (0.1): the share by which each lifetime is randomly shortened.
     - `max_connecting` (4): dials under way at once.
     - `break_after` (`None`): after so many failed dials in a row nobody waits for one, until a probe has succeeded.
-    - `check_after_idle` (1.0): after so much rest a connection is looked at before it is handed out, without a round
-      trip.
+    - `validate_after_idle` (0.0): after so much rest a connection's socket is looked at, without a round trip, before
+      it is handed out; 0: at every checkout.
     - `ping_after_idle` (30.0): after so much rest it answers a PING first, in the background where possible; `None`
       never.
     - `order` ("lifo"): which idle connection is taken: "lifo", "fifo" or "random".
@@ -130,7 +130,8 @@ class ConnectionPool(SyncSurface):
                     slot.holder = got.holder
                 else:
                     slot = got
-                if slot.doubt is not None and not engine.settle(slot, connection):
+                unsure = slot.doubt is not None and (slot.doubt == "ping" or connection.readable(0))
+                if unsure and not engine.settle(slot, connection):
                     continue
                 frame = _calling_frame(1)
                 if frame.f_code is not _ONE_COMMAND:
