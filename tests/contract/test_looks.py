@@ -218,6 +218,15 @@ def test_an_error_is_an_answer_to_a_ping(face: Face, memory: MemoryServer) -> No
     assert (pool.stats().dialed, pool.stats().closed) == (1, {})
 
 
+def test_an_error_that_nobody_asked_for_is_no_answer(face: Face, memory: MemoryServer) -> None:
+    """What has come before the PING was sent is stale: it would shift all replies behind it."""
+    pool = face.pool(host=memory.host, port=memory.port, ping_after_idle=0.0)
+    client = face.client(pool)
+    assert client.echo("hers") == b"hers"
+    memory.push(b"-ERR nobody asked\r\n")
+    assert client.echo("mine") == b"mine"
+
+
 def test_an_error_is_an_answer_in_the_background(face: Face, memory: MemoryServer) -> None:
     """The same where an idle connection is asked."""
     asked: list[Any] = []

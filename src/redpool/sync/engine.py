@@ -252,7 +252,7 @@ class Engine:
         It is gone then. Meanwhile it is `validating`: a caller that is interrupted here leaves one to be closed.
         """
         slot.validating = True
-        if connections.ping(connection) if slot.doubt == "ping" else connections.peek(connection):
+        if connections.peek(connection) and (slot.doubt != "ping" or connections.ping(connection)):
             slot.validating = False
             return True
         with self.guard, self.mending:
