@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import redis.asyncio.connection as aio
 from redis.connection import AbstractConnection
+from redis.driver_info import resolve_driver_info
+from redis.utils import SENTINEL
 
 from .counting import Counted
 from .counting_async import CountedAsync
@@ -36,6 +40,32 @@ def counting(connection_class: Any) -> Any:
     made.usual = all(getattr(connection_class, name, None) is getattr(base, name, None) for name in _WAYS)
     setattr(connection_class, _MADE, made)
     return made
+
+
+def driver_options(connection_class: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells a connection of this class which library it serves, so that it needn't find out by itself.
+
+    Left to itself, each one reads the version of redis-py from its package's metadata, on disk.
+    """
+    if "driver_info" in options or not _takes_driver_info(connection_class):
+        return {}
+    try:
+        named = {name: options.get(name, SENTINEL) for name in ("lib_name", "lib_version")}
+        return {"driver_info": resolve_driver_info(SENTINEL, **named)}
+    except OSError:  # no file can be opened just now
+        return {}
+
+
+def _takes_driver_info(connection_class: Any) -> bool:
+    """Return whether a class is redis-py's, or a user's that takes what redis-py's take."""
+    for base in getattr(connection_class, "__mro__", ()):
+        if base.__module__.startswith("redis."):
+            return issubclass(base, AbstractConnection | aio.AbstractConnection)
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            if not any(each.kind is each.VAR_KEYWORD or each.name == "driver_info" for each in parameters):
+                return False
+    return False
 
 
 def counted(connection: Any) -> Any:

@@ -42,7 +42,7 @@ from redis.utils import check_protocol_version
 from ..core.config import PoolConfig
 from . import connections, options, retrying, sockets, transports
 from .caching import CachingConnection
-from .making import counted, counting
+from .making import counted, counting, driver_options
 
 
 class _Surface:
@@ -80,6 +80,7 @@ class _Surface:
         self.connection_class = connection_class
         self._counting_class = counting(connection_class)
         self._connection_kwargs = kwargs
+        self._driver_options = driver_options(connection_class, kwargs)
         self._dial_retries = options.dial_retries(kwargs)
         options.dial_budget(kwargs)  # refused here where it makes no sense
         self._pool_id = secrets.token_hex(4)
@@ -226,7 +227,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        connection = counted(self._counting_class(**self._connection_kwargs))
+        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
         retrying.make_ask(connection)
         sockets.watch(connection, self._connection_kwargs)
         if self.cache is None:
@@ -278,7 +279,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        connection = counted(self._counting_class(**self._connection_kwargs))
+        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
         retrying.make_ask(connection)
         sockets.watch(connection, self._connection_kwargs)
         return connection
