@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.connection import CacheProxyConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as SyncRetry
 
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
@@ -303,7 +304,20 @@ def for_others(error: BaseException) -> BaseException:
     """Return what all that wait may get of a failed connect: what ends a program or a loop isn't for others."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return RedisConnectionError(f"the connect was interrupted by {type(error).__name__}")
-    return error
+    return of_connecting(error)
+
+
+def of_connecting(error: BaseException) -> BaseException:
+    """Return what a caller gets of a failed connect: an error of redis-py's, where the operating system has failed it.
+
+    An OSError without a number is none of its: a credential provider has raised it, or a signal handler.
+    """
+    if not isinstance(error, OSError) or error.errno is None:
+        return error
+    kind = RedisTimeoutError if isinstance(error, TimeoutError) else RedisConnectionError
+    raised = kind(f"Error while connecting: {error}")
+    raised.__cause__ = error
+    return raised
 
 
 def own_error(error: BaseException) -> BaseException:

@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
-from . import sockets
+from . import connections, sockets
 from .counting import HEARTBEAT, Counted
 from .transports import close_now, quiet
 
@@ -53,8 +53,11 @@ class CountedAsync(Counted, aio.AbstractConnection):
         try:
             await super().connect_check_health(*args, **kwargs)
             self.readable = sockets.readable(self._writer.transport.get_extra_info("socket"))  # type: ignore[union-attr]
-        except BaseException:
+        except BaseException as error:
             self._break_off()
+            raised = connections.of_connecting(error)
+            if raised is not error:
+                raise raised from error
             raise
         finally:
             self.handshaking = False

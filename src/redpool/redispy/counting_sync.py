@@ -16,7 +16,7 @@ from redis.utils import SENTINEL
 from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
-from . import sockets
+from . import connections, sockets
 from .counting import HEARTBEAT, Counted
 
 
@@ -55,8 +55,11 @@ class CountedSync(Counted, AbstractConnection):
             self.readable = sockets.readable(self._sock)
         except BaseException as error:
             self.disconnect()
-            if isinstance(error, RedisConnectionError | RedisTimeoutError):
-                self._explain(error)
+            raised = connections.of_connecting(error)
+            if isinstance(raised, RedisConnectionError | RedisTimeoutError):
+                self._explain(raised)
+            if raised is not error:
+                raise raised from error
             raise
         finally:
             self.handshaking = False
