@@ -12,6 +12,7 @@ from unittest import mock
 
 from redpool.core import pool, view
 from redpool.core.config import PoolConfig
+from redpool.core.dialling import Failure
 from redpool.core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, ReportLeak, Wake
 from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot, State
@@ -259,13 +260,16 @@ class Driver:
             self.collect(now)
         return len(answered)
 
-    def fail_dials(self, error: BaseException, now: float, count: int | None = None, retryable: bool = True) -> int:
+    def fail_dials(
+        self, error: BaseException, now: float, count: int | None = None, retryable: bool = True,
+        failure: Failure = Failure.DOWN,
+    ) -> int:  # fmt: skip
         """Every dial fails (or only the first `count`); how many."""
         self.begin_dials(now)
         failed = self.begun[:count]
         for slot in failed:
             self.begun.remove(slot)
-            self.core.dial_failed(slot, error, now, retryable)
+            self.core.dial_failed(slot, error, now, retryable, failure)
             self.collect(now)
         return len(failed)
 

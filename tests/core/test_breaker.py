@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from redpool.core import growth
+from redpool.core.dialling import Failure
 from redpool.core.slot import Slot, State
 from redpool.core.ticket import TicketState
 from redpool.errors import PoolFull, PoolTimeout
@@ -17,6 +18,7 @@ from .driver import Driver
 from .test_seeded import Run, options_from
 
 DOWN = ConnectionError("connection refused")
+FAILURES = [Failure.DOWN] * 6 + [Failure.FULL] * 3 + [Failure.DENIED]
 
 
 def broken(now: float = 0.0, **options: Any) -> Driver:
@@ -254,7 +256,7 @@ class Breaking(Run):
             self.driver.begin_dials(self.now)
             for slot in self.driver.begun[:2]:
                 self.driver.begun.remove(slot)
-                self.driver.core.dial_failed(slot, DOWN, self.now, full=self.chance.random() < 0.3)
+                self.driver.core.dial_failed(slot, DOWN, self.now, failure=self.chance.choice(FAILURES))
                 self.driver.collect(self.now)
             self.opened += self.driver.core.dialling.broken
             self.time_passes()

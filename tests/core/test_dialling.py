@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from redpool.core.slot import State
+from typing import Any
+
+import pytest
+
+from redpool.core import policy, upkeep
+from redpool.core.slot import Reason, State
 from redpool.core.ticket import TicketState
 
 from .driver import Driver
@@ -107,9 +112,9 @@ def test_a_queue_that_lasts_makes_the_pool_grow_though_connections_come_back() -
 
 
 def test_a_failed_dial_is_told_to_the_longest_waiting_at_once_and_only_to_it() -> None:
-    """Others may still be served by the connections that are open."""
+    """Others may still be served by the connections that are open, where these come back."""
     driver = Driver(max_connections=2)
-    driver.take(0.0)
+    driver.take(0.9)
     first, second = driver.ask(1.0), driver.ask(1.0)
     driver.fail_dials(DOWN, 1.1)
     assert (first.state, first.error) == (TicketState.REFUSED, DOWN)
@@ -124,6 +129,16 @@ def test_a_failed_dial_is_told_to_all_when_nothing_is_open() -> None:
     driver.fail_dials(DOWN, 0.1)
     assert [ticket.error for ticket in tickets] == [DOWN] * 3
     assert driver.woken == tickets
+
+
+def test_a_failed_dial_is_told_to_all_when_nothing_comes_back() -> None:
+    """A subscriber keeps its connection: nobody waits for that one."""
+    driver = Driver(max_connections=10, max_connecting=4)
+    driver.take(0.0)
+    tickets = [driver.ask(1.0) for _ in range(8)]
+    assert driver.fail_dials(DOWN, 1.1) == 4
+    assert [ticket.error for ticket in tickets] == [DOWN] * 8
+    assert driver.ask(1.11).state is TicketState.REFUSED
 
 
 def test_callers_sit_through_as_many_failures_as_they_said() -> None:
@@ -188,16 +203,122 @@ def test_the_first_success_ends_pauses_and_lets_all_dials_through_again() -> Non
     assert len(driver.ordered) == 4
 
 
-def test_a_newcomer_during_a_pause_waits_for_the_probe() -> None:
-    """And is told if that fails, too."""
-    driver = Driver()
+def down(**options: Any) -> tuple[Driver, float]:
+    """A pool whose connects have failed too often for that to be passing; and when the last one did."""
+    driver = Driver(**options)
+    for failures in range(policy.PASSING_FAILURES + 1):
+        driver.ask(float(failures))
+        driver.run_until(float(failures))
+        assert driver.fail_dials(DOWN, float(failures)) == 1
+    return driver, float(policy.PASSING_FAILURES)
+
+
+def newcomer_is_told(driver: Driver, now: float) -> bool:
+    """Whether one that comes then gets the last failure at once, a copy of its own."""
+    ticket = driver.ask(now)
+    if ticket.state is TicketState.WAITING:
+        return False
+    error = ticket.error
+    assert (type(error), str(error), error and error.__cause__) == (ConnectionError, str(DOWN), DOWN)
+    assert error is not DOWN
+    assert ticket not in driver.woken
+    return True
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 5.0])
+def test_a_newcomer_during_a_pause_is_told_at_once(timeout: float | None) -> None:
+    """It doesn't wait for the next connect; the first that comes when the pause is over has that made, for all."""
+    driver, now = down(timeout=timeout)
+    pause = driver.core.dialling.pause_until
+    refused = driver.stats(now).refused
+    assert newcomer_is_told(driver, now)
+    assert newcomer_is_told(driver, pause - 0.001)
+    assert driver.ordered == []
+    assert driver.core.wake_at > pause
+    first, second = driver.ask(pause), driver.ask(pause)
+    assert driver.fail_dials(DOWN, pause + 0.001) == 1
+    assert [first.error, second.error] == [DOWN, DOWN]
+    assert driver.stats(pause).refused == refused
+
+
+def test_the_first_failures_may_be_passing() -> None:
+    """Who comes next is neither told of them nor waits for the pause to end, but has a connect of its own, at once."""
+    driver = Driver(timeout=None, min_idle=1)
+    for _ in range(policy.PASSING_FAILURES):
+        driver.ask(0.0)
+        assert driver.fail_dials(DOWN, 0.0) == 1
+        assert driver.ordered == []
+    ticket = driver.ask(0.0)
+    assert driver.answer_dials(0.0) == 1
+    assert ticket.slot is not None
+
+
+def test_a_newcomer_that_sits_through_failures_waits_in_the_pause() -> None:
+    """As its retry policy says; of an error that isn't retryable it is told as any other."""
+    driver = Driver(dial_retries=1, timeout=None)
     driver.ask(0.0)
     driver.fail_dials(DOWN, 0.0)
-    ticket = driver.ask(0.001)
+    assert not newcomer_is_told(driver, 0.001)
     assert driver.ordered == []
-    driver.run_until(0.02)
-    assert driver.fail_dials(DOWN, 0.02) == 1
-    assert ticket.error is DOWN
+    for now in range(1, 6):
+        driver.run_until(float(now))
+        driver.fail_dials(DOWN, float(now), retryable=False)
+        if now < 5:
+            driver.ask(now + 0.9)
+    assert newcomer_is_told(driver, 5.001)
+
+
+def test_a_newcomer_in_the_pause_waits_for_what_comes_back() -> None:
+    """One connection is in use, and was handed out of late; a connect that is under way may serve it, too."""
+    driver = Driver(max_connections=3, max_connecting=2, timeout=None)
+    slot = driver.take(0.9)
+    driver.ask(1.0)
+    driver.fail_dials(DOWN, 1.1)
+    ticket = driver.ask(1.101)
+    driver.give(slot, 1.102)
+    assert ticket.slot is slot
+    several = Driver(max_connections=3, max_connecting=2, timeout=None)
+    several.ask(0.0)
+    several.ask(0.0)
+    several.begin_dials(0.0)
+    several.fail_dials(DOWN, 0.1, 1)
+    assert several.ask(0.101).state is TicketState.WAITING
+
+
+def test_a_newcomer_in_the_pause_waits_where_no_slot_is_left() -> None:
+    """The pool is full, so that no connect could serve it."""
+    driver = Driver(max_connections=2, timeout=None)
+    slot = driver.take(0.0)
+    driver.ask(1.0)
+    driver.fail_dials(DOWN, 1.1)
+    driver.resize(1, 1.101)
+    ticket = driver.ask(1.102)
+    driver.give(slot, 1.103)
+    assert ticket.slot is slot
+
+
+def test_where_nothing_is_open_the_first_dial_is_ordered_at_once() -> None:
+    """However recently a connection was handed out: it was closed, and no clock need go on for the next one."""
+    driver = Driver(max_connections=4)
+    for number in range(3):
+        slot = driver.take(1.0)
+        driver.give(slot, 1.0, Reason.ERROR)
+        driver.close_all(1.0)
+        ticket = driver.ask(1.0)
+        assert len(driver.ordered) == 1
+        driver.answer_dials(1.0)
+        assert ticket.slot is not None
+        assert driver.opened == 2 * number + 2
+        driver.give(ticket.slot, 1.0, Reason.ERROR)
+        driver.close_all(1.0)
+
+
+def test_what_the_pool_keeps_for_itself_is_not_waited_for() -> None:
+    """A multiplexed connection doesn't come back: who needs a connection of its own has it connected at once."""
+    driver = Driver(max_connections=4)
+    upkeep.keep(driver.take(1.0))
+    driver.ask(1.0)
+    assert len(driver.ordered) == 1
 
 
 def test_a_dial_that_used_up_its_budget_is_cut_once() -> None:

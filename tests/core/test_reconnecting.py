@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from redpool.core.dialling import Failure
 from redpool.core.ticket import Ticket, TicketState
 from redpool.errors import PoolClosed, PoolTimeout
 
@@ -155,7 +156,7 @@ def test_a_full_server_is_no_failure_for_the_breaker() -> None:
     """But it is asked for no other connection for a while."""
     driver = leases(2, break_after=1)
     ticket = ask(driver, 1.0)
-    driver.core.lease_connect_failed(ticket, DOWN, 1.0, full=True)
+    driver.core.lease_connect_failed(ticket, DOWN, 1.0, failure=Failure.FULL)
     assert not driver.core.dialling.broken
     assert ask(driver, 1.5).state is REFUSED
 

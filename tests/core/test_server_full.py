@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from redpool.core import policy
+from redpool.core.dialling import Failure
 from redpool.core.ticket import TicketState
 from redpool.errors import PoolTimeout
 from redpool.redispy.options import server_is_full
@@ -23,7 +24,7 @@ def turn_away(driver: Driver, now: float) -> int:
     driver.begin_dials(now)
     count = len(driver.begun)
     while driver.begun:
-        driver.core.dial_failed(driver.begun.pop(0), FULL, now, full=True)
+        driver.core.dial_failed(driver.begun.pop(0), FULL, now, failure=Failure.FULL)
         driver.collect(now)
     return count
 
@@ -59,7 +60,7 @@ def test_with_no_connection_at_all_everybody_is_told() -> None:
     driver = Driver(max_connections=10, max_connecting=2)
     tickets = [driver.ask(0.0) for _ in range(3)]
     driver.begin_dials(0.0)
-    driver.core.dial_failed(driver.begun.pop(), FULL, 0.1, full=True)
+    driver.core.dial_failed(driver.begun.pop(), FULL, 0.1, failure=Failure.FULL)
     driver.collect(0.1)
     assert {ticket.state for ticket in tickets} == {TicketState.WAITING}
     assert turn_away(driver, 0.1) == 1

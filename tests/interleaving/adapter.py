@@ -106,6 +106,7 @@ class Several:
             release=world.lend,
             core=lambda: self.core,
             wake=lambda: None,
+            stand_in=lambda: None,
         )
         self.sent: dict[Any, Any] = {}
 

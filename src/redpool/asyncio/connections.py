@@ -144,6 +144,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     async def _await_connection(self) -> MultiplexedConnection:
         """Return the next one that is connected."""
+        self.check_server()
         limit = current()
         timeout = self.config.timeout or None  # 0 means not to wait in the queue
         # A loop's timers may be early, so that the clock can't tell afterwards which of the two it was.

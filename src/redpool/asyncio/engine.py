@@ -19,6 +19,7 @@ from random import Random
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
@@ -106,7 +107,7 @@ class Engine:
             raise
         if ticket.error is not None:
             error = connections.own_error(ticket.error)
-            raise retrying.final(error) if self.core.closed or self.core.dialling.broken else error
+            raise retrying.final(error) if self.core.closed or self.core.dialling.hopeless else error
         return ticket
 
     def connect_ended(self, ticket: Ticket, error: BaseException | None, interrupted: bool = False) -> None:
@@ -114,8 +115,7 @@ class Engine:
         now = _monotonic()
         if connections.says_of_server(error):
             assert error is not None
-            full = options.server_is_full(error)
-            self.core.lease_connect_failed(ticket, connections.bare_copy(error), now, full)
+            self.core.lease_connect_failed(ticket, connections.bare_copy(error), now, options.failure(error))
         elif error is not None or interrupted:
             self.core.give_up_connect(ticket, now)
         else:
@@ -361,7 +361,7 @@ class Engine:
     async def _open(self, slot: Slot) -> Any:
         owner = self.owner()
         if owner is None:
-            raise ConnectionAbortedError("the pool is gone")
+            raise RedisConnectionError("the pool is gone")
         connection = owner.make_connection()
         await connections.connect_async(connection)
         try:
@@ -375,7 +375,7 @@ class Engine:
         connections.drop_frames(error)
         owner = self.owner()
         retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
-        self.core.dial_failed(slot, error, _monotonic(), retryable, options.server_is_full(error))
+        self.core.dial_failed(slot, error, _monotonic(), retryable, options.failure(error))
         self._hooks.fire("dial_failed", self._config.name, error)
 
     async def _check(self, slot: Slot) -> None:

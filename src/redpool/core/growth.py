@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from . import policy
+from .dialling import Failure
 from .orders import Dial
 from .slot import Reason, Slot, State
 from .ticket import Ticket
@@ -22,13 +23,22 @@ def grow(core: PoolCore, now: float) -> None:
     """Order the dials that are needed and allowed. While the server is down or full, one at a time, with pauses."""
     dialling = core.dialling
     while core.empty and dialling.under_way < dialling.limit and len(dialling.slots) < _dials_due(core, now):
-        if now < dialling.pause_until:
-            core.wake_by(dialling.pause_until)
+        pause_until = _pause_until(core)
+        if now < pause_until:
+            core.wake_by(pause_until)
             return
         slot = core.empty.pop()
         slot.state = State.DIALLING
         dialling.slots[slot] = None
         core.outbox.append(Dial(slot))
+
+
+def _pause_until(core: PoolCore) -> float:
+    """Return when the next connect may begin, for those who need it now."""
+    dialling, tickets = core.dialling, core.queue.tickets
+    if tickets and dialling.may_be_passing and next(reversed(tickets)).since >= dialling.failed_at:
+        return -math.inf  # that caller came after the failure
+    return dialling.pause_until if tickets or core.queue.warming else dialling.background_pause_until
 
 
 def dials_wanted(core: PoolCore) -> int:
@@ -40,6 +50,8 @@ def _dials_due(core: PoolCore, now: float) -> int:
     """The same, but counting callers only where connections don't come back to them soon enough."""
     if len(core.queue.tickets) <= len(core.dialling.slots):
         return _dials_for_upkeep(core)
+    if not comes_back(core):
+        return dials_wanted(core)  # and no timer is waited for: the clock may be a frozen one
     # After each step the queue gets time to show what the new connections did for it.
     stalled_since = max(min(core.queue.since, core.available_at), core.dialling.stepped_at)
     due_at = stalled_since + core.dialling.patience
@@ -54,6 +66,19 @@ def _dials_for_upkeep(core: PoolCore) -> int:
     if core.queue.warming:
         ready = max(ready, max(ticket.opens for ticket in core.queue.warming) - core.open)
     return max(ready, len(core.outlived), int(core.dialling.broken))
+
+
+def comes_back(core: PoolCore) -> bool:
+    """Return whether a connection may soon be free: one on loan, or one that is being validated.
+
+    What the pool keeps for itself doesn't come back, nor does a lease that was reported as a leak.
+    """
+    if core.checking:
+        return True
+    # What is taken first stands last.
+    return core.in_use > 0 and any(
+        slot.state is State.LEASED and slot.leak_reported_for != slot.since for slot in reversed(core.slots)
+    )
 
 
 def begin(core: PoolCore, slot: Slot, now: float) -> bool:
@@ -95,14 +120,17 @@ def finish(core: PoolCore, slot: Slot, connection: object, now: float) -> None:
     core.grow(now)
 
 
-def fail(core: PoolCore, slot: Slot, error: BaseException, now: float, retryable: bool, full: bool) -> None:
+def fail(
+    core: PoolCore, slot: Slot, error: BaseException, now: float, retryable: bool, failure: Failure = Failure.DOWN
+) -> None:
     """A dial has failed: whom that concerns is told."""
-    core.dialling.failed(slot, error, now, full)
+    dialling = core.dialling
+    dialling.failed(slot, error, now, failure, retryable)
     core.vacate(slot)
     core.ledger.dial_failures += 1
-    for ticket in (*_concerned(core, full), *core.queue.warming):
+    for ticket in (*_concerned(core, now), *core.queue.warming):
         ticket.dial_failures += 1
-        if core.dialling.broken or not retryable or ticket.dial_failures > ticket.dial_retries:
+        if dialling.broken or not dialling.retryable or ticket.dial_failures > ticket.dial_retries:
             core.refuse(ticket, error)
     core.grow(now)
 
@@ -121,13 +149,39 @@ def give_up(core: PoolCore, slot: Slot, begun_at: float, now: float) -> Any:
     return connection
 
 
-def _concerned(core: PoolCore, full: bool) -> list[Ticket]:
+def _concerned(core: PoolCore, now: float) -> list[Ticket]:
     """Those in the queue for whom a failed dial is news."""
     waiting = list(core.queue)
-    if core.vacant or core.dialling.broken:
+    if core.dialling.broken or not _served_otherwise(core, now):
         return waiting
     # A server that is full still serves what is open; of any other failure one caller is told at a time.
-    return [] if full else waiting[:1]
+    return [] if core.dialling.last_failure is Failure.FULL else waiting[:1]
+
+
+def _served_otherwise(core: PoolCore, now: float) -> bool:
+    """Return whether a caller may get a connection sooner than the next connect may begin.
+
+    Where the server has failed, what is on loan counts only if such connections have come back of late.
+    """
+    if core.dialling.slots:
+        return True
+    of_late = now < core.available_at + policy.LONGEST_PAUSE
+    return comes_back(core) and (of_late or core.dialling.last_failure is Failure.FULL)
+
+
+def failure_in_pause(core: PoolCore, now: float) -> BaseException | None:
+    """Return what a caller gets that comes in the pause after a failure, where nothing but a connect can serve it.
+
+    One whose retry policy sits through failures waits for the next connect; where no slot is left for one, all wait
+    for what is in use.
+    """
+    dialling = core.dialling
+    if not dialling.in_pause(now) or dialling.sits_through or dialling.may_be_passing:
+        return None
+    if not core.empty or _served_otherwise(core, now):
+        return None
+    last = dialling.last_error  # which another thread may change, where none holds the guard
+    return None if last is None else own_copy(last)
 
 
 def broken(core: PoolCore) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import PoolClosed
+from . import growth
 from .config import MOST_CONNECTIONS, whole_number
 from .slot import Reason, Slot
 from .ticket import Ticket, TicketState
@@ -22,6 +23,9 @@ def warm_up(core: PoolCore, opens: int, now: float, deadline: float) -> Ticket:
         core.turn_away(ticket, PoolClosed(f"{core.config.name}: the pool is closed"))
     elif core.open >= opens:
         core.queue.end(ticket, TicketState.GRANTED)
+    elif core.dialling.denials and core.dialling.in_pause(now):
+        assert core.dialling.last_error is not None  # and the next connect may be long in coming
+        core.queue.end(ticket, TicketState.REFUSED, growth.own_copy(core.dialling.last_error))
     else:
         core.queue.join(ticket, now)
         core.wake_by(deadline)
@@ -54,6 +58,7 @@ def resize(core: PoolCore, max_connections: int, now: float) -> None:
 def drain(core: PoolCore, now: float) -> None:
     """Replace every connection: a new generation begins, and the old one ends as it comes back."""
     core.generation += 1
+    core.dialling.try_again()
     core.outlived.clear()
     for slot in list(core.idle):
         core.close_idle(slot, Reason.GENERATION, now)

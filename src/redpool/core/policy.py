@@ -10,6 +10,16 @@ LONGEST_PAUSE = 0.5
 PAUSE_JITTER = 0.2
 FULL_PAUSE = 1.0
 
+# So many failures in a row may be passing ones: the next caller has a connect of its own at once.
+PASSING_FAILURES = 3
+
+# A server that denies the credentials may lock the account after a few more attempts.
+FIRST_DENIED_PAUSE = 1.0
+LONGEST_DENIED_PAUSE = 30.0
+"""where a caller needs the connect"""
+LONGEST_DENIED_BACKGROUND_PAUSE = 300.0
+"""where none does"""
+
 # However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
 LEAST_REST = 0.05
 
@@ -46,6 +56,12 @@ def pause_after(failures: int, random: Random) -> float:
 def pause_when_full(random: Random) -> float:
     """Seconds until a server that has all the clients it allows is asked again: lengthened by some jitter."""
     return FULL_PAUSE * (1 + PAUSE_JITTER * random.random())
+
+
+def pause_when_denied(denials: int, random: Random) -> float:
+    """Seconds until the next connect after the server has denied so many: doubling, lengthened by some jitter."""
+    pause = min(LONGEST_DENIED_BACKGROUND_PAUSE, FIRST_DENIED_PAUSE * 2 ** min(denials - 1, 10))
+    return float(pause * (1 + PAUSE_JITTER * random.random()))
 
 
 def growth_patience(mean_dial: float, timeout: float | None) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import PoolClosed, PoolFull, PoolTimeout
 from . import checks, growth, lifecycle, policy, reconnecting, recovery, upkeep, view
 from .config import PoolConfig
-from .dialling import Dialling
+from .dialling import Dialling, Failure
 from .histogram import GATHER
 from .ledger import Ledger
 from .orders import AnyOrder, Close, CutDial, ReportLeak, Wake
@@ -149,6 +149,8 @@ class PoolCore:
         refusal = self.refusal(now)
         if refusal is not None:
             self.turn_away(ticket, refusal)
+        elif (failure := self.failure_in_pause(now)) is not None:
+            self.queue.end(ticket, TicketState.REFUSED, failure)
         elif self.config.max_waiting is not None and spare <= -self.config.max_waiting:
             self.turn_away(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
         elif timeout == 0 and spare <= 0:
@@ -265,15 +267,20 @@ class PoolCore:
     give_up_dial = growth.give_up
 
     def dial_failed(
-        self, slot: Slot, error: BaseException, now: float, retryable: bool = True, full: bool = False
+        self,
+        slot: Slot,
+        error: BaseException,
+        now: float,
+        retryable: bool = True,
+        failure: Failure = Failure.DOWN,
     ) -> None:
         """The dial failed: the longest-waiting caller is told, and all of them where nothing else can serve them.
 
-        Where the error is `retryable`, callers sit through as many failures as they said they would. A server that is
-        `full` has no room for one more: callers wait on for what is open, if anything is.
+        Where the error is `retryable`, callers sit through as many failures as they said they would. Of a server that
+        is full, callers wait on for what is open, if anything is.
         """
         reconnecting.refuse_all(self, error)
-        growth.fail(self, slot, error, now, retryable, full)
+        growth.fail(self, slot, error, now, retryable, failure)
 
     def cut_dial(self, slot: Slot) -> None:
         """A dial that nobody needs any more, or that takes too long, is made to fail."""
@@ -287,6 +294,8 @@ class PoolCore:
         if self.closed:
             return PoolClosed(f"{self.config.name}: the pool is closed")
         return growth.not_dialling(self, now) if growth.broken(self) else None
+
+    failure_in_pause = growth.failure_in_pause
 
     def grow(self, now: float) -> None:
         """Let leases connect anew whose turn it is, and order the dials that are needed and allowed."""

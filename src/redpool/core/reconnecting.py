@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PoolClosed
 from . import growth, policy
+from .dialling import Failure
 from .orders import Wake
 from .ticket import Ticket, TicketState
 
@@ -38,7 +39,8 @@ def _refusal(core: PoolCore, now: float) -> BaseException | None:
         return PoolClosed(f"{core.config.name}: the pool is closed")
     if dialling.broken and (core.empty or dialling.under_way or now < dialling.pause_until):
         return growth.not_dialling(core, now)  # the probe is another connect
-    if now < dialling.pause_until and dialling.last_error is not None:
+    if dialling.in_pause(now):
+        assert dialling.last_error is not None
         return growth.own_copy(dialling.last_error)
     return None
 
@@ -62,11 +64,11 @@ def connected(core: PoolCore, ticket: Ticket, now: float) -> None:
         core.grow(now)
 
 
-def failed(core: PoolCore, ticket: Ticket, error: BaseException, now: float, full: bool = False) -> None:
+def failed(core: PoolCore, ticket: Ticket, error: BaseException, now: float, failure: Failure = Failure.DOWN) -> None:
     """The connect has failed: it counts like that of a slot, and the one whose turn was next gets its error."""
     if core.dialling.leases.pop(ticket, None) is None:
         return
-    core.dialling.failed(None, error, now, full)
+    core.dialling.failed(None, error, now, failure)
     refuse_all(core, error)
     if growth.broken(core):
         for waiting in list(core.queue):

@@ -12,10 +12,12 @@ import redis.asyncio.connection
 import redis.connection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
 from redis.retry import AbstractRetry
 from redis.retry import Retry as SyncRetry
 
 from ..core.config import PoolConfig, suggest
+from ..core.dialling import Failure
 
 # What hints, in the name of an option or in the one that was probably meant, that its value is a secret.
 _TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
@@ -55,6 +57,14 @@ def server_is_full(error: BaseException) -> bool:
     Over TLS it says nothing and hangs up.
     """
     return "max number of clients" in str(error)
+
+
+def failure(error: BaseException) -> Failure:
+    """Return what a failed connect says of the server."""
+    if server_is_full(error):
+        return Failure.FULL
+    denied = isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError)
+    return Failure.DENIED if denied else Failure.DOWN
 
 
 def dial_budget(options: Mapping[str, Any]) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,6 +29,7 @@ from . import sharing
 from .connections import own_error
 from .sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_ENDING, MOST_MOVES, HealthAction
 
+_monotonic = time.monotonic
 _OPEN, _LOST = State.OPEN, State.LOST
 
 
@@ -139,6 +141,13 @@ class Routing(Generic[C]):
         """Raise `PoolClosed` where the pool was closed."""
         if self.closed:
             raise PoolClosed(f"{self.config.name}: the pool is closed")
+
+    def check_server(self) -> None:
+        """Raise what the pool's last connect has failed with, where it doesn't make the next one yet."""
+        core = self._core()
+        failure = None if core is None else core.failure_in_pause(_monotonic())
+        if failure is not None:
+            raise sharing.own_copy(failure)
 
     # -- what becomes of a request -----------------------------------------------------------------------------------
 

@@ -51,15 +51,17 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
         wake: Callable[[], None],
+        stand_in: Callable[[], None],
     ) -> None:
         """`connect` gets to know whether the connection is a further one, which must not take the last slot.
 
-        `wake` has maintenance look anew how often it is to look.
+        `wake` has maintenance look anew how often it is to look; `stand_in` looks in its place, where no thread is to
+        be had for it.
         """
         changing = threading.RLock()
         super().__init__(config, release, core, changing)
         self._changes: Callable[[], bool] = changing._is_owned  # type: ignore[attr-defined]  # as of a `Role`
-        self._connect, self._wake_maintenance = connect, wake
+        self._connect, self._wake_maintenance, self._stand_in = connect, wake, stand_in
         self._never_waits = config.max_waiting == 0
         self._connecting = _Connecting(self._connect_shared, f"redpool {config.name} multiplexed connection")
         self._connecting_bulk = _Connecting(self._connect_bulk, f"redpool {config.name} bulk connection")
@@ -80,6 +82,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
                 self.see_to(connection)
                 raise
             if not in_time:
+                self._stand_in()
                 raise self.late(connection, request, limit)
             if request.done:
                 if request.large or request.bulk or self.yields or connection.state is not _OPEN:
@@ -101,6 +104,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         """Wait for what was sent."""
         limit = current()
         if not connection.wait(request, limit):
+            self._stand_in()
             raise self.late(connection, request, limit)
         if request.done:
             self.afterwards(connection, request)
@@ -129,6 +133,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         if self._changes():  # the thread that connects would wait for this one, which was interrupted
             raise Reentered
         self.check_open()
+        self.check_server()
         limit, patience = current(), self.config.timeout or _NEVER  # 0 means not to wait in the queue
         since = _monotonic()
         until = since + patience if limit is None else min(since + patience, limit.at)

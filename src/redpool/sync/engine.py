@@ -44,6 +44,9 @@ _monotonic = time.monotonic
 _NEVER = float("inf")
 # Word of something may be lost to an interruption, so nobody sleeps on for longer than this, in seconds.
 _LONGEST_SLEEP = 1.0
+# Where no thread is to be had for the housekeeper, those that wait do what is due, which may change while they sleep.
+_LONGEST_SLEEP_ALONE = 0.05
+_NEXT_THREAD_AFTER = 1.0  # seconds after which a thread for the housekeeper is asked for again
 
 
 class Spare:
@@ -89,6 +92,7 @@ class Engine:
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
         self.armed = _NEVER  # when the housekeeper wakes
+        self._next_thread_at = -_NEVER  # when a thread is asked for again; written under `guard`
         self._progress = threading.Event()  # a closed pool has one connection less
         self.multiplexed: Any = owner.make_multiplexed()  # of a pool that shares connections
 
@@ -106,6 +110,8 @@ class Engine:
         owner = self.owner()
         if owner is None or self.core.closed:
             raise PoolClosed(f"{self._config.name}: the pool is closed")
+        if (failure := self.core.failure_in_pause(_monotonic())) is not None:
+            raise failure
         connection = owner.make_connection()
         connections.connect(connection)
         connections.mark(connection, Spare(self.core, self.retry_sent), None)
@@ -138,7 +144,7 @@ class Engine:
             raise
         if ticket.error is not None:
             error = connections.own_error(ticket.error)
-            raise retrying.final(error) if self.core.closed or self.core.dialling.broken else error
+            raise retrying.final(error) if self.core.closed or self.core.dialling.hopeless else error
         return ticket
 
     def connect_ended(self, ticket: Ticket, error: BaseException | None, interrupted: bool = False) -> None:
@@ -147,8 +153,7 @@ class Engine:
             core, now = self.core, _monotonic()
             if connections.says_of_server(error):
                 assert error is not None
-                full = options.server_is_full(error)
-                core.lease_connect_failed(ticket, connections.bare_copy(error), now, full)
+                core.lease_connect_failed(ticket, connections.bare_copy(error), now, options.failure(error))
             elif error is not None or interrupted:
                 core.give_up_connect(ticket, now)
             else:
@@ -226,10 +231,11 @@ class Engine:
         end = ticket.deadline if limit is None else min(ticket.deadline, limit.at)
         while ticket.state is TicketState.WAITING:
             left = end - _monotonic()
-            if ticket.waker.acquire(timeout=max(0.0, min(left, _LONGEST_SLEEP))):
+            longest = _LONGEST_SLEEP_ALONE if self._housekeeper is None else _LONGEST_SLEEP
+            if ticket.waker.acquire(timeout=max(0.0, min(left, longest))):
                 continue
             self.look_around()
-            if left <= _LONGEST_SLEEP:
+            if left <= longest:
                 with self.guard, self.mending:
                     self.core.give_up(ticket, _monotonic(), timed_out=True)
 
@@ -238,13 +244,31 @@ class Engine:
 
         Where no thread was to be had for the housekeeper, do its work.
         """
-        if not self.reentered():
-            with self.guard, self.mending:
-                now = _monotonic()
-                reclaim(self.core, now)
-                if self._housekeeper is None and now >= self.core.wake_at:
-                    self.core.tick(now)
-            self.flush()
+        if self.reentered():
+            return
+        alone = self._housekeeper is None
+        with self.guard, self.mending:
+            now = _monotonic()
+            reclaim(self.core, now)
+            if alone and now >= self.core.wake_at:
+                self.core.tick(now)
+        self.flush()
+        if alone:
+            self._look_after_multiplexed(now)
+
+    def stand_in(self) -> None:
+        """Do the housekeeper's work, for want of a thread: called by a caller that has waited in vain."""
+        if self._housekeeper is None:
+            self.look_around()
+
+    def _look_after_multiplexed(self, now: float) -> float:
+        """Return the seconds until the next look at them."""
+        if self.multiplexed is not None:
+            try:
+                return float(self.multiplexed.tick(now))
+            except Exception:
+                logger.exception("%s: looking after multiplexed connections failed", self._config.name)
+        return _LONGEST_SLEEP
 
     def settle(self, slot: Slot, connection: Any) -> bool:
         """Validate a connection that has rested long, or over which something has come. False: it was no good.
@@ -448,14 +472,17 @@ class Engine:
         with self.guard:
             if self.core.wake_at >= self.armed:
                 return
-            self.armed = self.core.wake_at
             if self._housekeeper is None:
+                if _monotonic() < self._next_thread_at:
+                    return
+                self.armed = self.core.wake_at
                 try:
                     self._housekeeper = Housekeeper(self, f"redpool {self._config.name} housekeeper")
                 except threads.NoThread:
-                    # As when the interpreter is going down: the next caller tries again.
-                    self.armed = _NEVER
+                    # As when the interpreter is going down: a later caller tries again.
+                    self.armed, self._next_thread_at = _NEVER, _monotonic() + _NEXT_THREAD_AFTER
                 return
+            self.armed = self.core.wake_at
         self.poke()
 
     def keep_house(self) -> float | None:
@@ -472,12 +499,7 @@ class Engine:
             self.armed = core.wake_at
             reclaim(core, now)
         self.flush()
-        longest = _LONGEST_SLEEP
-        if self.multiplexed is not None:
-            try:
-                longest = self.multiplexed.tick(now)
-            except Exception:
-                logger.exception("%s: looking after multiplexed connections failed", self._config.name)
+        longest = self._look_after_multiplexed(now)
         wait = max(0.0, core.wake_at - _monotonic())
         return wait if core.vacant else min(wait, longest)
 

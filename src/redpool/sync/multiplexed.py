@@ -101,7 +101,12 @@ class MultiplexedConnectionPool(ConnectionPool):
             if pool is not None:
                 pool._engine.poke()
 
-        return self._multiplexed_class(self.config, connect, release, core, wake)
+        def stand_in() -> None:
+            pool = me()
+            if pool is not None:
+                pool._engine.stand_in()
+
+        return self._multiplexed_class(self.config, connect, release, core, wake, stand_in)
 
     def _take_shared(self, beside: bool) -> Any:
         core = self._engine.core

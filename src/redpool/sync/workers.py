@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -70,7 +71,7 @@ class Workers:
         # In a caller's thread anything else may be what interrupts that caller.
         told = (RedisError, OSError) if in_callers_thread else BaseException
         try:
-            self._connect(slot, told)
+            self._connect(slot, told, in_callers_thread)
         except BaseException:
             # It is raised to that caller alone. It says nothing of the server: the others connect for themselves.
             with engine.guard, engine.mending:
@@ -79,11 +80,13 @@ class Workers:
                 connections.close(connection)
             raise
 
-    def _connect(self, slot: Slot, told: Any) -> None:
+    def _connect(self, slot: Slot, told: Any, in_callers_thread: bool) -> None:
         engine = self._engine
         try:
             connection = self._open(slot)
         except told as error:
+            if in_callers_thread and not connections.says_of_server(error):
+                raise  # that caller's deadline has come
             # To redis-py a dial that was cut off looks like a server that hangs up.
             self._dial_failed(slot, _too_long(error) if slot.cut else connections.for_others(error))
             return
@@ -97,7 +100,7 @@ class Workers:
         engine = self._engine
         owner = engine.owner()
         if owner is None:
-            raise ConnectionAbortedError("the pool is gone")
+            raise RedisConnectionError("the pool is gone")
         # Where CutDial finds it, before the core knows it.
         slot.connection = connection = owner.make_connection()
         connections.connect(connection)
@@ -114,7 +117,7 @@ class Workers:
         owner = engine.owner()
         retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
         with engine.guard, engine.mending:
-            engine.core.dial_failed(slot, error, _monotonic(), retryable, options.server_is_full(error))
+            engine.core.dial_failed(slot, error, _monotonic(), retryable, options.failure(error))
         engine.flush()
         self._hooks.fire("dial_failed", self._name, error)
 
