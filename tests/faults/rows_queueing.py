@@ -1,17 +1,20 @@
-"""Who waits, and for how long: notes 14, 16, 18 and 44."""
+"""Who waits, and for how long: notes 14, 16, 18, 44 and 56."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import statistics
 import threading
 import time
+from typing import Any
+from unittest import mock
 
 import redis
 
-from contract.faces import Doing, eventually, together
+from contract.faces import Doing, Listener, eventually, together
 from faults.rows import Finding, row
-from faults.scenes import attempt, best
+from faults.scenes import Outcome, attempt, best
 from faults.sides import Side
 
 _WORKERS = 40
@@ -103,6 +106,50 @@ def a_dead_server(side: Side) -> Finding:
     held = isinstance(outcome.error, redis.ConnectionError) and outcome.seconds < 0.005 and back
     after = "works again once the server is back" if back else "doesn't come back with the server"
     return Finding(held, f"{type(outcome.error).__name__} after {outcome.seconds * 1000:.2f} ms; {after}")
+
+
+@row(14, "a server refuses every connect: what each of 40 GETs costs that come 10 ms apart; all defaults, no retries")
+def a_refusing_server(side: Side) -> Finding:
+    """As with a cache that fails open: its callers call again and again."""
+    refusing = Listener(answering=False)
+    pool = side.threads.plain(host="127.0.0.1", port=refusing.port)
+    client = side.threads.client(pool)
+    outcomes = []
+    for _ in range(40):
+        outcomes.append(attempt(lambda: client.get("key")))
+        time.sleep(0.01)
+    refusing.close()
+    seconds = statistics.median(each.seconds for each in outcomes)
+    kinds = {type(each.error).__name__ for each in outcomes}
+    held = seconds < 0.02 and all(isinstance(each.error, redis.ConnectionError) for each in outcomes)
+    return Finding(held, f"{', '.join(sorted(kinds))}, p50 {seconds * 1000:.1f} ms")
+
+
+_BLOCKED = 6
+
+
+@row(56, f"no thread is to be had any more; then {_BLOCKED} threads that there are do a BLPOP of 0.5 s each, at once")
+def no_thread_to_be_had(side: Side) -> Finding:
+    """As under a limit of processes, with a web server's own threads; redis-py starts none."""
+    begin = threading.Event()
+    waiting: list[Any] = []  # the client, once there is one
+
+    def blocks() -> Outcome:
+        begin.wait()
+        return attempt(lambda: waiting[0].blpop(["nothing"], timeout=0.5))
+
+    doings = [Doing(blocks) for _ in range(_BLOCKED)]
+
+    def none_to_be_had(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with mock.patch("threading._start_new_thread", none_to_be_had):
+        waiting.append(side.threads.client(**side.ours(timeout=0.4)))
+        waiting[0].ping()
+        begin.set()
+        outcomes = [doing.result() for doing in doings]
+    failed = sum(each.error is not None for each in outcomes)
+    return Finding(not failed, f"{failed} of {_BLOCKED} failed, slowest {max(each.seconds for each in outcomes):.1f} s")
 
 
 _CALLERS = 40
