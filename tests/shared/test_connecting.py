@@ -15,6 +15,7 @@ import pytest
 import redis
 import redis.asyncio
 
+import redpool
 import redpool.asyncio
 from contract.faces import PATIENCE, Asyncio, Face, Listener, Threads, together
 from redpool.core import policy
@@ -212,6 +213,18 @@ def test_without_a_thread_those_who_wait_do_what_is_due(
     assert [doing.result() for doing in doings] == [None] * 6
     assert pool.stats().open >= 6
     assert client.ping() is True
+
+
+def test_without_a_thread_a_deadline_of_one_is_no_news_of_the_server(
+    threads: Face, silent: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that connects in its own thread runs out of time: that is told to nobody else."""
+    monkeypatch.setattr(own_threads, "start", no_thread)
+    pool = threads.pool(host="127.0.0.1", port=silent.port)
+    with redpool.deadline(0.1), pytest.raises(redpool.DeadlineExceeded):
+        pool.take_own()
+    dialling = pool._engine.core.dialling
+    assert (dialling.last_error, dialling.failures, pool.stats().connecting) == (None, 0, 0)
 
 
 def test_without_a_thread_a_dead_path_is_found_by_those_who_wait(

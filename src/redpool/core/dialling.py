@@ -18,7 +18,7 @@ class Failure(enum.Enum):
 
     DOWN = "it can't be reached, or hangs up"
     FULL = "it has all the clients that it allows"
-    DENIED = "it doesn't accept the credentials"
+    DENIED = "it doesn't accept the credentials, or allows them too little"
 
 
 class Dialling:
