@@ -118,12 +118,18 @@ def test_the_other_shells_retry_is_refused(face: Face) -> None:
         other.close()
 
 
-def test_a_provider_for_threads_is_refused_on_a_loop() -> None:
-    """A credential provider that would block the loop is a `TypeError` at construction."""
+def test_a_provider_on_a_loop_may_leave_the_coroutine_to_its_base_class() -> None:
+    """As in redis-py, which warns of it; one that has none at all is a `TypeError` at construction."""
+
+    class WithoutCoroutine:
+        def get_credentials(self) -> tuple[str]:
+            return ("s3cret",)
+
     face = Asyncio()
     try:
+        assert face.pool(credential_provider=OnlyThreads()).stats().open == 0
         with pytest.raises(TypeError, match="credential_provider"):
-            face.pool(credential_provider=OnlyThreads())
+            face.pool(credential_provider=WithoutCoroutine())
     finally:
         face.close()
 

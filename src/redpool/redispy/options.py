@@ -92,15 +92,11 @@ def check_sync(options: Mapping[str, Any]) -> None:
 
 
 def check_async(options: Mapping[str, Any]) -> None:
-    """Refuse what would block the event loop. Raises `TypeError` with the option's name."""
+    """Refuse what an event loop can't use. Raises `TypeError` with the option's name."""
     _check_retry(options.get("retry"), AsyncRetry, "redis.asyncio.retry.Retry")
     provider = options.get("credential_provider")
-    inherited = CredentialProvider.get_credentials_async
-    if provider is not None and getattr(type(provider), "get_credentials_async", inherited) is inherited:
-        raise TypeError(
-            f"credential_provider={_type_of(provider)} has no get_credentials_async of its own, "
-            "so it would block the event loop"
-        )
+    if provider is not None and not hasattr(provider, "get_credentials_async"):
+        raise TypeError(f"credential_provider={_type_of(provider)} has no get_credentials_async")
 
 
 def check_names(connection_class: object, options: Mapping[str, Any]) -> None:
