@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from ..limit import current
 from ..redispy import clients, packing
+from ..redispy.internals import CLIENT_METHODS, original, untouched, watch_pipelines
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request, State
@@ -18,6 +19,20 @@ from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
 _OPEN = State.OPEN
+_recorder, _theirs = clients.recorder, aio.Redis
+_their_pipeline_replaced = watch_pipelines(aio.Pipeline)
+_execute, _parse = original(_theirs, "execute_command"), original(_theirs, "parse_response")
+# What others may set of a client that the shorter way passes by.
+_OF_OTHERS = frozenset({*CLIENT_METHODS, "connection"})
+
+
+def _others_look() -> bool:
+    """Whether redis-py's recorder is on, or a method of its client was replaced: calls go redis-py's way then."""
+    return (
+        _recorder._provider_manager is not None
+        or _theirs.execute_command is not _execute
+        or _theirs.parse_response is not _parse
+    )
 
 
 class Redis(aio.Redis):
@@ -31,23 +46,38 @@ class Redis(aio.Redis):
     response_callbacks: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        own = None
+        own, closes = None, kwargs.get("auto_close_connection_pool") is not False
         if not kwargs.get("connection_pool"):
             own = clients.make_pool(aio.Redis, MultiplexedConnectionPool, args, kwargs)
             args, kwargs = (), {"connection_pool": own, **clients.beside_pool(kwargs)}
         super().__init__(*args, **kwargs)
         if own is not None:
-            self.auto_close_connection_pool = True
+            self.auto_close_connection_pool = closes
+        self._find_way()
+
+    def _find_way(self) -> None:
+        """Find out whether commands may go the shorter way: not where this client has methods of others' making."""
         pool = self.connection_pool
         shares = (
             isinstance(pool, MultiplexedConnectionPool)
-            and pool.sharing
+            and self.connection is None
             and not self.single_connection_client
-            and type(self).parse_response is aio.Redis.parse_response  # else the longer way, which asks it
+            and untouched(type(self), CLIENT_METHODS)
+            and vars(self).keys().isdisjoint(CLIENT_METHODS)
         )
         # The pool may be exchanged later: commands take the longer way then.
         self._shared_pool: Any = pool if shares else None
         self._names = pool.sharing_names if shares else PLAIN
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _OF_OTHERS:
+            self._find_way()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in _OF_OTHERS:
+            self._find_way()
 
     @classmethod
     def from_url(
@@ -67,7 +97,14 @@ class Redis(aio.Redis):
         """As in redis-py."""
         name = args[0]
         pool = self.connection_pool
-        if pool is not self._shared_pool or not (name in self._names or shares(args)) or clients.observed():
+        if (
+            pool is not self._shared_pool
+            or not (name in self._names or shares(args))
+            or not (pool.sharing or pool.may_share())
+            or _recorder._provider_manager is not None
+            or _theirs.execute_command is not _execute  # as `_others_look` says, spelt out: this is the hot path
+            or _theirs.parse_response is not _parse
+        ):
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
@@ -128,7 +165,7 @@ class Pipeline(aio.Pipeline):
         stack = self.command_stack
         commands = [args for args, _ in stack]
         transaction = self.is_transaction or self.explicit_transaction
-        if not self._may_share(stack, commands) or clients.observed():
+        if not self._may_share(stack, commands) or _others_look() or _their_pipeline_replaced():
             return await super().execute(raise_on_error)
         if transaction:
             commands = [("MULTI",), *commands, ("EXEC",)]
@@ -150,8 +187,8 @@ class Pipeline(aio.Pipeline):
         pool = self.connection_pool
         return (
             isinstance(pool, MultiplexedConnectionPool)
-            and pool.sharing
             and bool(stack)
+            and (pool.sharing or pool.may_share())
             and not (self.watching or self.connection or self.scripts)
             and packing.share(commands, pool.sharing_names, pool.decodes)
             and packing.usual(stack)

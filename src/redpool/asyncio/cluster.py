@@ -150,6 +150,7 @@ class NodeConnection(VirtualConnection):
             return
         expected = len(self._packed[1]) if self._packed is not None else 1
         try:
+            await self._take_own_unless_shared()
             await super().send_packed_command(command, check_health)
         except (RedisConnectionError, RedisTimeoutError) as error:
             await self.disconnect()
@@ -170,7 +171,12 @@ class NodeConnection(VirtualConnection):
             await own.read_response()
             await own.send_command(*args)
         else:
+            await self._take_own_unless_shared()
             await super().send_command(*args, **options)
+
+    async def _take_own_unless_shared(self) -> None:
+        if not (self.pool.sharing or self.pool.may_share()):
+            await self._own()
 
 
 class _PipelineStrategy(theirs.PipelineStrategy):

@@ -218,5 +218,6 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
                 connection.lose(ServerClosed())
             self.look_at(connection, now)
         self.look_for_claims()
+        self.look_for_others()
         if self.all_there_are():
             self._looking = self._loop.call_later(_LOOK_EVERY, self._look)

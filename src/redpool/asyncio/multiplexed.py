@@ -9,8 +9,6 @@ from collections.abc import Awaitable
 from dataclasses import fields
 from typing import Any, ClassVar
 
-import redis.asyncio.client as aio
-
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
 from ..core.pool import PoolCore
@@ -18,6 +16,8 @@ from ..core.stacks import take_site
 from ..core.stats import SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
+from ..redispy.internals import ONE_CALL_ASYNC
+from ..redispy.making import counting
 from ..redispy.retrying import FirstTryAsync, asking_copy
 from .connections import MultiplexedConnections
 from .engine import Engine
@@ -29,10 +29,7 @@ _ALL = "all who share it"
 
 _running_loop = asyncio.get_running_loop
 _calling_frame = sys._getframe
-# Those that take a connection for one command or pipeline, and release it then. All others may want it for themselves.
-_ONE_CALL = {
-    each.__code__ for each in (aio.Redis.execute_command, aio.Pipeline.execute, aio.Pipeline.immediate_execute_command)
-}
+_one_call = ONE_CALL_ASYNC.get
 
 
 class MultiplexedConnectionPool(ConnectionPool):
@@ -62,6 +59,8 @@ class MultiplexedConnectionPool(ConnectionPool):
     _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
     config: SharedConfig
     first_try: FirstTryAsync
+    sharing = False
+    """whether callers share, as `may_share` has found it last: at the first call, and by maintenance"""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,7 +69,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._virtual = VirtualConnection.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
-        self.sharing = sharing.shareable(self._counting_class, template)
+        self._template = template
 
     @classmethod
     def option_names(cls) -> frozenset[str]:
@@ -96,7 +95,22 @@ class MultiplexedConnectionPool(ConnectionPool):
             engine = here()
             return engine.core if engine is not None and me() is not None else None
 
-        return self._multiplexed_class(self.config, engine.loop, connect, release, core)
+        def may_share() -> bool:
+            pool = me()
+            return pool is not None and pool.may_share()
+
+        multiplexed = self._multiplexed_class(self.config, engine.loop, connect, release, core)
+        multiplexed.may_share = may_share
+        return multiplexed
+
+    def may_share(self) -> bool:
+        """Find out anew whether callers share connections: not where others have a say in what is sent and read."""
+        self._counting_class = counting(self.connection_class)
+        self.sharing = self._class_shares() and sharing.shareable(self._template)
+        return self.sharing
+
+    def _class_shares(self) -> bool:
+        return bool(getattr(self._counting_class, "usual", False))
 
     async def _take_shared(self, beside: bool) -> Any:
         core = self._enter().core
@@ -121,7 +135,12 @@ class MultiplexedConnectionPool(ConnectionPool):
 
         Raises `PoolClosed`, and what `ConnectionPool.get_connection` raises.
         """
-        if self.sharing and _calling_frame(1).f_code in _ONE_CALL and not self.himport_registry.revision:
+        frame = _calling_frame(1)
+        if (
+            _one_call(frame.f_code.co_qualname) is frame.f_globals
+            and (self.sharing or self.may_share())
+            and not self.himport_registry.revision
+        ):
             multiplexed = self.multiplexed_here()
             if multiplexed.closed:
                 raise PoolClosed(f"{self.config.name}: the pool is closed")

@@ -122,7 +122,9 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
             kwargs["name"] = f"{service_name}{'' if self.is_master else ' replicas'}/{kwargs.get('db', 0)}"
         kwargs.setdefault("connection_class", ManagedSSLConnection if kwargs.pop("ssl", False) else ManagedConnection)
         super().__init__(**kwargs, connection_pool=self._service)
-        self.sharing = issubclass(self.connection_class, ManagedConnection)
+
+    def _class_shares(self) -> bool:
+        return issubclass(self.connection_class, ManagedConnection) and not self._counting_class.foreign
 
     def make_multiplexed(self, engine: Engine) -> Any:
         """Return what a new engine shares."""

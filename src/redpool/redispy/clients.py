@@ -1,4 +1,4 @@
-"""redis-py's clients: made with a pool of ours, and whether redis-py's OpenTelemetry recording wants to see a call."""
+"""redis-py's clients: made with a pool of ours, and whether others want to see their calls."""
 
 from __future__ import annotations
 
@@ -50,9 +50,5 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
     return pool_class(template.connection_class, max_connections=asked, **read, **ours)
 
 
-def observed() -> bool:
-    """Whether the user has switched on redis-py's OpenTelemetry recording, which its own way of execution does."""
-    return _observability._provider_manager is not None
-
-
-_observability = get_observability_instance()
+recorder: Any = get_observability_instance()
+"""Has a `_provider_manager` once redis-py's OpenTelemetry recording is on, which redis-py's own way does."""

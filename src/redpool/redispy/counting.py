@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import hiredis
 from redis.client import PubSub
@@ -29,6 +29,7 @@ from ..limit import current, deadline
 from ..wire import commands
 from ..wire.session import RESTORING, Session
 from . import parting, sockets
+from .internals import CONNECTION_METHODS, untouched
 
 logger = logging.getLogger("redpool")
 
@@ -45,8 +46,16 @@ SERVER_FULL = "max number of clients reached"
 class Counted:
     """What both kinds of connection know."""
 
+    redis_pys: ClassVar[type]
+    """redis-py's class at the bottom"""
     usual = True
     """whether nobody but redis-py has a say in how bytes are sent and read"""
+    foreign = False
+    """whether others than redis-py and redpool have a say in it"""
+    made_of: ClassVar[type]
+    """the class with which this was mixed"""
+    replaced: ClassVar[staticmethod[[], bool]]
+    """tells whether a method of it was replaced"""
     unanswered = 0
     sent: Any = ()
     """what was sent last: a command as its caller gave it (a tuple), or a list of them"""
@@ -73,6 +82,8 @@ class Counted:
     """the subscriptions that it was left with"""
     asked: float | None = None
     """how long the command under way has asked the server to wait, in seconds"""
+    counted_ahead = False
+    """the command under way was counted before a class of others' got it, which may send it in another form"""
     handshaking = False
     """what is sent is the connection's own affair, not its caller's"""
     _pipeline: tuple[list[Any], list[Any]] | None = None
@@ -87,6 +98,17 @@ class Counted:
         protocol: Any
         is_connected: Any
         next_health_check: Any
+
+    @classmethod
+    def look_at_methods(cls) -> None:
+        """Find out anew whether it is `usual` and `foreign`: a method may have been replaced since."""
+        owner, base = cls.made_of, cls.redis_pys
+        foreign = not untouched(owner, CONNECTION_METHODS)
+        usual = not foreign and all(
+            getattr(owner, name, None) is getattr(base, name, None) for name in CONNECTION_METHODS
+        )
+        if (cls.foreign, cls.usual) != (foreign, usual):
+            cls.foreign, cls.usual = foreign, usual
 
     # -- what is sent ------------------------------------------------------------------------------------------------
 

@@ -19,11 +19,13 @@ from ..limit import current, deadline
 from ..wire.commands import PLAIN
 from . import connections, sockets
 from .counting import HEARTBEAT, Counted
-from .transports import close_now, quiet
+from .transports import abort, close_now, quiet
 
 
 class CountedAsync(Counted, aio.AbstractConnection):
     """Mixin for the connection classes of an event loop."""
+
+    redis_pys = aio.AbstractConnection
 
     closes_as_its_base_does = True
 
@@ -81,11 +83,20 @@ class CountedAsync(Counted, aio.AbstractConnection):
             await super()._send_ping()  # type: ignore[no-untyped-call]
 
     async def send_command(self, *args: Any, **kwargs: Any) -> None:
-        """Pack and send a command."""
-        await self._send_in_time(self.pack_command(*args), args, 1, kwargs.get("check_health", True))
+        """Pack and send a command, as the class at hand does."""
+        if self.usual and self.replaced():
+            self.look_at_methods()
+        packed = self.pack_command(*args) if self.usual else None
+        await self._send_in_time(packed, args, 1, kwargs.get("check_health", True))
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send one or more packed commands."""
+        if self.counted_ahead:
+            self.counted_ahead = False
+            await super().send_packed_command(command, check_health=False)
+            return
+        if self.usual and self.replaced():
+            self.look_at_methods()
         several = self._commands_in(command)
         await self._send_in_time(command, several, len(several), check_health)
 
@@ -106,7 +117,9 @@ class CountedAsync(Counted, aio.AbstractConnection):
         # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
         if not self.is_connected:
             await self.connect_check_health(check_health=False)
-        elif self._writer.transport.is_closing() or self._reader.at_eof():  # type: ignore[union-attr]
+        elif type(self._writer) is asyncio.StreamWriter and (
+            self._writer.transport.is_closing() or self._reader.at_eof()  # type: ignore[union-attr]
+        ):
             # CPython 3.12 to 3.14.0 forgets, when asked to write to a transport that is closed already, whatever other
             # socket has its descriptor by now: that socket's user would wait for ever.
             self._break_off()
@@ -121,10 +134,12 @@ class CountedAsync(Counted, aio.AbstractConnection):
         self.unanswered += count
         self.sent = args
         try:
-            if self.usual and type(self._writer) is asyncio.StreamWriter:
+            if self.usual and packed is not None and type(self._writer) is asyncio.StreamWriter:
                 await self._write(packed)
-            else:
+            elif packed is not None:
                 await super().send_packed_command(packed, check_health=False)
+            else:
+                await self._send_otherwise(args)
         except (RedisConnectionError, RedisTimeoutError) as error:
             if type(args) is tuple:
                 self.lost = lost  # a single command that wasn't written to its end has not run
@@ -133,6 +148,14 @@ class CountedAsync(Counted, aio.AbstractConnection):
         except RuntimeError as error:
             # uvloop says so of a transport that was closed meanwhile.
             raise RedisConnectionError("the connection was closed") from error
+
+    async def _send_otherwise(self, args: Any) -> None:
+        """By a class that sends in its own way."""
+        self.counted_ahead = True
+        try:
+            await super().send_command(*args, check_health=False)
+        finally:
+            self.counted_ahead = False
 
     async def _write(self, packed: Any) -> None:
         """Hand the bytes to the transport; wait only where it can't take them at once.
@@ -177,9 +200,12 @@ class CountedAsync(Counted, aio.AbstractConnection):
         try:
             if push_request:
                 self.reading = True
-            read = super().read_response(
-                disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
-            )
+            # What has its default is left out: a class of others' may not know it.
+            options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+            options |= {"disable_decoding": True} if disable_decoding else {}
+            options |= {} if disconnect_on_error else {"disconnect_on_error": False}
+            options |= {"push_request": True} if push_request else {}
+            read = super().read_response(**options)
             response = await (self._in_time(read, limit) if timed else read)
         except ResponseError:
             self.unanswered -= 1
@@ -238,7 +264,7 @@ class CountedAsync(Counted, aio.AbstractConnection):
             return
         if self.unanswered and self._writer is not None:
             # Nobody wants what may still be to be sent, and a dead path would never take it.
-            self._writer.transport.abort()
+            abort(self._writer)
         await super().disconnect(*args, **kwargs)
         self._begin_session()
 

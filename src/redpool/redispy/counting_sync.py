@@ -23,6 +23,8 @@ from .counting import HEARTBEAT, Counted
 class CountedSync(Counted, AbstractConnection):
     """Mixin for the connection classes of threads."""
 
+    redis_pys = AbstractConnection
+
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         """Open the connection; one that isn't made to the last reply of its handshake is closed."""
         if self.is_connected:
@@ -84,11 +86,20 @@ class CountedSync(Counted, AbstractConnection):
             super()._send_ping()  # type: ignore[no-untyped-call]
 
     def send_command(self, *args: Any, **kwargs: Any) -> None:
-        """Pack and send a command."""
-        self._send(self._command_packer.pack(*args), args, 1, kwargs.get("check_health", True))
+        """Pack and send a command, as the class at hand does."""
+        if self.usual and self.replaced():
+            self.look_at_methods()
+        packed = self._command_packer.pack(*args) if self.usual else None
+        self._send(packed, args, 1, kwargs.get("check_health", True))
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send one or more packed commands."""
+        if self.counted_ahead:
+            self.counted_ahead = False
+            super().send_packed_command(command, check_health=False)  # type: ignore[no-untyped-call]
+            return
+        if self.usual and self.replaced():
+            self.look_at_methods()
         several = self._commands_in(command)
         self._send(command, several, len(several), check_health)
 
@@ -111,13 +122,23 @@ class CountedSync(Counted, AbstractConnection):
         try:
             if self.usual:
                 self._write(packed)
-            else:
+            elif packed is not None:
                 super().send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
+            else:
+                self._send_otherwise(args)
         except (RedisConnectionError, RedisTimeoutError) as error:
             if type(args) is tuple:
                 self.lost = lost  # a single command that wasn't written to its end has not run
             self._explain(error)
             raise
+
+    def _send_otherwise(self, args: Any) -> None:
+        """By a class that sends in its own way."""
+        self.counted_ahead = True
+        try:
+            super().send_command(*args, check_health=False)  # type: ignore[no-untyped-call]
+        finally:
+            self.counted_ahead = False
 
     def _write(self, packed: Any) -> None:
         try:
@@ -192,9 +213,12 @@ class CountedSync(Counted, AbstractConnection):
         try:
             if push_request:
                 self.reading = True
-            response = super().read_response(
-                disable_decoding, timeout=timeout, disconnect_on_error=disconnect, push_request=push_request
-            )
+            # What has its default is left out: a class of others' may not know it.
+            options: dict[str, Any] = {} if timeout is SENTINEL else {"timeout": timeout}
+            options |= {"disable_decoding": True} if disable_decoding else {}
+            options |= {} if disconnect else {"disconnect_on_error": False}
+            options |= {"push_request": True} if push_request else {}
+            response = super().read_response(**options)
         except ResponseError:
             self.unanswered -= 1
             if not self.unanswered:

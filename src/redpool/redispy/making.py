@@ -14,30 +14,40 @@ from redis.utils import SENTINEL
 from .counting import Counted
 from .counting_async import CountedAsync
 from .counting_sync import CountedSync
+from .internals import watch_connections
 
 # Where a class keeps what was made of it, so that both go together.
 _MADE = "_redpool_counting"
 
-# Where a class may have ways of its own.
-_WAYS = ("send_packed_command", "_send_packed_command", "read_response")
-
 
 def counting(connection_class: Any) -> Any:
-    """`connection_class` with the counting mixed in; anything that isn't a connection class of redis-py, as it is."""
+    """`connection_class` with the counting mixed in; anything that isn't a connection class of redis-py, as it is.
+
+    Whether it is `usual` is found out anew each time: a method may have been replaced since.
+    """
     if not isinstance(connection_class, type) or issubclass(connection_class, Counted):
         return connection_class
-    if _MADE in vars(connection_class):
-        return vars(connection_class)[_MADE]
     if issubclass(connection_class, AbstractConnection):
         mixin: type[Counted] = CountedSync
-        base: type = AbstractConnection
     elif issubclass(connection_class, aio.AbstractConnection):
-        mixin, base = CountedAsync, aio.AbstractConnection
+        mixin = CountedAsync
     else:
         return connection_class
-    names = {"__module__": connection_class.__module__, "__qualname__": connection_class.__qualname__}
+    made: Any = vars(connection_class).get(_MADE) or _make(mixin, connection_class)
+    made.look_at_methods()
+    return made
+
+
+def _make(mixin: type[Counted], connection_class: type) -> type[Counted]:
+    names = {
+        "made_of": connection_class,
+        "replaced": staticmethod(watch_connections(connection_class)),
+        "__module__": connection_class.__module__,
+        "__qualname__": connection_class.__qualname__,
+        # To all that compare classes, a pool's connections are of the class that its user has asked for.
+        "__class__": property(lambda self: connection_class),
+    }
     made: type[Counted] = type(connection_class.__name__, (mixin, connection_class), names)
-    made.usual = all(getattr(connection_class, name, None) is getattr(base, name, None) for name in _WAYS)
     setattr(connection_class, _MADE, made)
     return made
 
@@ -69,8 +79,9 @@ def _takes_driver_info(connection_class: Any) -> bool:
 
 
 def counted(connection: Any) -> Any:
-    """A connection that a factory has made, given the counting too, where it is one of redis-py's."""
-    counts = counting(type(connection))
-    if counts is not type(connection):
+    """A new connection; one of a class of redis-py's that a factory has made gets the counting here."""
+    if isinstance(connection, Counted):
+        counting(connection.__class__)
+    elif (counts := counting(type(connection))) is not type(connection):
         connection.__class__ = counts
     return connection

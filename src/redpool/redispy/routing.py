@@ -92,6 +92,7 @@ class Routing(Generic[C]):
         self._bulk: C | None = None
         self._ending: list[C] = []  # retired or lost, and still to be released
         self._abandoned = 0  # by the callers of connections that are gone
+        self.may_share: Callable[[], bool] = lambda: True  # whether the pool's callers still may; the pool sets it
 
     def connect_shared(self) -> None:
         """Begin to connect a further one, unless that is under way or has failed just now."""
@@ -321,6 +322,11 @@ class Routing(Generic[C]):
         """Give a slot up where callers wait that only a release can serve."""
         if self._is_crowded():
             self.make_room()
+
+    def look_for_others(self) -> None:
+        """Retire all of them once others have replaced what sends and reads: callers go redis-py's way then."""
+        if not self.may_share():
+            self.retire_all()
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import math
 from collections.abc import Sequence
@@ -9,8 +10,10 @@ from enum import Enum
 from typing import Any
 
 import hiredis
+from redis._parsers import Encoder
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser, _HiredisParser
 from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ExecAbortError, MaxConnectionsError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -24,6 +27,7 @@ from ..wire.pipeline import Pipeline, Request, ServerClosed
 from ..wire.table import CONTAINERS, KNOWN
 from .connections import own_error
 from .counting import lost_reply
+from .internals import untouched
 from .retrying import final
 from .sockets import ANSWER_WITHIN
 
@@ -99,10 +103,15 @@ def sharing_names(also: Sequence[str]) -> frozenset[str]:
     return commands.PLAIN | frozenset(names)
 
 
-def shareable(connection_class: Any, template: Any) -> bool:
-    """Whether connections of this class can be taken over: of redis-py's kind, with hiredis's parser."""
-    parser = getattr(template, "_parser", None)
-    return getattr(connection_class, "usual", False) and isinstance(parser, _HiredisParser | _AsyncHiredisParser)
+def shareable(template: Any) -> bool:
+    """Return whether what redpool packs and parses is what such a connection would: with hiredis's parser, for one."""
+    parser, encoder = type(getattr(template, "_parser", None)), getattr(template, "encoder", None)
+    if type(encoder) is not Encoder or not untouched(parser, ("read_response",)):
+        return False
+    if parser is _AsyncHiredisParser:
+        return codecs.lookup(encoder.encoding).name == "utf-8"  # those of threads pack so whatever the encoding
+    packer = type(getattr(template, "_command_packer", None))
+    return parser is _HiredisParser and packer is HiredisRespSerializer and untouched(packer, ("pack",))
 
 
 def parser(connection: Any) -> tuple[hiredis.Reader, object, AttributeWatch | None]:

@@ -53,7 +53,6 @@ class _Surface:
     _config_class: ClassVar[type[PoolConfig]] = PoolConfig
 
     config: PoolConfig
-    connection_class: Any
     himport_registry: HImportRegistry
     _dial_retries: options.DialRetries
 
@@ -76,9 +75,9 @@ class _Surface:
         options.check_names(connection_class, kwargs)
         if kwargs.get("himport_registry") is None and options.is_class(connection_class):
             kwargs["himport_registry"] = HImportRegistry()
-        self.himport_registry = kwargs.get("himport_registry") or HImportRegistry()
+        registry = kwargs.get("himport_registry")  # one without fieldsets is false
+        self.himport_registry = HImportRegistry() if registry is None else registry
         self.connection_class = connection_class
-        self._counting_class = counting(connection_class)
         self._connection_kwargs = kwargs
         self._driver_options = driver_options(connection_class, kwargs)
         self._dial_retries = options.dial_retries(kwargs)
@@ -100,6 +99,15 @@ class _Surface:
         """Let redis-py's handler, which every connection holds, hold the pool weakly: a dropped pool must go."""
         if handler is not None:
             handler.pool = weakref.proxy(self)
+
+    @property
+    def connection_class(self) -> Any:
+        """What makes every new connection."""
+        return self._connection_class
+
+    @connection_class.setter
+    def connection_class(self, value: Any) -> None:
+        self._connection_class, self._counting_class = value, counting(value)
 
     @property
     def connection_kwargs(self) -> dict[str, Any]:

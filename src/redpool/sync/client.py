@@ -11,12 +11,27 @@ from redis.exceptions import ResponseError
 
 from ..limit import current
 from ..redispy import clients, packing
+from ..redispy.internals import CLIENT_METHODS, original, untouched, watch_pipelines
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .connections import Reentered
 from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
+_recorder, _theirs = clients.recorder, redis.client.Redis
+_their_pipeline_replaced = watch_pipelines(redis.client.Pipeline)
+_execute, _parse = original(_theirs, "execute_command"), original(_theirs, "parse_response")
+# What others may set of a client that the shorter way passes by.
+_OF_OTHERS = frozenset({*CLIENT_METHODS, "connection"})
+
+
+def _others_look() -> bool:
+    """Whether redis-py's recorder is on, or a method of its client was replaced: calls go redis-py's way then."""
+    return (
+        _recorder._provider_manager is not None
+        or _theirs.execute_command is not _execute
+        or _theirs.parse_response is not _parse
+    )
 
 
 class Redis(redis.client.Redis):
@@ -37,16 +52,30 @@ class Redis(redis.client.Redis):
         super().__init__(*args, **kwargs)
         if own is not None:
             self.auto_close_connection_pool = True
+        self._find_way()
+
+    def _find_way(self) -> None:
+        """Find out whether commands may go the shorter way: not where this client has methods of others' making."""
         pool = self.connection_pool
         shares = (
             isinstance(pool, MultiplexedConnectionPool)
-            and pool.sharing
             and self.connection is None
-            and type(self).parse_response is redis.client.Redis.parse_response  # else the longer way, which asks it
+            and untouched(type(self), CLIENT_METHODS)
+            and vars(self).keys().isdisjoint(CLIENT_METHODS)
         )
         # The pool may be exchanged later: commands take the longer way then.
         self._shared_pool: Any = pool if shares else None
         self._names = pool.sharing_names if shares else PLAIN
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _OF_OTHERS:
+            self._find_way()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in _OF_OTHERS:
+            self._find_way()
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -60,7 +89,14 @@ class Redis(redis.client.Redis):
         """As in redis-py."""
         name = args[0]
         pool = self.connection_pool
-        if pool is not self._shared_pool or not (name in self._names or shares(args)) or clients.observed():
+        if (
+            pool is not self._shared_pool
+            or not (name in self._names or shares(args))
+            or not (pool.sharing or pool.may_share())
+            or _recorder._provider_manager is not None
+            or _theirs.execute_command is not _execute  # as `_others_look` says, spelt out: this is the hot path
+            or _theirs.parse_response is not _parse
+        ):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
@@ -107,7 +143,7 @@ class Pipeline(redis.client.Pipeline):
         stack = self.command_stack
         commands = [args for args, _ in stack]
         transaction: bool = self.is_transaction or self.explicit_transaction
-        if not self._may_share(stack, commands) or clients.observed():
+        if not self._may_share(stack, commands) or _others_look() or _their_pipeline_replaced():
             return super().execute(raise_on_error)
         if transaction:
             commands = [("MULTI",), *commands, ("EXEC",)]
@@ -132,8 +168,8 @@ class Pipeline(redis.client.Pipeline):
         pool = self.connection_pool
         return (
             isinstance(pool, MultiplexedConnectionPool)
-            and pool.sharing
             and bool(stack)
+            and (pool.sharing or pool.may_share())
             and not (self.watching or self.connection or self.scripts)
             and packing.share(commands, pool.sharing_names, pool.decodes)
             and packing.usual(stack)

@@ -172,6 +172,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             connection.look_after(now)
             self.look_at(connection, now)
         self.look_for_claims()
+        self.look_for_others()
         return every
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import weakref
 from dataclasses import fields
 from typing import Any, ClassVar
-
-import redis.client
 
 from ..core.config import PoolConfig, SharedConfig
 from ..core.histogram import Summary
@@ -17,6 +14,8 @@ from ..core.stacks import take_site
 from ..core.stats import SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
+from ..redispy.internals import ONE_CALL
+from ..redispy.making import counting
 from ..redispy.retrying import FirstTry, asking_copy
 from .connections import MultiplexedConnections
 from .pool import ConnectionPool
@@ -26,12 +25,7 @@ from .virtual import VirtualConnection
 _ALL = "all who share it"
 
 _calling_frame = sys._getframe
-# Those that keep what they take: a client, a monitor, a subscriber. A virtual connection would stand before the real
-# one: what they set of it, a password for one, would be the virtual one's alone.
-_KEEPERS = {
-    inspect.unwrap(each).__code__
-    for each in (redis.client.Redis.__init__, redis.client.Monitor.__init__, redis.client.PubSub.execute_command)
-}
+_one_call = ONE_CALL.get
 
 
 class MultiplexedConnectionPool(ConnectionPool):
@@ -42,8 +36,8 @@ class MultiplexedConnectionPool(ConnectionPool):
         pool = redpool.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
         r = redis.Redis(connection_pool=pool)
 
-    What can't share (a command that blocks, WATCH, a subscription, an unknown command, whatever else a
-    connection of one's own is needed for) gets one from the same pool by itself, and gives it back when it is done.
+    What can't share (a command that blocks, WATCH, a subscription, an unknown command), and a caller that takes a
+    connection by itself, gets one of its own from the same pool.
 
     Options: those of `ConnectionPool`, and
 
@@ -62,6 +56,8 @@ class MultiplexedConnectionPool(ConnectionPool):
     _virtual_class: ClassVar[type[VirtualConnection]] = VirtualConnection
     config: SharedConfig
     first_try: FirstTry
+    sharing = False
+    """whether callers share, as `may_share` has found it last: at the first call, and by maintenance"""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,7 +66,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._virtual = self._virtual_class.of(template, self.first_try)
         self.decodes = self.get_encoder().decode_responses
         self.sharing_names = sharing.sharing_names(self.config.also_share)
-        self.sharing = self.cache is None and sharing.shareable(self._counting_class, template)
+        self._template = template
 
     @classmethod
     def option_names(cls) -> frozenset[str]:
@@ -106,7 +102,22 @@ class MultiplexedConnectionPool(ConnectionPool):
             if pool is not None:
                 pool._engine.stand_in()
 
-        return self._multiplexed_class(self.config, connect, release, core, wake, stand_in)
+        def may_share() -> bool:
+            pool = me()
+            return pool is not None and pool.may_share()
+
+        multiplexed = self._multiplexed_class(self.config, connect, release, core, wake, stand_in)
+        multiplexed.may_share = may_share
+        return multiplexed
+
+    def may_share(self) -> bool:
+        """Find out anew whether callers share connections: not where others have a say in what is sent and read."""
+        self._counting_class = counting(self.connection_class)
+        self.sharing = self.cache is None and self._class_shares() and sharing.shareable(self._template)
+        return self.sharing
+
+    def _class_shares(self) -> bool:
+        return bool(getattr(self._counting_class, "usual", False))
 
     def _take_shared(self, beside: bool) -> Any:
         core = self._engine.core
@@ -119,13 +130,12 @@ class MultiplexedConnectionPool(ConnectionPool):
     # -- checkout and release ----------------------------------------------------------------------------------------
 
     def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
-        """Return what a client needs for one call: a virtual connection, which takes a real one when it needs it.
+        """Return what a client needs for one call: a virtual connection. All others get one of their own.
 
-        Raises `PoolClosed`; what else `ConnectionPool.get_connection` raises comes when the connection is used.
+        Raises `PoolClosed`, and what `ConnectionPool.get_connection` raises.
         """
-        if not self.sharing:
-            return ConnectionPool.get_connection(self)
-        if _calling_frame(1).f_code in _KEEPERS:
+        frame = _calling_frame(1)
+        if _one_call(frame.f_code.co_qualname) is not frame.f_globals or not (self.sharing or self.may_share()):
             return self.take_own()
         multiplexed = self._engine.multiplexed
         if multiplexed.closed:
