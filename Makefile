@@ -17,7 +17,7 @@ ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types unit compat soak stress storms faults bench clean server
+.PHONY: help demo test lint types unit outside compat soak stress storms faults bench clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,9 @@ unit: server ## pytest, two files at a time; what talks to a server once more on
 		echo "== pytest on $$other"; \
 		REDPOOL_SERVER=$$other $(BIN)/pytest -q $(TWO_FILES) $(ON_EACH_SERVER) || exit 1; \
 	done
+
+outside: server ## tracers, fakeredis and users' own connection classes over each kind of pool
+	@$(BIN)/pytest -q tests/outside
 
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py

@@ -172,7 +172,7 @@ def test_a_handler_that_would_wait_for_its_own_thread(client: Any, at: str) -> N
         multiplexed._changing.acquire()
     try:
         assert client.get("key") == b"value"
-        virtual = client.connection_pool.get_connection()
+        virtual = client.connection_pool._virtual(client.connection_pool, multiplexed)
         virtual.send_command("ECHO", "a")
         virtual.send_command("ECHO", "b")
         assert [virtual.read_response(), virtual.read_response()] == [b"a", b"b"]

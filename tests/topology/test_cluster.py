@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio.connection
 from redis.crc import key_slot
 
 import redpool
@@ -132,6 +133,28 @@ def test_another_pool_may_be_given(empty: Cluster) -> None:
         assert {type(pool) for pool in pools_of(client)} == {redpool.ConnectionPool}
         for pool in pools_of(client):
             pool.close()
+
+
+def test_a_patch_onto_redis_pys_connections_is_seen(
+    face: Face, empty: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another stands in the place of a connection's method, it runs: nothing goes over a shared connection."""
+    owner = (redis.asyncio.connection if face.asynchronous else redis.connection).AbstractConnection
+    before, calls = owner.send_packed_command, 0
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return before(*args, **kwargs)
+
+    monkeypatch.setattr(owner, "send_packed_command", counting)
+    with client_of(face, empty) as client:
+        calls = 0
+        client.set("a", 1)
+        client.pipeline().set("a", 2).set("b", 3).execute()
+        assert calls >= 3
+        assert client.get("a") == b"2"
+        assert sum(pool.stats().commands for pool in pools_of(client)) == 0
 
 
 def test_a_client_that_is_dropped_is_collected(threads: Face, empty: Cluster) -> None:
