@@ -71,7 +71,7 @@ def test_the_slot_of_a_dead_bulk_connection_is_free_again(face: Sharing, own_ser
         for _ in range(6):
             client.set("large", large)
             assert client.get("small") is None
-            eventually(lambda: pool.stats().open <= 2, 1.0)
+            eventually(lambda: pool.stats().open <= 2)
             seen.append((pool.stats().open, pool.stats().in_use))
             if how == "reset":
                 proxy.reset()
