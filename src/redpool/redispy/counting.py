@@ -75,6 +75,10 @@ class Counted:
     """how long the command under way has asked the server to wait, in seconds"""
     handshaking = False
     """what is sent is the connection's own affair, not its caller's"""
+    without_hello: set[Any] | None = None
+    """the pool's: endpoints that refuse HELLO; `None` where RESP3 was asked for, so that nothing else will do"""
+    shaped = False
+    """RESP2 is spoken where RESP3 was expected, so that replies are put into RESP3's shape"""
     _pipeline: tuple[list[Any], list[Any]] | None = None
     readable: sockets.Readable = staticmethod(sockets.unknown)
     """called with 0: whether there is anything to receive over its socket"""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import sys
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
-from . import connections, sockets
+from . import connections, hello, sockets
 from .counting import HEARTBEAT, Counted
 from .transports import close_now, quiet
 
@@ -67,6 +68,26 @@ class CountedAsync(Counted, aio.AbstractConnection):
         if limit is not None:
             self._check_deadline(limit)
         await super()._connect()  # type: ignore[no-untyped-call,safe-super]
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""
+        hello.choose(self)
+        try:
+            await super().on_connect_check_health(check_health)
+        except ResponseError as error:
+            hello.fall_back(self, error)
+        else:
+            return
+        await super().on_connect_check_health(check_health)
+
+    @staticmethod
+    def shaping(read: Any, me: weakref.ref[Any]) -> Any:
+        """Return what reads as `read` does, the replies in RESP3's shape. It doesn't keep the connection alive."""
+
+        async def read_response(*args: Any, **kwargs: Any) -> Any:
+            return hello.in_shape(me(), await read(*args, **kwargs))
+
+        return read_response
 
     async def check_health(self) -> None:
         """As in redis-py."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import weakref
 from typing import Any
 
 from redis.connection import AbstractConnection
@@ -16,7 +17,7 @@ from redis.utils import SENTINEL
 from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
-from . import connections, sockets
+from . import connections, hello, sockets
 from .counting import HEARTBEAT, Counted
 
 
@@ -70,6 +71,26 @@ class CountedSync(Counted, AbstractConnection):
         if limit is not None:
             self._check_deadline(limit)
         return super()._connect()  # type: ignore[no-untyped-call,safe-super]
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""
+        hello.choose(self)
+        try:
+            super().on_connect_check_health(check_health)
+        except ResponseError as error:
+            hello.fall_back(self, error)
+        else:
+            return
+        super().on_connect_check_health(check_health)
+
+    @staticmethod
+    def shaping(read: Any, me: weakref.ref[Any]) -> Any:
+        """Return what reads as `read` does, the replies in RESP3's shape. It doesn't keep the connection alive."""
+
+        def read_response(*args: Any, **kwargs: Any) -> Any:
+            return hello.in_shape(me(), read(*args, **kwargs))
+
+        return read_response
 
     def check_health(self) -> None:
         """As in redis-py."""

@@ -25,6 +25,7 @@ from ..core.upkeep import keep
 from ..errors import PoolClosed, PoolFull, PoolTimeout
 from ..limit import deadline
 from ..wire.pipeline import Pipeline, Request, State
+from ..wire.shapes import ShapedPipeline
 from . import sharing
 from .connections import own_error
 from .sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_ENDING, MOST_MOVES, HealthAction
@@ -196,7 +197,8 @@ class Routing(Generic[C]):
     def new_pipeline(self, connection: Any) -> Pipeline:
         """Return a pipeline for a connection that is to be shared."""
         keep(connection._redpool.slot)
-        return Pipeline(*sharing.parser(connection), self.config.max_in_flight, self.batches)
+        kind = ShapedPipeline if connection.shaped else Pipeline
+        return kind(*sharing.parser(connection), self.config.max_in_flight, self.batches)
 
     def has_enough(self) -> bool:
         """Return whether no further one is wanted."""

@@ -40,8 +40,9 @@ from redis.observability.attributes import (
 from redis.utils import check_protocol_version
 
 from ..core.config import PoolConfig
-from . import connections, options, retrying, sockets, transports
+from . import connections, hello, options, retrying, sockets, transports
 from .caching import CachingConnection
+from .counting import Counted
 from .making import counted, counting, driver_options
 
 
@@ -86,6 +87,16 @@ class _Surface:
         self._pool_id = secrets.token_hex(4)
         # Whoever brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
         self._dispatcher = kwargs.get("event_dispatcher")
+        self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
+
+    def _make_counted(self) -> Any:
+        """Return a connection that counts, not yet connected."""
+        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
+        retrying.make_ask(connection)
+        sockets.watch(connection, self._connection_kwargs)
+        if isinstance(connection, Counted) and hello.may_speak_resp2(self._connection_kwargs):
+            connection.without_hello = self._without_hello
+        return connection
 
     def _maintenance(self, wanted: MaintNotificationsConfig | None) -> MaintNotificationsConfig | None:
         """What redis-py is told about maintenance notifications: off where the connections can't have them."""
@@ -227,12 +238,10 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
-        retrying.make_ask(connection)
-        sockets.watch(connection, self._connection_kwargs)
+        connection = self._make_counted()
         if self.cache is None:
             return connection
-        connection.cached = True
+        connection.cached, connection.without_hello = True, None
         return CachingConnection(connection, self.cache, self._lock, self._set_aside)
 
     @abstractmethod
@@ -279,10 +288,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
-        retrying.make_ask(connection)
-        sockets.watch(connection, self._connection_kwargs)
-        return connection
+        return self._make_counted()
 
 
 def _cache_maker(kwargs: dict[str, Any], factory: Any) -> Callable[[], CacheInterface | None]:
