@@ -77,6 +77,8 @@ class Counted:
     """what is sent is the connection's own affair, not its caller's"""
     without_hello: set[Any] | None = None
     """the pool's: endpoints that refuse HELLO; `None` where RESP3 was asked for, so that nothing else will do"""
+    multiplexed = False
+    """callers share it, so that its socket has no timeout of its own"""
     shaped = False
     """RESP2 is spoken where RESP3 was expected, so that replies are put into RESP3's shape"""
     _pipeline: tuple[list[Any], list[Any]] | None = None

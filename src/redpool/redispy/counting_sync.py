@@ -290,6 +290,11 @@ class CountedSync(Counted, AbstractConnection):
         """Whether anything has come in that nobody has read."""
         return bool(super().can_read())
 
+    def update_current_socket_timeout(self, relaxed_timeout: float | None = None) -> None:
+        """As in redis-py. Those who share a connection see by `socket_timeout` how long they may wait."""
+        if not self.multiplexed:
+            super().update_current_socket_timeout(relaxed_timeout)
+
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close the connection; one that its subscriber leaves goes on to others."""
         if self.session is not None and self.is_connected and self.may_part(sys._getframe(1)):

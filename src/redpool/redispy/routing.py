@@ -63,6 +63,9 @@ class Multiplexed(Protocol):
     def flow(self) -> int:
         """Return what changes whenever bytes have come, or have got on their way."""
 
+    def take_patience(self) -> None:
+        """Take up the connection's `socket_timeout`, which maintenance notifications change."""
+
     def silent_for(self, request: Request) -> bool:
         """Return whether nothing has come for as long as the caller of a request has waited."""
 
@@ -304,6 +307,7 @@ class Routing(Generic[C]):
         """Do what is due about a connection."""
         core = self._core()
         slot: Slot = connection.connection._redpool.slot
+        connection.take_patience()
         if core is None or slot.generation != core.generation or now >= slot.expires_at:
             self.retire(connection)
         pipeline, probe_after = connection.pipeline, sharing.probe_after(self.config, connection.connection)
