@@ -7,8 +7,10 @@ a connection of its own, until it is released.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, Self
+
+from redis.exceptions import ReadOnlyError
 
 from ..limit import current
 from ..redispy import packing
@@ -39,6 +41,9 @@ class Lender(Protocol):
 
     async def take_own(self) -> Any:
         """Check out a connection of its own."""
+
+    def starts_over(self, sent: Sequence[Any]) -> bool:
+        """Return whether what a replica has refused to write goes over a new connection."""
 
 
 class VirtualConnection:
@@ -115,7 +120,7 @@ class VirtualConnection:
         if self.bound is not None:
             return await self.bound.read_response(disable_decoding, *args, **options)
         if self._ahead:
-            return packing.reply(self._ahead.popleft())
+            return self._reply_ahead(self._ahead)
         request = self._request
         if self._sent:
             connection, request = self._sent.popleft()
@@ -143,12 +148,20 @@ class VirtualConnection:
                     or started.state is not _OPEN
                 ):
                     replies = await multiplexed.finish(started, request, limit)
+            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
+                replies = await multiplexed.execute(request.again(), limit)
         else:
             return await (await self._own()).read_response(disable_decoding, *args, **options)
         if type(request.commands) is not tuple:
             self._ahead = deque(replies)
-            replies = self._ahead.popleft()
+            return self._reply_ahead(self._ahead)
         return packing.reply(replies) if isinstance(replies, packing.UNUSUAL) else replies
+
+    def _reply_ahead(self, ahead: deque[Any]) -> Any:
+        reply = ahead.popleft()
+        if isinstance(reply, ReadOnlyError):
+            self.pool.starts_over([])
+        return packing.reply(reply)
 
     @property
     def is_done_with(self) -> bool:

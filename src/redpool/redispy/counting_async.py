@@ -202,12 +202,14 @@ class CountedAsync(Counted, aio.AbstractConnection):
                 disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
             )
             response = await (self._in_time(read, limit) if timed else read)
-        except ResponseError:
+        except ResponseError as error:
             self.unanswered -= 1
             if not self.unanswered:
                 self.asked = None
             if not self.plain:
                 self._note_refused()
+            if self._starts_over(error):
+                return await self._send_again(disable_decoding)
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
             if not push_request:
@@ -222,6 +224,17 @@ class CountedAsync(Counted, aio.AbstractConnection):
                 self.asked = None
                 self._look_behind(self._parser)
         return response
+
+    async def _send_again(self, disable_decoding: bool) -> Any:
+        """Connect anew, and send what a replica has refused: nothing of it was done."""
+        args = self.sent
+        self.starting_over = True
+        try:
+            self._break_off()
+            await self.send_command(*args)
+            return await self.read_response(disable_decoding)
+        finally:
+            self.starting_over = False
 
     async def _await_message(self, disable_decoding: bool, disconnect_on_error: bool) -> Any:
         """The next message, however long it takes; on a path that fell silent meanwhile, over a new connection."""

@@ -179,11 +179,24 @@ class CountedSync(Counted, AbstractConnection):
         if isinstance(response, ResponseError):
             if not self.plain:
                 self._note_refused()
+            if self._starts_over(response):
+                return self._send_again(disable_decoding)
             try:
                 raise response
             finally:
                 del response  # else it and this frame, which holds the connection, would keep each other
         return response
+
+    def _send_again(self, disable_decoding: bool) -> Any:
+        """Connect anew, and send what a replica has refused: nothing of it was done."""
+        args = self.sent
+        self.starting_over = True
+        try:
+            self.disconnect()
+            self.send_command(*args)
+            return self.read_response(disable_decoding)
+        finally:
+            self.starting_over = False
 
     def _reading_failed(self, error: BaseException, disconnect: bool) -> None:
         if disconnect:
@@ -216,12 +229,14 @@ class CountedSync(Counted, AbstractConnection):
             response = super().read_response(
                 disable_decoding, timeout=timeout, disconnect_on_error=disconnect, push_request=push_request
             )
-        except ResponseError:
+        except ResponseError as error:
             self.unanswered -= 1
             if not self.unanswered:
                 self.asked = None
             if not self.plain:
                 self._note_refused()
+            if self._starts_over(error):
+                return self._send_again(disable_decoding)
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
             if not push_request or limit is not None:
