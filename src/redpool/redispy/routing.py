@@ -123,13 +123,20 @@ class Routing(Generic[C]):
     def _choose(self, request: Request) -> C | None:
         request.bulk = self.large.knows(request)
         if request.bulk or len(request.data) > LARGE_REQUEST or request.expects > LONG_PIPELINE:
-            if self._bulk is not None and self._bulk.state is _OPEN:
-                return self._bulk
-            self.connect_bulk()  # for the next one: this one doesn't wait for it
+            bulk = self._open_bulk()
+            if bulk is not None:
+                return bulk
+            self.connect_bulk()
+            if request.bulk and self.large.stands_apart(request):
+                return None  # it waits for it; others don't
         best = self._least_loaded()
         if best is not None and best.pipeline.load and len(self._shared) < self.config.shared_connections:
             self.connect_shared()
         return best
+
+    def _open_bulk(self) -> C | None:
+        bulk = self._bulk
+        return bulk if bulk is not None and bulk.state is _OPEN else None
 
     def _least_loaded(self) -> C | None:
         usable = [each for each in self._shared if each.state is _OPEN]
@@ -297,6 +304,8 @@ class Routing(Generic[C]):
             except IndexError:
                 return
             self._abandoned += connection.pipeline.abandoned
+            if sharing.hung_up(connection.error):
+                self.large.note_hang_up(connection.pipeline.unanswered())
             self._release(released)
 
     def all_there_are(self) -> list[C]:

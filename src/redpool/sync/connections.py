@@ -35,6 +35,8 @@ _NEVER = float("inf")
 _LONGEST_SLEEP = 1.0
 # A further connection that could not be connected is tried again after so many seconds.
 _PAUSE = 1.0
+# What must stand apart waits for the bulk connection at most so many seconds.
+_LONGEST_WAIT_FOR_BULK = 1.0
 
 
 class Reentered(Exception):
@@ -73,7 +75,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         while True:
             if limit is not None and limit.reached():
                 raise sharing.too_late(limit, False)
-            connection = self.pick(request) or self._await_connection()
+            connection = self.pick(request) or self._await_connection(request)
             if connection.writer.mine() or connection.reader.mine() or connection.pipeline.queued or self._never_waits:
                 self._admit(connection)
             try:
@@ -93,7 +95,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
     def send(self, request: Request) -> tuple[MultiplexedConnection, Request]:
         """Send without waiting; `wait` is the other half of `execute`."""
         while True:
-            connection = self.pick(request) or self._await_connection()
+            connection = self.pick(request) or self._await_connection(request)
             self._admit(connection)
             connection.send(request)
             if request.sent or connection.state is _OPEN or not connection.end():
@@ -128,8 +130,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         """Have a thread connect the bulk connection."""
         self._connecting_bulk.start(patient=True)
 
-    def _await_connection(self) -> MultiplexedConnection:
-        """Wait until one is connected."""
+    def _await_connection(self, request: Request) -> MultiplexedConnection:
+        """Wait until one is connected that the request may take."""
         if self._changes():  # the thread that connects would wait for this one, which was interrupted
             raise Reentered
         self.check_open()
@@ -137,6 +139,11 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         limit, patience = current(), self.config.timeout or _NEVER  # 0 means not to wait in the queue
         since = _monotonic()
         until = since + patience if limit is None else min(since + patience, limit.at)
+        if self.large.stands_apart(request) and not self._connecting_bulk.failed_lately():
+            with contextlib.suppress(RedisError, OSError):  # where there can be no bulk connection it goes over any
+                bulk = self._connecting_bulk.wait_for(self._open_bulk, min(until, since + _LONGEST_WAIT_FOR_BULK))
+                if bulk is not None:
+                    return bulk
         found = self._connecting.wait_for(self._least_loaded, until)
         if found is not None:
             return found
@@ -202,6 +209,10 @@ class _Connecting:
             threads.start(self._run, self._name, patient)
         except RuntimeError:  # no thread is to be had: this one does it
             self._run(patient, RedisError, OSError)
+
+    def failed_lately(self) -> bool:
+        """Return whether it has failed so lately that it would fail again."""
+        return _monotonic() < self._failed_at + _PAUSE
 
     def wait_for(self, find: Callable[[], MultiplexedConnection | None], until: float) -> MultiplexedConnection | None:
         """Return what is found once something is connected; `None` where the time is up.
