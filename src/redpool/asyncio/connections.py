@@ -195,8 +195,10 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _connect_ended(self, connecting: asyncio.Task[Any]) -> None:
         """Take note of an error, which may concern no caller any more."""
-        if not connecting.cancelled() and connecting.exception() is not None:
+        error = None if connecting.cancelled() else connecting.exception()
+        if error is not None:
             self._again_at = _monotonic() + _PAUSE
+            self.connect_failed(error)
 
     async def _connect_shared(self) -> MultiplexedConnection:
         connection = await self._connected(beside=self._least_loaded() is not None)

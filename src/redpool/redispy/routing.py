@@ -210,6 +210,11 @@ class Routing(Generic[C]):
         kind = ShapedPipeline if connection.shaped else Pipeline
         return kind(*sharing.parser(connection), self.config.max_in_flight, self.batches)
 
+    def connect_failed(self, error: BaseException) -> None:
+        """Take note that no connection was to be had. Where that is the server's fault, it has hung up on everybody."""
+        if not sharing.settled(error):
+            self.large.forget_hang_ups()
+
     def has_enough(self) -> bool:
         """Return whether no further one is wanted."""
         sound = [each for each in self._shared if each.state is _OPEN and not each.suspect]

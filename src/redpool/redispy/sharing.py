@@ -81,14 +81,24 @@ class LargeReplies:
     def note_hang_up(self, unanswered: Sequence[Request]) -> None:
         """Remember for which request the server may have hung up, as it does beyond its output buffer limit.
 
-        That stood at the head, or behind others whose replies were still to be sent: then it is one that may have a
-        large reply, as those have that read. A reply that comes next time, and is small, clears it.
+        That stood at the head, but for those whose replies are short: they may have been lost with it. One that was
+        alone has harmed no other, and may only have met a connection that was closed before. A reply that comes next
+        time, and is small, clears it.
         """
-        reading = [each for each in unanswered if type(each.commands) is tuple and commands.read_only(each.commands)]
-        for request in (*unanswered[:1], *reading[:1]):
+        if len(unanswered) < 2:
+            return
+        for request in unanswered:
             key = self._key(request)
-            if key is not None and request.commands is not PROBE:
+            if key is None or request.commands is PROBE:
+                return
+            if commands.may_answer_at_length(request.commands):
                 self._remember(key, hung_up=True)
+                return
+
+    def forget_hang_ups(self) -> None:
+        """Clear all: the server can't be reached, so that it has hung up on everybody."""
+        for key in [key for key, hung_up in self.known.copy().items() if hung_up]:
+            self.known.pop(key, None)
 
     def _remember(self, key: Any, hung_up: bool) -> None:
         self.known[key] = hung_up

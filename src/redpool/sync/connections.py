@@ -65,8 +65,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         self._changes: Callable[[], bool] = changing._is_owned  # type: ignore[attr-defined]  # as of a `Role`
         self._connect, self._wake_maintenance, self._stand_in = connect, wake, stand_in
         self._never_waits = config.max_waiting == 0
-        self._connecting = _Connecting(self._connect_shared, f"redpool {config.name} multiplexed connection")
-        self._connecting_bulk = _Connecting(self._connect_bulk, f"redpool {config.name} bulk connection")
+        name = f"redpool {config.name}"
+        self._connecting = _Connecting(self._connect_shared, self.connect_failed, f"{name} multiplexed connection")
+        self._connecting_bulk = _Connecting(self._connect_bulk, self.connect_failed, f"{name} bulk connection")
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
@@ -189,8 +190,8 @@ class _Connecting:
     has raised, never what has interrupted another caller.
     """
 
-    def __init__(self, connect: Callable[[], None], name: str) -> None:
-        self._connect, self._name = connect, name
+    def __init__(self, connect: Callable[[], None], failed: Callable[[BaseException], None], name: str) -> None:
+        self._connect, self._note_failure, self._name = connect, failed, name
         self._lock = threading.RLock()
         self._under_way = False  # written under _lock, and by the thread that connects
         self._started_at = self._failed_at = -_NEVER
@@ -252,6 +253,7 @@ class _Connecting:
         except of_connecting as error:
             connections.drop_frames(error)
             self._failed_at = _monotonic()
+            self._note_failure(error)
             if not patient:
                 self._failed, self._failures = error, self._failures + 1
             logger.debug("%s: %s", self._name, error)

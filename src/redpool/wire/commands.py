@@ -36,6 +36,10 @@ _SHARING = _ORDINARY - RESCUES
 _READ_ONLY = READS | LOOKS
 _REPEATABLE = READS | LOOKS | OVERWRITES | REWRITES | SETTINGS | SUBSCRIPTIONS
 _OF_THE_SESSION = SETTINGS | SUBSCRIPTIONS
+_TELLING = frozenset({
+    "EVAL", "EVALSHA", "FCALL", "GETDEL", "GETEX", "GETSET", "HGETDEL", "HGETEX", "LMOVE", "LMPOP", "LPOP", "RPOP",
+    "RPOPLPUSH", "SORT", "SPOP", "XAUTOCLAIM", "XCLAIM", "XREADGROUP", "ZMPOP", "ZPOPMAX", "ZPOPMIN",
+})  # fmt: skip
 _SCRIPTS = frozenset({"EVAL", "EVALSHA", "FCALL"})
 _ENDS_TRANSACTION = frozenset({"EXEC", "DISCARD"})
 
@@ -126,6 +130,11 @@ def undone_where_refused(args: Args) -> bool:
     """
     name = command_name(args)
     return name in KNOWN and name not in _SCRIPTS
+
+
+def may_answer_at_length(args: Args) -> bool:
+    """Return whether the reply may be large: it tells what is stored, or nothing is known of the command."""
+    return read_only(args) or command_name(args) in _TELLING or command_name(args) not in KNOWN
 
 
 def blocks_for(args: Args) -> float | None:
