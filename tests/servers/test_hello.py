@@ -93,6 +93,22 @@ def test_resp3_that_was_asked_for_is_insisted_on(face: Face, memory: MemoryServe
     assert {name for _, name in memory.commands} == {"HELLO"}
 
 
+@pytest.mark.parametrize("kind", [Threads, Asyncio])
+def test_a_class_that_speaks_resp2_by_itself_goes_on_to(kind: type[Face], memory: MemoryServer) -> None:
+    """HELLO is never sent."""
+    made = kind()
+    base: Any = made.redis.Connection
+
+    class Older(base):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "protocol": 2, "maint_notifications_config": None})
+
+    client = made.client(made.pool(Older, **options(memory)))
+    assert client.set("key", "value")
+    assert "HELLO" not in {name for _, name in memory.commands}
+    made.close()
+
+
 @pytest.mark.parametrize("own", [False, True], ids=["pool", "client"])
 def test_caching_asks_for_resp3(memory: MemoryServer, own: bool) -> None:
     """Without RESP3 there are no invalidations: the error says so."""

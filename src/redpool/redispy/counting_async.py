@@ -81,11 +81,13 @@ class CountedAsync(Counted, aio.AbstractConnection):
         await super().on_connect_check_health(check_health)
 
     @staticmethod
-    def shaping(read: Any, me: weakref.ref[Any]) -> Any:
-        """Return what reads as `read` does, the replies in RESP3's shape. It doesn't keep the connection alive."""
+    def shaping(me: weakref.ref[Any]) -> Any:
+        """Return what reads as a connection's parser does, the replies in RESP3's shape."""
 
         async def read_response(*args: Any, **kwargs: Any) -> Any:
-            return hello.in_shape(me(), await read(*args, **kwargs))
+            connection: Any = me()
+            parser = connection._parser
+            return hello.in_shape(connection, await type(parser).read_response(parser, *args, **kwargs))
 
         return read_response
 

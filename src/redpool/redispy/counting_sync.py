@@ -84,11 +84,13 @@ class CountedSync(Counted, AbstractConnection):
         super().on_connect_check_health(check_health)
 
     @staticmethod
-    def shaping(read: Any, me: weakref.ref[Any]) -> Any:
-        """Return what reads as `read` does, the replies in RESP3's shape. It doesn't keep the connection alive."""
+    def shaping(me: weakref.ref[Any]) -> Any:
+        """Return what reads as a connection's parser does, the replies in RESP3's shape."""
 
         def read_response(*args: Any, **kwargs: Any) -> Any:
-            return hello.in_shape(me(), read(*args, **kwargs))
+            connection: Any = me()
+            parser = connection._parser
+            return hello.in_shape(connection, type(parser).read_response(parser, *args, **kwargs))
 
         return read_response
 

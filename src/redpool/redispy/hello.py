@@ -32,8 +32,13 @@ def may_speak_resp2(options: Mapping[str, Any]) -> bool:
 def choose(connection: Any) -> None:
     """Choose the protocol of a connection that begins its handshake, by what is known of the endpoint."""
     known = connection.without_hello
-    if known is not None and connection.protocol in (2, 3):
-        _speak(connection, 2 if _endpoint(connection) in known else 3)
+    if known is None:
+        return
+    refuses = _endpoint(connection) in known
+    if refuses and connection.protocol == 3:
+        _speak(connection, 2)
+    elif connection.shaped and not refuses:
+        _speak(connection, 3)
 
 
 def fall_back(connection: Any, error: ResponseError) -> None:
@@ -72,7 +77,7 @@ def _speak(connection: Any, protocol: int) -> None:
         parser = connection._parser
     vars(parser).pop("read_response", None)
     if protocol == 2:
-        parser.read_response = connection.shaping(parser.read_response, weakref.ref(connection))
+        parser.read_response = connection.shaping(weakref.ref(connection))
 
 
 def in_shape(connection: Any, reply: Any) -> Any:
