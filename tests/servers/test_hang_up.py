@@ -135,9 +135,8 @@ def test_a_small_reply_clears_it() -> None:
 
 
 def test_what_is_not_remembered() -> None:
-    """A pipeline has no key, a probe is the pool's own, and one that was alone has harmed no other."""
+    """A pipeline has no key, and a probe is the pool's own."""
     large = LargeReplies()
-    large.note_hang_up([request("GET", "k")])
     large.note_hang_up([Request([("GET", "k"), ("GET", "l")], b"", 2), request("GET", "k")])
     large.note_hang_up([Request(PROBE, b""), request("GET", "k")])
     large.note_hang_up([])

@@ -81,12 +81,9 @@ class LargeReplies:
     def note_hang_up(self, unanswered: Sequence[Request]) -> None:
         """Remember for which request the server may have hung up, as it does beyond its output buffer limit.
 
-        That stood at the head, but for those whose replies are short: they may have been lost with it. One that was
-        alone has harmed no other, and may only have met a connection that was closed before. A reply that comes next
-        time, and is small, clears it.
+        That stood at the head, but for those whose replies are short: they may have been lost with it. A reply that
+        comes next time, and is small, clears it.
         """
-        if len(unanswered) < 2:
-            return
         for request in unanswered:
             key = self._key(request)
             if key is None or request.commands is PROBE:
