@@ -136,21 +136,28 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         if self._changes():  # the thread that connects would wait for this one, which was interrupted
             raise Reentered
         self.check_open()
+        if self.large.stands_apart(request):
+            connection = self._await_bulk() or self._least_loaded()  # there may be no room for a bulk connection
+            if connection is not None:
+                return connection
         self.check_server()
         limit, patience = current(), self.config.timeout or _NEVER  # 0 means not to wait in the queue
         since = _monotonic()
         until = since + patience if limit is None else min(since + patience, limit.at)
-        if self.large.stands_apart(request) and not self._connecting_bulk.failed_lately():
-            with contextlib.suppress(RedisError, OSError):  # where there can be no bulk connection it goes over any
-                bulk = self._connecting_bulk.wait_for(self._open_bulk, min(until, since + _LONGEST_WAIT_FOR_BULK))
-                if bulk is not None:
-                    return bulk
         found = self._connecting.wait_for(self._least_loaded, until)
         if found is not None:
             return found
         if limit is not None and limit.reached():
             raise DeadlineExceeded(f"deadline of {limit.seconds:g} s exceeded while waiting for a connection")
         raise self.timed_out(since, _monotonic())
+
+    def _await_bulk(self) -> MultiplexedConnection | None:
+        if self._connecting_bulk.failed_lately():
+            return None
+        limit, until = current(), _monotonic() + _LONGEST_WAIT_FOR_BULK
+        with contextlib.suppress(RedisError, OSError):
+            return self._connecting_bulk.wait_for(self._open_bulk, until if limit is None else min(until, limit.at))
+        return None
 
     def _connect_shared(self) -> None:
         if not self.has_enough():
