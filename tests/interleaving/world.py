@@ -271,7 +271,7 @@ class Connection:
         self.sock = sock
         self._sock: Socket | None = sock
         self.readable = Readable(sock)
-        self.socket_timeout, self.protocol = PATIENCE, 3
+        self.socket_timeout, self.protocol, self.shaped = PATIENCE, 3, False
         self._parser = SimpleNamespace(
             _reader=hiredis.Reader(notEnoughData=NOT_ENOUGH_DATA), handle_push_response=lambda message: None
         )

@@ -116,7 +116,8 @@ def test_a_server_that_is_killed_and_comes_back(shell: Sharing, own_server: embe
         worker.result()
     assert all(isinstance(error, ReplyLost) for error in errors)
     assert len(errors) <= 8
-    assert eventually(lambda: (pool.stats().in_flight, pool.stats().in_use) == (0, 1))
+    # What stood at the head when the server was killed may have had the bulk connection after that.
+    assert eventually(lambda: (pool.stats().in_flight, pool.stats().in_use) in ((0, 1), (0, 2)))
 
 
 @pytest.mark.usefixtures("attentive")

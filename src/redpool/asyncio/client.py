@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import redis.asyncio.client as aio
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..limit import current
-from ..redispy import clients, packing
+from ..redispy import clients, packing, sharing
 from ..redispy.internals import CLIENT_METHODS, original, untouched, watch_pipelines
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
@@ -132,7 +132,10 @@ class Redis(aio.Redis):
                 packing.reply(reply)
         except Exception as error:
             try:
-                reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
+                if isinstance(error, ReadOnlyError) and pool.starts_over(args):
+                    reply = await pool.first_try.attempt(lambda: self._ask(args, data, decode))
+                else:
+                    reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
             except ResponseError:
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]
@@ -175,13 +178,24 @@ class Pipeline(aio.Pipeline):
         async def ask() -> list[Any]:
             request = Request(commands, data, len(commands))
             replies = await self.connection_pool.multiplexed_here().execute(request, current())
-            return make(self, stack, replies, raise_on_error)
+            return self._made(make, stack, replies, raise_on_error)
 
         try:
             results: list[Any] = await self.connection_pool.first_try.attempt(ask)
             return results
         finally:
             await self.reset()  # type: ignore[no-untyped-call]
+
+    def _made(self, make: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
+        """Return what the caller gets. Where a replica has refused a write, the connections are replaced."""
+        try:
+            results: list[Any] = make(self, stack, replies, raise_on_error)
+        except ReadOnlyError:
+            self.connection_pool.starts_over(stack)
+            raise
+        if not raise_on_error and sharing.refused(results):
+            self.connection_pool.starts_over(stack)
+        return results
 
     def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:
         pool = self.connection_pool

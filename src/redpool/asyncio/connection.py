@@ -35,7 +35,8 @@ class MultiplexedConnection(asyncio.Protocol):
         self.error: BaseException | None = None  # why it was lost
         self.suspect = False  # nothing has come for long: another one is being connected
         self.unreleased = [connection]  # the one that takes it out gives it back to the pool
-        self.patience: float = _NEVER if connection.socket_timeout is None else connection.socket_timeout
+        self.patience = _NEVER
+        self.take_patience()
         self._room_patience = _NEVER if room_patience is None else room_patience
         self._loop = loop
         self._parser = connection._parser
@@ -183,8 +184,13 @@ class MultiplexedConnection(asyncio.Protocol):
         _handlings.discard(handling)
         if not handling.cancelled() and handling.exception() is not None:
             transports.logger.warning("a push message was not handled", exc_info=handling.exception())
+        self.take_patience()
         if self.connection.should_reconnect():
             self.retire()
+
+    def take_patience(self) -> None:
+        """Take up the connection's `socket_timeout`, which maintenance notifications change."""
+        self.patience = _NEVER if self.connection.socket_timeout is None else self.connection.socket_timeout
 
     # -- time --------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ _OPEN, _LOST, _DETACHED = State.OPEN, State.LOST, State.DETACHED
 _LOOK_EVERY = 1.0  # seconds
 # A further connection that could not be connected is tried again after so many seconds.
 _PAUSE = 1.0
+# What must stand apart waits for the bulk connection at most so many seconds.
+_LONGEST_WAIT_FOR_BULK = 1.0
 
 
 class MultiplexedConnections(Routing[MultiplexedConnection]):
@@ -57,7 +59,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         """Send and wait: return the reply to a command, or the list of them. Error replies are returned, not raised."""
         connection = MultiplexedConnections.start(self, request, limit)
         if connection is None:
-            connection = await self._await_connection()
+            connection = await self._await_connection(request)
             self._send_over(connection, request, limit)
         try:
             await request.waker
@@ -99,7 +101,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     async def send(self, request: Request) -> MultiplexedConnection:
         """Send without waiting; `wait` is the other half of `execute`."""
-        connection = self.pick(request) or await self._await_connection()
+        connection = self.pick(request) or await self._await_connection(request)
         if connection.pipeline.full:
             self._wait_for_room(connection, request)
         connection.send(request)
@@ -142,8 +144,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         if _monotonic() >= self._again_at and (self._connecting_bulk is None or self._connecting_bulk.done()):
             self._connecting_bulk = self._begin(self._connect_bulk())
 
-    async def _await_connection(self) -> MultiplexedConnection:
-        """Return the next one that is connected."""
+    async def _await_connection(self, request: Request) -> MultiplexedConnection:
+        """Return the next one that is connected, of those that the request may take."""
+        if self.large.stands_apart(request):
+            connection = await self._await_bulk() or self._least_loaded()  # there may be no room for a bulk connection
+            if connection is not None:
+                return connection
         self.check_server()
         limit = current()
         timeout = self.config.timeout or None  # 0 means not to wait in the queue
@@ -156,7 +162,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         in_background = self._in_background
         done, _ = await asyncio.wait((connecting,), timeout=timeout)
         if done and in_background and not connecting.cancelled() and connecting.exception() is not None:
-            return await self._await_connection()  # what no caller has asked for fails for none
+            return await self._await_connection(request)  # what no caller has asked for fails for none
         if not done:
             if limit is not None:
                 raise DeadlineExceeded(f"deadline of {limit.seconds:g} s exceeded while waiting for a connection")
@@ -167,6 +173,14 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         if error is not None:
             raise sharing.own_copy(error)
         return connecting.result()
+
+    async def _await_bulk(self) -> MultiplexedConnection | None:
+        self.connect_bulk()
+        if self._connecting_bulk is not None and not self._connecting_bulk.done():
+            limit = current()
+            within = _LONGEST_WAIT_FOR_BULK if limit is None else min(limit.left(), _LONGEST_WAIT_FOR_BULK)
+            await asyncio.wait((self._connecting_bulk,), timeout=within)
+        return self._open_bulk()
 
     def _start_connecting(self) -> asyncio.Task[MultiplexedConnection]:
         if self._connecting is None or self._connecting.done():
@@ -181,8 +195,10 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _connect_ended(self, connecting: asyncio.Task[Any]) -> None:
         """Take note of an error, which may concern no caller any more."""
-        if not connecting.cancelled() and connecting.exception() is not None:
+        error = None if connecting.cancelled() else connecting.exception()
+        if error is not None:
             self._again_at = _monotonic() + _PAUSE
+            self.connect_failed(error)
 
     async def _connect_shared(self) -> MultiplexedConnection:
         connection = await self._connected(beside=self._least_loaded() is not None)

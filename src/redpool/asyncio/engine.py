@@ -122,6 +122,21 @@ class Engine:
             self.core.lease_connected(ticket, now)
         self.carry_out()
 
+    def refused_write(self, slot: Slot | None, starts_over: bool) -> bool:
+        """A replica has refused a write over the connection in `slot`: replace what was connected before it was known.
+
+        See `PoolCore.refused_write`.
+        """
+        if self.inherited:
+            return False
+        before = self.core.generation
+        replaced = self.core.refused_write(slot, starts_over, _monotonic())
+        drained = self.core.generation != before
+        self.carry_out()
+        if drained and self.multiplexed is not None:
+            self.multiplexed.retire_all()
+        return replaced
+
     async def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         ticket.holder = asyncio.current_task()
         ticket.waker = self.loop.create_future()

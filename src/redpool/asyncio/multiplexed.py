@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from ..redispy import sharing
 from ..redispy.internals import ONE_CALL_ASYNC
 from ..redispy.making import counting
 from ..redispy.retrying import FirstTryAsync, asking_copy
+from ..wire.commands import undone_where_refused
 from .connections import MultiplexedConnections
 from .engine import Engine
 from .pool import ConnectionPool
@@ -170,6 +171,14 @@ class MultiplexedConnectionPool(ConnectionPool):
         own, connection.bound = connection.bound, None
         if own is not None:
             await ConnectionPool.release(self, own)
+
+    def starts_over(self, sent: Sequence[Any]) -> bool:
+        """Return whether what was sent goes over a new connection, as a replica has refused to write: all are replaced.
+
+        A single command does, of which nothing was done. What is in a pipeline or a transaction doesn't.
+        """
+        self._enter().refused_write(None, False)
+        return type(sent) is tuple and undone_where_refused(sent)
 
     def owns_connection(self, connection: Any) -> bool:
         """Return whether the connection is this pool's."""

@@ -7,8 +7,10 @@ a connection of its own, until it is released.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, Self
+
+from redis.exceptions import ReadOnlyError
 
 from ..limit import current
 from ..redispy import packing
@@ -39,6 +41,9 @@ class Lender(Protocol):
 
     async def take_own(self) -> Any:
         """Check out a connection of its own."""
+
+    def starts_over(self, sent: Sequence[Any]) -> bool:
+        """Return whether what a replica has refused to write goes over a new connection."""
 
 
 class VirtualConnection:
@@ -115,40 +120,46 @@ class VirtualConnection:
         if self.bound is not None:
             return await self.bound.read_response(disable_decoding, *args, **options)
         if self._ahead:
-            return packing.reply(self._ahead.popleft())
-        request = self._request
+            return self._reply_ahead(self._ahead)
         if self._sent:
             connection, request = self._sent.popleft()
-            replies = await self._multiplexed.wait(connection, request)
-        elif request is not None:
-            self._request = None
-            if disable_decoding and type(request.commands) is tuple:
-                request.decode = False
-            multiplexed, limit = self._multiplexed, current()
-            started = multiplexed.start(request, limit)
-            if started is None:
-                replies = await multiplexed.execute(request, limit)
-            else:
-                try:
-                    await request.waker
-                except BaseException:
-                    started.pipeline.abandon(request)
-                    raise
-                replies = request.replies
-                if (
-                    not request.done
-                    or request.large
-                    or request.bulk
-                    or multiplexed.yields
-                    or started.state is not _OPEN
-                ):
-                    replies = await multiplexed.finish(started, request, limit)
-        else:
+            return self._first(request, await self._multiplexed.wait(connection, request))
+        if self._request is None:
             return await (await self._own()).read_response(disable_decoding, *args, **options)
-        if type(request.commands) is not tuple:
-            self._ahead = deque(replies)
-            replies = self._ahead.popleft()
-        return packing.reply(replies) if isinstance(replies, packing.UNUSUAL) else replies
+        request, self._request = self._request, None
+        if disable_decoding and type(request.commands) is tuple:
+            request.decode = False
+        multiplexed, limit = self._multiplexed, current()
+        started = multiplexed.start(request, limit)
+        if started is None:
+            replies = await multiplexed.execute(request, limit)
+        else:
+            try:
+                await request.waker
+            except BaseException:
+                started.pipeline.abandon(request)
+                raise
+            replies = request.replies
+            if not request.done or request.large or request.bulk or multiplexed.yields or started.state is not _OPEN:
+                replies = await multiplexed.finish(started, request, limit)
+        if not isinstance(replies, packing.UNUSUAL):
+            return replies
+        if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
+            replies = await multiplexed.execute(request.again(), limit)
+        return self._first(request, replies)
+
+    def _first(self, request: Request, replies: Any) -> Any:
+        """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
+        if type(request.commands) is tuple:
+            return packing.reply(replies)
+        self._ahead = deque(replies)
+        return self._reply_ahead(self._ahead)
+
+    def _reply_ahead(self, ahead: deque[Any]) -> Any:
+        reply = ahead.popleft()
+        if isinstance(reply, ReadOnlyError):
+            self.pool.starts_over([])
+        return packing.reply(reply)
 
     @property
     def is_done_with(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import PoolClosed
-from . import growth
+from . import growth, policy
 from .config import MOST_CONNECTIONS, whole_number
 from .slot import Reason, Slot
 from .ticket import Ticket, TicketState
@@ -63,6 +63,23 @@ def drain(core: PoolCore, now: float) -> None:
     for slot in list(core.idle):
         core.close_idle(slot, Reason.GENERATION, now)
     core.grow(now)
+
+
+def refused_write(core: PoolCore, slot: Slot | None, starts_over: bool, now: float) -> bool:
+    """A server that was written to is a replica: have connections replaced, since their name may lead elsewhere by now.
+
+    Return whether the one in `slot` is to be replaced. Its borrower connects it anew, and it is new then, where it
+    `starts_over`; without a slot, whether all are replaced now. A pool that is meant for a replica is left alone for a
+    while.
+    """
+    if slot is None or slot.generation == core.generation:
+        if core.closed or now < core.refused_at + policy.REPLACED_AGAIN_AFTER:
+            return False
+        core.refused_at = now
+        drain(core, now)
+    if slot is not None and starts_over:
+        slot.generation = core.generation
+    return True
 
 
 def close(core: PoolCore, now: float) -> None:

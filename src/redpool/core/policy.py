@@ -29,6 +29,9 @@ CALL_GRACE = 0.01
 # For how long, in seconds, a connect that may take for ever counts as under way.
 LONGEST_CONNECT = 30.0
 
+# All connections are replaced at most once in so many seconds because a replica has refused a write.
+REPLACED_AGAIN_AFTER = 5.0
+
 LEAST_PATIENCE = 0.010
 MOST_PATIENCE = 0.100
 

@@ -74,6 +74,7 @@ class PoolCore:
         self.steady = True  # neither closed nor shrinking: what comes back in order may stay
         self.available_at = -_NEVER  # when a caller last got a connection
         self.others_asked_at = -_NEVER  # when a PING that went unanswered last had the other idle ones asked
+        self.refused_at = -_NEVER  # when connections were last replaced since a replica had refused a write
         self.torn = False  # a change or the carrying out of orders was interrupted: `recover` is due
 
     # -- checkout and release ------------------------------------------------------------------------------------
@@ -387,6 +388,7 @@ class PoolCore:
     resize = lifecycle.resize
     drain = lifecycle.drain
     close = lifecycle.close
+    refused_write = lifecycle.refused_write
 
     @property
     def surplus(self) -> bool:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import hiredis
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..errors import DeadlineExceeded, PoolTimeout, ReplyLate, ReplyLost
@@ -86,6 +87,14 @@ class Counted:
     """the command under way was counted before a class of others' got it, which may send it in another form"""
     handshaking = False
     """what is sent is the connection's own affair, not its caller's"""
+    without_hello: set[Any] | None = None
+    """the pool's: endpoints that refuse HELLO; `None` where RESP3 was asked for, so that nothing else will do"""
+    starting_over = False
+    """a command that a replica has refused is under way once more"""
+    multiplexed = False
+    """callers share it, so that its socket has no timeout of its own"""
+    shaped = False
+    """RESP2 is spoken where RESP3 was expected, so that replies are put into RESP3's shape"""
     _pipeline: tuple[list[Any], list[Any]] | None = None
     readable: sockets.Readable = staticmethod(sockets.unknown)
     """called with 0: whether there is anything to receive over its socket"""
@@ -263,6 +272,18 @@ class Counted:
     def _break_off(self) -> None:
         """Close the connection at once."""
         raise NotImplementedError
+
+    def _starts_over(self, error: ResponseError) -> bool:
+        """Return whether a command is to be sent again over a new connection, since a replica has refused this write.
+
+        It is, once, where it stands alone and the session is as it was made. Other connections are replaced, too.
+        """
+        hold = self._redpool
+        if not isinstance(error, ReadOnlyError) or hold is None or hold.slot is None or self.handshaking:
+            return False
+        alone = type(self.sent) is tuple and not self.unanswered and not self.starting_over
+        again = alone and not self._differences() and commands.undone_where_refused(self.sent)
+        return bool(hold.engine.refused_write(hold.slot, again)) and again
 
     # -- what went wrong ---------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import sys
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
-from . import connections, sockets
+from . import connections, hello, sockets
 from .counting import HEARTBEAT, Counted
 from .transports import abort, close_now, quiet
 
@@ -69,6 +70,28 @@ class CountedAsync(Counted, aio.AbstractConnection):
         if limit is not None:
             self._check_deadline(limit)
         await super()._connect()  # type: ignore[no-untyped-call,safe-super]
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""
+        hello.choose(self)
+        try:
+            await super().on_connect_check_health(check_health)
+        except ResponseError as error:
+            hello.fall_back(self, error)
+        else:
+            return
+        await super().on_connect_check_health(check_health)
+
+    @staticmethod
+    def shaping(me: weakref.ref[Any]) -> Any:
+        """Return what reads as a connection's parser does, the replies in RESP3's shape."""
+
+        async def read_response(*args: Any, **kwargs: Any) -> Any:
+            connection: Any = me()
+            parser = connection._parser
+            return hello.in_shape(connection, await type(parser).read_response(parser, *args, **kwargs))
+
+        return read_response
 
     async def check_health(self) -> None:
         """As in redis-py."""
@@ -207,12 +230,14 @@ class CountedAsync(Counted, aio.AbstractConnection):
             options |= {"push_request": True} if push_request else {}
             read = super().read_response(**options)
             response = await (self._in_time(read, limit) if timed else read)
-        except ResponseError:
+        except ResponseError as error:
             self.unanswered -= 1
             if not self.unanswered:
                 self.asked = None
             if not self.plain:
                 self._note_refused()
+            if self._starts_over(error):
+                return await self._send_again(disable_decoding)
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
             if not push_request:
@@ -227,6 +252,17 @@ class CountedAsync(Counted, aio.AbstractConnection):
                 self.asked = None
                 self._look_behind(self._parser)
         return response
+
+    async def _send_again(self, disable_decoding: bool) -> Any:
+        """Connect anew, and send what a replica has refused: nothing of it was done."""
+        args = self.sent
+        self.starting_over = True
+        try:
+            self._break_off()
+            await self.send_command(*args)
+            return await self.read_response(disable_decoding)
+        finally:
+            self.starting_over = False
 
     async def _await_message(self, disable_decoding: bool, disconnect_on_error: bool) -> Any:
         """The next message, however long it takes; on a path that fell silent meanwhile, over a new connection."""

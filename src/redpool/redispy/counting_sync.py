@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import weakref
 from typing import Any
 
 from redis.connection import AbstractConnection
@@ -16,7 +17,7 @@ from redis.utils import SENTINEL
 from ..errors import PoolTimeout
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
-from . import connections, sockets
+from . import connections, hello, sockets
 from .counting import HEARTBEAT, Counted
 
 
@@ -72,6 +73,28 @@ class CountedSync(Counted, AbstractConnection):
         if limit is not None:
             self._check_deadline(limit)
         return super()._connect()  # type: ignore[no-untyped-call,safe-super]
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""
+        hello.choose(self)
+        try:
+            super().on_connect_check_health(check_health)
+        except ResponseError as error:
+            hello.fall_back(self, error)
+        else:
+            return
+        super().on_connect_check_health(check_health)
+
+    @staticmethod
+    def shaping(me: weakref.ref[Any]) -> Any:
+        """Return what reads as a connection's parser does, the replies in RESP3's shape."""
+
+        def read_response(*args: Any, **kwargs: Any) -> Any:
+            connection: Any = me()
+            parser = connection._parser
+            return hello.in_shape(connection, type(parser).read_response(parser, *args, **kwargs))
+
+        return read_response
 
     def check_health(self) -> None:
         """As in redis-py."""
@@ -179,11 +202,24 @@ class CountedSync(Counted, AbstractConnection):
         if isinstance(response, ResponseError):
             if not self.plain:
                 self._note_refused()
+            if self._starts_over(response):
+                return self._send_again(disable_decoding)
             try:
                 raise response
             finally:
                 del response  # else it and this frame, which holds the connection, would keep each other
         return response
+
+    def _send_again(self, disable_decoding: bool) -> Any:
+        """Connect anew, and send what a replica has refused: nothing of it was done."""
+        args = self.sent
+        self.starting_over = True
+        try:
+            self.disconnect()
+            self.send_command(*args)
+            return self.read_response(disable_decoding)
+        finally:
+            self.starting_over = False
 
     def _reading_failed(self, error: BaseException, disconnect: bool) -> None:
         if disconnect:
@@ -219,12 +255,14 @@ class CountedSync(Counted, AbstractConnection):
             options |= {} if disconnect else {"disconnect_on_error": False}
             options |= {"push_request": True} if push_request else {}
             response = super().read_response(**options)
-        except ResponseError:
+        except ResponseError as error:
             self.unanswered -= 1
             if not self.unanswered:
                 self.asked = None
             if not self.plain:
                 self._note_refused()
+            if self._starts_over(error):
+                return self._send_again(disable_decoding)
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
             if not push_request or limit is not None:
@@ -292,6 +330,11 @@ class CountedSync(Counted, AbstractConnection):
     def received(self) -> bool:
         """Whether anything has come in that nobody has read."""
         return bool(super().can_read())
+
+    def update_current_socket_timeout(self, relaxed_timeout: float | None = None) -> None:
+        """As in redis-py. Those who share a connection see by `socket_timeout` how long they may wait."""
+        if not self.multiplexed:
+            super().update_current_socket_timeout(relaxed_timeout)
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close the connection; one that its subscriber leaves goes on to others."""

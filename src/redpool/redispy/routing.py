@@ -25,6 +25,7 @@ from ..core.upkeep import keep
 from ..errors import PoolClosed, PoolFull, PoolTimeout
 from ..limit import deadline
 from ..wire.pipeline import Pipeline, Request, State
+from ..wire.shapes import ShapedPipeline
 from . import sharing
 from .connections import own_error
 from .sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_ENDING, MOST_MOVES, HealthAction
@@ -61,6 +62,9 @@ class Multiplexed(Protocol):
 
     def flow(self) -> int:
         """Return what changes whenever bytes have come, or have got on their way."""
+
+    def take_patience(self) -> None:
+        """Take up the connection's `socket_timeout`, which maintenance notifications change."""
 
     def silent_for(self, request: Request) -> bool:
         """Return whether nothing has come for as long as the caller of a request has waited."""
@@ -120,13 +124,20 @@ class Routing(Generic[C]):
     def _choose(self, request: Request) -> C | None:
         request.bulk = self.large.knows(request)
         if request.bulk or len(request.data) > LARGE_REQUEST or request.expects > LONG_PIPELINE:
-            if self._bulk is not None and self._bulk.state is _OPEN:
-                return self._bulk
-            self.connect_bulk()  # for the next one: this one doesn't wait for it
+            bulk = self._open_bulk()
+            if bulk is not None:
+                return bulk
+            self.connect_bulk()
+            if request.bulk and self.large.stands_apart(request):
+                return None  # it waits for it; others don't
         best = self._least_loaded()
         if best is not None and best.pipeline.load and len(self._shared) < self.config.shared_connections:
             self.connect_shared()
         return best
+
+    def _open_bulk(self) -> C | None:
+        bulk = self._bulk
+        return bulk if bulk is not None and bulk.state is _OPEN else None
 
     def _least_loaded(self) -> C | None:
         usable = [each for each in self._shared if each.state is _OPEN]
@@ -197,7 +208,13 @@ class Routing(Generic[C]):
     def new_pipeline(self, connection: Any) -> Pipeline:
         """Return a pipeline for a connection that is to be shared."""
         keep(connection._redpool.slot)
-        return Pipeline(*sharing.parser(connection), self.config.max_in_flight, self.batches)
+        kind = ShapedPipeline if connection.shaped else Pipeline
+        return kind(*sharing.parser(connection), self.config.max_in_flight, self.batches)
+
+    def connect_failed(self, error: BaseException) -> None:
+        """Take note that no connection was to be had. Where that is the server's fault, it has hung up on everybody."""
+        if not sharing.settled(error):
+            self.large.forget_hang_ups()
 
     def has_enough(self) -> bool:
         """Return whether no further one is wanted."""
@@ -293,6 +310,8 @@ class Routing(Generic[C]):
             except IndexError:
                 return
             self._abandoned += connection.pipeline.abandoned
+            if sharing.hung_up(connection.error):
+                self.large.note_hang_up(connection.pipeline.unanswered())
             self._release(released)
 
     def all_there_are(self) -> list[C]:
@@ -303,6 +322,7 @@ class Routing(Generic[C]):
         """Do what is due about a connection."""
         core = self._core()
         slot: Slot = connection.connection._redpool.slot
+        connection.take_patience()
         if core is None or slot.generation != core.generation or now >= slot.expires_at:
             self.retire(connection)
         pipeline, probe_after = connection.pipeline, sharing.probe_after(self.config, connection.connection)

@@ -59,24 +59,50 @@ _TIMES_SILENT = 3
 
 
 class LargeReplies:
-    """The commands whose last reply was large, by name and key."""
+    """The commands whose last reply was large, or because of which a server has hung up, by name and key."""
 
     def __init__(self) -> None:
-        self.known: dict[Any, None] = {}
+        self.known: dict[Any, bool] = {}  # whether the server has hung up
 
     def knows(self, request: Request) -> bool:
-        """Return whether its reply was large the last time."""
+        """Return whether its reply was large the last time, or never came since the server has hung up."""
         return bool(self.known) and self._key(request) in self.known
+
+    def stands_apart(self, request: Request) -> bool:
+        """Return whether it must not go over a connection that others share, if there can be another one."""
+        return bool(self.known) and self.known.get(self._key(request), False)
 
     def note(self, request: Request) -> None:
         """Remember a request whose reply was large; forget one whose reply no longer is."""
         key = self._key(request)
         if key is None:
             return
-        if not request.large:
+        if request.large:
+            self._remember(key, hung_up=False)
+        else:
             self.known.pop(key, None)
-            return
-        self.known[key] = None
+
+    def note_hang_up(self, unanswered: Sequence[Request]) -> None:
+        """Remember for which request the server may have hung up, as it does beyond its output buffer limit.
+
+        That stood at the head, but for those whose replies are short: they may have been lost with it. A reply that
+        comes next time, and is small, clears it.
+        """
+        for request in unanswered:
+            key = self._key(request)
+            if key is None or request.commands is PROBE:
+                return
+            if commands.may_answer_at_length(request.commands):
+                self._remember(key, hung_up=True)
+                return
+
+    def forget_hang_ups(self) -> None:
+        """Clear all: the server can't be reached, so that it has hung up on everybody."""
+        for key in [key for key, hung_up in self.known.copy().items() if hung_up]:
+            self.known.pop(key, None)
+
+    def _remember(self, key: Any, hung_up: bool) -> None:
+        self.known[key] = hung_up
         if len(self.known) > _MOST_LARGE:
             with contextlib.suppress(StopIteration, RuntimeError):  # other threads are at it
                 self.known.pop(next(iter(self.known)), None)
@@ -87,6 +113,12 @@ class LargeReplies:
             return None
         key = request.commands[:2]
         return key if all(isinstance(word, str | bytes | int) for word in key) else None
+
+
+def hung_up(error: BaseException | None) -> bool:
+    """Return whether a multiplexed connection has ended, as `as_raised` puts it, because the server has closed it."""
+    cause = None if error is None else error.__cause__
+    return isinstance(cause, ServerClosed | ConnectionResetError | BrokenPipeError)
 
 
 def sharing_names(also: Sequence[str]) -> frozenset[str]:

@@ -209,6 +209,7 @@ class _Cooperative(Stream):
 def take_over(connection: Any, seconds: float) -> Stream:
     """Return the stream of a connection that redis-py has opened; a `receive` waits for so many seconds."""
     sock = connection._sock
+    connection.multiplexed = True
     kinds: dict[str, type[Stream]] = {"socket": Stream, "ssl": _Secured}
     with contextlib.suppress(OSError):
         return kinds.get(type(sock).__module__, _Cooperative)(sock, seconds, connection.readable)

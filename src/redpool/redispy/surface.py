@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import weakref
 from abc import abstractmethod
 from asyncio import Lock as AsyncLock
 from collections.abc import Callable, Iterable
@@ -40,8 +39,9 @@ from redis.observability.attributes import (
 from redis.utils import check_protocol_version
 
 from ..core.config import PoolConfig
-from . import connections, options, retrying, sockets, transports
+from . import connections, hello, maintenance, options, retrying, sockets, transports
 from .caching import CachingConnection
+from .counting import Counted
 from .making import counted, counting, driver_options
 
 
@@ -85,6 +85,16 @@ class _Surface:
         self._pool_id = secrets.token_hex(4)
         # Whoever brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
         self._dispatcher = kwargs.get("event_dispatcher")
+        self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
+
+    def _make_counted(self) -> Any:
+        """Return a connection that counts, not yet connected."""
+        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
+        retrying.make_ask(connection)
+        sockets.watch(connection, self._connection_kwargs)
+        if isinstance(connection, Counted) and hello.may_speak_resp2(self._connection_kwargs):
+            connection.without_hello = self._without_hello
+        return connection
 
     def _maintenance(self, wanted: MaintNotificationsConfig | None) -> MaintNotificationsConfig | None:
         """What redis-py is told about maintenance notifications: off where the connections can't have them."""
@@ -94,11 +104,6 @@ class _Surface:
         if wanted is not None and wanted.enabled is True:
             raise RedisError(f"Maintenance notifications are not supported with {self.connection_class!r}")
         return MaintNotificationsConfig(enabled=False)
-
-    def _loosen(self, handler: Any) -> None:
-        """Let redis-py's handler, which every connection holds, hold the pool weakly: a dropped pool must go."""
-        if handler is not None:
-            handler.pool = weakref.proxy(self)
 
     @property
     def connection_class(self) -> Any:
@@ -201,7 +206,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         self,
         connection_class: Any,
         cache_factory: Any,
-        maintenance: MaintNotificationsConfig | None,
+        asked: MaintNotificationsConfig | None,
         kwargs: dict[str, Any],
     ) -> None:
         options.check_sync(kwargs)
@@ -211,12 +216,17 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         # Serialises redis-py's maintenance and cache handlers, which do I/O under it; it guards nothing of the pool.
         self._lock = threading.RLock()
         MaintNotificationsAbstractConnectionPool.__init__(
-            self, maint_notifications_config=self._maintenance(maintenance), **kwargs
+            self, maint_notifications_config=self._maintenance(asked), **kwargs
         )
-        self._loosen(self._maint_notifications_pool_handler)
+        maintenance.hold_weakly(self._maint_notifications_pool_handler, self)
 
     def _get_pool_lock(self) -> Any:
         return self._lock
+
+    def update_connections_settings(self, *args: Any, **settings: Any) -> None:
+        """As in redis-py. Where the server moves, what is connected from now on goes to its new address."""
+        self._connection_kwargs.update(maintenance.new_address(settings))
+        super().update_connections_settings(*args, **settings)
 
     def _begin_cache_in_child(self) -> None:
         """After a fork: what the parent's connections have cached nobody here will invalidate; locks may be held."""
@@ -235,12 +245,10 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
-        retrying.make_ask(connection)
-        sockets.watch(connection, self._connection_kwargs)
+        connection = self._make_counted()
         if self.cache is None:
             return connection
-        connection.cached = True
+        connection.cached, connection.without_hello = True, None
         return CachingConnection(connection, self.cache, self._lock, self._set_aside)
 
     @abstractmethod
@@ -254,21 +262,33 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
     _asynchronous = True
     _maintained_class = AsyncMaintNotificationsAbstractConnection
 
-    def _prepare(
-        self, connection_class: Any, maintenance: MaintNotificationsConfig | None, kwargs: dict[str, Any]
-    ) -> None:
+    def _prepare(self, connection_class: Any, asked: MaintNotificationsConfig | None, kwargs: dict[str, Any]) -> None:
         options.check_async(kwargs)
         if kwargs.pop("cache", None) is not None or kwargs.pop("cache_config", None) is not None:
             raise RedisError("Client caching is not supported on event loops: redis-py has it for threads only")
         self._take_options(connection_class, kwargs)
         self._lock = AsyncLock()
         AsyncMaintNotificationsAbstractConnectionPool.__init__(
-            self, maint_notifications_config=self._maintenance(maintenance), **kwargs
+            self, maint_notifications_config=self._maintenance(asked), **kwargs
         )
-        self._loosen(self._maint_notifications_pool_handler)
+        maintenance.hold_weakly(self._maint_notifications_pool_handler, self)
 
     def _get_pool_lock(self) -> AsyncLock:
         return self._lock
+
+    def _update_connections_settings_without_locking(self, *args: Any, **settings: Any) -> None:
+        self._connection_kwargs.update(maintenance.new_address(settings))
+        super()._update_connections_settings_without_locking(*args, **settings)
+
+    async def _run_proactive_reconnect_without_locking(self, moving_address_src: str | None = None) -> None:
+        for connection in self._get_in_use_connections():
+            if self._should_update_connection(connection, "connected_address", moving_address_src):
+                connection.mark_for_reconnect()
+        self.drain()
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Replace every connection."""
 
     async def _announce(self, connection: Any) -> None:
         """Tell the user's dispatcher of a release; a listener may talk over the connection, to re-authenticate."""
@@ -287,10 +307,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
-        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
-        retrying.make_ask(connection)
-        sockets.watch(connection, self._connection_kwargs)
-        return connection
+        return self._make_counted()
 
 
 def _cache_maker(kwargs: dict[str, Any], factory: Any) -> Callable[[], CacheInterface | None]:

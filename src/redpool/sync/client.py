@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import redis.client
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..limit import current
-from ..redispy import clients, packing
+from ..redispy import clients, packing, sharing
 from ..redispy.internals import CLIENT_METHODS, original, untouched, watch_pipelines
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
@@ -106,7 +106,10 @@ class Redis(redis.client.Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except Exception as error:
             try:
-                reply = pool.first_try.after(error, lambda: self._ask(args, data, decode))
+                if isinstance(error, ReadOnlyError) and pool.starts_over(args):
+                    reply = pool.first_try.attempt(lambda: self._ask(args, data, decode))
+                else:
+                    reply = pool.first_try.after(error, lambda: self._ask(args, data, decode))
             except ResponseError:
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]
@@ -152,9 +155,8 @@ class Pipeline(redis.client.Pipeline):
 
         def ask() -> list[Any]:
             request = Request(commands, data, len(commands))
-            return make(
-                self, stack, self.connection_pool._engine.multiplexed.execute(request, current()), raise_on_error
-            )
+            replies = self.connection_pool._engine.multiplexed.execute(request, current())
+            return self._made(make, stack, replies, raise_on_error)
 
         try:
             results: list[Any] = self.connection_pool.first_try.attempt(ask)
@@ -163,6 +165,17 @@ class Pipeline(redis.client.Pipeline):
             return super().execute(raise_on_error)
         finally:
             self.reset()
+
+    def _made(self, make: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
+        """Return what the caller gets. Where a replica has refused a write, the connections are replaced."""
+        try:
+            results: list[Any] = make(self, stack, replies, raise_on_error)
+        except ReadOnlyError:
+            self.connection_pool.starts_over(stack)
+            raise
+        if not raise_on_error and sharing.refused(results):
+            self.connection_pool.starts_over(stack)
+        return results
 
     def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:
         pool = self.connection_pool

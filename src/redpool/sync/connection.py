@@ -23,6 +23,7 @@ import logging
 import select
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from redis.exceptions import InvalidResponse
@@ -65,13 +66,15 @@ class MultiplexedConnection:
         self.stalled = False  # the other one is: requests that only read had better go there
         self.unreleased = [connection]  # the one that takes it out gives it back to the pool
         self.writer, self.reader = Role(), Role()
-        self.patience: float = _NEVER if connection.socket_timeout is None else connection.socket_timeout
+        self.patience = _NEVER
+        self.take_patience()
         self.look_every = min(_LONGEST_LOOK, max(_LEAST_LOOK, self.patience / 4))
         self._room_patience = _NEVER if room_patience is None else room_patience
         self._lock = threading.RLock()  # re-entrant for finalizers and signal handlers
         self._parser = connection._parser
         self._unsent: Any = None  # of what was taken out of the queue; the writer's
         self._delivered: list[Request] = []  # done, their callers not yet woken; the reader's
+        self._pushes: deque[Any] = deque()  # what has come unasked, and is still to be handled; the reader's
         self._waited = self.look_every  # seconds for which the last receive at least has waited in vain; the reader's
         self._pushed = 0  # how often a part of what the kernel didn't take at once got on its way
         self._backlog = 0  # bytes of it that the kernel had at the last look
@@ -361,12 +364,14 @@ class MultiplexedConnection:
         if not size:
             raise ServerClosed
         delivered = self._delivered
-        self.pipeline.receive(self._buffer, size, self._handle_push, delivered)
+        self.pipeline.receive(self._buffer, size, self._pushes.append, delivered)
         for request in delivered:
             if request.waker is not None:
                 _wake(request.waker)
         delivered.clear()
         reader.dirty = False
+        if self._pushes:
+            self._handle_pushes()
         return True
 
     def _hand_on(self) -> None:
@@ -381,13 +386,24 @@ class MultiplexedConnection:
                     _wake(request.waker)
                     return
 
-    def _handle_push(self, message: Any) -> None:
-        try:
-            self._parser.handle_push_response(message)
-        except Exception:
-            logger.warning("a push message was not handled", exc_info=True)
+    def _handle_pushes(self) -> None:
+        """Have redis-py, and the user, handle what has come unasked. As the reader, whose work is through by then.
+
+        Whatever they do to the pool finds the connection in order; a command of theirs goes over another one, and an
+        exception is no end of this one.
+        """
+        while self._pushes:
+            try:
+                self._parser.handle_push_response(self._pushes.popleft())
+            except Exception:
+                logger.warning("a push message was not handled", exc_info=True)
+        self.take_patience()
         if self.connection.should_reconnect():
             self.retire()
+
+    def take_patience(self) -> None:
+        """Take up the connection's `socket_timeout`, which maintenance notifications change."""
+        self.patience = _NEVER if self.connection.socket_timeout is None else self.connection.socket_timeout
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -444,6 +460,7 @@ class MultiplexedConnection:
             if self.state is _DRAINING:
                 self.writer.dirty = True
                 self._stream.detach(self.connection.socket_timeout)
+                self.connection.multiplexed = False
                 self.state = _DETACHED
                 self.writer.dirty = False
 

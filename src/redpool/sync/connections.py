@@ -35,6 +35,8 @@ _NEVER = float("inf")
 _LONGEST_SLEEP = 1.0
 # A further connection that could not be connected is tried again after so many seconds.
 _PAUSE = 1.0
+# What must stand apart waits for the bulk connection at most so many seconds.
+_LONGEST_WAIT_FOR_BULK = 1.0
 
 
 class Reentered(Exception):
@@ -63,8 +65,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         self._changes: Callable[[], bool] = changing._is_owned  # type: ignore[attr-defined]  # as of a `Role`
         self._connect, self._wake_maintenance, self._stand_in = connect, wake, stand_in
         self._never_waits = config.max_waiting == 0
-        self._connecting = _Connecting(self._connect_shared, f"redpool {config.name} multiplexed connection")
-        self._connecting_bulk = _Connecting(self._connect_bulk, f"redpool {config.name} bulk connection")
+        name = f"redpool {config.name}"
+        self._connecting = _Connecting(self._connect_shared, self.connect_failed, f"{name} multiplexed connection")
+        self._connecting_bulk = _Connecting(self._connect_bulk, self.connect_failed, f"{name} bulk connection")
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
@@ -73,7 +76,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         while True:
             if limit is not None and limit.reached():
                 raise sharing.too_late(limit, False)
-            connection = self.pick(request) or self._await_connection()
+            connection = self.pick(request) or self._await_connection(request)
             if connection.writer.mine() or connection.reader.mine() or connection.pipeline.queued or self._never_waits:
                 self._admit(connection)
             try:
@@ -93,7 +96,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
     def send(self, request: Request) -> tuple[MultiplexedConnection, Request]:
         """Send without waiting; `wait` is the other half of `execute`."""
         while True:
-            connection = self.pick(request) or self._await_connection()
+            connection = self.pick(request) or self._await_connection(request)
             self._admit(connection)
             connection.send(request)
             if request.sent or connection.state is _OPEN or not connection.end():
@@ -128,11 +131,15 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         """Have a thread connect the bulk connection."""
         self._connecting_bulk.start(patient=True)
 
-    def _await_connection(self) -> MultiplexedConnection:
-        """Wait until one is connected."""
+    def _await_connection(self, request: Request) -> MultiplexedConnection:
+        """Wait until one is connected that the request may take."""
         if self._changes():  # the thread that connects would wait for this one, which was interrupted
             raise Reentered
         self.check_open()
+        if self.large.stands_apart(request):
+            connection = self._await_bulk() or self._least_loaded()  # there may be no room for a bulk connection
+            if connection is not None:
+                return connection
         self.check_server()
         limit, patience = current(), self.config.timeout or _NEVER  # 0 means not to wait in the queue
         since = _monotonic()
@@ -143,6 +150,14 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         if limit is not None and limit.reached():
             raise DeadlineExceeded(f"deadline of {limit.seconds:g} s exceeded while waiting for a connection")
         raise self.timed_out(since, _monotonic())
+
+    def _await_bulk(self) -> MultiplexedConnection | None:
+        if self._connecting_bulk.failed_lately():
+            return None
+        limit, until = current(), _monotonic() + _LONGEST_WAIT_FOR_BULK
+        with contextlib.suppress(RedisError, OSError):
+            return self._connecting_bulk.wait_for(self._open_bulk, until if limit is None else min(until, limit.at))
+        return None
 
     def _connect_shared(self) -> None:
         if not self.has_enough():
@@ -183,8 +198,8 @@ class _Connecting:
     has raised, never what has interrupted another caller.
     """
 
-    def __init__(self, connect: Callable[[], None], name: str) -> None:
-        self._connect, self._name = connect, name
+    def __init__(self, connect: Callable[[], None], failed: Callable[[BaseException], None], name: str) -> None:
+        self._connect, self._note_failure, self._name = connect, failed, name
         self._lock = threading.RLock()
         self._under_way = False  # written under _lock, and by the thread that connects
         self._started_at = self._failed_at = -_NEVER
@@ -203,6 +218,10 @@ class _Connecting:
             threads.start(self._run, self._name, patient)
         except RuntimeError:  # no thread is to be had: this one does it
             self._run(patient, RedisError, OSError)
+
+    def failed_lately(self) -> bool:
+        """Return whether it has failed so lately that it would fail again."""
+        return _monotonic() < self._failed_at + _PAUSE
 
     def wait_for(self, find: Callable[[], MultiplexedConnection | None], until: float) -> MultiplexedConnection | None:
         """Return what is found once something is connected; `None` where the time is up.
@@ -242,6 +261,7 @@ class _Connecting:
         except of_connecting as error:
             connections.drop_frames(error)
             self._failed_at = _monotonic()
+            self._note_failure(error)
             if not patient:
                 self._failed, self._failures = error, self._failures + 1
             logger.debug("%s: %s", self._name, error)

@@ -64,6 +64,10 @@ class Spare:
     def bound(self, slot: object, limit: deadline) -> None:
         """Nobody is there to cut the call off."""
 
+    def refused_write(self, slot: object, starts_over: bool) -> bool:
+        """Return that it isn't replaced."""
+        return False
+
 
 class Engine:
     """The connections of one pool in one process, from its creation (or reset) on."""
@@ -159,6 +163,22 @@ class Engine:
             else:
                 core.lease_connected(ticket, now)
         self.flush()
+
+    def refused_write(self, slot: Slot | None, starts_over: bool) -> bool:
+        """A replica has refused a write over the connection in `slot`: replace what was connected before it was known.
+
+        See `PoolCore.refused_write`.
+        """
+        if self.inherited or self.reentered():
+            return False
+        with self.guard, self.mending:
+            before = self.core.generation
+            replaced = self.core.refused_write(slot, starts_over, _monotonic())
+            drained = self.core.generation != before
+        self.flush()
+        if drained and self.multiplexed is not None:
+            self.multiplexed.retire_all()
+        return replaced
 
     def collected(self, slot: Slot) -> None:
         """Its holder was collected and gives it back now; that is told later, as this may be anywhere."""

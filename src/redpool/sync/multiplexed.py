@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from ..redispy import sharing
 from ..redispy.internals import ONE_CALL
 from ..redispy.making import counting
 from ..redispy.retrying import FirstTry, asking_copy
+from ..wire.commands import undone_where_refused
 from .connections import MultiplexedConnections
 from .pool import ConnectionPool
 from .virtual import VirtualConnection
@@ -164,6 +166,14 @@ class MultiplexedConnectionPool(ConnectionPool):
         own, connection.bound = connection.bound, None
         if own is not None:
             ConnectionPool.release(self, own)
+
+    def starts_over(self, sent: Sequence[Any]) -> bool:
+        """Return whether what was sent goes over a new connection, as a replica has refused to write: all are replaced.
+
+        A single command does, of which nothing was done. What is in a pipeline or a transaction doesn't.
+        """
+        self._engine.refused_write(None, False)
+        return type(sent) is tuple and undone_where_refused(sent)
 
     def owns_connection(self, connection: Any) -> bool:
         """Return whether the connection is this pool's."""

@@ -7,8 +7,10 @@ connection of its own has, binds the virtual connection to a connection of its o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self
+
+from redis.exceptions import ReadOnlyError
 
 from ..limit import current
 from ..redispy import packing
@@ -28,6 +30,9 @@ class Lender(Protocol):
 
     def take_own(self) -> Any:
         """Check out a connection of its own."""
+
+    def starts_over(self, sent: Sequence[Any]) -> bool:
+        """Return whether what a replica has refused to write goes over a new connection."""
 
 
 class VirtualConnection:
@@ -119,13 +124,17 @@ class VirtualConnection:
             replies = self._multiplexed.execute(request, current())
         except Reentered:
             return self._by_another_way(request, disable_decoding)
-        return self._first(request, replies) if isinstance(replies, packing.UNUSUAL) else replies
+        if not isinstance(replies, packing.UNUSUAL):
+            return replies
+        if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
+            replies = self._multiplexed.execute(request.again(), current())
+        return self._first(request, replies)
 
     def _read_otherwise(self, disable_decoding: bool, options: dict[str, Any]) -> Any:
         if self.bound is not None:
             return self.bound.read_response(disable_decoding, **options)
         if self._ahead:
-            return packing.reply(self._ahead.popleft())
+            return self._reply_ahead(self._ahead)
         if not self._sent:
             if self.request is None:
                 return self._own().read_response(disable_decoding, **options)
@@ -140,7 +149,13 @@ class VirtualConnection:
         if type(request.commands) is tuple:
             return packing.reply(replies)
         self._ahead, self.simple = deque(replies), False
-        return packing.reply(self._ahead.popleft())
+        return self._reply_ahead(self._ahead)
+
+    def _reply_ahead(self, ahead: deque[Any]) -> Any:
+        reply = ahead.popleft()
+        if isinstance(reply, ReadOnlyError):
+            self.pool.starts_over([])
+        return packing.reply(reply)
 
     def can_read(self, timeout: float | None = 0, **options: Any) -> Any:
         """As in redis-py."""

@@ -16,6 +16,7 @@ from .table import (
     ACTS,
     CONTAINERS,
     EXPIRIES,
+    KNOWN,
     LOOKS,
     OVERWRITES,
     READS,
@@ -35,6 +36,11 @@ _SHARING = _ORDINARY - RESCUES
 _READ_ONLY = READS | LOOKS
 _REPEATABLE = READS | LOOKS | OVERWRITES | REWRITES | SETTINGS | SUBSCRIPTIONS
 _OF_THE_SESSION = SETTINGS | SUBSCRIPTIONS
+_TELLING = frozenset({
+    "EVAL", "EVALSHA", "FCALL", "GETDEL", "GETEX", "GETSET", "HGETDEL", "HGETEX", "LMOVE", "LMPOP", "LPOP", "RPOP",
+    "RPOPLPUSH", "SORT", "SPOP", "XAUTOCLAIM", "XCLAIM", "XREADGROUP", "ZMPOP", "ZPOPMAX", "ZPOPMIN",
+})  # fmt: skip
+_SCRIPTS = frozenset({"EVAL", "EVALSHA", "FCALL"})
 _ENDS_TRANSACTION = frozenset({"EXEC", "DISCARD"})
 
 # The reply to PING is another one where the connection has subscribed.
@@ -115,6 +121,20 @@ def first_unrepeatable(commands: Iterable[Args]) -> Args | None:
                 return args
             seen = seen or not _overwrites(args)
     return transaction
+
+
+def undone_where_refused(args: Args) -> bool:
+    """Return whether nothing of it was done where the server has refused it for what it writes.
+
+    A script may have done something before its first write, and nothing is known of what modules do.
+    """
+    name = command_name(args)
+    return name in KNOWN and name not in _SCRIPTS
+
+
+def may_answer_at_length(args: Args) -> bool:
+    """Return whether the reply may be large: it tells what is stored, or nothing is known of the command."""
+    return read_only(args) or command_name(args) in _TELLING or command_name(args) not in KNOWN
 
 
 def blocks_for(args: Args) -> float | None:
