@@ -34,7 +34,7 @@ def client(mute: Mute) -> Iterator[Any]:
     made: Any = redpool.Redis(**mute.at, socket_timeout=30.0, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
     made.set("key", "value")
     yield made
-    made.connection_pool.close(timeout=0, force=True)
+    made.connection_pool.shutdown(timeout=0, force=True)
 
 
 def test_a_connection_that_was_detached_is_not_written_to(client: Any, memory: MemoryServer) -> None:

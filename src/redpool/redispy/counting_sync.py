@@ -203,7 +203,7 @@ class CountedSync(Counted, AbstractConnection):
                 self._note_refused()
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
-            if not push_request or limit is not None:
+            if not self._is_end(error) and (not push_request or limit is not None):
                 self._explain(error)
             raise
         finally:
@@ -259,6 +259,9 @@ class CountedSync(Counted, AbstractConnection):
         try:
             if super().can_read(timeout):  # type: ignore[arg-type]
                 return True
+        except RedisConnectionError as error:
+            self._is_end(error)
+            raise
         finally:
             self.reading = False
         if limit is not None:
@@ -266,8 +269,11 @@ class CountedSync(Counted, AbstractConnection):
         return False
 
     def received(self) -> bool:
-        """Whether anything has come in that nobody has read."""
-        return bool(super().can_read())
+        """Whether anything has come in that nobody has read, be it the end."""
+        try:
+            return bool(super().can_read())
+        except (RedisConnectionError, RedisTimeoutError):
+            return True
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close the connection; one that its subscriber leaves goes on to others."""

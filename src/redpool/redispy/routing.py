@@ -83,7 +83,7 @@ class Routing(Generic[C]):
         self.config = config
         self.batches = [0] * (sharing.LARGEST_BATCH + 1)
         self.large = sharing.LargeReplies()
-        self.closed = False
+        self.closed = False  # shut down
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._release, self._core = release, core
         self._changing = changing
@@ -138,9 +138,9 @@ class Routing(Generic[C]):
             raise PoolFull(f"{self.config.name}: {pipeline.in_flight} commands in flight, {waiting} waiting")
 
     def check_open(self) -> None:
-        """Raise `PoolClosed` where the pool was closed."""
+        """Raise `PoolClosed` where the pool was shut down."""
         if self.closed:
-            raise PoolClosed(f"{self.config.name}: the pool is closed")
+            raise PoolClosed(f"{self.config.name}: the pool was shut down")
 
     def check_server(self) -> None:
         """Raise what the pool's last connect has failed with, where it doesn't make the next one yet."""
@@ -247,8 +247,8 @@ class Routing(Generic[C]):
         for connection in self.in_use():
             self.retire(connection)
 
-    def close(self) -> None:
-        """Connect nothing more; what is in flight is still answered."""
+    def shutdown(self) -> None:
+        """Connect nothing more, for good; what is in flight is still answered."""
         self.closed = True
         self.retire_all()
 
