@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import redis
 from redis.crc import key_slot
 
 import redpool
-from contract.faces import Doing, Face, eventually, together
+from contract.faces import PATIENCE, Doing, Face, eventually, together
 from redpool import ReplyLost
 from redpool.testing import FaultProxy
 
@@ -132,6 +133,28 @@ def test_another_pool_may_be_given(empty: Cluster) -> None:
         assert {type(pool) for pool in pools_of(client)} == {redpool.ConnectionPool}
         for pool in pools_of(client):
             pool.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # redis-py's, of a subscriber that is dropped on a loop
+def test_a_client_that_was_closed_serves_when_it_is_asked(face: Face, empty: Cluster) -> None:
+    """Nothing waits: what rests is closed at once, and subscribers end."""
+    with client_of(face, empty) as client:
+        subscribed = threading.Event()
+
+        def listen() -> None:
+            pubsub = client.pubsub()
+            pubsub.subscribe("news")
+            for _ in pubsub.listen():
+                subscribed.set()
+
+        client.set("a", "b")
+        pools = pools_of(client)
+        listening = Doing(listen)
+        assert subscribed.wait(PATIENCE)
+        client.close()
+        assert isinstance(listening.ended(), redis.ConnectionError)
+        assert eventually(lambda: [pool.stats().idle for pool in pools] == [0] * len(pools))
+        assert client.get("a") == b"b"
 
 
 def test_a_client_that_is_dropped_is_collected(threads: Face, empty: Cluster) -> None:

@@ -94,6 +94,7 @@ class Redis(aio.Redis):
             if isinstance(reply, packing.UNUSUAL):
                 packing.reply(reply)
         except Exception as error:
+            reply = request = None  # else an error and this frame, which holds the pool, would keep each other
             try:
                 reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
             except ResponseError:

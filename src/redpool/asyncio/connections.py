@@ -18,6 +18,7 @@ from ..core.pool import PoolCore
 from ..errors import DeadlineExceeded
 from ..limit import current, deadline
 from ..redispy import sharing
+from ..redispy.connections import drop_frames
 from ..redispy.routing import Routing
 from ..wire.pipeline import Request, ServerClosed, State
 from .connection import MultiplexedConnection
@@ -181,7 +182,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _connect_ended(self, connecting: asyncio.Task[Any]) -> None:
         """Take note of an error, which may concern no caller any more."""
-        if not connecting.cancelled() and connecting.exception() is not None:
+        error = None if connecting.cancelled() else connecting.exception()
+        if error is not None:
+            drop_frames(error)  # the task keeps it, and they would keep the pool
             self._again_at = _monotonic() + _PAUSE
 
     async def _connect_shared(self) -> MultiplexedConnection:

@@ -148,7 +148,12 @@ class VirtualConnection:
         if type(request.commands) is not tuple:
             self._ahead = deque(replies)
             replies = self._ahead.popleft()
-        return packing.reply(replies) if isinstance(replies, packing.UNUSUAL) else replies
+        if not isinstance(replies, packing.UNUSUAL):
+            return replies
+        try:
+            return packing.reply(replies)
+        finally:
+            del request, replies  # else an error and this frame, which holds the pool, would keep each other
 
     @property
     def is_done_with(self) -> bool:

@@ -335,7 +335,8 @@ class ConnectionPool(SyncSurface):
         state = "shut down" if core.closed else "open"
         return self._described(state, core.counts(_monotonic()))
 
-    def _set_aside(self, connection: Any) -> contextlib.AbstractContextManager[bool]:
+    @staticmethod
+    def _set_aside(connection: Any) -> contextlib.AbstractContextManager[bool]:
         hold: Any = getattr(connection, "_redpool", None)
         known = hold is not None and isinstance(hold.engine, Engine)
         return hold.engine.set_aside(hold.slot) if known else contextlib.nullcontext(False)

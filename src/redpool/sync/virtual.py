@@ -119,7 +119,12 @@ class VirtualConnection:
             replies = self._multiplexed.execute(request, current())
         except Reentered:
             return self._by_another_way(request, disable_decoding)
-        return self._first(request, replies) if isinstance(replies, packing.UNUSUAL) else replies
+        if not isinstance(replies, packing.UNUSUAL):
+            return replies
+        try:
+            return self._first(request, replies)
+        finally:
+            del request, replies  # else an error and this frame, which holds the pool, would keep each other
 
     def _read_otherwise(self, disable_decoding: bool, options: dict[str, Any]) -> Any:
         if self.bound is not None:
@@ -133,14 +138,20 @@ class VirtualConnection:
             if not self._sent:
                 return self._own().read_response(disable_decoding, **options)
         connection, request = self._sent.popleft()
-        return self._first(request, self._multiplexed.wait(connection, request))
+        try:
+            return self._first(request, self._multiplexed.wait(connection, request))
+        finally:
+            del request  # as above
 
     def _first(self, request: Request, replies: Any) -> Any:
         """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
-        if type(request.commands) is tuple:
-            return packing.reply(replies)
-        self._ahead, self.simple = deque(replies), False
-        return packing.reply(self._ahead.popleft())
+        try:
+            if type(request.commands) is tuple:
+                return packing.reply(replies)
+            self._ahead, self.simple = deque(replies), False
+            return packing.reply(self._ahead.popleft())
+        finally:
+            del request, replies  # as above
 
     def can_read(self, timeout: float | None = 0, **options: Any) -> Any:
         """As in redis-py."""
