@@ -207,3 +207,13 @@ async def _fails_to_connect(face: Face, port: int) -> None:
     _gone.append(weakref.ref(pool))
     with pytest.raises(redis.ConnectionError):
         await redpool.asyncio.Redis(connection_pool=pool).get("key")
+
+
+def test_what_holds_a_connection_does_not_keep_the_threads_of_a_pool_that_is_gone(redis_url: str, watch: Watch) -> None:
+    """A frame in a traceback may, for as long as it likes: what was shared is taken back, not waited for."""
+    client = MAKERS["multiplexed"]({"client_name": "kept"}, redis_url)
+    client.set("key", "value")
+    kept = client.connection_pool._engine.multiplexed.in_use()[0].connection
+    del client
+    assert eventually(lambda: not _pool_threads() and not watch.ids("kept"))
+    assert kept._redpool() is kept

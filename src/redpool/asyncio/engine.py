@@ -176,6 +176,14 @@ class Engine:
             self.core.release(slot, _monotonic(), None if whole else Reason.ERROR)
         self.carry_out()
 
+    def reclaim(self, connection: Any) -> None:
+        """Take back a connection that was shared, the pool being gone; its slot waits for nobody to drop it."""
+        slot = connection._redpool.slot
+        if slot.state is State.LEASED and slot.connection is None:
+            slot.connection = connection
+            self.core.release(slot, _monotonic(), Reason.POOL_CLOSED)
+            self.carry_out()
+
     def recover(self) -> None:
         """A signal handler has raised in the midst of a change."""
         self.core.recover(_monotonic())

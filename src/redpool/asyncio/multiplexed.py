@@ -91,6 +91,8 @@ class MultiplexedConnectionPool(ConnectionPool):
             pool = me()
             if pool is not None:
                 pool._give_back(connection)
+            else:
+                connection._redpool.engine.reclaim(connection)
 
         def core() -> PoolCore | None:
             engine = here()

@@ -167,6 +167,12 @@ class Engine:
         self._collected.append((slot, _monotonic() - slot.since, slot.lessee, slot.taken))
         self.poke()
 
+    def reclaim(self, connection: Any) -> None:
+        """Take back a connection that was shared, the pool being gone; its slot waits for nobody to drop it."""
+        slot = connection._redpool.slot
+        self.returned.append((slot, slot.since, Reason.POOL_CLOSED, connection))
+        self.poke()
+
     def bound(self, slot: Slot, limit: deadline) -> None:
         """The call under way over a connection on lease ends with the deadline; if need be the housekeeper ends it."""
         if slot.limited is not None and slot.limited[1] is limit and slot.limited[0] == slot.since:

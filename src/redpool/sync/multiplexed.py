@@ -91,6 +91,8 @@ class MultiplexedConnectionPool(ConnectionPool):
             pool = me()
             if pool is not None:
                 ConnectionPool.release(pool, connection)
+            else:
+                connection._redpool.engine.reclaim(connection)
 
         def core() -> PoolCore | None:
             pool = me()
