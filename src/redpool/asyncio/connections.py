@@ -188,13 +188,15 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             self._again_at = _monotonic() + _PAUSE
 
     async def _connect_shared(self) -> MultiplexedConnection:
+        closings = self.closings
         connection = await self._connected(beside=self._least_loaded() is not None)
-        self.add_shared(connection)
+        self.add_shared(connection, closings)
         return connection
 
     async def _connect_bulk(self) -> MultiplexedConnection:
+        closings = self.closings
         connection = await self._connected(beside=True)
-        self.replace_bulk(connection)
+        self.replace_bulk(connection, closings)
         return connection
 
     async def _connected(self, beside: bool) -> MultiplexedConnection:

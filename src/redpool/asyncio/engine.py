@@ -246,7 +246,7 @@ class Engine:
         """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""
         self.core.close(_monotonic())
         if self.multiplexed is not None:
-            self.multiplexed.retire_all()
+            self.multiplexed.close()
 
     def end_listeners(self) -> None:
         """End subscribers and monitors, which would listen for ever: no retry policy brings them back."""

@@ -168,7 +168,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._each(lambda here: here.multiplexed.retire_all())
 
     def reset(self) -> None:
-        """Begin anew, with no connection: idle ones close now, others once they are done. Serves again after a shutdown."""
+        """Begin anew, with no connection, also after a shutdown: idle ones close now, others once they are done."""
         self._each(lambda here: here.multiplexed.shutdown())
         super().reset()
 

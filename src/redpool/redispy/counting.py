@@ -144,7 +144,13 @@ class Counted:
 
     def may_part(self, frame: FrameType) -> bool:
         """Whether it is its subscriber that leaves, and the connection could go on to others."""
-        if not self.subscribed or self.reading or self.ended or self.protocol not in (3, "3") or not parting.leaves(frame):
+        if (
+            not self.subscribed
+            or self.reading
+            or self.ended
+            or self.protocol not in (3, "3")
+            or not parting.leaves(frame)
+        ):
             return False
         engine = None if self._redpool is None else self._redpool.engine
         return engine is not None and engine.lends(self) and not self.received()

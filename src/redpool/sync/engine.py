@@ -359,7 +359,7 @@ class Engine:
         """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""
         self.do(PoolCore.close)
         if self.multiplexed is not None:
-            self.multiplexed.retire_all()
+            self.multiplexed.close()
 
     def close_later(self) -> None:
         """Have maintenance do that: a finalizer may run anywhere. Where there is none, nothing is open."""

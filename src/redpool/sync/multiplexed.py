@@ -171,7 +171,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._engine.multiplexed.retire_all()
 
     def reset(self) -> None:
-        """Begin anew, with no connection: idle ones close now, others once they are done. Serves again after a shutdown."""
+        """Begin anew, with no connection, also after a shutdown: idle ones close now, others once they are done."""
         before = self._engine.multiplexed
         super().reset()
         before.shutdown()
