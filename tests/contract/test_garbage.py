@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import weakref
@@ -142,10 +143,8 @@ def test_a_pool_that_is_dropped_is_gone(
     """However its last call has ended, and without the collector: its threads go with it, and its connections."""
     client = MAKERS[kind]({"socket_timeout": 0.3, "client_name": "dropped"}, proxy.url)
     gone = weakref.ref(client.connection_pool)
-    try:
+    with contextlib.suppress(redis.RedisError, OSError):
         call(client, proxy)
-    except (redis.RedisError, OSError):
-        pass
     del client
     proxy.heal()
     proxy.hang_up()

@@ -225,7 +225,7 @@ def test_disconnect_all(face: Face, at: dict[str, Any], watch: Watch) -> None:
 
 
 def test_reset(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """`reset` begins anew: nothing is open, what is in use closes as it comes back; one that was shut down serves again."""
+    """`reset` begins anew, also after a shutdown: nothing is open, what is in use closes as it comes back."""
     pool = face.pool(**at, client_name="reset")
     pool.warm_up(2)
     held = pool.get_connection()

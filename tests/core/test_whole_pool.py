@@ -313,7 +313,7 @@ def test_those_who_wait_have_asked() -> None:
     used = driver.take(0.0)
     waiting = driver.ask(0.1)
     driver.close(0.2)
-    assert waiting.state is TicketState.WAITING
+    assert driver.line == [waiting]
     driver.give(used, 0.3)
     driver.run_until(1.0)
     assert waiting.state is TicketState.GRANTED

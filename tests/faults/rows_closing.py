@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import time
@@ -43,10 +44,8 @@ def _requests(side: Side, options: dict[str, Any]) -> Finding:
     for number in range(_REQUESTS):
         client = side.threads.client(**options)
         client.set("key", number)
-        try:
+        with contextlib.suppress(redis.ResponseError):
             client.execute_command("SET", "key")
-        except redis.ResponseError:
-            pass
         del client
     gc.collect()
 

@@ -94,7 +94,8 @@ class Redis(aio.Redis):
             if isinstance(reply, packing.UNUSUAL):
                 packing.reply(reply)
         except Exception as error:
-            reply = request = None  # else an error and this frame, which holds the pool, would keep each other
+            reply = None
+            del request  # else an error and this frame, which holds the pool, would keep each other
             try:
                 reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
             except ResponseError:

@@ -228,7 +228,7 @@ class Engine:
             raise connections.own_error(ticket.error)
 
     async def vacated(self, timeout: float | None) -> None:
-        """Wait, for so many seconds at most, until the pool, shut down, has no connection of others than listeners."""
+        """Wait, for so many seconds at most, until a pool that was shut down has only listeners and the caller left."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._others_left():

@@ -253,7 +253,7 @@ class Counted:
     # -- what went wrong ---------------------------------------------------------------------------------------------
 
     def _is_end(self, error: Exception) -> bool:
-        """Whether the pool has ended its listener. Then no policy answers the error, but the next call connects anew."""
+        """Whether the pool has ended its listener: no policy answers the error, and the next call connects anew."""
         if not self.ended:
             return False
         self.ended = False

@@ -340,7 +340,7 @@ class Engine:
             raise connections.own_error(ticket.error)
 
     def vacated(self, timeout: float | None, but: Container[Slot] = ()) -> None:
-        """Wait, for so many seconds at most, until the pool, shut down, has no connection but these, and the caller's."""
+        """Wait, for so many seconds at most, until a pool that was shut down has only these and the caller's left."""
         end = _NEVER if timeout is None else _monotonic() + timeout
         while not self.reentered():
             self._progress.clear()
@@ -353,7 +353,7 @@ class Engine:
         me = threading.get_ident()
         with self.guard:
             waived = sum(slot.lessee == me or slot in but for slot in self.core.leased())
-            return len(self.core.slots) - len(self.core.empty) > waived
+            return bool(len(self.core.slots) - len(self.core.empty) > waived)
 
     def close(self) -> None:
         """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""
