@@ -146,12 +146,12 @@ def test_a_dial_cancelled_before_its_first_step_is_answered_for(redis_url: str) 
 
 
 def test_a_size_lasts(redis_url: str) -> None:
-    """What resize() has set outlives a reset and a fork; a closed pool is closed in the child, too."""
+    """What resize() has set outlives a reset and a fork; one that was shut down is so in the child, too."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=2) as pool:
         pool.resize(20)
         pool.reset()
         assert pool.max_connections == 20
-        pool.close()
+        pool.shutdown()
         child = os.fork()
         if not child:
             try:
@@ -162,8 +162,8 @@ def test_a_size_lasts(redis_url: str) -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
-def test_a_forced_close_holds_against_a_retry_policy(redis_url: str) -> None:
-    """A connection that was cut is not opened again for a closed pool."""
+def test_a_forced_shutdown_holds_against_a_retry_policy(redis_url: str) -> None:
+    """A connection that was cut is not opened again for a pool that was shut down."""
     pool = redpool.ConnectionPool.from_url(redis_url, retry=Retry(NoBackoff(), 3))
     client = redis.Redis(connection_pool=pool)
     seen: list[BaseException] = []
@@ -178,13 +178,13 @@ def test_a_forced_close_holds_against_a_retry_policy(redis_url: str) -> None:
     waiter.start()
     while not any("xread" in str(lease.last_command).lower() for lease in pool.dump().leases):
         waiter.join(0.001)
-    pool.close(timeout=3.0, force=True)
+    pool.shutdown(timeout=3.0, force=True)
     waiter.join(20.0)
     assert not waiter.is_alive()
     assert [type(error) for error in seen] == [redpool.PoolClosed]
 
 
-def test_a_close_waits_for_others_though_the_caller_holds_one(redis_url: str) -> None:
+def test_a_shutdown_waits_for_others_though_the_caller_holds_one(redis_url: str) -> None:
     """Only the caller's own connections aren't waited for."""
     pool = redpool.ConnectionPool.from_url(redis_url)
     pool.get_connection()
@@ -199,7 +199,7 @@ def test_a_close_waits_for_others_though_the_caller_holds_one(redis_url: str) ->
     holder.start()
     taken.wait(5.0)
     threading.Timer(0.1, let_go.set).start()
-    pool.close(timeout=5.0)
+    pool.shutdown(timeout=5.0)
     waited = let_go.is_set()
     holder.join(5.0)
     assert waited

@@ -6,7 +6,7 @@
     ├── redis.MaxConnectionsError
     │   ├── PoolTimeout        waited `timeout` in the queue
     │   └── PoolFull           `max_waiting` callers were waiting already
-    ├── PoolClosed             the pool was closed
+    ├── PoolClosed             the pool was shut down
     └── ReplyLost              the command was sent, and its reply won't come: it may have run
         └── ReplyLate          the same, as its time ran out; a redis.TimeoutError, too
     redis.TimeoutError
@@ -35,7 +35,7 @@ class PoolFull(MaxConnectionsError):
 
 
 class PoolClosed(RedisConnectionError):
-    """The pool was closed; it hands out nothing any more."""
+    """The pool was shut down; it hands out nothing any more."""
 
 
 class ReplyLost(RedisConnectionError):

@@ -219,7 +219,7 @@ class Face(ABC):
     def close(self) -> None:
         """Close what the test made."""
         for pool in self._made:
-            pool.close(timeout=0, force=True)
+            pool.shutdown(timeout=0, force=True)
         self._made.clear()
 
     def _keep(self, pool: Any) -> Any:

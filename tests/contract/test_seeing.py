@@ -310,8 +310,8 @@ def test_repr(face: Face, at: dict[str, Any]) -> None:
     """`repr(pool)` shows name, state and counts, never a password; also before the first use and after close."""
     pool = face.pool(**at, password="s3cret", username="someone", name="shown", max_connections=4)
     assert "shown open: 0 of 4 in use, 0 waiting" in repr(pool)
-    pool.close()
-    assert "shown closed" in repr(pool)
+    pool.shutdown()
+    assert "shown shut down" in repr(pool)
     assert "s3cret" not in repr(pool)
     fine = face.pool(**at, max_connections=4)
     with fine.connection():

@@ -320,7 +320,7 @@ def test_a_release_after_close(face: Face, at: dict[str, Any]) -> None:
     recorder = Recorder()
     pool = face.pool(**at, instruments=[recorder])
     connection = pool.get_connection()
-    pool.close(timeout=0)
+    pool.shutdown(timeout=0)
     pool.release(connection)
     assert not connection.is_connected
     assert recorder.named("closed")[0][0] == "pool closed"

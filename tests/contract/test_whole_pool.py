@@ -110,39 +110,40 @@ def test_drain(face: Face, at: dict[str, Any], watch: Watch) -> None:
     assert pool.stats().closed == {"generation": 3}
 
 
-def test_after_a_graceful_close_nothing_is_handed_out(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """`close` closes idle connections, and every checkout and command raises `PoolClosed` from then on."""
+def test_after_a_shutdown_nothing_is_handed_out(face: Face, at: dict[str, Any], watch: Watch) -> None:
+    """`shutdown` closes idle connections, and every checkout and command raises `PoolClosed` from then on."""
     pool = face.pool(**at, client_name="closed")
     client = face.client(pool)
     pool.warm_up(2)
-    pool.close()
+    pool.shutdown()
     assert eventually(lambda: not watch.ids("closed"))
     for use in (pool.get_connection, client.ping, lambda: pool.warm_up(1)):
         with pytest.raises(face.redpool.PoolClosed) as caught:
             use()
         assert isinstance(caught.value, redis.ConnectionError)
-    assert "closed" in repr(pool)
+    assert "shut down" in repr(pool)
     assert pool.stats().closed == {"pool closed": 2}
+    pool.shutdown()
     pool.close()
 
 
-def test_those_who_wait_learn_of_a_close(face: Face, at: dict[str, Any]) -> None:
+def test_those_who_wait_learn_of_a_shutdown(face: Face, at: dict[str, Any]) -> None:
     """Whoever waits for a connection gets `PoolClosed` at once."""
     pool = face.pool(**at, max_connections=1, timeout=None)
     held = pool.get_connection()
     waiting = [Doing(pool.get_connection) for _ in range(3)]
     assert eventually(lambda: pool.stats().waiting == 3)
-    pool.close(timeout=0)
+    pool.shutdown(timeout=0)
     assert {type(each.ended()) for each in waiting} == {face.redpool.PoolClosed}
     pool.release(held)
 
 
-def test_a_graceful_close_waits_for_those_in_use(face: Face, at: dict[str, Any]) -> None:
-    """Connections in use go on, and `close` returns when the last has come back."""
+def test_a_shutdown_waits_for_those_in_use(face: Face, at: dict[str, Any]) -> None:
+    """Connections in use go on, and `shutdown` returns when the last has come back."""
     pool = face.pool(**at)
     hold = face.hold(pool, "user")
-    closing = Doing(lambda: pool.close(timeout=None))
-    assert eventually(lambda: "closed" in repr(pool))
+    closing = Doing(lambda: pool.shutdown(timeout=None))
+    assert eventually(lambda: "shut down" in repr(pool))
     assert pool.stats().in_use == 1
     assert not closing.done
     hold.let_go()
@@ -150,12 +151,12 @@ def test_a_graceful_close_waits_for_those_in_use(face: Face, at: dict[str, Any])
     assert pool.stats().open == 0
 
 
-def test_a_close_waits_so_long_at_most(face: Face, at: dict[str, Any]) -> None:
-    """After `timeout` seconds `close` returns, whoever still holds what."""
+def test_a_shutdown_waits_so_long_at_most(face: Face, at: dict[str, Any]) -> None:
+    """After `timeout` seconds `shutdown` returns, whoever still holds what."""
     pool = face.pool(**at)
     hold = face.hold(pool, "user")
     began = time.monotonic()
-    pool.close(timeout=0.1)
+    pool.shutdown(timeout=0.1)
     took = time.monotonic() - began
     assert 0.1 <= took < 10
     assert pool.stats().in_use == 1
@@ -163,34 +164,34 @@ def test_a_close_waits_so_long_at_most(face: Face, at: dict[str, Any]) -> None:
     assert eventually(lambda: pool.stats().open == 0)
 
 
-def test_a_forced_close(face: Face, at: dict[str, Any], watch: Watch) -> None:
+def test_a_forced_shutdown(face: Face, at: dict[str, Any], watch: Watch) -> None:
     """With `force` those in use are cut: their users see a `redis.ConnectionError`, and nothing else."""
     pool = face.pool(**at, client_name="forced")
     client = face.client(pool)
     popping = [Doing(lambda: client.blpop(["nothing"], timeout=60)) for _ in range(3)]
     assert eventually(lambda: pool.stats().in_use == 3)
     assert eventually(lambda: watch.client.info("clients")["blocked_clients"] == 3)
-    pool.close(force=True)
+    pool.shutdown(force=True)
     for each in popping:
         assert isinstance(each.ended(), redis.ConnectionError)
     assert eventually(lambda: not watch.ids("forced"))
     assert (pool.stats().open, pool.stats().in_use) == (0, 0)
 
 
-def test_a_close_while_dialling(face: Face, silent: Listener) -> None:
-    """A dial that leads nowhere does not hold up `close` beyond its timeout; its caller is told."""
+def test_a_shutdown_while_dialling(face: Face, silent: Listener) -> None:
+    """A dial that leads nowhere does not hold up `shutdown` beyond its timeout; its caller is told."""
     pool = face.pool(host="127.0.0.1", port=silent.port, socket_timeout=0.4, timeout=30)
     waiting = Doing(pool.get_connection)
     assert eventually(lambda: pool.stats().connecting == 1)
     began = time.monotonic()
-    pool.close(timeout=0.1)
+    pool.shutdown(timeout=0.1)
     assert time.monotonic() - began < 10
     assert isinstance(waiting.ended(), face.redpool.PoolClosed)
     assert eventually(lambda: pool.stats().connecting == 0)
 
 
-def test_a_block_closes_the_pool(face: Face, at: dict[str, Any]) -> None:
-    """`with pool:` (`async with`) closes it in the end."""
+def test_a_block_shuts_the_pool_down(face: Face, at: dict[str, Any]) -> None:
+    """`with pool:` (`async with`) shuts it down in the end."""
     pool = face.pool(**at)
     with pool:
         assert face.client(pool).ping() is True
@@ -224,7 +225,7 @@ def test_disconnect_all(face: Face, at: dict[str, Any], watch: Watch) -> None:
 
 
 def test_reset(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """`reset` begins anew: nothing is open, what is in use closes as it comes back, a closed pool is open again."""
+    """`reset` begins anew, also after a shutdown: nothing is open, what is in use closes as it comes back."""
     pool = face.pool(**at, client_name="reset")
     pool.warm_up(2)
     held = pool.get_connection()
@@ -234,7 +235,7 @@ def test_reset(face: Face, at: dict[str, Any], watch: Watch) -> None:
     assert face.client(pool).ping() is True
     pool.release(held)
     assert eventually(lambda: len(watch.ids("reset")) == 1)
-    pool.close()
+    pool.shutdown()
     pool.reset()
     assert face.client(pool).ping() is True
 

@@ -182,8 +182,13 @@ class Driver:
         self.collect(now)
 
     def close(self, now: float) -> None:
-        """Close the pool."""
+        """Close the pool, which serves again when it is asked."""
         self.core.close(now)
+        self.collect(now)
+
+    def shutdown(self, now: float) -> None:
+        """Shut the pool down for good."""
+        self.core.shutdown(now)
         self.collect(now)
 
     # -- orders ----------------------------------------------------------------------------------------------------

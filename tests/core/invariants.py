@@ -70,6 +70,8 @@ def check_queue(driver: Driver, now: float) -> None:
     assert waiting == driver.line
     assert all(ticket.state is TicketState.WAITING for ticket in (*waiting, *core.queue.warming))
     assert not (core.idle and waiting), "a connection is idle while somebody waits"
+    assert core.min_idle == (0 if core.resting else core.config.min_idle)
+    assert not (core.resting and waiting), "a pool rests while somebody waits"
     if core.closed:
         assert not waiting
         assert not core.queue.warming
@@ -128,7 +130,7 @@ def check_counts(driver: Driver, now: float) -> None:
 
 
 def check_emptied(driver: Driver) -> None:
-    """After a close, with every order done, every slot is empty."""
+    """After a shutdown, with every order done, every slot is empty."""
     core = driver.core
     assert core.closed
     assert core.vacant

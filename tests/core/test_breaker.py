@@ -212,7 +212,7 @@ def test_a_closed_pool_stops_probing() -> None:
     driver = broken(dial_budget=5.0)
     driver.run_until(1.0)
     (probe,) = driver.begin_dials(1.0)
-    driver.close(1.1)
+    driver.shutdown(1.1)
     assert driver.cuts == [probe]
     driver.fail_dials(DOWN, 1.2)
     driver.run_until(100.0)
@@ -226,7 +226,7 @@ def test_a_probe_ordered_before_a_close_is_not_begun() -> None:
     driver = broken()
     driver.run_until(1.0)
     assert len(driver.ordered) == 1
-    driver.close(1.1)
+    driver.shutdown(1.1)
     assert driver.begin_dials(1.2) == []
     assert driver.core.vacant
 

@@ -355,7 +355,7 @@ def test_a_dial_begun_before_a_close_ends_in_a_close() -> None:
     driver = Driver(max_connections=2, max_connecting=2)
     driver.warm_up(2, 0.0)
     driver.begin_dials(0.0, 1)
-    driver.close(0.1)
+    driver.shutdown(0.1)
     driver.answer_dials(0.2)
     assert driver.opened == 1
     assert driver.close_all(0.3) == ["pool closed"]

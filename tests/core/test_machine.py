@@ -134,10 +134,14 @@ class PoolMachine(RuleBasedStateMachine):
     def drain(self) -> None:
         self.driver.drain(self.now)
 
-    @precondition(lambda self: self.now > 10.0)
     @rule()
     def close(self) -> None:
         self.driver.close(self.now)
+
+    @precondition(lambda self: self.now > 10.0)
+    @rule()
+    def shutdown(self) -> None:
+        self.driver.shutdown(self.now)
 
     # -- what is true
 
@@ -158,7 +162,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._settle()
-        self.driver.close(self.now)
+        self.driver.shutdown(self.now)
         for slot in self.leased:
             self.driver.give(slot, self.now)
         self.driver.answer_dials(self.now)

@@ -214,7 +214,7 @@ def test_a_closed_pool_opens_nothing_again() -> None:
     driver = leases(2, max_connecting=1)
     ask(driver, 1.0)
     waiting = ask(driver, 1.0)
-    driver.close(1.1)
+    driver.shutdown(1.1)
     for ticket in (waiting, ask(driver, 1.2)):
         assert isinstance(ticket.error, PoolClosed)
 

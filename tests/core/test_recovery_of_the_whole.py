@@ -40,7 +40,7 @@ def test_a_close_that_was_struck_is_still_a_close() -> None:
     """Once everything is done, every place is empty."""
     pool = shell()
     slot, connection = pool.lease(1.0)
-    pool.core.close(2.0)
+    pool.core.shutdown(2.0)
     pool.forget_orders()
     pool.recover(3.0)
     pool.come_back(slot, connection, 4.0)
@@ -122,7 +122,7 @@ def shrinking(pool: Shell) -> None:
 def closed(pool: Shell) -> None:
     """One is on lease, one is being closed."""
     pool.lease(1.0)
-    pool.close(2.0)
+    pool.shutdown(2.0)
 
 
 @pytest.mark.parametrize("prepare", [at_rest, busy, growing, checking, draining, shrinking, closed])

@@ -63,6 +63,7 @@ class Run:
             (1, self.warm_up),
             (1, self.resize),
             (0.5, self.drain),
+            (0.5, self.close),
         ]
 
     def note(self, order: AnyOrder) -> None:
@@ -159,6 +160,9 @@ class Run:
     def drain(self) -> None:
         self.driver.drain(self.now)
 
+    def close(self) -> None:
+        self.driver.close(self.now)
+
     def recover(self) -> None:
         """The server answers everything, callers give back what they get: nobody is left waiting."""
         for _ in range(2_000):
@@ -190,7 +194,7 @@ def test_the_table_lists_no_transition_that_never_happens() -> None:
     for seed in range(10):
         run = Run(seed)
         run.go(1_000)
-        run.driver.close(run.now)
+        run.driver.shutdown(run.now)
         run.go(20)
         seen |= run.driver.transitions
     assert seen == TRANSITIONS.keys()
@@ -208,11 +212,11 @@ def test_everybody_is_served_once_the_server_answers_again(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_closed_pool_ends_up_empty(seed: int) -> None:
-    """After any history, a close with every order done leaves every slot empty and nobody waiting."""
+def test_a_pool_that_was_shut_down_ends_up_empty(seed: int) -> None:
+    """After any history, a shutdown with every order done leaves every slot empty and nobody waiting."""
     run = Run(2_000 + seed)
     run.go(300)
-    run.driver.close(run.now)
+    run.driver.shutdown(run.now)
     run.go(50)
     run.settle()
     while run.leased:

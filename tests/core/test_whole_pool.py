@@ -1,6 +1,8 @@
-"""What is done to a pool as a whole: warm up, resize, drain, close."""
+"""What is done to a pool as a whole: warm up, resize, drain, close, shut down."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 
@@ -204,12 +206,12 @@ def test_a_connection_being_checked_during_a_drain_ends_with_its_answer() -> Non
     assert driver.reasons == [Reason.GENERATION]
 
 
-def test_close_refuses_those_who_wait_and_those_who_come() -> None:
+def test_a_shutdown_refuses_those_who_wait_and_those_who_come() -> None:
     """All get `PoolClosed`, and are counted."""
     driver = Driver(max_connections=1, name="cache")
     driver.take(0.0)
     waiting, warming = driver.ask(0.1), driver.warm_up(1, 0.1)
-    driver.close(1.0)
+    driver.shutdown(1.0)
     newcomer = driver.ask(1.1)
     assert warming.state is TicketState.GRANTED
     for ticket in (waiting, newcomer):
@@ -220,23 +222,23 @@ def test_close_refuses_those_who_wait_and_those_who_come() -> None:
     assert driver.warm_up(1, 1.2).state is TicketState.REFUSED
 
 
-def test_close_refuses_those_who_warm_the_pool() -> None:
+def test_a_shutdown_refuses_those_who_warm_the_pool() -> None:
     """They need not wait for their deadline."""
     driver = Driver()
     ticket = driver.warm_up(3, 0.0)
-    driver.close(0.1)
+    driver.shutdown(0.1)
     assert isinstance(ticket.error, PoolClosed)
     assert driver.woken == [ticket]
 
 
-def test_close_closes_idle_ones_now_and_used_ones_as_they_come_back() -> None:
+def test_a_shutdown_closes_idle_ones_now_and_used_ones_as_they_come_back() -> None:
     """With every order done, every slot is empty."""
     driver = Driver(ping_after_idle=30.0, max_connections=4)
     driver.open(3, 0.0)
     used = driver.take(0.0)
     driver.tick(30.0)
     driver.warm_up(4, 30.0)
-    driver.close(31.0)
+    driver.shutdown(31.0)
     driver.answer_checks(True, 31.1)
     driver.answer_dials(31.2)
     driver.close_all(31.3)
@@ -248,20 +250,84 @@ def test_close_closes_idle_ones_now_and_used_ones_as_they_come_back() -> None:
     check_step(driver, 40.1)
 
 
-def test_closing_twice_changes_nothing() -> None:
+def test_shutting_down_twice_changes_nothing() -> None:
     """The second time there is nothing left to do."""
     driver = Driver()
     driver.open(1, 0.0)
-    driver.close(1.0)
+    driver.shutdown(1.0)
     driver.close_all(1.0)
-    driver.close(2.0)
+    driver.shutdown(2.0)
     assert driver.closes == []
     check_emptied(driver)
 
 
-def test_a_closed_pool_opens_nothing() -> None:
+def test_a_pool_that_was_shut_down_opens_nothing() -> None:
     """Not even what `min_idle` asks for."""
     driver = Driver(min_idle=2)
-    driver.close(0.0)
+    driver.shutdown(0.0)
     driver.tick(1.0)
     assert driver.ordered == []
+
+
+def test_a_close_ends_idle_ones_now_and_used_ones_as_they_come_back() -> None:
+    """Nothing is left then, and nothing is due, so that the shell may sleep for ever."""
+    driver = Driver(prompt=True, min_idle=2, max_connections=4)
+    driver.run_until(1.0)
+    used = driver.take(1.0)
+    driver.close(2.0)
+    assert driver.core.open == driver.core.in_use == 1
+    driver.give(used, 3.0)
+    assert driver.core.vacant
+    driver.run_until(1000.0)
+    assert driver.core.vacant
+    assert driver.core.wake_at == math.inf
+    assert driver.reasons == [Reason.POOL_CLOSED, Reason.GENERATION]
+
+
+def test_a_closed_pool_serves_when_it_is_asked() -> None:
+    """From then on it keeps as many ready as before."""
+    driver = Driver(prompt=True, min_idle=2, max_connections=2)
+    driver.run_until(1.0)
+    driver.close(2.0)
+    driver.run_until(50.0)
+    assert driver.core.vacant
+    slot = driver.take(50.0)
+    driver.give(slot, 50.1)
+    driver.run_until(60.0)
+    assert len(driver.core.idle) == 2
+
+
+def test_warming_a_closed_pool_is_asking() -> None:
+    """It opens what it is asked for, and keeps `min_idle` ready."""
+    driver = Driver(prompt=True, min_idle=1)
+    driver.close(0.0)
+    assert driver.warm_up(2, 1.0).state is TicketState.GRANTED
+    assert driver.core.open == 2
+    driver.run_until(1000.0)
+    assert driver.core.open == 1
+
+
+def test_those_who_wait_have_asked() -> None:
+    """A close tells them nothing: each gets the next connection."""
+    driver = Driver(prompt=True, max_connections=1)
+    used = driver.take(0.0)
+    waiting = driver.ask(0.1)
+    driver.close(0.2)
+    assert driver.line == [waiting]
+    driver.give(used, 0.3)
+    driver.run_until(1.0)
+    assert waiting.state is TicketState.GRANTED
+
+
+def test_a_close_ends_the_probes_of_a_breaker() -> None:
+    """Until a caller asks: then the server is tried again."""
+    driver = Driver(break_after=1)
+    driver.ask(0.0)
+    driver.fail_dials(ConnectionError("refused"), 0.1)
+    assert driver.core.dialling.broken
+    driver.close(0.2)
+    driver.answer_dials(0.3, 0)
+    driver.run_until(100.0)
+    assert driver.ordered == []
+    driver.ask(100.0)
+    assert len(driver.ordered) == 1

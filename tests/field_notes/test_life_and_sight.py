@@ -53,7 +53,7 @@ def test_close_is_bounded(face: Face, at: dict[str, Any], silent: Listener) -> N
     with pytest.raises(face.redpool.PoolTimeout):
         dead.get_connection()
     began = time.monotonic()
-    dead.close(timeout=0.1)
+    dead.shutdown(timeout=0.1)
     assert time.monotonic() - began < 15
 
 

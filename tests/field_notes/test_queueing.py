@@ -19,11 +19,11 @@ from redpool import embedded
 
 
 def test_errors_say_what_happened(face: Face, at: dict[str, Any], refusing: Listener) -> None:
-    """Note 13: a full pool, a closed pool and a server that is gone raise errors of their own, with the counts."""
+    """Note 13: a full pool, one that was shut down and a server that is gone raise errors of their own, with counts."""
     pool = face.pool(**at, max_connections=1, max_waiting=0, timeout=PATIENCE)
     with pool.connection(), pytest.raises(face.redpool.PoolFull, match=r"1 of 1 in use, 0 waiting, oldest lease"):
         pool.get_connection()
-    pool.close()
+    pool.shutdown()
     with pytest.raises(face.redpool.PoolClosed):
         pool.get_connection()
     gone = face.pool(host="127.0.0.1", port=refusing.port)

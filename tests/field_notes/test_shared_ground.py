@@ -49,7 +49,7 @@ def test_disconnect_under_load(threads: Face, at: dict[str, Any], parser: Any) -
         pool.disconnect()
         mark = sum(commands)
         assert eventually(lambda mark=mark: sum(commands) >= mark + 8 or strange)  # type: ignore[misc]
-    pool.close(force=True)
+    pool.shutdown(force=True)
     assert [doing.ended() for doing in doings] == [None] * 8
     assert strange == []
     assert eventually(lambda: pool.stats().open == 0)
@@ -82,7 +82,7 @@ def test_disconnect_under_load_on_a_loop(at: dict[str, Any]) -> None:
             await pool.disconnect()
             for _ in range(5):
                 await asyncio.sleep(0)
-        await pool.aclose(force=True)
+        await pool.shutdown(force=True)
         await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
         assert pool.stats().open == 0
 

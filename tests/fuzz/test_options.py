@@ -56,7 +56,7 @@ def refused() -> Iterator[int]:
 def close(pool: Any) -> None:
     """A pool for event loops that was on none has nothing to close."""
     if isinstance(pool, redpool.ConnectionPool):
-        pool.close(timeout=0)
+        pool.shutdown(timeout=0)
 
 
 @pytest.mark.parametrize("pool_class", POOLS, ids=["threads", "asyncio"])

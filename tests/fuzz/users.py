@@ -129,7 +129,7 @@ class Threads(Users):
         time.sleep(0.001)
 
     def close(self) -> None:
-        self.pool.close(timeout=0, force=True)
+        self.pool.shutdown(timeout=0, force=True)
 
 
 class Tasks(Users):
@@ -201,7 +201,7 @@ class Tasks(Users):
 
     def close(self) -> None:
         async def close() -> None:
-            await self.pool.aclose(timeout=0, force=True)
+            await self.pool.shutdown(timeout=0, force=True)
             await asyncio.sleep(0)
 
         self._runner.run(close())

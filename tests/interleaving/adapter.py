@@ -140,7 +140,7 @@ class Several:
         self.set.tick(self.world.scheduler.now)
 
     def close(self) -> None:
-        self.set.close()
+        self.set.shutdown()
 
     def is_lost(self) -> bool:
         return False

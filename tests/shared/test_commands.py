@@ -116,7 +116,7 @@ def test_from_a_url(shell: Sharing, redis_url: str) -> None:
         assert (pool.config.max_in_flight, pool.config.shared_connections) == (7, 2)
         assert client.client_info()["db"] == 3
     finally:
-        client.close()
+        pool.shutdown()
     with pytest.raises(shell.redpool.PoolClosed):
         client.get("key")
 

@@ -30,7 +30,7 @@ def client(redis_url: str) -> Iterator[Any]:
     made = redpool.Redis.from_url(redis_url, max_connections=10)
     made.set("key", "value")
     yield made
-    made.connection_pool.close(timeout=0, force=True)
+    made.connection_pool.shutdown(timeout=0, force=True)
 
 
 @contextlib.contextmanager

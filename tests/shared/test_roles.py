@@ -35,7 +35,7 @@ def client(mute: Mute, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(made.connection_pool._engine.multiplexed, "tick", lambda *_: 60.0)
     made.set("key", "value")
     yield made
-    made.connection_pool.close(timeout=0, force=True)
+    made.connection_pool.shutdown(timeout=0, force=True)
 
 
 def test_a_connection_that_was_detached_is_not_written_to(client: Any, memory: MemoryServer) -> None:

@@ -25,9 +25,9 @@ def deaf(shell: Sharing, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
     return pool, client, flying
 
 
-@pytest.mark.parametrize("act", ["drain", "reset"])
+@pytest.mark.parametrize("act", ["drain", "reset", "close"])
 def test_what_is_in_flight_is_answered(shell: Sharing, mute: Mute, act: str) -> None:
-    """After a drain and a reset, too; the next call has another connection, and the old one goes."""
+    """After a drain, a reset and a close, too; the next call has another connection, and the old one goes."""
     pool, client, flying = deaf(shell, mute)
     getattr(pool, act)()
     assert not flying.done
@@ -38,10 +38,10 @@ def test_what_is_in_flight_is_answered(shell: Sharing, mute: Mute, act: str) -> 
     assert eventually(lambda: (pool.stats().open, pool.stats().in_flight) == (1, 0))
 
 
-def test_a_graceful_close(shell: Sharing, mute: Mute) -> None:
+def test_a_graceful_shutdown(shell: Sharing, mute: Mute) -> None:
     """What is in flight is answered; new calls are refused at once; then every connection is closed."""
     pool, client, flying = deaf(shell, mute)
-    closing = Doing(lambda: pool.close(timeout=30.0))
+    closing = Doing(lambda: pool.shutdown(timeout=30.0))
 
     def refused() -> bool:
         try:
@@ -52,8 +52,8 @@ def test_a_graceful_close(shell: Sharing, mute: Mute) -> None:
             return False
         return False
 
-    # A call that came before it was closed waits as the first one does.
-    assert eventually(lambda: "closed" in repr(pool))
+    # A call that came before it was shut down waits as the first one does.
+    assert eventually(lambda: "shut down" in repr(pool))
     assert refused()
     assert not closing.done
     mute.server.resume()
@@ -63,10 +63,10 @@ def test_a_graceful_close(shell: Sharing, mute: Mute) -> None:
     assert (pool.stats().open, pool.stats().in_flight) == (0, 0)
 
 
-def test_a_close_by_force(shell: Sharing, mute: Mute) -> None:
+def test_a_shutdown_by_force(shell: Sharing, mute: Mute) -> None:
     """Whoever waits is told by a `ConnectionError`, now."""
     pool, client, flying = deaf(shell, mute, retry=shell.retry(0))
-    pool.close(timeout=30.0, force=True)
+    pool.shutdown(timeout=30.0, force=True)
     assert isinstance(flying.ended(), redis.ConnectionError)
     with pytest.raises(shell.redpool.PoolClosed):
         client.get("key")
@@ -78,12 +78,12 @@ def test_a_close_by_force(shell: Sharing, mute: Mute) -> None:
     assert pool.stats().in_flight == 0
 
 
-def test_a_closed_pool_opens_with_a_reset(shell: Sharing, at: dict[str, Any]) -> None:
+def test_a_pool_that_was_shut_down_opens_with_a_reset(shell: Sharing, at: dict[str, Any]) -> None:
     """As any pool."""
     pool = shell.pool(**at)
     client = shell.client(pool)
     client.set("key", "value")
-    pool.close()
+    pool.shutdown()
     pool.reset()
     assert client.get("key") == b"value"
 

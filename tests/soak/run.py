@@ -177,17 +177,19 @@ class Soak:
             random.choice(self.crowds).strike()
 
     def _drop(self) -> None:
-        """Use a pool, and drop it without closing it; every other one in a cycle."""
+        """Use a pool of each kind in turn, and drop it without closing it; every other one in a cycle."""
         for number in itertools.count():
             if self.over.wait(0.1):
                 return
-            pool: Any = redpool.ConnectionPool.from_url(self.proxy.url, **self._of_dropped(number))
+            client = self._to_be_dropped(redpool, redis.Redis, number)
             with contextlib.suppress(*_AT_FAULT):
-                if redis.Redis(connection_pool=pool).echo(str(number)) != str(number).encode():
+                if client.echo(str(number)) != str(number).encode():
                     self.wrong.append("a pool that is dropped swapped a reply")
+            with contextlib.suppress(redis.ResponseError, *_AT_FAULT):
+                client.execute_command("SET", "without a value")
             if number % 2:
-                pool.itself = pool
-            del pool
+                client.connection_pool.itself = client.connection_pool
+            del client
 
     def _drop_on_a_loop(self) -> None:
         asyncio.run(self._drop_by_tasks())
@@ -197,19 +199,26 @@ class Soak:
             await asyncio.sleep(0.1)
             if self.over.is_set():
                 return
-            pool: Any = redpool.asyncio.ConnectionPool.from_url(self.proxy.url, **self._of_dropped(number))
+            client = self._to_be_dropped(redpool.asyncio, redis.asyncio.Redis, number)
             with contextlib.suppress(*_AT_FAULT):
-                if await redis.asyncio.Redis(connection_pool=pool).echo(str(number)) != str(number).encode():
+                if await client.echo(str(number)) != str(number).encode():
                     self.wrong.append("a pool that is dropped swapped a reply")
+            with contextlib.suppress(redis.ResponseError, *_AT_FAULT):
+                await client.execute_command("SET", "without a value")
             if number % 2:
-                pool.itself = pool
-            del pool
+                client.connection_pool.itself = client.connection_pool
+            del client
 
-    @staticmethod
-    def _of_dropped(number: int) -> dict[str, Any]:
-        return {
+    def _to_be_dropped(self, ours: Any, client_class: Any, number: int) -> Any:
+        """A client of redis-py's over a dedicated or a multiplexed pool, or one of ours."""
+        options = {
             "max_connections": 2, "min_idle": number // 2 % 2, "socket_timeout": REPLY, "client_name": DROPPED,
         }  # fmt: skip
+        kind = number % 3
+        if kind == 0:
+            return ours.Redis.from_url(self.proxy.url, **options)
+        pool_class = ours.ConnectionPool if kind == 1 else ours.MultiplexedConnectionPool
+        return client_class(connection_pool=pool_class.from_url(self.proxy.url, **options))
 
     def _dropped(self) -> list[str]:
         with redis.Redis.from_url(self.server.url) as client:

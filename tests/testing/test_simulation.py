@@ -119,7 +119,7 @@ def test_a_dial_that_is_cut_ends_there_and_then() -> None:
     """And not once more when it would have ended."""
     simulation = Simulation(arrivals=0.0, min_idle=1, dial=10.0)
     simulation.run(0.0)
-    simulation.core.close(simulation.clock.now)
+    simulation.core.shutdown(simulation.clock.now)
     simulation.run(1000.0)
     assert whats(simulation) == {"dial begins": 1, "dial fails": 1}
 

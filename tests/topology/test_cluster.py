@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ import redis.asyncio.connection
 from redis.crc import key_slot
 
 import redpool
-from contract.faces import Doing, Face, eventually, together
+from contract.faces import PATIENCE, Doing, Face, eventually, together
 from redpool import ReplyLost
 from redpool.testing import FaultProxy
 
@@ -155,6 +156,33 @@ def test_a_patch_onto_redis_pys_connections_is_seen(
         assert calls >= 3
         assert client.get("a") == b"2"
         assert sum(pool.stats().commands for pool in pools_of(client)) == 0
+
+
+def test_a_client_that_was_closed_serves_when_it_is_asked(face: Face, empty: Cluster) -> None:
+    """Nothing waits: what rests is closed at once, and subscribers end."""
+    with client_of(face, empty) as client:
+        subscribed = threading.Event()
+
+        def listen() -> None:
+            pubsub = client.pubsub()
+            pubsub.subscribe("news")
+            try:
+                for _ in pubsub.listen():
+                    subscribed.set()
+            finally:
+                pubsub.close()
+
+        client.set("a", "b")
+        pools = pools_of(client)
+        listening = Doing(listen)
+        assert subscribed.wait(PATIENCE)
+        client.close()
+        assert isinstance(listening.ended(), redis.ConnectionError)
+        assert eventually(lambda: [pool.stats().idle for pool in pools] == [0] * len(pools))
+        if face.asynchronous:
+            assert client.get("a") == b"b"
+        else:  # redis-py's own cluster client for threads has forgotten its nodes by then
+            assert [face.client(pool).ping() for pool in pools] == [True] * len(pools)
 
 
 def test_a_client_that_is_dropped_is_collected(threads: Face, empty: Cluster) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
 import redis
 from redis.exceptions import ExecAbortError, ReadOnlyError
 
-from contract.faces import Face, eventually
+from contract.faces import Face, eventually, say
 from redpool import ReplyLost
 from redpool.redispy import sharing
 from redpool.wire.pipeline import Request
@@ -79,6 +80,22 @@ def test_a_failover_is_followed(face: Face, guarded: Guarded) -> None:
     assert client.role()[0] == b"master"
     assert pool.stats().max_connections == 5
     sentinel.close()
+
+
+def test_a_pool_outlives_its_client(face: Face, guarded: Guarded) -> None:
+    """kombu and Celery keep `master_for(...).connection_pool`, and drop the client."""
+    with face._wrap(face.redpool.Sentinel(guarded.sentinels)) as sentinel:
+        pool = face._keep(sentinel.master_for(SERVICE).connection_pool._target if face.asynchronous else
+                          sentinel.master_for(SERVICE).connection_pool)  # fmt: skip
+        gc.collect()
+        for _ in range(2):
+            client = face.client_from_pool(pool)
+            assert client.set("key", "value") is True
+            assert client.role()[0] == b"master"
+            del client
+            gc.collect()
+        with pool.connection() as connection:
+            assert say(connection, "ECHO", "mine") == b"mine"
 
 
 def test_replicas_are_read(face: Face, guarded: Guarded) -> None:

@@ -343,7 +343,7 @@ def settle(stage: Scene) -> list[str]:
             stage.pool.release(connection)
     except redis.RedisError as error:
         stage.faults.append(f"afterwards: {error}")
-    stage.pool.close(timeout=0, force=True)
+    stage.pool.shutdown(timeout=0, force=True)
     return stage.faults
 
 

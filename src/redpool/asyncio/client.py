@@ -131,6 +131,8 @@ class Redis(aio.Redis):
             if isinstance(reply, packing.UNUSUAL):
                 packing.reply(reply)
         except Exception as error:
+            reply = None
+            del request  # else an error and this frame, which holds the pool, would keep each other
             try:
                 if isinstance(error, ReadOnlyError) and pool.starts_over(args):
                     reply = await pool.first_try.attempt(lambda: self._ask(args, data, decode))

@@ -45,7 +45,7 @@ class RedisCluster(theirs.RedisCluster):
         """As in redis-py; what is in flight is still answered."""
         await super().aclose()
         for pool in self._pools.by_address.values():
-            await pool.disconnect(inuse_connections=False)
+            await pool.aclose()
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
         """As in redis-py."""

@@ -18,6 +18,7 @@ from ..core.pool import PoolCore
 from ..errors import DeadlineExceeded
 from ..limit import current, deadline
 from ..redispy import sharing
+from ..redispy.connections import drop_frames
 from ..redispy.routing import Routing
 from ..wire.pipeline import Request, ServerClosed, State
 from .connection import MultiplexedConnection
@@ -197,17 +198,20 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         """Take note of an error, which may concern no caller any more."""
         error = None if connecting.cancelled() else connecting.exception()
         if error is not None:
+            drop_frames(error)  # the task keeps it, and they would keep the pool
             self._again_at = _monotonic() + _PAUSE
             self.connect_failed(error)
 
     async def _connect_shared(self) -> MultiplexedConnection:
+        closings = self.closings
         connection = await self._connected(beside=self._least_loaded() is not None)
-        self.add_shared(connection)
+        self.add_shared(connection, closings)
         return connection
 
     async def _connect_bulk(self) -> MultiplexedConnection:
+        closings = self.closings
         connection = await self._connected(beside=True)
-        self.replace_bulk(connection)
+        self.replace_bulk(connection, closings)
         return connection
 
     async def _connected(self, beside: bool) -> MultiplexedConnection:

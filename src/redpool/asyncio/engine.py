@@ -28,6 +28,7 @@ from ..core.slot import Reason, Slot, State
 from ..core.stacks import leak_message, shown, take_stack
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
+from ..core.upkeep import keep
 from ..errors import DeadlineExceeded
 from ..limit import current, deadline
 from ..redispy import connections, options, parting, retrying
@@ -65,8 +66,9 @@ class Engine:
         self.armed = _NEVER  # when the timer goes off
         self._tasks: set[asyncio.Task[None]] = set()
         self._dials: dict[Slot, asyncio.Task[None]] = {}
+        self._ended: set[Slot] = set()  # on lease to listeners when the pool was closed
         self.loop = loop
-        self._progress = asyncio.Event()  # a closed pool has one connection less
+        self._progress = asyncio.Event()  # a pool that was shut down has one connection less
         self.multiplexed: Any = owner.make_multiplexed(self)  # of a pool that shares connections
         self._arm()
 
@@ -189,13 +191,21 @@ class Engine:
             self.core.release(slot, _monotonic(), None if whole else Reason.ERROR)
         self.carry_out()
 
+    def reclaim(self, connection: Any) -> None:
+        """Take back a connection that was shared, the pool being gone; its slot waits for nobody to drop it."""
+        slot = connection._redpool.slot
+        if slot.state is State.LEASED and slot.connection is None:
+            slot.connection = connection
+            self.core.release(slot, _monotonic(), Reason.POOL_CLOSED)
+            self.carry_out()
+
     def recover(self) -> None:
         """A signal handler has raised in the midst of a change."""
         self.core.recover(_monotonic())
         self.carry_out()
 
     def lends(self, connection: Any) -> bool:
-        """Whether the connection is on lease from here, and the pool open."""
+        """Whether the connection is on lease from here, and the pool not shut down."""
         hold = connection._redpool
         return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
 
@@ -233,7 +243,7 @@ class Engine:
             raise connections.own_error(ticket.error)
 
     async def vacated(self, timeout: float | None) -> None:
-        """Wait, for so many seconds at most, until the closed pool has no connection; the caller's own don't count."""
+        """Wait, for so many seconds at most, until a pool that was shut down has only listeners and the caller left."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._others_left():
@@ -244,8 +254,25 @@ class Engine:
 
     def _others_left(self) -> bool:
         me = asyncio.current_task()
-        mine = sum(slot.lessee is me for slot in self.core.leased())
-        return len(self.core.slots) - len(self.core.empty) > mine
+        waived = sum(slot.lessee is me or slot in self._ended for slot in self.core.leased())
+        return len(self.core.slots) - len(self.core.empty) > waived
+
+    def close(self) -> None:
+        """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""
+        self.core.close(_monotonic())
+        if self.multiplexed is not None:
+            self.multiplexed.close()
+
+    def end_listeners(self) -> None:
+        """End subscribers and monitors, which would listen for ever: no retry policy brings them back."""
+        self._ended.clear()
+        for slot in self.core.leased():
+            connection = slot.occupant
+            if connection is not None and connections.listens(connection):
+                keep(slot)  # should its holder drop it now, that is no leak
+                connections.end(connection)
+                cut_async(connection)
+                self._ended.add(slot)
 
     def cut_leases(self, others: bool = True) -> None:
         """End the connections in use: the calling task's own are closed, others' are cut under their hands."""
@@ -425,7 +452,7 @@ class Engine:
         if self.loop.is_closed():
             self.discard()
         else:
-            self.loop.call_soon_threadsafe(self.do, _close)
+            self.loop.call_soon_threadsafe(self.do, _shutdown)
 
     def _dropped(self, hold: Any) -> None:
         """A connection was collected. Garbage collection may strike anywhere, in another thread too."""
@@ -467,8 +494,8 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-def _close(engine: Engine) -> None:
-    engine.core.close(_monotonic())
+def _shutdown(engine: Engine) -> None:
+    engine.core.shutdown(_monotonic())
 
 
 async def _is_sound(connection: Any, ask: bool) -> bool:

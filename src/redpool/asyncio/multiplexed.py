@@ -91,6 +91,8 @@ class MultiplexedConnectionPool(ConnectionPool):
             pool = me()
             if pool is not None:
                 pool._give_back(connection)
+            else:
+                connection._redpool.engine.reclaim(connection)
 
         def core() -> PoolCore | None:
             engine = here()
@@ -144,7 +146,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         ):
             multiplexed = self.multiplexed_here()
             if multiplexed.closed:
-                raise PoolClosed(f"{self.config.name}: the pool is closed")
+                raise PoolClosed(f"{self.config.name}: the pool was shut down")
             return self._virtual(self, multiplexed)
         return await self.take_own()
 
@@ -194,19 +196,18 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._each(lambda here: here.multiplexed.retire_all())
 
     def reset(self) -> None:
-        """Begin anew, with no connection: idle ones close now, others once they are done. Opens a closed pool."""
-        self._each(lambda here: here.multiplexed.close())
+        """Begin anew, with no connection, also after a shutdown: idle ones close now, others once they are done."""
+        self._each(lambda here: here.multiplexed.shutdown())
         super().reset()
 
-    async def aclose(self, timeout: float | None = 5.0, force: bool = False) -> None:
-        """No more checkouts (`PoolClosed`); what is in flight is still answered, for `timeout` seconds at most.
+    async def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
+        """End the pool (`PoolClosed` from now on); what is in flight is still answered, for `timeout` seconds at most.
 
-        With `force` all connections are cut: their users see a `redis.ConnectionError`.
+        Subscribers and monitors are ended at once. With `force` all connections are cut: their users see a
+        `redis.ConnectionError`.
         """
-        self._each(lambda here: here.multiplexed.close())
-        await super().aclose(timeout, force)
-
-    close = aclose
+        self._each(lambda here: here.multiplexed.shutdown())
+        await super().shutdown(timeout, force)
 
     def set_retry(self, retry: Any) -> None:
         """Use another retry policy, for the connections there are and those to come."""

@@ -73,7 +73,7 @@ class ConnectionPool(AsyncSurface):
         self._prepare(connection_class, maint_notifications_config, kwargs)
         self._hooks = Hooks(self.config.instruments, _log_hook_fault)
         self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
-        self._closed = False
+        self._closed = False  # shut down
         self._max_connections = self.config.max_connections
         self._by_loop: dict[asyncio.AbstractEventLoop, Engine] = {}
         self._entering = threading.Lock()
@@ -212,9 +212,9 @@ class ConnectionPool(AsyncSurface):
             if here is None:
                 here = self._by_loop[loop] = Engine(self, loop, self._max_connections)
                 if self._closed:
-                    here.core.close(_monotonic())
+                    here.core.shutdown(_monotonic())
                     if here.multiplexed is not None:
-                        here.multiplexed.close()
+                        here.multiplexed.shutdown()
             self._here = here
         return here
 
@@ -250,11 +250,11 @@ class ConnectionPool(AsyncSurface):
         self._each(lambda here: here.core.drain(_monotonic()))
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the idle connections; with `inuse_connections` cut the used ones, too. The pool stays usable.
+        """Close the connections; with `inuse_connections` those in use are cut. The next checkout connects again.
 
-        Whoever is using one of them sees a `redis.ConnectionError`.
+        Callers that use one of them see a `redis.ConnectionError`. The others are closed when they are given back.
         """
-        self.drain()
+        self._each(Engine.close)
         if inuse_connections:
             self._each(Engine.cut_leases)
         await asyncio.sleep(0)
@@ -264,22 +264,35 @@ class ConnectionPool(AsyncSurface):
         self.drain()
 
     def reset(self) -> None:
-        """Begin anew, with no connection: idle ones close now, those in use as they come back. Opens a closed pool."""
-        self._each(lambda here: here.core.close(_monotonic()))
+        """Begin anew, with no connection, also after a shutdown: idle ones close now, used ones as they come back."""
+        self._each(lambda here: here.core.shutdown(_monotonic()))
         self._by_loop.clear()
         self._here = None
         self._closed = False
 
-    async def aclose(self, timeout: float | None = 5.0, force: bool = False) -> None:
-        """No more checkouts (`PoolClosed`), waiters are told, idle connections close.
+    async def aclose(self) -> None:
+        """Close what is idle now, and what is in use when it is given back. The next checkout connects again.
+
+        This waits for nothing. Subscribers and monitors are ended at once: they see a `redis.ConnectionError`.
+        """
+        await self._on_close()
+        self._each(Engine.close)
+        self._each(Engine.end_listeners)
+        await asyncio.sleep(0)  # transports close in the loop's next turn; the caller may be about to end the loop
+
+    close = aclose
+
+    async def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
+        """End the pool: from now on a checkout raises `PoolClosed`. Waiters get it, too; idle connections close.
 
         Connections in use close as they come back; this waits for them for `timeout` seconds at most (`None`: as long
-        as it takes), and closes those that the calling task itself holds. With `force` the others' are cut: their users
-        see a `redis.ConnectionError`.
+        as it takes), and closes those that the calling task itself holds. Subscribers and monitors are ended at once.
+        With `force` all are cut: their users see a `redis.ConnectionError`.
         """
         await self._on_close()
         self._closed = True
-        self._each(lambda here: here.core.close(_monotonic()))
+        self._each(lambda here: here.core.shutdown(_monotonic()))
+        self._each(Engine.end_listeners)
         if force:
             self._each(Engine.cut_leases)
         here = self._by_loop.get(_running_loop())
@@ -287,8 +300,6 @@ class ConnectionPool(AsyncSurface):
             await here.vacated(timeout)
             here.cut_leases(others=False)
             await asyncio.sleep(0)
-
-    close = aclose
 
     def _each(self, act: Any) -> None:
         """Do something to the part on every loop, on its own loop."""
@@ -299,7 +310,7 @@ class ConnectionPool(AsyncSurface):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
+        await self.shutdown()
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 
@@ -324,7 +335,7 @@ class ConnectionPool(AsyncSurface):
         return unused
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "open"
+        state = "shut down" if self._closed else "open"
         return self._described(state, self._core().counts(_monotonic()))
 
     def make_multiplexed(self, engine: Engine) -> Any:

@@ -144,22 +144,31 @@ class VirtualConnection:
                 replies = await multiplexed.finish(started, request, limit)
         if not isinstance(replies, packing.UNUSUAL):
             return replies
-        if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
-            replies = await multiplexed.execute(request.again(), limit)
-        return self._first(request, replies)
+        try:
+            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
+                replies = await multiplexed.execute(request.again(), limit)
+            return self._first(request, replies)
+        finally:
+            del request, replies  # else an error and this frame, which holds the pool, would keep each other
 
     def _first(self, request: Request, replies: Any) -> Any:
         """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
-        if type(request.commands) is tuple:
-            return packing.reply(replies)
-        self._ahead = deque(replies)
-        return self._reply_ahead(self._ahead)
+        try:
+            if type(request.commands) is tuple:
+                return packing.reply(replies)
+            self._ahead = deque(replies)
+            return self._reply_ahead(self._ahead)
+        finally:
+            del request, replies  # as above
 
     def _reply_ahead(self, ahead: deque[Any]) -> Any:
         reply = ahead.popleft()
-        if isinstance(reply, ReadOnlyError):
-            self.pool.starts_over([])
-        return packing.reply(reply)
+        try:
+            if isinstance(reply, ReadOnlyError):
+                self.pool.starts_over([])
+            return packing.reply(reply)
+        finally:
+            del reply  # as above
 
     @property
     def is_done_with(self) -> bool:

@@ -43,7 +43,7 @@ def _pause_until(core: PoolCore) -> float:
 
 def dials_wanted(core: PoolCore) -> int:
     """How many dials under way would serve a purpose."""
-    return max(_dials_for_upkeep(core), len(core.queue.tickets) + max(0, core.config.min_idle - len(core.rested)))
+    return max(_dials_for_upkeep(core), len(core.queue.tickets) + max(0, core.min_idle - len(core.rested)))
 
 
 def _dials_due(core: PoolCore, now: float) -> int:
@@ -62,10 +62,10 @@ def _dials_due(core: PoolCore, now: float) -> int:
 
 
 def _dials_for_upkeep(core: PoolCore) -> int:
-    ready = core.config.min_idle - len(core.rested)
+    ready = core.min_idle - len(core.rested)
     if core.queue.warming:
         ready = max(ready, max(ticket.opens for ticket in core.queue.warming) - core.open)
-    return max(ready, len(core.outlived), int(core.dialling.broken))
+    return max(ready, len(core.outlived), int(core.dialling.broken and not core.resting))
 
 
 def comes_back(core: PoolCore) -> bool:

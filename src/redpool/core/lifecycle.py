@@ -1,4 +1,4 @@
-"""The pool as a whole: warmed up, resized, drained, closed."""
+"""The pool as a whole: warmed up, resized, drained, closed until a caller asks again, shut down for good."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def warm_up(core: PoolCore, opens: int, now: float, deadline: float) -> Ticket:
         raise ValueError(f"n={opens!r} is more than max_connections={core.max_connections!r}")
     ticket = Ticket(now, deadline, opens=opens)
     if core.closed:
-        core.turn_away(ticket, PoolClosed(f"{core.config.name}: the pool is closed"))
+        core.turn_away(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
     elif core.open >= opens:
         core.queue.end(ticket, TicketState.GRANTED)
     elif core.dialling.denials and core.dialling.in_pause(now):
         assert core.dialling.last_error is not None  # and the next connect may be long in coming
         core.queue.end(ticket, TicketState.REFUSED, growth.own_copy(core.dialling.last_error))
     else:
+        core.serve_again(now)
         core.queue.join(ticket, now)
         core.wake_by(deadline)
         core.grow(now)
@@ -83,14 +84,38 @@ def refused_write(core: PoolCore, slot: Slot | None, starts_over: bool, now: flo
 
 
 def close(core: PoolCore, now: float) -> None:
-    """No more checkouts; whoever waits is told; idle connections close now, used ones as they come back."""
+    """Close idle connections now, used ones as they come back; connect nothing until a caller asks.
+
+    Callers that wait have asked: they are served.
+    """
+    if not (core.queue or core.queue.warming):
+        core.resting = True
+        core.min_idle = 0
+    core.generation += 1
+    core.outlived.clear()
+    for slot in list(core.idle):
+        core.close_idle(slot, Reason.POOL_CLOSED, now)
+    core.wake_by(now)  # maintenance may have nothing left to do
+    core.grow(now)
+
+
+def serve_again(core: PoolCore, now: float) -> None:
+    """A caller asks a pool that was closed: all is as before."""
+    if core.resting:
+        core.resting = False
+        core.min_idle = core.config.min_idle
+        core.grow(now)
+
+
+def shutdown(core: PoolCore, now: float) -> None:
+    """Hand out nothing any more, for good: waiters fail, idle connections close now, used ones as they come back."""
     core.closed = True
     core.steady = False
     for ticket in (*core.queue, *core.queue.warming):
-        core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was closed"))
+        core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
         core.ledger.refused += 1
     for ticket in list(core.queue.reconnects):
-        core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was closed"))
+        core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
     for slot in list(core.idle):
         core.close_idle(slot, Reason.POOL_CLOSED, now)
     for slot in core.dialling.slots:

@@ -43,7 +43,8 @@ class PoolCore:
         self.config = config
         self.max_connections = config.max_connections
         self.generation = 0
-        self.closed = False
+        self.closed = False  # shut down
+        self.resting = False  # closed until a caller asks: connects nothing by itself
         self.wake_at = now if config.min_idle else _NEVER
         self.outbox: list[AnyOrder] = []
         self.ledger = Ledger(now)
@@ -69,7 +70,7 @@ class PoolCore:
         self.ping_every = max(self.ping_after, policy.LEAST_REST)
         self.validate_after = min(config.validate_after_idle, self.ping_after)
         self.max_idle_time = _NEVER if config.max_idle_time is None else config.max_idle_time
-        self._min_idle = config.min_idle
+        self.min_idle = config.min_idle  # 0 while it is resting
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
         self.steady = True  # neither closed nor shrinking: what comes back in order may stay
         self.available_at = -_NEVER  # when a caller last got a connection
@@ -93,7 +94,7 @@ class PoolCore:
         slot.doubt = None if rest < self.validate_after else "ping" if rest >= self.ping_after else "peek"
         slot.state = _LEASED
         slot.since = self.available_at = now
-        if self._min_idle and len(self.rested) < self._min_idle:
+        if self.min_idle and len(self.rested) < self.min_idle:
             self.wake_by(now + self.dialling.patience)  # unless it is back by then
         return slot
 
@@ -146,6 +147,7 @@ class PoolCore:
     def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
         ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.dialling.retries)
+        self.serve_again(now)
         spare = self._spare
         refusal = self.refusal(now)
         if refusal is not None:
@@ -291,9 +293,9 @@ class PoolCore:
             self.outbox.append(CutDial(slot))
 
     def refusal(self, now: float) -> BaseException | None:
-        """Why nothing is dialled for a caller, if so: the pool is closed, or the server is given up for now."""
+        """Why nothing is dialled for a caller, if so: the pool was shut down, or the server is given up for now."""
         if self.closed:
-            return PoolClosed(f"{self.config.name}: the pool is closed")
+            return PoolClosed(f"{self.config.name}: the pool was shut down")
         return growth.not_dialling(self, now) if growth.broken(self) else None
 
     failure_in_pause = growth.failure_in_pause
@@ -389,6 +391,8 @@ class PoolCore:
     drain = lifecycle.drain
     close = lifecycle.close
     refused_write = lifecycle.refused_write
+    serve_again = lifecycle.serve_again
+    shutdown = lifecycle.shutdown
 
     @property
     def surplus(self) -> bool:

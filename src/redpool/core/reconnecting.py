@@ -36,7 +36,7 @@ def ask(core: PoolCore, now: float, deadline: float = math.inf) -> Ticket:
 def _refusal(core: PoolCore, now: float) -> BaseException | None:
     dialling = core.dialling
     if core.closed:
-        return PoolClosed(f"{core.config.name}: the pool is closed")
+        return PoolClosed(f"{core.config.name}: the pool was shut down")
     if dialling.broken and (core.empty or dialling.under_way or now < dialling.pause_until):
         return growth.not_dialling(core, now)  # the probe is another connect
     if dialling.in_pause(now):

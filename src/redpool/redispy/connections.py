@@ -10,6 +10,8 @@ import traceback
 import weakref
 from typing import Any
 
+import redis.asyncio.client
+import redis.client
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import CacheProxyConnection
@@ -26,6 +28,7 @@ from .transports import close_now
 
 logger = logging.getLogger("redpool")
 
+_SUBSCRIBERS = (redis.client.PubSub, redis.asyncio.client.PubSub)
 _ONE_TRY = SyncRetry(NoBackoff(), 0)
 _ONE_TRY_ASYNC = AsyncRetry(NoBackoff(), 0)
 
@@ -298,6 +301,20 @@ async def ping_async(connection: Any) -> bool:
 def unshared(connection: Any) -> bool:
     """Whether nobody but its holder can be using a connection: a subscription may be read by another thread."""
     return not getattr(_inner(connection), "_connect_callbacks", None)
+
+
+def listens(connection: Any) -> bool:
+    """Whether its borrower only listens: a subscriber or a monitor, which never ends by itself."""
+    inner = _inner(connection)
+    session = getattr(inner, "session", None)
+    callbacks = [reference() for reference in list(getattr(inner, "_connect_callbacks", ()))]
+    subscribers = (isinstance(getattr(each, "__self__", None), _SUBSCRIBERS) for each in callbacks)
+    return any(subscribers) or (session is not None and session.listens)
+
+
+def end(connection: Any) -> None:
+    """Have the borrower of a connection that is about to be cut get its error, whatever its retry policy says."""
+    _inner(connection).ended = True
 
 
 def for_others(error: BaseException) -> BaseException:

@@ -29,7 +29,7 @@ from ..errors import DeadlineExceeded, PoolTimeout, ReplyLate, ReplyLost
 from ..limit import current, deadline
 from ..wire import commands
 from ..wire.session import RESTORING, Session
-from . import parting, sockets
+from . import parting, retrying, sockets
 from .internals import CONNECTION_METHODS, untouched
 
 logger = logging.getLogger("redpool")
@@ -79,6 +79,8 @@ class Counted:
     """somebody waits for messages"""
     parting = False
     """its subscriber has left: it is done with"""
+    ended = False
+    """the pool was closed, and it was cut: its listener gets the error, and connects again only when it asks again"""
     owes: frozenset[str] = _NOTHING
     """the subscriptions that it was left with"""
     asked: float | None = None
@@ -173,7 +175,13 @@ class Counted:
 
     def may_part(self, frame: FrameType) -> bool:
         """Whether it is its subscriber that leaves, and the connection could go on to others."""
-        if not self.subscribed or self.reading or self.protocol not in (3, "3") or not parting.leaves(frame):
+        if (
+            not self.subscribed
+            or self.reading
+            or self.ended
+            or self.protocol not in (3, "3")
+            or not parting.leaves(frame)
+        ):
             return False
         engine = None if self._redpool is None else self._redpool.engine
         return engine is not None and engine.lends(self) and not self.received()
@@ -287,8 +295,19 @@ class Counted:
 
     # -- what went wrong ---------------------------------------------------------------------------------------------
 
+    def _is_end(self, error: Exception) -> bool:
+        """Whether the pool has ended its listener: no policy answers the error, and the next call connects anew."""
+        if not self.ended:
+            return False
+        self.ended = False
+        retrying.final(error)
+        self._break_off()
+        return True
+
     def _explain(self, error: Exception) -> None:
         """Raise what says more than `error`: that the deadline came, or that the command may have run."""
+        if self._is_end(error):
+            return
         limit = current()
         if limit is not None and limit.reached() and not isinstance(error, DeadlineExceeded):
             raise self._late(limit) from error

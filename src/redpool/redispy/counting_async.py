@@ -146,7 +146,9 @@ class CountedAsync(Counted, aio.AbstractConnection):
             # CPython 3.12 to 3.14.0 forgets, when asked to write to a transport that is closed already, whatever other
             # socket has its descriptor by now: that socket's user would wait for ever.
             self._break_off()
-            raise RedisConnectionError("the connection was closed")
+            closed = RedisConnectionError("the connection was closed")
+            self._is_end(closed)
+            raise closed
         if check_health and self.health_check_interval:
             await self.check_health()
         if type(args) is list or args[0] not in PLAIN:
@@ -240,7 +242,7 @@ class CountedAsync(Counted, aio.AbstractConnection):
                 return await self._send_again(disable_decoding)
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
-            if not push_request:
+            if not self._is_end(error) and not push_request:
                 self._explain(error)
             raise
         finally:

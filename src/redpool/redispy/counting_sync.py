@@ -265,7 +265,7 @@ class CountedSync(Counted, AbstractConnection):
                 return self._send_again(disable_decoding)
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
-            if not push_request or limit is not None:
+            if not self._is_end(error) and (not push_request or limit is not None):
                 self._explain(error)
             raise
         finally:
@@ -321,6 +321,9 @@ class CountedSync(Counted, AbstractConnection):
         try:
             if super().can_read(timeout):  # type: ignore[arg-type]
                 return True
+        except RedisConnectionError as error:
+            self._is_end(error)
+            raise
         finally:
             self.reading = False
         if limit is not None:
@@ -328,8 +331,11 @@ class CountedSync(Counted, AbstractConnection):
         return False
 
     def received(self) -> bool:
-        """Whether anything has come in that nobody has read."""
-        return bool(super().can_read())
+        """Whether anything has come in that nobody has read, be it the end."""
+        try:
+            return bool(super().can_read())
+        except (RedisConnectionError, RedisTimeoutError):
+            return True
 
     def update_current_socket_timeout(self, relaxed_timeout: float | None = None) -> None:
         """As in redis-py. Those who share a connection see by `socket_timeout` how long they may wait."""

@@ -41,6 +41,17 @@ def is_finalizer(frame: FrameType | None) -> bool:
     return False
 
 
+def in_finalizer(frame: FrameType | None) -> bool:
+    """Whether a finalizer calls: redis-py's client closes its pool when it is collected, which may be anywhere."""
+    for _ in range(_DEEPEST):
+        if frame is None:
+            return False
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def inherit(connection: Any, heir: Any) -> bool:
     """Move the socket of a connection that its subscriber has left to another, which is to be unsubscribed first.
 

@@ -94,7 +94,10 @@ class FirstTry:
     def _check_worth(self, error: Exception) -> None:
         """Raise what no policy of redis-py's would try again, before one is copied for it."""
         if not isinstance(error, self.policy._supported_errors):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # else it and this frame would keep each other, and the pool
 
     def attempt(self, do: Callable[[], Any]) -> Any:
         """The same where there is nothing to be closed in between."""
@@ -102,8 +105,12 @@ class FirstTry:
 
     def after(self, error: Exception, do: Callable[[], Any]) -> Any:
         """The same where the first try was made already, and has failed."""
-        self._check_worth(error)
-        return copy.deepcopy(self.policy).call_with_retry(_resuming([error], do), _nothing_to_close)
+        try:
+            self._check_worth(error)
+            again = _resuming([error], do)
+        finally:
+            del error  # as above
+        return copy.deepcopy(self.policy).call_with_retry(again, _nothing_to_close)
 
 
 class FirstTryAsync(FirstTry):
@@ -128,8 +135,11 @@ class FirstTryAsync(FirstTry):
 
     async def after(self, error: Exception, do: Callable[[], Any]) -> Any:
         """The same where the first try was made already, and has failed."""
-        self._check_worth(error)
-        again = _resuming_async([error], do)
+        try:
+            self._check_worth(error)
+            again = _resuming_async([error], do)
+        finally:
+            del error  # as above
         return await copy.deepcopy(self.policy).call_with_retry(again, _nothing_to_close_async)
 
 

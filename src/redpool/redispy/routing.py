@@ -87,7 +87,8 @@ class Routing(Generic[C]):
         self.config = config
         self.batches = [0] * (sharing.LARGEST_BATCH + 1)
         self.large = sharing.LargeReplies()
-        self.closed = False
+        self.closed = False  # shut down
+        self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._release, self._core = release, core
         self._changing = changing
@@ -150,9 +151,9 @@ class Routing(Generic[C]):
             raise PoolFull(f"{self.config.name}: {pipeline.in_flight} commands in flight, {waiting} waiting")
 
     def check_open(self) -> None:
-        """Raise `PoolClosed` where the pool was closed."""
+        """Raise `PoolClosed` where the pool was shut down."""
         if self.closed:
-            raise PoolClosed(f"{self.config.name}: the pool is closed")
+            raise PoolClosed(f"{self.config.name}: the pool was shut down")
 
     def check_server(self) -> None:
         """Raise what the pool's last connect has failed with, where it doesn't make the next one yet."""
@@ -221,8 +222,11 @@ class Routing(Generic[C]):
         sound = [each for each in self._shared if each.state is _OPEN and not each.suspect]
         return len(sound) >= self.config.shared_connections
 
-    def add_shared(self, connection: C) -> None:
-        """Have callers share a connection, those of a suspect one, too: the server answers here."""
+    def add_shared(self, connection: C, closings: int) -> None:
+        """Have callers share a connection, those of a suspect one, too: the server answers here.
+
+        `closings` are those there were when it began to connect: one that was begun before a close is closed, too.
+        """
         with self._changing:
             suspects = [each for each in self._shared if each.suspect]
             self._shared = (*self._shared, connection)
@@ -231,10 +235,10 @@ class Routing(Generic[C]):
             self.retire(each)
             each.stall()
         self.yields = self._is_crowded()
-        if self.closed:
+        if self.closed or self.closings != closings:
             self.retire(connection)
 
-    def replace_bulk(self, connection: C) -> None:
+    def replace_bulk(self, connection: C, closings: int) -> None:
         """Have callers share it for what holds others up, instead of the one before."""
         with self._changing:
             before, self._bulk = self._bulk, connection
@@ -243,7 +247,7 @@ class Routing(Generic[C]):
                 self._ending.append(before)
         if before is not None:
             self.see_to(before)
-        if self.closed:
+        if self.closed or self.closings != closings:
             self.retire(connection)
 
     def retire(self, connection: C) -> None:
@@ -266,7 +270,12 @@ class Routing(Generic[C]):
             self.retire(connection)
 
     def close(self) -> None:
-        """Connect nothing more; what is in flight is still answered."""
+        """Close all of them once what is in flight is answered; the next caller has another one connected."""
+        self.closings += 1
+        self.retire_all()
+
+    def shutdown(self) -> None:
+        """Connect nothing more, for good; what is in flight is still answered."""
         self.closed = True
         self.retire_all()
 

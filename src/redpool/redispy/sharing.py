@@ -241,7 +241,11 @@ def retired() -> RedisConnectionError:
 
 
 def as_raised(error: BaseException, connection: Any) -> BaseException:
-    """Return what ended a multiplexed connection, as redis-py would put it."""
+    """Return what ended a multiplexed connection, as redis-py would put it.
+
+    It is kept for all callers: the frames of the one that met it would keep the pool.
+    """
+    error.__traceback__ = None
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
         return error
     if isinstance(error, ServerClosed):

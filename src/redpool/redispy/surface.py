@@ -251,9 +251,13 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         connection.cached, connection.without_hello = True, None
         return CachingConnection(connection, self.cache, self._lock, self._set_aside)
 
+    @staticmethod
     @abstractmethod
-    def _set_aside(self, connection: Any) -> AbstractContextManager[bool]:
-        """Keep an idle connection from being handed out; yields False where it isn't idle."""
+    def _set_aside(connection: Any) -> AbstractContextManager[bool]:
+        """Keep an idle connection from being handed out; yields False where it isn't idle.
+
+        Not a method: each connection has it, and must not keep the pool.
+        """
 
 
 class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]

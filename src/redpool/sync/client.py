@@ -124,7 +124,12 @@ class Redis(redis.client.Redis):
 
     def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
         reply = self.connection_pool._engine.multiplexed.execute(Request(commands, data, 0, decode), current())
-        return packing.reply(reply) if isinstance(reply, packing.UNUSUAL) else reply
+        if not isinstance(reply, packing.UNUSUAL):
+            return reply
+        try:
+            return packing.reply(reply)
+        finally:
+            del reply  # else an error and this frame, which holds the pool, would keep each other
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """As in redis-py."""

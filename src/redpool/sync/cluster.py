@@ -42,12 +42,12 @@ class RedisCluster(theirs.RedisCluster):
             self._oss_cluster_maint_notifications_handler.cluster_client = weakref.proxy(self)
 
     def close(self) -> None:
-        """Close the nodes' pools; what is in flight is still answered."""
+        """As in redis-py; what is in flight is still answered, and the next command connects again."""
         super().close()
         for node in self.nodes_manager.nodes_cache.values():
             pool = None if node.redis_connection is None else node.redis_connection.connection_pool
             if isinstance(pool, _NodePool):
-                pool.close(timeout=0)
+                pool.close()
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
         """As in redis-py."""

@@ -161,11 +161,13 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _connect_shared(self) -> None:
         if not self.has_enough():
-            self.add_shared(self._connected(beside=self._least_loaded() is not None))
+            closings = self.closings
+            self.add_shared(self._connected(beside=self._least_loaded() is not None), closings)
             self._wake_maintenance()
 
     def _connect_bulk(self) -> None:
-        self.replace_bulk(self._connected(beside=True))
+        closings = self.closings
+        self.replace_bulk(self._connected(beside=True), closings)
 
     def _connected(self, beside: bool) -> MultiplexedConnection:
         self.check_open()

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from random import Random
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from ..core.slot import Reason, Slot, State
 from ..core.stacks import take_stack
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
+from ..core.upkeep import keep
 from ..errors import DeadlineExceeded, PoolClosed
 from ..limit import current, deadline
 from ..redispy import connections, options, parting, retrying
@@ -93,11 +94,12 @@ class Engine:
         budget = options.dial_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
         self.core.dialling.retries = owner._dial_retries.failures
+        self._to_be_closed = False  # a client was collected that owns the pool; maintenance takes the note
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
         self.armed = _NEVER  # when the housekeeper wakes
         self._next_thread_at = -_NEVER  # when a thread is asked for again; written under `guard`
-        self._progress = threading.Event()  # a closed pool has one connection less
+        self._progress = threading.Event()  # a pool that was shut down has one connection less
         self.multiplexed: Any = owner.make_multiplexed()  # of a pool that shares connections
 
     # -- callers -----------------------------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ class Engine:
         """For a caller who has interrupted the pool in this very thread: a connection beside it, for once."""
         owner = self.owner()
         if owner is None or self.core.closed:
-            raise PoolClosed(f"{self._config.name}: the pool is closed")
+            raise PoolClosed(f"{self._config.name}: the pool was shut down")
         if (failure := self.core.failure_in_pause(_monotonic())) is not None:
             raise failure
         connection = owner.make_connection()
@@ -183,6 +185,12 @@ class Engine:
     def collected(self, slot: Slot) -> None:
         """Its holder was collected and gives it back now; that is told later, as this may be anywhere."""
         self._collected.append((slot, _monotonic() - slot.since, slot.lessee, slot.taken))
+        self.poke()
+
+    def reclaim(self, connection: Any) -> None:
+        """Take back a connection that was shared, the pool being gone; its slot waits for nobody to drop it."""
+        slot = connection._redpool.slot
+        self.returned.append((slot, slot.since, Reason.POOL_CLOSED, connection))
         self.poke()
 
     def bound(self, slot: Slot, limit: deadline) -> None:
@@ -306,7 +314,7 @@ class Engine:
         return False
 
     def lends(self, connection: Any) -> bool:
-        """Whether the connection is on lease from here, and the pool open."""
+        """Whether the connection is on lease from here, and the pool not shut down."""
         hold = connection._redpool
         return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
 
@@ -351,21 +359,46 @@ class Engine:
         if ticket.error is not None:
             raise connections.own_error(ticket.error)
 
-    def vacated(self, timeout: float | None) -> None:
-        """Wait, for so many seconds at most, until the closed pool has no connection; the caller's own don't count."""
+    def vacated(self, timeout: float | None, but: Container[Slot] = ()) -> None:
+        """Wait, for so many seconds at most, until a pool that was shut down has only these and the caller's left."""
         end = _NEVER if timeout is None else _monotonic() + timeout
         while not self.reentered():
             self._progress.clear()
             left = end - _monotonic()
-            if not self._others_left() or left <= 0:
+            if not self._others_left(but) or left <= 0:
                 return
             self._progress.wait(None if left == _NEVER else left)
 
-    def _others_left(self) -> bool:
+    def _others_left(self, but: Container[Slot]) -> bool:
         me = threading.get_ident()
         with self.guard:
-            mine = sum(slot.lessee == me for slot in self.core.leased())
-            return bool(len(self.core.slots) - len(self.core.empty) > mine)
+            waived = sum(slot.lessee == me or slot in but for slot in self.core.leased())
+            return bool(len(self.core.slots) - len(self.core.empty) > waived)
+
+    def close(self) -> None:
+        """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""
+        self.do(PoolCore.close)
+        if self.multiplexed is not None:
+            self.multiplexed.close()
+
+    def close_later(self) -> None:
+        """Have maintenance do that: a finalizer may run anywhere. Where there is none, nothing is open."""
+        if self._housekeeper is not None:
+            self._to_be_closed = True
+            self.poke()
+
+    def end_listeners(self) -> set[Slot]:
+        """End subscribers and monitors, which would listen for ever: no retry policy brings them back."""
+        ended = set()
+        with self.guard:
+            leased = [(slot, slot.occupant) for slot in self.core.leased()]
+        for slot, connection in leased:
+            if connection is not None and connections.listens(connection):
+                keep(slot)  # should its holder drop it now, that is no leak
+                connections.end(connection)
+                connections.cut(connection)
+                ended.add(slot)
+        return ended
 
     def cut_leases(self, others: bool = True) -> None:
         """End the connections in use: the calling thread's own are closed, others' are cut under their hands."""
@@ -465,8 +498,8 @@ class Engine:
             self.arm()
         if core.closed:
             self._progress.set()
-            if core.vacant:
-                self.poke()
+        if core.vacant and (core.closed or core.resting):
+            self.poke()
 
     def _dropped(self, hold: Any) -> None:
         """A connection was collected. Garbage collection may strike anywhere, under `guard` too."""
@@ -510,15 +543,19 @@ class Engine:
         with self.guard, self.mending:
             core, now = self.core, _monotonic()
             if self.owner() is None and not core.closed:
-                core.close(now)
-            if core.closed and core.vacant:
-                self._housekeeper, self.armed = None, _NEVER
-                return None
+                core.shutdown(now)
             if now >= core.wake_at:
                 core.tick(now)
+            if core.vacant and (core.closed or (core.wake_at == _NEVER and not core.outbox)):
+                # Nothing is open and nothing is due: `arm` begins anew.
+                self._housekeeper, self.armed, self._to_be_closed = None, _NEVER, False
+                return None
             self.armed = core.wake_at
             reclaim(core, now)
         self.flush()
+        if self._to_be_closed:
+            self._to_be_closed = False
+            self.close()
         longest = self._look_after_multiplexed(now)
         wait = max(0.0, core.wake_at - _monotonic())
         return wait if core.vacant else min(wait, longest)

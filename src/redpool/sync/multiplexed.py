@@ -89,6 +89,8 @@ class MultiplexedConnectionPool(ConnectionPool):
             pool = me()
             if pool is not None:
                 ConnectionPool.release(pool, connection)
+            else:
+                connection._redpool.engine.reclaim(connection)
 
         def core() -> PoolCore | None:
             pool = me()
@@ -141,7 +143,7 @@ class MultiplexedConnectionPool(ConnectionPool):
             return self.take_own()
         multiplexed = self._engine.multiplexed
         if multiplexed.closed:
-            raise PoolClosed(f"{self.config.name}: the pool is closed")
+            raise PoolClosed(f"{self.config.name}: the pool was shut down")
         return self._virtual(self, multiplexed)
 
     def take_own(self) -> Any:
@@ -188,24 +190,20 @@ class MultiplexedConnectionPool(ConnectionPool):
         super().drain()
         self._engine.multiplexed.retire_all()
 
-    def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the idle connections, and replace the shared ones; with `inuse_connections` cut all that are in use."""
-        super().disconnect(inuse_connections)
-        self._engine.multiplexed.retire_all()
-
     def reset(self) -> None:
-        """Begin anew, with no connection: idle ones close now, others once they are done. Opens a closed pool."""
+        """Begin anew, with no connection, also after a shutdown: idle ones close now, others once they are done."""
         before = self._engine.multiplexed
         super().reset()
-        before.close()
+        before.shutdown()
 
-    def close(self, timeout: float | None = 5.0, force: bool = False) -> None:
-        """No more checkouts (`PoolClosed`); what is in flight is still answered, for `timeout` seconds at most.
+    def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
+        """End the pool (`PoolClosed` from now on); what is in flight is still answered, for `timeout` seconds at most.
 
-        With `force` all connections are cut: their users see a `redis.ConnectionError`.
+        Subscribers and monitors are ended at once. With `force` all connections are cut: their users see a
+        `redis.ConnectionError`.
         """
-        self._engine.multiplexed.close()
-        super().close(timeout, force)
+        self._engine.multiplexed.shutdown()
+        super().shutdown(timeout, force)
 
     def set_retry(self, retry: Any) -> None:
         """Use another retry policy, for the connections there are and those to come."""

@@ -24,7 +24,7 @@ from ..core.stacks import take_site
 from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
 from ..limit import current
-from ..redispy import connections
+from ..redispy import connections, parting
 from ..redispy.hold import Hold
 from ..redispy.surface import SyncSurface
 from .engine import Engine, Spare
@@ -260,14 +260,13 @@ class ConnectionPool(SyncSurface):
         self._engine.do(PoolCore.drain)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the idle connections; with `inuse_connections` cut the used ones, too. The pool stays usable.
+        """Close the connections; with `inuse_connections` those in use are cut. The next checkout connects again.
 
-        Whoever is using one of them sees a `redis.ConnectionError`.
+        Callers that use one of them see a `redis.ConnectionError`. The others are closed when they are given back.
         """
-        engine = self._engine
-        engine.do(PoolCore.drain)
+        self._engine.close()
         if inuse_connections:
-            engine.cut_leases()
+            self._engine.cut_leases()
 
     def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
         """Used by redis-py's maintenance notifications when the server moves: the same as `drain()`."""
@@ -278,31 +277,45 @@ class ConnectionPool(SyncSurface):
         self.drain()
 
     def reset(self) -> None:
-        """Begin anew, with no connection: idle ones close now, used ones as they come back. Opens a closed pool."""
+        """Begin anew, with no connection, also after a shutdown: idle ones close now, used ones as they come back."""
         before = self._engine
         self._engine = Engine(self, before.core.max_connections)
-        before.do(PoolCore.close)
+        before.do(PoolCore.shutdown)
         self._engine.arm()
 
-    def close(self, timeout: float | None = 5.0, force: bool = False) -> None:
-        """No more checkouts (`PoolClosed`), waiters are told, idle connections close.
+    def close(self) -> None:
+        """Close what is idle now, and what is in use when it is given back. The next checkout connects again.
+
+        This waits for nothing. Subscribers and monitors are ended at once: they see a `redis.ConnectionError`.
+        redis-py's clients call it when they are closed, and when they are collected: then maintenance closes what is
+        idle, and subscribers go on.
+        """
+        if parting.in_finalizer(_calling_frame(1)):
+            self._engine.close_later()
+        else:
+            self._engine.close()
+            self._engine.end_listeners()
+
+    def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
+        """End the pool: from now on a checkout raises `PoolClosed`. Waiters get it, too; idle connections close.
 
         Connections in use close as they come back; this waits for them for `timeout` seconds at most (`None`: as
-        long as it takes). Those that the calling thread itself holds it closes. With `force` the others' are cut:
-        their users see a `redis.ConnectionError`.
+        long as it takes). Those that the calling thread itself holds it closes; subscribers and monitors are ended at
+        once. With `force` all are cut: their users see a `redis.ConnectionError`.
         """
         engine = self._engine
-        engine.do(PoolCore.close)
+        engine.do(PoolCore.shutdown)
+        ended = engine.end_listeners()
         if force:
             engine.cut_leases()
-        engine.vacated(timeout)
+        engine.vacated(timeout, but=ended)
         engine.cut_leases(others=False)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.close()
+        self.shutdown()
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 
@@ -319,10 +332,11 @@ class ConnectionPool(SyncSurface):
 
     def __repr__(self) -> str:
         core = self._engine.core
-        state = "closed" if core.closed else "open"
+        state = "shut down" if core.closed else "open"
         return self._described(state, core.counts(_monotonic()))
 
-    def _set_aside(self, connection: Any) -> contextlib.AbstractContextManager[bool]:
+    @staticmethod
+    def _set_aside(connection: Any) -> contextlib.AbstractContextManager[bool]:
         hold: Any = getattr(connection, "_redpool", None)
         known = hold is not None and isinstance(hold.engine, Engine)
         return hold.engine.set_aside(hold.slot) if known else contextlib.nullcontext(False)
@@ -355,7 +369,7 @@ class ConnectionPool(SyncSurface):
         self._engine = Engine(self, parents.core.max_connections)
         self._begin_cache_in_child()
         if parents.core.closed:
-            self._engine.core.close(_monotonic())
+            self._engine.core.shutdown(_monotonic())
         inherited = [slot.occupant for slot in parents.core.slots if slot.occupant is not None]
         for connection in inherited:
             connections.forget(connection)

@@ -138,11 +138,6 @@ class Sentinel(theirs.Sentinel):
         super().__init__(sentinels, *args, **kwargs)  # type: ignore[no-untyped-call]
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
 
-    def close(self) -> None:
-        """As in redis-py: closes the connections to the Sentinels; its clients go on, and open others at need."""
-        for sentinel in self.sentinels:
-            sentinel.connection_pool.disconnect()
-
     def master_for(
         self,
         service_name: str,

@@ -126,9 +126,12 @@ class VirtualConnection:
             return self._by_another_way(request, disable_decoding)
         if not isinstance(replies, packing.UNUSUAL):
             return replies
-        if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
-            replies = self._multiplexed.execute(request.again(), current())
-        return self._first(request, replies)
+        try:
+            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
+                replies = self._multiplexed.execute(request.again(), current())
+            return self._first(request, replies)
+        finally:
+            del request, replies  # else an error and this frame, which holds the pool, would keep each other
 
     def _read_otherwise(self, disable_decoding: bool, options: dict[str, Any]) -> Any:
         if self.bound is not None:
@@ -142,20 +145,29 @@ class VirtualConnection:
             if not self._sent:
                 return self._own().read_response(disable_decoding, **options)
         connection, request = self._sent.popleft()
-        return self._first(request, self._multiplexed.wait(connection, request))
+        try:
+            return self._first(request, self._multiplexed.wait(connection, request))
+        finally:
+            del request  # as above
 
     def _first(self, request: Request, replies: Any) -> Any:
         """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
-        if type(request.commands) is tuple:
-            return packing.reply(replies)
-        self._ahead, self.simple = deque(replies), False
-        return self._reply_ahead(self._ahead)
+        try:
+            if type(request.commands) is tuple:
+                return packing.reply(replies)
+            self._ahead, self.simple = deque(replies), False
+            return self._reply_ahead(self._ahead)
+        finally:
+            del request, replies  # as above
 
     def _reply_ahead(self, ahead: deque[Any]) -> Any:
         reply = ahead.popleft()
-        if isinstance(reply, ReadOnlyError):
-            self.pool.starts_over([])
-        return packing.reply(reply)
+        try:
+            if isinstance(reply, ReadOnlyError):
+                self.pool.starts_over([])
+            return packing.reply(reply)
+        finally:
+            del reply  # as above
 
     def can_read(self, timeout: float | None = 0, **options: Any) -> Any:
         """As in redis-py."""

@@ -20,6 +20,8 @@ _LASTING = frozenset({
 
 _SUBSCRIBED = frozenset({"PSUBSCRIBE", "SSUBSCRIBE", "SUBSCRIBE"})
 
+_LISTENING = _SUBSCRIBED | {"MONITOR"}
+
 # The only argument with which each leaves things as they were made.
 _SWITCHES = {
     "CLIENT IMPORT-SOURCE": "OFF",
@@ -62,6 +64,11 @@ class Session:
     def changed(self) -> frozenset[str]:
         """The names of the commands by which it differs; of what can be ended, that which began it."""
         return frozenset(self._changed)
+
+    @property
+    def listens(self) -> bool:
+        """Whether the server sends unasked what its user has subscribed to, or monitors."""
+        return not self._changed.isdisjoint(_LISTENING)
 
     @property
     def clean(self) -> bool:
