@@ -26,19 +26,20 @@ MAY_IMPORT: dict[str, set[str]] = {
         "redpool.embedded",
     },
     "redpool.errors": {STDLIB, "redis.exceptions"},
+    "redpool.forks": {STDLIB},
     "redpool.limit": {STDLIB},
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
     "redpool.redispy": {
-        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.limit", "redpool.core", "redpool.wire",
+        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.limit", "redpool.core", "redpool.wire",
     },
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.limit", "redpool.redispy",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.limit", "redpool.redispy",
         "redis.client", "redis.connection", "redis.exceptions", "redis.maint_notifications",
     },
     "redpool.asyncio": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.limit", "redpool.redispy",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.limit", "redpool.redispy",
         "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions", "redis.maint_notifications",
     },
     # redis-py's own code knows the topology.

@@ -21,6 +21,7 @@ from contract.faces import Doing
 from faults.rows import Finding, row
 from faults.scenes import Outcome, attempt, attempt_on_a_loop
 from faults.sides import Pools, Side
+from forked.children import begun, ended
 
 
 class _Told(logging.Handler):
@@ -221,6 +222,34 @@ async def fork(side: Side) -> Finding:
     child = await asyncio.to_thread(_reaped, pid)
     outcome = await attempt_on_a_loop(lambda: asyncio.wait_for(client.incr("n"), _HUNG))
     return Finding(child == "did it" and outcome.value == 2, f"the child {child}; the parent's INCR {outcome}")
+
+
+@row(
+    61, "a client is used, then C code forks four children, without Python's hooks, that do 200 ECHOs each", limit=90.0
+)
+def fork_by_c_code(side: Side) -> Finding:
+    """As uWSGI does once it has loaded the application. Who uses a parent's connection gets others' replies."""
+    client = side.threads.client()
+    client.ping()
+    gate, opens = os.pipe()
+
+    def child() -> None:
+        os.close(opens)
+        os.read(gate, 1)  # until all are there
+        tokens = [f"{os.getpid()} {turn}" for turn in range(200)]
+        outcomes = [attempt(lambda token=token: client.echo(token)) for token in tokens]  # type: ignore[misc]
+        right = sum(outcome.value == token.encode() for outcome, token in zip(outcomes, tokens, strict=True))
+        os._exit(len(tokens) - right)
+
+    children = [begun(child) for _ in range(4)]
+    os.close(opens)
+    failed = [ended(pid) for pid in children]
+    parent = attempt(client.ping)
+    wrong = sum(each or 0 for each in failed)
+    hung = f", {failed.count(None)} children hung" if None in failed else ""
+    return Finding(
+        failed == [0] * 4 and parent.value is True, f"{wrong} of 800 failed{hung}; the parent's PING {parent}"
+    )
 
 
 _HUNG = 4.0  # seconds after which nothing comes any more, on a slow machine either

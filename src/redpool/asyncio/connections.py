@@ -16,6 +16,7 @@ from typing import Any
 from ..core.config import SharedConfig
 from ..core.pool import PoolCore
 from ..errors import DeadlineExceeded
+from ..forks import begin_in_child, same_process
 from ..limit import current, deadline
 from ..redispy import sharing
 from ..redispy.connections import drop_frames
@@ -53,6 +54,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         self._in_background = False  # no caller has asked for the one that is being connected
         self._again_at = 0.0  # when a further connection that could not be connected is tried again
         self._looking: asyncio.TimerHandle | None = None
+        self.inherited = False  # from the parent of a forked child
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
@@ -232,6 +234,10 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
     def _look(self) -> None:
         """Do what is due, now and then."""
         self._looking = None
+        if not same_process[0]:  # a loop is forked with its timers
+            begin_in_child()
+        if self.inherited:
+            return
         now = _monotonic()
         for connection in self.all_there_are():
             if self._core() is None:

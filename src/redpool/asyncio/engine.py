@@ -30,6 +30,7 @@ from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..core.upkeep import keep
 from ..errors import DeadlineExceeded
+from ..forks import begin_in_child, same_process
 from ..limit import current, deadline
 from ..redispy import connections, options, parting, retrying
 from ..redispy.counting import Counted
@@ -329,6 +330,13 @@ class Engine:
             if slot.occupant is not None:
                 close_now(slot.occupant)
 
+    def leave_to_parent(self) -> list[Any]:
+        """In a forked child: do nothing any more. Return what must never be finalized."""
+        self.inherited = True
+        if self.multiplexed is not None:
+            self.multiplexed.inherited = True
+        return [connections.forget_async(slot.occupant) for slot in self.core.slots if slot.occupant is not None]
+
     # -- carrying out orders -----------------------------------------------------------------------------------------
 
     def carry_out(self) -> None:
@@ -476,6 +484,10 @@ class Engine:
             self._timer = self.loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:
+        if not same_process[0]:  # a loop is forked with its timers
+            begin_in_child()
+        if self.inherited:
+            return
         self._timer, self.armed = None, _NEVER
         self.core.tick(_monotonic())
         self.carry_out()

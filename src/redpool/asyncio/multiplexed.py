@@ -15,6 +15,7 @@ from ..core.pool import PoolCore
 from ..core.stacks import take_site
 from ..core.stats import SharedPoolStats
 from ..errors import PoolClosed, PoolTimeout
+from ..forks import begin_in_child, same_process
 from ..redispy import sharing
 from ..redispy.internals import ONE_CALL_ASYNC
 from ..redispy.making import counting
@@ -29,6 +30,7 @@ from .virtual import DONE, VirtualConnection
 _ALL = "all who share it"
 
 _running_loop = asyncio.get_running_loop
+_same_process = same_process
 _calling_frame = sys._getframe
 _one_call = ONE_CALL_ASYNC.get
 
@@ -125,6 +127,8 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def multiplexed_here(self) -> MultiplexedConnections:
         """Return what is shared on the running loop."""
+        if not _same_process[0]:
+            begin_in_child()
         here = self._here
         if here is None or here.loop is not _running_loop():
             here = self._enter()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import sys
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any, Self
@@ -26,6 +24,7 @@ from ..core.slot import Reason, State
 from ..core.stacks import take_site
 from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
+from ..forks import begin_in_child, note, same_process
 from ..limit import current
 from ..redispy import connections
 from ..redispy.hold import Hold
@@ -41,6 +40,7 @@ _current_task = asyncio.current_task
 _intact = connections.intact_async
 _quiet = quiet
 _LEASED = State.LEASED
+_same_process = same_process
 
 _calling_frame = sys._getframe
 # Its caller gives the connection back whatever happens, so where it was taken need not be noted.
@@ -69,6 +69,8 @@ class ConnectionPool(AsyncSurface):
         maint_notifications_config: MaintNotificationsConfig | None = None,
         **kwargs: Any,
     ) -> None:
+        if not _same_process[0]:
+            begin_in_child()
         kwargs["max_connections"] = max_connections
         self._prepare(connection_class, maint_notifications_config, kwargs)
         self._hooks = Hooks(self.config.instruments, _log_hook_fault)
@@ -78,7 +80,7 @@ class ConnectionPool(AsyncSurface):
         self._by_loop: dict[asyncio.AbstractEventLoop, Engine] = {}
         self._entering = threading.Lock()
         self._here: Engine | None = None  # of the loop that used the pool last
-        _pools.add(self)
+        note(self)
 
     # -- checkout and release ----------------------------------------------------------------------------------------
 
@@ -87,6 +89,8 @@ class ConnectionPool(AsyncSurface):
 
         Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the dial raised where the server can't be reached.
         """
+        if not _same_process[0]:
+            begin_in_child()
         here = self._here
         if here is None or here.loop is not _running_loop():
             here = self._enter()
@@ -135,6 +139,8 @@ class ConnectionPool(AsyncSurface):
             self._give_back(connection)
 
     def _give_back(self, connection: Any) -> None:
+        if not _same_process[0]:
+            begin_in_child()
         hold: Any = getattr(connection, "_redpool", None)
         if (hold is None or hold.engine is not self._here) and not self._reachable(hold, connection):
             return
@@ -172,6 +178,8 @@ class ConnectionPool(AsyncSurface):
 
     def owns_connection(self, connection: Any) -> bool:
         """Whether this pool opened the connection, on a loop that it still serves."""
+        if not _same_process[0]:
+            begin_in_child()
         hold: Any = getattr(connection, "_redpool", None)
         return hold is not None and hold.engine in self._by_loop.values()
 
@@ -204,6 +212,8 @@ class ConnectionPool(AsyncSurface):
 
     def _enter(self) -> Engine:
         """The part of this pool that lives on the running loop."""
+        if not _same_process[0]:
+            begin_in_child()
         loop = _running_loop()
         with self._entering:
             for closed in [each for each in self._by_loop if each.is_closed()]:
@@ -220,6 +230,8 @@ class ConnectionPool(AsyncSurface):
 
     def _view(self) -> Engine | None:
         """The part on the running loop, else the one used last."""
+        if not _same_process[0]:
+            begin_in_child()
         try:
             return self._by_loop.get(_running_loop(), self._here)
         except RuntimeError:
@@ -303,6 +315,8 @@ class ConnectionPool(AsyncSurface):
 
     def _each(self, act: Any) -> None:
         """Do something to the part on every loop, on its own loop."""
+        if not _same_process[0]:
+            begin_in_child()
         for here in list(self._by_loop.values()):
             here.do(act)
 
@@ -358,11 +372,9 @@ class ConnectionPool(AsyncSurface):
     def _created_connections(self) -> int:
         return self._core().open
 
-    def _begin_in_child(self) -> None:
+    def begin_in_child(self) -> None:
         """After a fork, in the child: start empty. The parent's transports share its selector, so none is touched."""
-        for here in self._by_loop.values():
-            here.inherited = True
-            _graveyard.append(here)
+        _graveyard.extend((here, here.leave_to_parent()) for here in self._by_loop.values())
         self._by_loop = {}
         self._here = None
         self._entering = threading.Lock()
@@ -372,16 +384,6 @@ def _log_hook_fault(hook: object, error: BaseException) -> None:
     logger.error("dropped the hook %r, which raised", hook, exc_info=error)
 
 
-_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
 # What a forked child inherited must not even be finalized: closing a transport would take it out of the selector that
 # the child shares with its parent.
-_graveyard: list[Engine] = []
-
-
-def _begin_in_child() -> None:
-    for pool in _pools:
-        pool._begin_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
+_graveyard: list[Any] = []

@@ -236,6 +236,14 @@ def forget(connection: Any) -> None:
             sock.close()
 
 
+def forget_async(connection: Any) -> Any:
+    """The same for a connection of an event loop; return what must never be finalized, since its transport would be."""
+    inherited = getattr(connection, "_reader", None), getattr(connection, "_writer", None)
+    if inherited != (None, None):
+        connection._reader = connection._writer = None
+    return inherited
+
+
 # -- on an event loop --------------------------------------------------------------------------------------------------
 
 

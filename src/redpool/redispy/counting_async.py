@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..errors import PoolTimeout
+from ..forks import begin_in_child, same_process
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
 from . import connections, hello, sockets
@@ -137,6 +138,8 @@ class CountedAsync(Counted, aio.AbstractConnection):
             raise self._late(limit) from error
 
     async def _send(self, packed: Any, args: Any, count: int, check_health: bool) -> None:
+        if not same_process[0]:
+            begin_in_child()
         # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
         if not self.is_connected:
             await self.connect_check_health(check_health=False)
@@ -216,6 +219,8 @@ class CountedAsync(Counted, aio.AbstractConnection):
         push_request: bool | None = False,
     ) -> Any:
         """Read one reply."""
+        if not same_process[0]:
+            begin_in_child()
         if push_request and timeout == math.inf and self.health_check_interval:
             return await self._await_message(disable_decoding, disconnect_on_error)
         limit = current()

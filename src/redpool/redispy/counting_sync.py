@@ -15,6 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.utils import SENTINEL
 
 from ..errors import PoolTimeout
+from ..forks import begin_in_child, same_process
 from ..limit import current, deadline
 from ..wire.commands import PLAIN
 from . import connections, hello, sockets
@@ -127,6 +128,8 @@ class CountedSync(Counted, AbstractConnection):
         self._send(command, several, len(several), check_health)
 
     def _send(self, packed: Any, args: Any, count: int, check_health: bool) -> None:
+        if not same_process[0]:
+            begin_in_child()
         limit = current()
         if limit is not None:
             self._bound(limit)
@@ -187,6 +190,8 @@ class CountedSync(Counted, AbstractConnection):
         push_request: bool = False,
     ) -> Any:
         """Read one reply."""
+        if not same_process[0]:
+            begin_in_child()
         if push_request or timeout is not SENTINEL or self.asked is not None or current() is not None or not self.usual:
             return self._read_otherwise(disable_decoding, timeout, disconnect_on_error, push_request)
         try:
@@ -312,6 +317,8 @@ class CountedSync(Counted, AbstractConnection):
 
     def can_read(self, timeout: float | None = 0) -> bool:
         """Whether there is something to read within `timeout` seconds."""
+        if not same_process[0]:
+            begin_in_child()
         if timeout == 0:
             return bool(super().can_read())
         limit = current()

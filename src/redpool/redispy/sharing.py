@@ -240,6 +240,11 @@ def retired() -> RedisConnectionError:
     return RedisConnectionError("the multiplexed connection was released before the command was sent")
 
 
+def inherited() -> RedisConnectionError:
+    """Return what callers get in a forked child whose command the parent has sent."""
+    return RedisConnectionError("the connection is the parent process's")
+
+
 def as_raised(error: BaseException, connection: Any) -> BaseException:
     """Return what ended a multiplexed connection, as redis-py would put it.
 

@@ -429,6 +429,12 @@ class MultiplexedConnection:
         if self.state is _LOST:
             self._close()
 
+    def forget(self) -> None:
+        """In a forked child: give it up without a word to the server. Only greenlets can be waiting for it here."""
+        connections.forget(self.connection)
+        self.error, self.state = sharing.inherited(), _LOST
+        self._stream.close()
+
     def end(self) -> bool:
         """Detach the connection where nothing is under way over it any more. Return whether it is over."""
         if self.state is _DRAINING and self.reader.try_enter():

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from ..core.config import SharedConfig
 from ..core.pool import PoolCore
 from ..errors import DeadlineExceeded
+from ..forks import begin_in_child, same_process
 from ..limit import current, deadline
 from ..redispy import connections, sharing
 from ..redispy.routing import Routing
@@ -30,6 +31,7 @@ logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _OPEN = State.OPEN
+_same_process = same_process
 _NEVER = float("inf")
 # A caller that waits for a connection looks by itself whether one is being connected, at least every so many seconds.
 _LONGEST_SLEEP = 1.0
@@ -69,10 +71,21 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         self._connecting = _Connecting(self._connect_shared, self.connect_failed, f"{name} multiplexed connection")
         self._connecting_bulk = _Connecting(self._connect_bulk, self.connect_failed, f"{name} bulk connection")
 
+    def begin_in_child(self) -> None:
+        """After a fork, in the child: start empty, with no lock that the parent may have held."""
+        for connection in self.all_there_are():
+            connection.forget()
+        closed = self.closed
+        callbacks = self._connect, self._release, self._core, self._wake_maintenance, self._stand_in
+        MultiplexedConnections.__init__(self, self.config, *callbacks)
+        self.closed = closed
+
     # -- a call ------------------------------------------------------------------------------------------------------
 
     def execute(self, request: Request, limit: deadline | None) -> Any:
         """Send and wait: return the reply to a command, or the list of them. Error replies are returned, not raised."""
+        if not _same_process[0]:
+            begin_in_child()
         while True:
             if limit is not None and limit.reached():
                 raise sharing.too_late(limit, False)
@@ -95,6 +108,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def send(self, request: Request) -> tuple[MultiplexedConnection, Request]:
         """Send without waiting; `wait` is the other half of `execute`."""
+        if not _same_process[0]:
+            begin_in_child()
         while True:
             connection = self.pick(request) or self._await_connection(request)
             self._admit(connection)
@@ -105,6 +120,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def wait(self, connection: MultiplexedConnection, request: Request) -> Any:
         """Wait for what was sent."""
+        if not _same_process[0]:
+            begin_in_child()
         limit = current()
         if not connection.wait(request, limit):
             self._stand_in()

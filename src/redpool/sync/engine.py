@@ -28,6 +28,7 @@ from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..core.upkeep import keep
 from ..errors import DeadlineExceeded, PoolClosed
+from ..forks import begin_in_child, same_process
 from ..limit import current, deadline
 from ..redispy import connections, options, parting, retrying
 from ..redispy.counting import Counted
@@ -540,6 +541,10 @@ class Engine:
 
     def keep_house(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
+        if not same_process[0]:  # greenlets are forked, too
+            begin_in_child()
+        if self.inherited:
+            return None
         with self.guard, self.mending:
             core, now = self.core, _monotonic()
             if self.owner() is None and not core.closed:

@@ -148,9 +148,10 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def take_own(self) -> Any:
         """Check out a connection for what can't share."""
-        core = self._engine.core
+        engine = self._engine_here()
+        core = engine.core
         if not core.idle and core.open >= core.max_connections:
-            self._engine.multiplexed.make_room()
+            engine.multiplexed.make_room()
         connection = ConnectionPool.get_connection(self)
         slot = connection._redpool.slot
         if slot is not None:  # not one that was made beside the pool
@@ -192,7 +193,7 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def reset(self) -> None:
         """Begin anew, with no connection, also after a shutdown: idle ones close now, others once they are done."""
-        before = self._engine.multiplexed
+        before = self._engine_here().multiplexed
         super().reset()
         before.shutdown()
 
@@ -202,7 +203,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         Subscribers and monitors are ended at once. With `force` all connections are cut: their users see a
         `redis.ConnectionError`.
         """
-        self._engine.multiplexed.shutdown()
+        self._engine_here().multiplexed.shutdown()
         super().shutdown(timeout, force)
 
     def set_retry(self, retry: Any) -> None:

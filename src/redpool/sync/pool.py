@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -23,6 +21,7 @@ from ..core.slot import Reason, State
 from ..core.stacks import take_site
 from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
+from ..forks import begin_in_child, note, same_process
 from ..limit import current
 from ..redispy import connections, parting
 from ..redispy.hold import Hold
@@ -35,6 +34,7 @@ _monotonic = time.monotonic
 _thread = threading.get_ident
 _intact = connections.intact
 _LEASED = State.LEASED
+_same_process = same_process
 
 _calling_frame = sys._getframe
 # Its caller gives the connection back whatever happens, so where it was taken need not be noted.
@@ -84,13 +84,15 @@ class ConnectionPool(SyncSurface):
         maint_notifications_config: MaintNotificationsConfig | None = None,
         **kwargs: Any,
     ) -> None:
+        if not _same_process[0]:
+            begin_in_child()
         kwargs["max_connections"] = max_connections
         self._prepare(connection_class, cache_factory, maint_notifications_config, kwargs)
         self._hooks = Hooks(self.config.instruments, _log_hook_fault)
         self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
         self._engine = Engine(self, self.config.max_connections)
         self._engine.arm()
-        _pools.add(self)
+        note(self)
 
     # -- checkout and release ----------------------------------------------------------------------------------------
 
@@ -99,6 +101,8 @@ class ConnectionPool(SyncSurface):
 
         Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the dial raised where the server can't be reached.
         """
+        if not _same_process[0]:
+            begin_in_child()
         while True:
             engine, got = self._engine, None
             if engine.reentered():
@@ -152,6 +156,8 @@ class ConnectionPool(SyncSurface):
         Giving back twice, or what isn't this pool's, does nothing but warn. What a finalizer releases, as part of the
         very garbage that is being collected, is closed.
         """
+        if not _same_process[0]:
+            begin_in_child()
         hold: Any = getattr(connection, "_redpool", None)
         if (hold is None or hold.engine is not self._engine) and not self._reachable(hold, connection):
             return
@@ -212,7 +218,7 @@ class ConnectionPool(SyncSurface):
     def owns_connection(self, connection: Any) -> bool:
         """Whether this pool, in this process, opened the connection."""
         hold: Any = getattr(connection, "_redpool", None)
-        return hold is not None and hold.engine is self._engine
+        return hold is not None and hold.engine is self._engine_here()
 
     def _not_on_lease(self, hold: Hold, connection: Any) -> None:
         """Deal with a release of what is not on lease, or not any more."""
@@ -244,29 +250,30 @@ class ConnectionPool(SyncSurface):
 
         Raises what a dial raised, or `PoolTimeout`; `ValueError` where `n` is more than `max_connections`.
         """
-        self._engine.warm_up(self.config.min_idle if n is None else n, timeout)
+        self._engine_here().warm_up(self.config.min_idle if n is None else n, timeout)
 
     def resize(self, max_connections: int) -> None:
         """Allow `max_connections` from now on; surplus connections close, used ones as they come back."""
-        self._engine.do(lambda core, now: core.resize(max_connections, now))
+        self._engine_here().do(lambda core, now: core.resize(max_connections, now))
 
     @property
     def max_connections(self) -> int:  # type: ignore[override]
         """The most connections open at once."""
-        return self._engine.core.max_connections
+        return self._engine_here().core.max_connections
 
     def drain(self) -> None:
         """Replace every connection: idle ones now, used ones as they come back."""
-        self._engine.do(PoolCore.drain)
+        self._engine_here().do(PoolCore.drain)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the connections; with `inuse_connections` those in use are cut. The next checkout connects again.
 
         Callers that use one of them see a `redis.ConnectionError`. The others are closed when they are given back.
         """
-        self._engine.close()
+        engine = self._engine_here()
+        engine.close()
         if inuse_connections:
-            self._engine.cut_leases()
+            engine.cut_leases()
 
     def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
         """Used by redis-py's maintenance notifications when the server moves: the same as `drain()`."""
@@ -278,7 +285,7 @@ class ConnectionPool(SyncSurface):
 
     def reset(self) -> None:
         """Begin anew, with no connection, also after a shutdown: idle ones close now, used ones as they come back."""
-        before = self._engine
+        before = self._engine_here()
         self._engine = Engine(self, before.core.max_connections)
         before.do(PoolCore.shutdown)
         self._engine.arm()
@@ -291,10 +298,12 @@ class ConnectionPool(SyncSurface):
         idle, and subscribers go on.
         """
         if parting.in_finalizer(_calling_frame(1)):
-            self._engine.close_later()
-        else:
-            self._engine.close()
-            self._engine.end_listeners()
+            if same_process[0]:  # a child has nothing open as long as it hasn't asked
+                self._engine.close_later()
+            return
+        engine = self._engine_here()
+        engine.close()
+        engine.end_listeners()
 
     def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
         """End the pool: from now on a checkout raises `PoolClosed`. Waiters get it, too; idle connections close.
@@ -303,7 +312,7 @@ class ConnectionPool(SyncSurface):
         long as it takes). Those that the calling thread itself holds it closes; subscribers and monitors are ended at
         once. With `force` all are cut: their users see a `redis.ConnectionError`.
         """
-        engine = self._engine
+        engine = self._engine_here()
         engine.do(PoolCore.shutdown)
         ended = engine.end_listeners()
         if force:
@@ -321,17 +330,17 @@ class ConnectionPool(SyncSurface):
 
     def stats(self) -> PoolStats:
         """The pool at this moment, and its counters since it was created (or reset)."""
-        engine = self._engine
+        engine = self._engine_here()
         engine.look_around()
         with engine.guard:
             return engine.core.stats(_monotonic())
 
     def dump(self) -> PoolDump:
         """Who holds what, now: age, thread, where it was taken, last command; and who waits how long."""
-        return self._engine.dump()
+        return self._engine_here().dump()
 
     def __repr__(self) -> str:
-        core = self._engine.core
+        core = self._engine_here().core
         state = "shut down" if core.closed else "open"
         return self._described(state, core.counts(_monotonic()))
 
@@ -350,44 +359,46 @@ class ConnectionPool(SyncSurface):
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]
-        with self._engine.guard:
-            return self._engine.core.idle_connections()
+        engine = self._engine_here()
+        with engine.guard:
+            return engine.core.idle_connections()
 
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
-        with self._engine.guard:
-            return self._engine.lent()
+        engine = self._engine_here()
+        with engine.guard:
+            return engine.lent()
 
     @property
     def _created_connections(self) -> int:  # type: ignore[override]
-        return self._engine.core.open
+        return self._engine_here().core.open
 
-    def _begin_in_child(self) -> None:
+    def _engine_here(self) -> Engine:
+        """Return the engine of this process."""
+        if not _same_process[0]:
+            begin_in_child()
+        return self._engine
+
+    def begin_in_child(self) -> None:
         """After a fork, in the child: start empty. Other threads are gone, and what they held may be half-changed."""
         parents = self._engine
         parents.inherited = True
-        self._engine = Engine(self, parents.core.max_connections)
+        inherited = [slot.occupant for slot in parents.core.slots if slot.occupant is not None]
+        fresh = Engine(self, parents.core.max_connections)
+        if parents.multiplexed is not None:
+            # Callers may have looked it up already: so it stays, and begins anew.
+            parents.multiplexed.begin_in_child()
+            fresh.multiplexed = parents.multiplexed
         self._begin_cache_in_child()
         if parents.core.closed:
-            self._engine.core.shutdown(_monotonic())
-        inherited = [slot.occupant for slot in parents.core.slots if slot.occupant is not None]
+            fresh.core.shutdown(_monotonic())
         for connection in inherited:
             connections.forget(connection)
         if inherited:
-            self._engine.core.ledger.closed[Reason.FORK] += len(inherited)
+            fresh.core.ledger.closed[Reason.FORK] += len(inherited)
+        if self._engine is parents:  # else a signal handler or a finalizer has begun anew meanwhile
+            self._engine = fresh
 
 
 def _log_hook_fault(hook: object, error: BaseException) -> None:
     logger.error("dropped the hook %r, which raised", hook, exc_info=error)
-
-
-_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
-
-
-def _begin_in_child() -> None:
-    for pool in _pools:
-        pool._begin_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
