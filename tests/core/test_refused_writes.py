@@ -44,9 +44,9 @@ def test_a_pool_for_a_replica_is_left_alone_for_a_while() -> None:
     assert driver.core.generation == generation + 1
 
 
-def test_a_closed_pool_has_nothing_to_replace() -> None:
+def test_a_pool_that_was_shut_down_has_nothing_to_replace() -> None:
     """Its connections end anyway."""
     driver = Driver(prompt=True)
     slot = driver.take(0.0)
-    driver.core.close(1.0)
+    driver.core.shutdown(1.0)
     assert not driver.core.refused_write(slot, True, 1.0)

@@ -12,7 +12,7 @@ import pytest
 import redis
 import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import redpool
@@ -120,8 +120,9 @@ def test_slower_than_the_timeout_is_too_slow(side: Side, stage: str) -> None:
 
 def test_an_error_reply_is_redis_py_s_error(side: Side) -> None:
     """By its first word, as from a server; the connection is none the worse."""
-    with Script(reply=[READONLY, "ok"]) as script, side(script) as user:
-        with pytest.raises(ReadOnlyError):
+    full = redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+    with Script(reply=[full, "ok"]) as script, side(script) as user:
+        with pytest.raises(OutOfMemoryError):
             user.ask("SET", "a", "1")
         assert user.ask("ECHO", "2") == b"2"
         assert user.pool.stats().dialed == 1

@@ -549,7 +549,7 @@ class Engine:
             core, now = self.core, _monotonic()
             if self.owner() is None and not core.closed:
                 core.shutdown(now)
-            if now >= core.wake_at:
+            if now >= core.wake_at or core.vacant:  # what was due of a connection that is closed now is not any more
                 core.tick(now)
             if core.vacant and (core.closed or (core.wake_at == _NEVER and not core.outbox)):
                 # Nothing is open and nothing is due: `arm` begins anew.
