@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -103,3 +104,34 @@ def test_a_caller_interrupted_as_its_connect_begins_is_told_so(
         plant.go_on.set()
         assert redis.Redis(connection_pool=pool).ping()
         assert (pool.stats().dialed, pool.stats().dial_failures, pool.stats().in_use) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["never", "late"])
+def test_a_thread_that_takes_no_first_step_is_replaced(monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+    """What was meant for its starter may have hit it; should it come all the same, the work is done by then."""
+    make, made = getattr(threading, MAKES), list[tuple[Any, ...]]()
+
+    def make_second(*args: Any, **kwargs: Any) -> None:
+        made.append((*args, kwargs))
+        if len(made) > 1:
+            make(*args, **kwargs)
+
+    monkeypatch.setattr(threading, MAKES, make_second)
+    done, works = threading.Event(), []
+
+    def work(what: str) -> None:
+        works.append(what)
+        done.set()
+
+    threads.start(work, "one that was hit", "work")
+    assert done.wait(PATIENCE)
+    assert len(made) == 2
+    hit, *rest, options = made[0]
+    assert hit.__self__ not in threading.enumerate()
+    if late:
+        make(hit, *rest, **options)
+        end = time.monotonic() + PATIENCE
+        while not hit.__self__.begun and time.monotonic() < end:
+            time.sleep(0.001)
+        assert hit.__self__.begun
+    assert works == ["work"]

@@ -21,9 +21,11 @@ from __future__ import annotations
 
 import logging
 import select
+import sys
 import threading
 import time
 from collections import deque
+from types import FrameType
 from typing import Any
 
 from redis.exceptions import InvalidResponse
@@ -42,13 +44,14 @@ _thread = threading.get_ident
 _new_lock = threading.Lock
 _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, State.DETACHED
 _NEVER = float("inf")
+_HERE = globals()
 _ENDS = (ServerClosed, UnexpectedReply, AttributeReceived, InvalidResponse)
 # The owner of a role comes by, and maintenance looks, at least every so many seconds: a quarter of the time that a
 # reply may take, but no more often than the least and no more seldom than the longest.
 _LEAST_LOOK, _LONGEST_LOOK = 0.05, 1.0
 # After so many seconds, and looks, in which it hasn't come by, the owner of a role is taken to be gone. A thread of a
 # busy machine may not run for a while; and callers don't wait for that, since those that are late leave the connection.
-_GONE_AFTER, _LOOKS_UNTIL_GONE = 5.0, 4
+_GONE_AFTER, _LEAST_GONE_AFTER, _LOOKS_UNTIL_GONE = 5.0, 1.0, 3
 # Silence that is shorter, in seconds, says nothing about a connection.
 _LEAST_SILENCE = 0.1
 
@@ -195,6 +198,24 @@ class MultiplexedConnection:
     def is_mine(self) -> bool:
         """Return whether the calling thread is in a role: it was interrupted there, and must not wait for itself."""
         return self.writer.mine() or self.reader.mine()
+
+    def leave_behind(self) -> bool:
+        """Leave roles that an earlier call of this thread could not leave. Return whether it was one.
+
+        That call was interrupted, and again as it ended. Else it is still under way: a signal handler or a finalizer
+        asks from within, and what it has interrupted stands on this thread's own stack.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_globals is _HERE:
+                return False
+            frame = frame.f_back
+        self.lose(sharing.interrupted("at work on"))
+        for role in (self.writer, self.reader):
+            if role.mine():
+                role.leave()
+        self._close()
+        return True
 
     # -- how long a caller waits -------------------------------------------------------------------------------------
 
@@ -404,6 +425,8 @@ class MultiplexedConnection:
     def take_patience(self) -> None:
         """Take up the connection's `socket_timeout`, which maintenance notifications change."""
         self.patience = _NEVER if self.connection.socket_timeout is None else self.connection.socket_timeout
+        # Sooner than callers run out of patience, with time for a look that has just been missed.
+        self._gone_after = min(_GONE_AFTER, max(_LEAST_GONE_AFTER, 0.6 * self.patience))
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -542,7 +565,7 @@ class MultiplexedConnection:
             self._seen[role] = beat, now, 0
             return
         self._seen[role] = beat, since, looks + 1
-        if looks + 1 >= _LOOKS_UNTIL_GONE and now >= since + _GONE_AFTER:
+        if looks + 1 >= _LOOKS_UNTIL_GONE and now >= since + self._gone_after:
             self.lose(sharing.interrupted("at work on"))
         elif role is self.reader:
             with self._lock:

@@ -133,7 +133,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _admit(self, connection: MultiplexedConnection) -> None:
         """Raise `Reentered` where this thread would wait for itself, `PoolFull` where it would wait with too many."""
-        if connection.is_mine():
+        if connection.is_mine() and not connection.leave_behind():
             raise Reentered
         if connection.pipeline.full:
             self.check_queue(connection.pipeline)
