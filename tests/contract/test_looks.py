@@ -20,7 +20,7 @@ import redpool.asyncio
 from redpool.redispy import sockets
 from redpool.testing import FaultProxy, MemoryServer
 
-from .faces import Doing, Face, _unwrapped, eventually
+from .faces import Doing, Face, Threads, _unwrapped, eventually
 
 NO_PING = b"-NOPERM this user has no permissions to run the 'ping' command\r\n"
 # Without a handshake, so that the first piece of a reply answers the first command.
@@ -117,6 +117,29 @@ def test_a_connection_that_was_opened_anew_is_looked_at_by_its_new_socket(face: 
     let_it_be_done(proxy)
     assert face.client(pool).incr("n") == 1
     assert pool.stats().dialed == 2
+
+
+class Elsewhere(redis.Connection):
+    """A test's double: it talks to nothing, so that redis-py sees no socket in it."""
+
+    def connect(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class ElsewhereAsync(redis.asyncio.Connection):
+    """The same for an event loop."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+def test_one_that_was_just_opened_is_taken_as_it_is(face: Face) -> None:
+    """A caller whose connections never look open gets the one that was opened for it, instead of trying for ever."""
+    threads = isinstance(face, Threads)
+    pool = face.pool(connection_class=Elsewhere if threads else ElsewhereAsync, timeout=1.0, min_idle=0)
+    for _ in range(3):
+        pool.release(pool.get_connection())
+    assert pool.stats().dialed == 3
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------------

@@ -111,8 +111,11 @@ class ConnectionPool(AsyncSurface):
                     here.carry_out()
                 # What the loop has read is looked at in any case, as that costs no system call. The loop may not have
                 # turned for long, so that its memory is the past: the socket knows better.
+                # One that was just opened for this caller is taken as it is.
                 doubt = slot.doubt
-                unsure = doubt == "ping" or not _quiet(connection) or (doubt is not None and connection.readable(0))
+                unsure = (doubt is not None or slot is got) and (
+                    doubt == "ping" or not _quiet(connection) or (doubt is not None and connection.readable(0))
+                )
                 if unsure and not await here.settle(slot, connection):
                     continue
                 frame = _calling_frame(1)

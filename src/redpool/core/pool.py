@@ -183,7 +183,8 @@ class PoolCore:
         slot.holder = ticket
         ticket.state = TicketState.GRANTED
         slot.state = _LEASED
-        slot.doubt = None if self.validate_after else "peek"  # its last borrower may have lost it without noticing
+        # Its last borrower may have lost it without noticing; one just opened, which had none, is taken as it is.
+        slot.doubt = None if self.validate_after or slot.opened_at == now else "peek"
         slot.since = slot.verified_at = self.available_at = now
         del self._tickets[ticket]
         self.ledger.wait.add(now - ticket.since)
