@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
+from redis.maint_notifications import MaintNotificationsConfig
 
 from redpool import embedded
 
@@ -75,6 +77,21 @@ def test_an_unknown_option_like_none_goes_to_the_connection_class(face: Face) ->
     """Where nothing is close, the connection class judges, as in redis-py: the first caller gets its error."""
     with face.pool(zzzzqqq=7) as pool, pytest.raises(TypeError, match="zzzzqqq"):
         pool.get_connection()
+
+
+@pytest.mark.parametrize("option", [{"path": "/nowhere"}, {"connection_class": dict}], ids=["path", "class"])
+def test_maintenance_notifications_are_refused_in_redis_pys_words(face: Face, option: dict[str, Any]) -> None:
+    """Where the connections can't have them and they were asked for, the error is the one of redis-py's pool."""
+    aio = isinstance(face, Asyncio)
+    theirs = redis.asyncio.ConnectionPool if aio else redis.ConnectionPool
+    if "path" in option:
+        option = {**option, "connection_class": (redis.asyncio if aio else redis).UnixDomainSocketConnection}
+    option["maint_notifications_config"] = MaintNotificationsConfig(enabled=True)
+    with pytest.raises(redis.RedisError) as expected:
+        theirs(**option)
+    with pytest.raises(redis.RedisError) as caught:
+        face.pool(**option)
+    assert str(caught.value) == str(expected.value)
 
 
 @pytest.mark.parametrize("option", ["passwrod", "pasword", "passwd"])

@@ -102,8 +102,12 @@ class _Surface:
         if able and "path" not in self._connection_kwargs:
             return wanted
         if wanted is not None and wanted.enabled is True:
-            raise RedisError(f"Maintenance notifications are not supported with {self.connection_class!r}")
+            raise RedisError(f"Maintenance notifications are not supported {self._not_maintained()}")
         return MaintNotificationsConfig(enabled=False)
+
+    @abstractmethod
+    def _not_maintained(self) -> str:
+        """Say, in redis-py's words, with or for what connections there are no maintenance notifications."""
 
     @property
     def connection_class(self) -> Any:
@@ -220,6 +224,9 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         )
         maintenance.hold_weakly(self._maint_notifications_pool_handler, self)
 
+    def _not_maintained(self) -> str:
+        return f"with {self.connection_class!r}"
+
     def _get_pool_lock(self) -> Any:
         return self._lock
 
@@ -276,6 +283,11 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
             self, maint_notifications_config=self._maintenance(asked), **kwargs
         )
         maintenance.hold_weakly(self._maint_notifications_pool_handler, self)
+
+    def _not_maintained(self) -> str:
+        if "path" in self._connection_kwargs:
+            return "for Unix domain socket connections"
+        return f"for connection class {getattr(self.connection_class, '__name__', self.connection_class)}"
 
     def _get_pool_lock(self) -> AsyncLock:
         return self._lock
