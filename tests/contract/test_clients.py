@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
 
+import redpool
+import redpool.asyncio
 from redpool import embedded
 
 from .faces import Doing, Face, eventually
@@ -336,3 +339,10 @@ def _parser(face: Face, parser: str, protocol: int) -> Any:
         ("hiredis", True, 3): "_AsyncHiredisParser",
     }
     return getattr(_parsers, names[parser, face.asynchronous, protocol])
+
+
+@pytest.mark.parametrize("library", [redpool, redpool.asyncio], ids=["threads", "asyncio"])
+def test_a_double_of_a_pool_is_taken(library: Any) -> None:
+    """A client can be made over a mock of a pool that knows the pool's class alone, as redis-py's can."""
+    double = Mock(spec=library.MultiplexedConnectionPool, connection_kwargs={})
+    assert library.Redis(connection_pool=double).connection_pool is double

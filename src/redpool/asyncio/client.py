@@ -60,6 +60,7 @@ class Redis(aio.Redis):
         pool = self.connection_pool
         shares = (
             isinstance(pool, MultiplexedConnectionPool)
+            and hasattr(pool, "sharing_names")  # a double that knows the class alone has none
             and self.connection is None
             and not self.single_connection_client
             and untouched(type(self), CLIENT_METHODS)

@@ -59,6 +59,7 @@ class Redis(redis.client.Redis):
         pool = self.connection_pool
         shares = (
             isinstance(pool, MultiplexedConnectionPool)
+            and hasattr(pool, "sharing_names")  # a double that knows the class alone has none
             and self.connection is None
             and untouched(type(self), CLIENT_METHODS)
             and vars(self).keys().isdisjoint(CLIENT_METHODS)
