@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,12 @@ def test_code_on_the_pages_runs(code: str) -> None:
     for value in namespace.values():
         if isinstance(value, redis.connection.ConnectionPoolInterface):
             value.close()
+
+
+def test_the_list_of_what_differs_is_the_one_that_is_run() -> None:
+    """docs/compat.md ends with what `make compat` reads, as `tests/compat/run.py --tables` shows it."""
+    shown = subprocess.run(
+        [sys.executable, ROOT / "tests" / "compat" / "run.py", "--tables"], capture_output=True, text=True, check=True
+    ).stdout
+    page = (ROOT / "docs" / "compat.md").read_text(encoding="utf-8")
+    assert page.partition("-->\n")[2].strip() == shown.strip()

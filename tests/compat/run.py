@@ -4,25 +4,29 @@
 
     python tests/compat/run.py [options] [-- arguments for pytest]
 
-The tests come from the source distribution of the installed redis-py, or from a directory (`--source`). A test that
-passes over theirs must pass over each of ours, unless `internals.toml` says why it can't. Exit status: 0 nothing else
-fails, 1 something does, 2 the tests could not be run.
+The tests come from the source distribution of the installed redis-py, or from a directory (`--source`). All of its
+files run, but for those that `internals.toml` leaves out. A test that passes over theirs must pass over each of ours,
+unless `internals.toml` says why it can't. Exit status: 0 nothing else fails, 1 something does, 2 the tests could not be
+run.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import fnmatch
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
 import tomllib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redpool
 from redpool import embedded
@@ -33,21 +37,24 @@ KINDS = {
     "shared": "redis-py's clients on redpool.MultiplexedConnectionPool",
     "client": "redpool.Redis",
 }
-SHARING = ("shared", "client")
 INTERNALS_OF: dict[str, tuple[str, ...]] = {
     "theirs": (),
-    "pool": ("not_run", "pool"),
+    "pool": ("not_run", "pool", "dedicated"),
     "shared": ("not_run", "pool", "shared"),
     "client": ("not_run", "pool", "shared", "client"),
 }
-# What runs over each kind, in tests/ and in tests/test_asyncio/.
-OF_ALL = ("commands", "pipeline", "pubsub", "lock", "monitor", "scripting", "encoding")
-# What looks at a pool's connections, each of which has one user there, runs over pools of such.
-OF_POOLS = ("connection_pool", "connection", "max_connections_error", "multiprocessing", "retry", "client", "cwe_404")
+HEADS = {
+    "not_run": "Tests that aren't run, over redis-py neither",
+    "pool": "Tests, over all kinds",
+    "dedicated": "Tests, over `redpool.ConnectionPool` (`pool`)",
+    "shared": "Tests, over multiplexed connections (`shared` and `client`)",
+    "client": "Tests, over `redpool.Redis` (`client`)",
+}
 # What their tests need beyond pytest, and we don't. Kept apart from our environment: it changes how pytest behaves.
-NEEDS = ("pytest", "pytest-asyncio", "pytest-timeout")
+NEEDS = ("pytest", "pytest-asyncio", "pytest-timeout", "pybreaker", "PyJWT", "redis-entraid")
 LONGEST_RUN = 1800  # seconds
-USUAL_PORT = 6379
+_ENDS_OF_PYTEST = (0, 1)  # all passed, some failed
+USUAL_PORT, USUAL_TLS_PORT = 6379, 6666
 
 
 class CannotRunError(Exception):
@@ -64,6 +71,9 @@ class Outcome(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, compare, tell. Returns the exit status."""
     options = _parser().parse_args(arguments)
+    if options.tables:
+        _say(tables().rstrip("\n"))
+        return 0
     kinds = options.over or list(KINDS)
     try:
         cache: pathlib.Path = options.cache.resolve()
@@ -71,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = find_tests(options.source, cache)
         packages = install_needs(cache)
         outcomes = {}
-        with start_server() as server:
+        with start_server(make_certificates(cache)) as server:
             _say(f"== Redis {server.version} at {server.url}")
             if server.port != USUAL_PORT:
                 _say(f"note: port {USUAL_PORT} is taken; some tests use whatever server is there")
@@ -83,18 +93,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CannotRunError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return max(compare(kind, outcomes["theirs"], outcomes[kind], verbose=options.verbose) for kind in kinds)
+    return max(
+        compare(kind, find_files(source), outcomes["theirs"], outcomes[kind], verbose=options.verbose) for kind in kinds
+    )
 
 
 def read_internals(*names: str) -> dict[str, str]:
     """Test id to reason, from the tables that are named after the files, in the sets of these names."""
-    sets = tomllib.loads((HERE / "internals.toml").read_text(encoding="utf-8"))
+    sets = _read_toml()
     return {
         f"{file}::{test}": reason
         for name in names
         for file, tests in sets.get(name, {}).items()
         for test, reason in tests.items()
     }
+
+
+def tables() -> str:
+    """Return what `internals.toml` says as docs/compat.md has it, in Markdown."""
+    sets = _read_toml()
+    left_out = [(f"`{each}`", reason) for reason, patterns in sets.pop("left_out").items() for each in patterns]
+    lines = ["### Files", "", *_table("files", left_out)]
+    for name, files in sets.items():
+        lines += [f"### {HEADS[name]}", ""]
+        for file, tests in files.items():
+            lines += [f"`{file}`", "", *_table("test", [(f"`{test}`", reason) for test, reason in tests.items()])]
+    return "\n".join(lines)
+
+
+def _table(head: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"| {head} | why not |", "|---|---|", *(f"| {what} | {why} |" for what, why in rows), ""]
+
+
+def _read_toml() -> dict[str, Any]:
+    return tomllib.loads((HERE / "internals.toml").read_text(encoding="utf-8"))
 
 
 def find_tests(source: pathlib.Path | None, cache: pathlib.Path) -> pathlib.Path:
@@ -121,9 +153,13 @@ def _download(version: str, cache: pathlib.Path) -> None:
 
 def install_needs(cache: pathlib.Path) -> pathlib.Path:
     """A directory with the packages that redis-py's tests need."""
-    packages = cache / "packages"
-    if not packages.exists():
+    packages, receipt = cache / "packages", cache / "packages.txt"
+    if not receipt.exists() or receipt.read_text(encoding="utf-8").split() != list(NEEDS):
+        shutil.rmtree(packages, ignore_errors=True)
         _pip("install", "--target", str(packages), *NEEDS)
+        for brought in (*packages.glob("redis"), *packages.glob("redis-*.dist-info")):
+            shutil.rmtree(brought)  # redis-entraid wants it; the installed one is tested
+        receipt.write_text("\n".join(NEEDS), encoding="utf-8")
     return packages
 
 
@@ -133,13 +169,37 @@ def _pip(*arguments: str) -> None:
         raise CannotRunError(f"{' '.join(command[1:])} failed")
 
 
-def start_server() -> embedded.Server:
-    """A private server; where it is free, on the port that some of redis-py's tests take for granted.
+def make_certificates(cache: pathlib.Path) -> pathlib.Path:
+    """Return the folder beside the tests in which they look for certificates, filled once; empty without openssl."""
+    folder = cache / "dockers" / "standalone" / "tls"
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate, key = folder / "ca.crt", folder / "ca.key"
+    if not certificate.exists() and shutil.which("openssl"):
+        command = "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=localhost"
+        command += " -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout ca.key -out ca.crt"
+        subprocess.run(command.split(), cwd=folder, capture_output=True, check=True)
+        for name in ("redis", "client", "test_user"):  # one for all: it is signed by itself
+            shutil.copy(certificate, folder / f"{name}.crt")
+            shutil.copy(key, folder / f"{name}.key")
+    return folder
 
-    They also need the DEBUG command, which must be allowed from Redis 7 on, by an option that older ones don't know.
+
+def start_server(certificates: pathlib.Path) -> embedded.Server:
+    """A private server; where they are free, on the ports that some of redis-py's tests take for granted.
+
+    They also need the DEBUG command, which must be allowed from Redis 7 on, by an option that older ones don't know,
+    and TLS, which not all are built with.
     """
+    debug = ("--enable-debug-command", "yes")
+    tls = ["--tls-port", str(USUAL_TLS_PORT), "--tls-auth-clients", "optional"]
+    for option, name in (
+        ("--tls-cert-file", "redis.crt"),
+        ("--tls-key-file", "redis.key"),
+        ("--tls-ca-cert-file", "ca.crt"),
+    ):
+        tls += [option, str(certificates / name)]
     for port in (USUAL_PORT, None):
-        for args in (("--enable-debug-command", "yes"), ()):
+        for args in ((*debug, *tls), debug, ()):
             with contextlib.suppress(embedded.ServerFailed):
                 return embedded.start(port=port, args=args)
     raise CannotRunError("no server starts")
@@ -158,16 +218,20 @@ def run_tests(
         "COMPAT_OUTCOMES": str(lines),
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
     }
-    files = [file for file in files_of(kind) if (source / file).exists()]
-    command = [sys.executable, "-m", "pytest", "-p", "swap_pools", "-p", "no:cacheprovider", "-q", "--tb=short"]
+    # pytest's own tracebacks parse whole files, for seconds, and two threads that parse at once can end it (before
+    # Python 3.11.8): Python's own are shown, and none of other threads.
+    command = [sys.executable, "-m", "pytest", "-p", "swap_pools", "-p", "no:cacheprovider", "-p", "no:threadexception"]
+    command += ["-q", "--tb=native"]
     command += ["--continue-on-collection-errors", "-m", "not onlycluster and not redismod and not replica"]
     command += [f"--deselect={test}" for test in read_internals("not_run")]
-    command += [f"--redis-url={url}/0", *(chosen or files)]
+    command += [f"--redis-url={url}/0", *(chosen or find_files(source))]
     with (cache / f"{kind}.log").open("w") as log:
         try:
-            subprocess.run(
+            status = subprocess.run(
                 command, cwd=source, env=environment, stdout=log, stderr=log, timeout=LONGEST_RUN, check=False
-            )
+            ).returncode
+            if status not in _ENDS_OF_PYTEST:
+                _say(f"pytest ended early, with status {status}: some tests did not run; see {log.name}")
         except subprocess.TimeoutExpired:
             _say(f"ended after {LONGEST_RUN} s")
     outcomes = read_outcomes(lines) if lines.exists() else {}
@@ -176,10 +240,11 @@ def run_tests(
     return outcomes
 
 
-def files_of(kind: str) -> list[str]:
-    """The test files that make sense there; not all of them have a twin."""
-    names = OF_ALL if kind in SHARING else (*OF_ALL, *OF_POOLS)
-    return [f"{folder}/test_{name}.py" for folder in ("tests", "tests/test_asyncio") for name in names]
+def find_files(source: pathlib.Path) -> list[str]:
+    """The test files that run: all but those that `internals.toml` leaves out."""
+    patterns = [*itertools.chain(*_read_toml()["left_out"].values())]
+    files = sorted(file.relative_to(source).as_posix() for file in source.glob("tests/**/test_*.py"))
+    return [file for file in files if not any(fnmatch.fnmatchcase(file, pattern) for pattern in patterns)]
 
 
 def read_outcomes(lines: pathlib.Path) -> dict[str, Outcome]:
@@ -193,9 +258,11 @@ def read_outcomes(lines: pathlib.Path) -> dict[str, Outcome]:
     return outcomes
 
 
-def compare(kind: str, theirs: Mapping[str, Outcome], ours: Mapping[str, Outcome], *, verbose: bool) -> int:
+def compare(
+    kind: str, files: Sequence[str], theirs: Mapping[str, Outcome], ours: Mapping[str, Outcome], *, verbose: bool
+) -> int:
     """Tell what passes over theirs and not over ours; 1 if `internals.toml` doesn't explain all of it."""
-    known, files = read_internals(*INTERNALS_OF[kind]), files_of(kind)
+    known = read_internals(*INTERNALS_OF[kind])
     theirs = {test: outcome for test, outcome in theirs.items() if test in ours or test.partition("::")[0] in files}
     worse = {
         test: ours.get(test, Outcome("did not run"))
@@ -244,6 +311,7 @@ def _parser() -> argparse.ArgumentParser:
         "--cache", type=pathlib.Path, default=pathlib.Path(".venv/compat"), help="for downloads and logs (%(default)s)"
     )
     parser.add_argument("--verbose", action="store_true", help="show the tracebacks of what differs")
+    parser.add_argument("--tables", action="store_true", help="show the lists of docs/compat.md, and run nothing")
     parser.add_argument("pytest", nargs="*", help="test files and options for pytest instead of the usual files")
     return parser
 

@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import sys
+import tracemalloc
 
 import pytest
 import redis.asyncio
@@ -34,10 +35,10 @@ def swap(kind: str) -> None:
     pool = redpool.MultiplexedConnectionPool if shared else redpool.ConnectionPool
     async_pool = redpool.asyncio.MultiplexedConnectionPool if shared else redpool.asyncio.ConnectionPool
     pools: dict[object, object] = {
-        redis.connection.ConnectionPool: pool,
-        redis.connection.BlockingConnectionPool: pool,
-        redis.asyncio.ConnectionPool: async_pool,
-        redis.asyncio.BlockingConnectionPool: async_pool,
+        redis.connection.ConnectionPool: _named("ConnectionPool", pool),
+        redis.connection.BlockingConnectionPool: _named("BlockingConnectionPool", pool),
+        redis.asyncio.ConnectionPool: _named("ConnectionPool", async_pool),
+        redis.asyncio.BlockingConnectionPool: _named("BlockingConnectionPool", async_pool),
     }
     clients: dict[object, object] = {}
     if kind == "client":
@@ -48,6 +49,11 @@ def swap(kind: str) -> None:
                 setattr(module, name, pools[value])
             elif isinstance(value, type) and value in clients and value.__module__ != module.__name__:
                 setattr(module, name, clients[value])  # where it is defined ours finds what it is derived from
+
+
+def _named(name: str, pool: type) -> type:
+    """Return the pool under the name of the one that it replaces: pytest tells a test's parameters apart by that."""
+    return type(name, (pool,), {"__module__": pool.__module__})
 
 
 class Outcomes:
@@ -84,6 +90,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Outcomes(os.environ["COMPAT_OUTCOMES"]))
 
+
+# redis-py's tests trace all memory, for what warnings show; it takes longer than the tests themselves.
+tracemalloc.start = lambda *_: None
 
 # Not later: redis-py's conftest.py is imported before any hook of a plugin could run.
 importlib.import_module("redis.sentinel")
