@@ -38,9 +38,9 @@ class _Thread(threading.Thread):
     """One that survives what interrupts its starter.
 
     In CPython 3.11 an asynchronous exception for the starter may hit the new thread before its first step, so its
-    starter doesn't wait for ever. One that is only slow may come later: `_claim` says who has the work. And what interrupts the starter just after the thread was made has `Thread.start`
-    take it off the list of those to come, as if there were none; so does the thread itself, and whichever is second
-    finds nothing there.
+    starter doesn't wait for ever. One that is only slow may come later: `_claim` says which thread has the work. And
+    what interrupts the starter just after the thread was made has `Thread.start` take it off the list of those to
+    come, as if there were none; so does the thread itself, and whichever is second finds nothing there.
     """
 
     begun = False
