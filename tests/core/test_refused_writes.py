@@ -50,3 +50,22 @@ def test_a_pool_that_was_shut_down_has_nothing_to_replace() -> None:
     slot = driver.take(0.0)
     driver.core.shutdown(1.0)
     assert not driver.core.refused_write(slot, True, 1.0)
+
+
+def test_no_connection_outlives_a_close() -> None:
+    """One that is refused a write while the pool is closed, and connects anew, is closed when it comes back."""
+    driver = Driver(prompt=True)
+    slot = driver.take(0.0)
+    driver.core.close(1.0)
+    assert driver.core.refused_write(slot, True, 1.1)
+    driver.give(slot, 1.2)
+    assert driver.core.open == 0
+
+
+def test_a_shutdown_after_a_drain_is_no_reason_to_replace() -> None:
+    """Nothing could be connected any more: the caller is told what the server says."""
+    driver = Driver(prompt=True)
+    slot = driver.take(0.0)
+    driver.core.drain(1.0)
+    driver.core.shutdown(1.1)
+    assert not driver.core.refused_write(slot, True, 1.2)

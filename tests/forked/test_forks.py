@@ -409,3 +409,27 @@ def test_what_is_interrupted_begins_once_more(pool: Any, monkeypatch: pytest.Mon
 
     in_child(child)
     assert client.echo("parent") == b"parent"
+
+
+@pytest.mark.parametrize("kind", ["multiplexed", "client"])
+def test_a_patch_that_comes_in_the_child_is_seen(kind: str, redis_url: str) -> None:
+    """Tracers are set up after the fork, by its hooks: what was found in the parent says nothing."""
+    made: Any = redpool.Redis.from_url(redis_url)
+    client = made if kind == "client" else redis.Redis(connection_pool=made.connection_pool)
+    client.echo("parent")
+
+    def child() -> None:
+        seen, send = list[Any](), redis.connection.AbstractConnection.send_command
+
+        def traced(connection: Any, *args: Any, **options: Any) -> Any:
+            seen.append(args)
+            return send(connection, *args, **options)  # type: ignore[no-untyped-call]
+
+        redis.connection.AbstractConnection.send_command = traced  # type: ignore[assignment,method-assign]
+        client.echo("first")  # by it the pool learns that this is a child
+        client.echo("child")
+        assert ("ECHO", "child") in seen
+        assert not made.connection_pool._engine.multiplexed.may_share()
+
+    in_child(child)
+    made.connection_pool.shutdown(timeout=0, force=True)

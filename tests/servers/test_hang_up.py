@@ -12,6 +12,7 @@ import redis
 from contract.faces import PATIENCE, Doing, eventually
 from redpool import embedded
 from redpool.redispy.sharing import PROBE, LargeReplies, as_raised, hung_up
+from redpool.testing import MemoryServer
 from redpool.wire.pipeline import Request, ServerClosed
 from shared.faces import OwnAsyncio, OwnThreads, Sharing, SharingAsyncio, SharingThreads
 
@@ -173,3 +174,19 @@ def test_only_a_hang_up_counts(error: BaseException, expected: bool) -> None:
             return "there"
 
     assert hung_up(as_raised(error, Somewhere())) is expected
+
+
+def test_what_the_pool_cuts_is_no_hang_up(face: Sharing) -> None:
+    """A `disconnect()` says nothing of the request that stood at the head."""
+    with MemoryServer() as server:
+        pool = face.pool(host=server.host, port=server.port)
+        client = face.client(pool)
+        client.ping()
+        server.answer("LRANGE", b"")
+        asking = Doing(lambda: client.lrange("list", 0, -1))
+        assert eventually(lambda: "LRANGE" in [name for _, name in server.commands])
+        pool.disconnect()
+        assert isinstance(asking.ended(), redis.ConnectionError)
+        target = getattr(pool, "_target", pool)
+        engine = target._engine if hasattr(target, "_engine") else target._here
+        assert not engine.multiplexed.large.known

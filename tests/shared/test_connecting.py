@@ -18,6 +18,7 @@ import redis.asyncio
 import redpool
 import redpool.asyncio
 from contract.faces import PATIENCE, Asyncio, Face, Listener, Threads, together
+from redpool import embedded
 from redpool.core import policy
 from redpool.redispy import making
 from redpool.sync import threads as own_threads
@@ -103,7 +104,8 @@ def test_it_is_told_at_once_beside_a_subscriber(
 # -- a server that denies ----------------------------------------------------------------------------------------------
 
 
-def test_wrong_credentials_are_tried_once(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["drain", "disconnect"])
+def test_wrong_credentials_are_tried_once(face: Face, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Then callers get that error at once, and the background waits, too; a `drain()` has other ones tried at once."""
     monkeypatch.setattr(policy, "FIRST_DENIED_PAUSE", 600.0)
     monkeypatch.setattr(policy, "LONGEST_DENIED_PAUSE", 600.0)
@@ -119,8 +121,26 @@ def test_wrong_credentials_are_tried_once(face: Face, monkeypatch: pytest.Monkey
         assert 1 <= len(asked) <= 2  # HELLO with the credentials, or AUTH after it
         assert pool.stats().dial_failures == 1
         server.password = "wrong"
-        pool.drain()
+        getattr(pool, how)()
         assert face.client(pool).ping() is True
+
+
+@pytest.mark.parametrize("client_class", [redis.Redis, redpool.Redis])
+def test_a_server_that_is_full_serves_over_what_is_idle(client_class: Any, own_server: embedded.Server) -> None:
+    """A call over a multiplexed pool takes an idle connection where no further one can be connected."""
+    with (
+        redpool.MultiplexedConnectionPool.from_url(own_server.url) as pool,
+        redis.Redis.from_url(own_server.url) as one,
+    ):
+        client = client_class(connection_pool=pool)
+        client.set("key", "value")
+        with pool.connection():
+            pass  # it is idle now, beside the one that is shared
+        one.config_set("maxclients", len(one.client_list()))
+        with pool.connection(), pytest.raises(redis.ConnectionError), pool.connection():
+            pass
+        pool._engine.multiplexed.retire_all()
+        assert client.get("key") == b"value"
 
 
 # -- a machine that has nothing left -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import redpool
 from contract.faces import Doing, eventually
 from contract.mute import Mute
 from redpool.redispy import sharing
+from redpool.sync.connections import Reentered
 from redpool.testing import MemoryServer
 from redpool.wire.pipeline import Request, State
 
@@ -203,6 +204,23 @@ def test_a_handler_that_interrupts_the_reader(client: Any, monkeypatch: pytest.M
     assert client.get("key") == b"value"
     assert asked
     assert connection.state is State.OPEN
+
+
+@pytest.mark.parametrize("client_class", [redis.Redis, redpool.Redis])
+def test_a_second_try_that_would_wait_for_its_own_thread(
+    client: Any, monkeypatch: pytest.MonkeyPatch, client_class: Any
+) -> None:
+    """A handler's write that a replica has refused goes over a connection of its own then."""
+    pool = client.connection_pool
+    answers: list[Any] = [redis.ReadOnlyError("it is a replica")]
+
+    def execute(*_: Any) -> Any:
+        if not answers:
+            raise Reentered
+        return answers.pop()
+
+    monkeypatch.setattr(pool._engine.multiplexed, "execute", execute)
+    assert client_class(connection_pool=pool).set("key", "value") is True
 
 
 def test_a_handler_that_interrupts_a_change_of_the_set(client: Any) -> None:

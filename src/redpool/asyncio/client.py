@@ -130,15 +130,14 @@ class Redis(aio.Redis):
                 ):
                     reply = await multiplexed.finish(connection, request, limit)
             if isinstance(reply, packing.UNUSUAL):
-                packing.reply(reply)
+                if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
+                    reply = await multiplexed.execute(request.again(), limit)
+                reply = packing.reply(reply)
         except Exception as error:
             reply = None
             del request  # else an error and this frame, which holds the pool, would keep each other
             try:
-                if isinstance(error, ReadOnlyError) and pool.starts_over(args):
-                    reply = await pool.first_try.attempt(lambda: self._ask(args, data, decode))
-                else:
-                    reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
+                reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
             except ResponseError:
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]
@@ -153,8 +152,14 @@ class Redis(aio.Redis):
         return await made if inspect.isawaitable(made) else made
 
     async def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
-        multiplexed = self.connection_pool.multiplexed_here()
-        return packing.reply(await multiplexed.execute(Request(commands, data, 0, decode), current()))
+        pool, request = self.connection_pool, Request(commands, data, 0, decode)
+        reply = await pool.multiplexed_here().execute(request, current())
+        try:
+            if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
+                reply = await pool.multiplexed_here().execute(request.again(), current())
+            return packing.reply(reply)
+        finally:
+            del reply, request  # as above
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """As in redis-py."""
@@ -194,10 +199,10 @@ class Pipeline(aio.Pipeline):
         try:
             results: list[Any] = make(self, stack, replies, raise_on_error)
         except ReadOnlyError:
-            self.connection_pool.starts_over(stack)
+            self.connection_pool.starts_over(None)
             raise
         if not raise_on_error and sharing.refused(results):
-            self.connection_pool.starts_over(stack)
+            self.connection_pool.starts_over(None)
         return results
 
     def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:

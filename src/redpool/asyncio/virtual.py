@@ -7,7 +7,7 @@ a connection of its own, until it is released.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import Any, Protocol, Self
 
 from redis.exceptions import ReadOnlyError
@@ -42,7 +42,7 @@ class Lender(Protocol):
     async def take_own(self) -> Any:
         """Check out a connection of its own."""
 
-    def starts_over(self, sent: Sequence[Any]) -> bool:
+    def starts_over(self, request: Request | None) -> bool:
         """Return whether what a replica has refused to write goes over a new connection."""
 
 
@@ -145,7 +145,7 @@ class VirtualConnection:
         if not isinstance(replies, packing.UNUSUAL):
             return replies
         try:
-            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
+            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request):
                 replies = await multiplexed.execute(request.again(), limit)
             return self._first(request, replies)
         finally:
@@ -165,7 +165,7 @@ class VirtualConnection:
         reply = ahead.popleft()
         try:
             if isinstance(reply, ReadOnlyError):
-                self.pool.starts_over([])
+                self.pool.starts_over(None)
             return packing.reply(reply)
         finally:
             del reply  # as above

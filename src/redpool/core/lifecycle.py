@@ -73,12 +73,14 @@ def refused_write(core: PoolCore, slot: Slot | None, starts_over: bool, now: flo
     `starts_over`; without a slot, whether all are replaced now. A pool that is meant for a replica is left alone for a
     while.
     """
+    if core.closed:
+        return False
     if slot is None or slot.generation == core.generation:
-        if core.closed or now < core.refused_at + policy.REPLACED_AGAIN_AFTER:
+        if now < core.refused_at + policy.REPLACED_AGAIN_AFTER:
             return False
         core.refused_at = now
         drain(core, now)
-    if slot is not None and starts_over:
+    if slot is not None and starts_over and not core.resting:
         slot.generation = core.generation
     return True
 
@@ -96,6 +98,12 @@ def close(core: PoolCore, now: float) -> None:
     for slot in list(core.idle):
         core.close_idle(slot, Reason.POOL_CLOSED, now)
     core.wake_by(now)  # maintenance may have nothing left to do
+    core.grow(now)
+
+
+def try_again(core: PoolCore, now: float) -> None:
+    """The next caller connects, whatever the last connects have ended with."""
+    core.dialling.try_again()
     core.grow(now)
 
 

@@ -158,7 +158,7 @@ class Routing(Generic[C]):
     def check_server(self) -> None:
         """Raise what the pool's last connect has failed with, where it doesn't make the next one yet."""
         core = self._core()
-        failure = None if core is None else core.failure_in_pause(_monotonic())
+        failure = None if core is None or core.idle else core.failure_in_pause(_monotonic())
         if failure is not None:
             raise sharing.own_copy(failure)
 
@@ -167,6 +167,7 @@ class Routing(Generic[C]):
     def afterwards(self, connection: C, request: Request) -> None:
         """See to what a call leaves behind that is done."""
         self.large.note(request)
+        request.outdated = connection.state is not _OPEN
         if self.yields:  # where callers wait for a slot, it is their turn
             self.yields = self._is_crowded()
             if self.yields:
@@ -319,9 +320,14 @@ class Routing(Generic[C]):
             except IndexError:
                 return
             self._abandoned += connection.pipeline.abandoned
-            if sharing.hung_up(connection.error):
+            if sharing.hung_up(connection.error) and self._is_current(connection):  # else the pool itself has cut it
                 self.large.note_hang_up(connection.pipeline.unanswered())
             self._release(released)
+
+    def _is_current(self, connection: C) -> bool:
+        core = self._core()
+        slot: Slot = connection.connection._redpool.slot
+        return core is not None and not core.closed and slot.generation == core.generation
 
     def all_there_are(self) -> list[C]:
         """Return those that take requests, and those that are ending."""

@@ -107,10 +107,9 @@ class Redis(redis.client.Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except Exception as error:
             try:
-                if isinstance(error, ReadOnlyError) and pool.starts_over(args):
-                    reply = pool.first_try.attempt(lambda: self._ask(args, data, decode))
-                else:
-                    reply = pool.first_try.after(error, lambda: self._ask(args, data, decode))
+                reply = pool.first_try.after(error, lambda: self._ask(args, data, decode))
+            except Reentered:
+                return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
             except ResponseError:
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]
@@ -124,13 +123,16 @@ class Redis(redis.client.Redis):
         return callback(reply, **options)
 
     def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
-        reply = self.connection_pool._engine.multiplexed.execute(Request(commands, data, 0, decode), current())
+        pool, request = self.connection_pool, Request(commands, data, 0, decode)
+        reply = pool._engine.multiplexed.execute(request, current())
         if not isinstance(reply, packing.UNUSUAL):
             return reply
         try:
+            if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
+                reply = pool._engine.multiplexed.execute(request.again(), current())
             return packing.reply(reply)
         finally:
-            del reply  # else an error and this frame, which holds the pool, would keep each other
+            del reply, request  # else an error and this frame, which holds the pool, would keep each other
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """As in redis-py."""
@@ -177,10 +179,10 @@ class Pipeline(redis.client.Pipeline):
         try:
             results: list[Any] = make(self, stack, replies, raise_on_error)
         except ReadOnlyError:
-            self.connection_pool.starts_over(stack)
+            self.connection_pool.starts_over(None)
             raise
         if not raise_on_error and sharing.refused(results):
-            self.connection_pool.starts_over(stack)
+            self.connection_pool.starts_over(None)
         return results
 
     def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:

@@ -75,10 +75,10 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         """After a fork, in the child: start empty, with no lock that the parent may have held."""
         for connection in self.all_there_are():
             connection.forget()
-        closed = self.closed
+        closed, may_share = self.closed, self.may_share
         callbacks = self._connect, self._release, self._core, self._wake_maintenance, self._stand_in
         MultiplexedConnections.__init__(self, self.config, *callbacks)
-        self.closed = closed
+        self.closed, self.may_share = closed, may_share
 
     # -- a call ------------------------------------------------------------------------------------------------------
 

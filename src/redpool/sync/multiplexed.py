@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from ..redispy.internals import ONE_CALL
 from ..redispy.making import counting
 from ..redispy.retrying import FirstTry, asking_copy
 from ..wire.commands import undone_where_refused
+from ..wire.pipeline import Request
 from .connections import MultiplexedConnections
 from .pool import ConnectionPool
 from .virtual import VirtualConnection
@@ -170,13 +170,16 @@ class MultiplexedConnectionPool(ConnectionPool):
         if own is not None:
             ConnectionPool.release(self, own)
 
-    def starts_over(self, sent: Sequence[Any]) -> bool:
-        """Return whether what was sent goes over a new connection, as a replica has refused to write: all are replaced.
+    def starts_over(self, request: Request | None) -> bool:
+        """Return whether a request goes over a new connection, as a replica has refused to write: all are replaced.
 
-        A single command does, of which nothing was done. What is in a pipeline or a transaction doesn't.
+        A single command does, of which nothing was done, if the connections are replaced by it, or were by another one
+        while it was under way. What is in a pipeline or a transaction, `None`, doesn't.
         """
-        self._engine.refused_write(None, False)
-        return type(sent) is tuple and undone_where_refused(sent)
+        replaced = self._engine.refused_write(None, False)
+        if request is None or type(request.commands) is not tuple:
+            return False
+        return (replaced or request.outdated) and undone_where_refused(request.commands)
 
     def owns_connection(self, connection: Any) -> bool:
         """Return whether the connection is this pool's."""

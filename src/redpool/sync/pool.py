@@ -272,6 +272,7 @@ class ConnectionPool(SyncSurface):
         """
         engine = self._engine_here()
         engine.close()
+        engine.do(PoolCore.try_again)
         if inuse_connections:
             engine.cut_leases()
 
@@ -388,6 +389,7 @@ class ConnectionPool(SyncSurface):
         if parents.multiplexed is not None:
             # Callers may have looked it up already: so it stays, and begins anew.
             parents.multiplexed.begin_in_child()
+            self.sharing = False  # until the first call has found that callers may
             fresh.multiplexed = parents.multiplexed
         self._begin_cache_in_child()
         if parents.core.closed:

@@ -7,7 +7,7 @@ connection of its own has, binds the virtual connection to a connection of its o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol, Self
 
 from redis.exceptions import ReadOnlyError
@@ -31,7 +31,7 @@ class Lender(Protocol):
     def take_own(self) -> Any:
         """Check out a connection of its own."""
 
-    def starts_over(self, sent: Sequence[Any]) -> bool:
+    def starts_over(self, request: Request | None) -> bool:
         """Return whether what a replica has refused to write goes over a new connection."""
 
 
@@ -122,13 +122,13 @@ class VirtualConnection:
             request.decode = False
         try:
             replies = self._multiplexed.execute(request, current())
+            if not isinstance(replies, packing.UNUSUAL):
+                return replies
+            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request):
+                replies = self._multiplexed.execute(request.again(), current())
         except Reentered:
             return self._by_another_way(request, disable_decoding)
-        if not isinstance(replies, packing.UNUSUAL):
-            return replies
         try:
-            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request.commands):
-                replies = self._multiplexed.execute(request.again(), current())
             return self._first(request, replies)
         finally:
             del request, replies  # else an error and this frame, which holds the pool, would keep each other
@@ -164,7 +164,7 @@ class VirtualConnection:
         reply = ahead.popleft()
         try:
             if isinstance(reply, ReadOnlyError):
-                self.pool.starts_over([])
+                self.pool.starts_over(None)
             return packing.reply(reply)
         finally:
             del reply  # as above

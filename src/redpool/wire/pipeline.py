@@ -72,6 +72,8 @@ class Request:
     """it is a signal handler's, which has interrupted another call of the same thread"""
     bulk = False
     """its last reply was large"""
+    outdated = False
+    """it was answered over a connection that took no new requests any more"""
     moves = 0
     """how many connections ended before it was sent"""
     since = 0.0
