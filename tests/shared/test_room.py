@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+import redpool.asyncio
 from contract.faces import PATIENCE, Doing, eventually
 from redpool import embedded
 from redpool.testing import FaultProxy
@@ -81,3 +82,50 @@ def test_the_slot_of_a_dead_bulk_connection_is_free_again(face: Sharing, own_ser
                     operator.client_kill_filter(_id=each["id"])
             time.sleep(0.05)
     assert max(seen) <= (2, 2), f"(open, in use) after each time: {seen}"
+
+
+@pytest.mark.parametrize("trouble", ["transactions", "transactions and closing"])
+def test_a_connection_is_not_given_up_before_those_that_waited_for_it(
+    own_server: embedded.Server, trouble: str
+) -> None:
+    """Callers that need slots of their own claim it at once, and the pool may be closed: all others are served."""
+
+    async def run() -> tuple[int, int]:
+        client = redpool.asyncio.Redis.from_url(own_server.url, max_connections=2)
+        sets, done = 0, asyncio.Event()
+
+        async def write(number: int) -> None:
+            nonlocal sets
+            for _ in range(20):
+                await client.set(f"key:{number}", "value")
+                sets += 1
+
+        async def watch() -> int:
+            turns = 0
+            while not done.is_set():
+                async with client.pipeline() as pipeline:
+                    await pipeline.watch("watched")
+                    pipeline.multi()  # type: ignore[no-untyped-call]
+                    pipeline.get("watched")
+                    await pipeline.execute()
+                turns += 1
+            return turns
+
+        async def close() -> None:
+            while trouble != "transactions" and not done.is_set():
+                await asyncio.sleep(0.01)
+                await client.connection_pool.aclose()
+
+        async def work() -> int:
+            others = [asyncio.create_task(each) for each in (watch(), watch(), watch(), watch(), close())]
+            await asyncio.gather(*(write(number) for number in range(8)))
+            done.set()
+            return sum([await other or 0 for other in others])
+
+        turns = await asyncio.wait_for(work(), PATIENCE)
+        await client.connection_pool.shutdown()
+        return sets, turns
+
+    sets, turns = asyncio.run(run())
+    assert sets == 160
+    assert turns

@@ -47,6 +47,7 @@ class MultiplexedConnection(asyncio.Protocol):
         self._pushed = 0  # how often a part of a large request had got on its way since the look before
         self._pushed_at = -_NEVER
         self._backlog = 0  # bytes of it that the transport and the kernel had at the last look
+        self.expected = 0  # callers that have waited for it, and will send next: it is not over before
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
         self._until = _NEVER  # until when the replies may take to what is queued in this turn
@@ -257,7 +258,7 @@ class MultiplexedConnection(asyncio.Protocol):
         """Detach the connection where nothing is under way over it any more. Return whether it is over."""
         pipeline = self.pipeline
         if self.state is _DRAINING and not (
-            pipeline.pending or pipeline.queued or self._transport.get_write_buffer_size()
+            self.expected or pipeline.pending or pipeline.queued or self._transport.get_write_buffer_size()
         ):
             if self._timer is not None:
                 self._timer.cancel()

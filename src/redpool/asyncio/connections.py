@@ -55,6 +55,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         self._again_at = 0.0  # when a further connection that could not be connected is tried again
         self._looking: asyncio.TimerHandle | None = None
         self.inherited = False  # from the parent of a forked child
+        self._expecting = 0  # callers that wait for the one that is being connected
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
@@ -163,7 +164,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             limit = None
         since, connecting = _monotonic(), self._start_connecting()
         in_background = self._in_background
-        done, _ = await asyncio.wait((connecting,), timeout=timeout)
+        self._expecting += 1
+        try:
+            done, _ = await asyncio.wait((connecting,), timeout=timeout)
+        finally:
+            self._expecting -= 1
+            self._is_there(connecting)
         if done and in_background and not connecting.cancelled() and connecting.exception() is not None:
             return await self._await_connection(request)  # what no caller has asked for fails for none
         if not done:
@@ -175,7 +181,16 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         error = connecting.exception()
         if error is not None:
             raise sharing.own_copy(error)
+        self.check_open()
         return connecting.result()
+
+    def _is_there(self, connecting: asyncio.Task[MultiplexedConnection]) -> None:
+        """Note that one of those no longer waits that the connection was told to expect, if it was connected."""
+        if connecting.done() and not connecting.cancelled() and connecting.exception() is None:
+            connection = connecting.result()
+            connection.expected -= 1
+            if connection.state is not _OPEN and not connection.expected:
+                self._loop.call_soon(self.see_to, connection)  # when this caller has sent, if it does
 
     async def _await_bulk(self) -> MultiplexedConnection | None:
         self.connect_bulk()
@@ -207,6 +222,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
     async def _connect_shared(self) -> MultiplexedConnection:
         closings = self.closings
         connection = await self._connected(beside=self._least_loaded() is not None)
+        # Their turns come later. In between the slot may be claimed, or the pool closed: they are served before.
+        connection.expected = self._expecting
         self.add_shared(connection, closings)
         return connection
 

@@ -137,6 +137,10 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
         super().reset()
         self._service.reset()
 
+    def starts_over(self, request: Request | None) -> bool:
+        """Return that nothing does: Sentinel says when there is another master, and a replica refuses all writes."""
+        return False
+
     @property
     def master_address(self) -> Any:
         """Host and port of the master that was found last; `None` before."""
