@@ -242,6 +242,17 @@ def test_the_rest_waits_for_room() -> None:
     assert not line.pipeline.full
 
 
+@pytest.mark.parametrize("first", [100, 1000, 150_000, 299_000])
+def test_a_large_reply_is_known_wherever_it_is_cut(line: Line, first: int) -> None:
+    """The last piece counts, too."""
+    large = line.queue("a")
+    line.pipeline.take()
+    reply = b"$300000\r\n" + b"x" * 300_000 + b"\r\n"
+    assert line.hear(reply[:first]) == []
+    assert line.hear(reply[first:]) == [large]
+    assert large.large
+
+
 def test_a_group_larger_than_the_bound_goes_alone() -> None:
     """It waits until nothing else is in flight, and nothing joins it; who came later doesn't pass it."""
     line = Line(max_in_flight=2)

@@ -248,9 +248,10 @@ class Pipeline:
             if request is None:
                 raise UnexpectedReply(f"unexpected reply, no command pending: {reply!r:.60}")
             self.answered += 1
-            if self._arrived > LARGE_REPLY:
-                request.large = True
-            self._arrived = 0
+            if self._arrived:  # it came in several pieces; what the last one has of it, a list doesn't tell
+                if self._arrived > LARGE_REPLY or (isinstance(reply, bytes | str) and len(reply) > LARGE_REPLY):
+                    request.large = True
+                self._arrived = 0
             if request.expects:
                 request.replies.append(reply)
                 request.expects -= 1
