@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 import redis
 
 import redpool
+from contract.faces import eventually
 from redpool.embedded import Server
 from redpool.sync import threads
 
@@ -29,21 +31,26 @@ class InterruptedRuntime(RuntimeError):
 
 
 class Plant:
-    """Interrupts the next starter right after its thread was made: `first` says which of the two comes first."""
+    """Interrupts the next starter right after its thread was made: `first` says which of the two comes first.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: str, error: type[Exception] = Interrupted) -> None:
-        self._make = getattr(threading, MAKES)
+    With `of` it waits for a thread of such a name.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, first: str, error: type[Exception] = Interrupted, of: str = ""
+    ) -> None:
+        self._make, self._of = getattr(threading, MAKES), of
         self._first, self._error, self._armed = first, error, True
         self.go_on = threading.Event()
         """the starter is through with it"""
         monkeypatch.setattr(threading, MAKES, self._plant)
 
     def _plant(self, bootstrap: Callable[[], None], *args: Any, **kwargs: Any) -> None:
-        if not self._armed:
+        thread = bootstrap.__self__  # type: ignore[attr-defined]
+        if not self._armed or self._of not in thread.name:
             self._make(bootstrap, *args, **kwargs)
             return
         self._armed = False
-        thread = bootstrap.__self__  # type: ignore[attr-defined]
 
         def wait_first() -> None:
             self.go_on.wait(PATIENCE)
@@ -104,6 +111,66 @@ def test_a_caller_interrupted_as_its_connect_begins_is_told_so(
         plant.go_on.set()
         assert redis.Redis(connection_pool=pool).ping()
         assert (pool.stats().dialed, pool.stats().dial_failures, pool.stats().in_use) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("first", ["thread", "starter"])
+@pytest.mark.parametrize("error", [Interrupted, InterruptedRuntime])
+def test_a_caller_interrupted_as_the_multiplexed_connection_is_begun_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, own_server: Server, first: str, error: type[Exception]
+) -> None:
+    """It is the caller's own exception, not taken for the want of a thread; one connection serves the next call."""
+    with redpool.MultiplexedConnectionPool.from_url(own_server.url, timeout=PATIENCE) as pool:
+        client = redis.Redis(connection_pool=pool)
+        plant = Plant(monkeypatch, first, error, of="multiplexed connection")
+        with pytest.raises(error) as caught:
+            client.ping()
+        assert type(caught.value) is error
+        plant.go_on.set()
+        assert client.ping() is True
+        assert pool.stats().dialed == 1
+
+
+@pytest.mark.parametrize("first", ["thread", "starter"])
+@pytest.mark.parametrize("error", [Interrupted, InterruptedRuntime])
+def test_a_caller_interrupted_as_the_housekeeper_begins_leaves_one(
+    monkeypatch: pytest.MonkeyPatch, own_server: Server, first: str, error: type[Exception]
+) -> None:
+    """The pool knows the one that runs, whether that came before the interruption or was started after it."""
+
+    def running() -> list[threading.Thread]:
+        name = f"redpool {pool.config.name} housekeeper"
+        return [thread for thread in threading.enumerate() if thread.name == name]
+
+    with redpool.ConnectionPool.from_url(own_server.url) as pool:
+        engine = pool._engine
+        engine._next_thread_at = math.inf
+        connection = pool.get_connection()
+        engine._next_thread_at = -math.inf
+        engine.core.wake_by(time.monotonic())
+        plant = Plant(monkeypatch, first, error, of="housekeeper")
+        with pytest.raises(error):
+            engine.arm()
+        if first == "starter":
+            engine.arm()
+        plant.go_on.set()
+        assert eventually(lambda: engine._housekeeper is not None, PATIENCE)
+        engine.core.wake_by(time.monotonic())
+        engine.arm()
+        assert eventually(lambda: len(running()) == 1, PATIENCE)
+        pool.release(connection)
+
+
+def test_what_is_left_to_a_thread_is_done_though_its_starter_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, own_server: Server
+) -> None:
+    """As the drain that a signal handler asks for in a thread that is inside the pool."""
+    with redpool.ConnectionPool.from_url(own_server.url) as pool:
+        core = pool._engine.core
+        plant, before = Plant(monkeypatch, "starter"), core.generation
+        with pool._engine.guard, pytest.raises(Interrupted):
+            pool.drain()
+        plant.go_on.set()
+        assert eventually(lambda: core.generation == before + 1, PATIENCE)
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["never", "late"])

@@ -235,8 +235,8 @@ class _Connecting:
         self._started_at = now
         try:
             threads.start(self._run, self._name, patient)
-        except RuntimeError:  # no thread is to be had: this one does it
-            self._run(patient, RedisError, OSError)
+        except threads.NoThread:  # this one does it; in a caller's, anything else may be what interrupts that caller
+            self._run(patient, *(() if threads.own() else (RedisError, OSError)))
 
     def failed_lately(self) -> bool:
         """Return whether it has failed so lately that it would fail again."""

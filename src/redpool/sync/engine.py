@@ -49,6 +49,8 @@ _LONGEST_SLEEP = 1.0
 # Where no thread is to be had for the housekeeper, those that wait do what is due, which may change while they sleep.
 _LONGEST_SLEEP_ALONE = 0.05
 _NEXT_THREAD_AFTER = 1.0  # seconds after which a thread for the housekeeper is asked for again
+# Where anything is open the housekeeper comes within so many seconds, though nothing may be due; then it stays.
+_LONGEST_WITHOUT_UPKEEP = 60.0
 
 
 class Spare:
@@ -281,6 +283,7 @@ class Engine:
             reclaim(self.core, now)
             if alone and now >= self.core.wake_at:
                 self.core.tick(now)
+                self.expect_upkeep(now)
         self.flush()
         if alone:
             self._look_after_multiplexed(now)
@@ -435,7 +438,7 @@ class Engine:
     def do(self, act: Callable[[PoolCore, float], None]) -> None:
         """Let `act` change the core, and carry out what follows."""
         if self.reentered():
-            threading.Thread(target=self.do, args=(act,), daemon=True).start()
+            threads.start(self.do, f"redpool {self._config.name}", act)
             return
         with self.guard, self.mending:
             act(self.core, _monotonic())
@@ -529,15 +532,32 @@ class Engine:
             if self._housekeeper is None:
                 if _monotonic() < self._next_thread_at:
                     return
-                self.armed = self.core.wake_at
+                housekeeper = Housekeeper(self, f"redpool {self._config.name} housekeeper")
                 try:
-                    self._housekeeper = Housekeeper(self, f"redpool {self._config.name} housekeeper")
+                    housekeeper.start()
                 except threads.NoThread:
                     # As when the interpreter is going down: a later caller tries again.
-                    self.armed, self._next_thread_at = _NEVER, _monotonic() + _NEXT_THREAD_AFTER
-                return
+                    self._next_thread_at = _monotonic() + _NEXT_THREAD_AFTER
+                    return
+                # Should an interruption keep it from being known here, its thread sees to that (`takes_on`).
+                self._housekeeper = housekeeper
             self.armed = self.core.wake_at
         self.poke()
+
+    def takes_on(self, housekeeper: Housekeeper) -> bool:
+        """Return whether this is the pool's housekeeper: called by the thread of it before all else.
+
+        It may be unknown so far, as what started it was interrupted; but not where there is another one meanwhile.
+        """
+        with self.guard:
+            if self._housekeeper is None:
+                self._housekeeper = housekeeper
+            return self._housekeeper is housekeeper
+
+    def expect_upkeep(self, now: float) -> None:
+        """Have the housekeeper come, though nothing may be due: some things have no time. Under `guard`."""
+        if not self.core.vacant:
+            self.core.wake_by(now + _LONGEST_WITHOUT_UPKEEP)
 
     def keep_house(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""

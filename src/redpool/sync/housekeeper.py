@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
+import time
 from typing import Protocol
 
 from . import threads
 
+logger = logging.getLogger("redpool")
+
+# Seconds until it goes on after something was raised that nothing accounts for: it may be raised again and again.
+_AFTER_A_FAULT = 1.0
+
 
 class Kept(Protocol):
     """What has a housekeeper."""
+
+    def takes_on(self, housekeeper: Housekeeper) -> bool:
+        """Return whether this is its housekeeper: called by the thread of it before all else."""
 
     def keep_house(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
@@ -26,13 +36,28 @@ class Housekeeper:
     def __init__(self, kept: Kept, name: str) -> None:
         self._kept = kept
         self._pokes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        threads.start(self._run, name)
+        self._name = name
+
+    def start(self) -> None:
+        """Have a thread of its own begin. Raises `NoThread` where none is to be had."""
+        threads.start(self._run, self._name)
 
     def poke(self) -> None:
         """Look at the time again."""
         self._pokes.put(None)
 
     def _run(self) -> None:
-        while (wait := self._kept.keep_house()) is not None:
+        if not self._kept.takes_on(self):
+            return
+        while (wait := self._keep_house()) is not None:
             with contextlib.suppress(queue.Empty):
                 self._pokes.get(timeout=min(wait, threading.TIMEOUT_MAX))
+
+    def _keep_house(self) -> float | None:
+        while True:
+            try:
+                return self._kept.keep_house()
+            except Exception:
+                # Were it to end, nothing would be looked after any more: the pool counts on it.
+                logger.exception("%s: went wrong", self._name)
+            time.sleep(_AFTER_A_FAULT)

@@ -92,6 +92,11 @@ class _Thread(threading.Thread):
             self.run()
 
 
+def own() -> bool:
+    """Return whether the calling thread is one of the pool's: what is raised in it is meant for no caller."""
+    return isinstance(threading.current_thread(), _Thread)
+
+
 def _greenlets() -> bool:
     """Whether gevent has put greenlets in the place of threads."""
     return not isinstance(threading.get_ident, BuiltinFunctionType)

@@ -56,9 +56,9 @@ class Workers:
             threads.start(work, f"redpool {self._name}", slot)
             self.short_of_threads = False
         except threads.NoThread:
-            # As when the interpreter is going down: then the caller does it.
+            # As when the interpreter is going down: then whoever has the order does it.
             self.short_of_threads = True
-            work(slot, in_callers_thread=True)
+            work(slot, in_callers_thread=not threads.own())
 
     def _dial(self, slot: Slot, in_callers_thread: bool = False) -> None:
         engine = self._engine
@@ -93,6 +93,7 @@ class Workers:
         with engine.guard, engine.mending:
             started, now = slot.since, _monotonic()
             engine.core.dialed(slot, connection, now)
+            engine.expect_upkeep(now)
         engine.flush()
         self._hooks.fire("opened", self._name, now - started)
 
