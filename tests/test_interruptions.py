@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import time
 from types import FrameType
@@ -51,6 +52,49 @@ def test_an_abandoned_subscription_comes_back_from_within_the_pool(redis_url: st
             gc.collect()
         pool.release(pool.get_connection())
         assert pool.stats().in_use == 0
+
+
+def test_a_subscriber_from_within_the_pool_leaves_as_ever(redis_url: str) -> None:
+    """Its connection, beside the pool, goes on to nobody, and is closed."""
+    with redpool.ConnectionPool.from_url(redis_url, protocol=3) as pool:
+        client = redis.Redis(connection_pool=pool)
+        client.ping()
+        with pool._engine.guard:
+            subscription = client.pubsub()
+            subscription.subscribe("channel")
+            assert subscription.get_message(timeout=5.0)
+            subscription.close()
+        assert eventually(lambda: len(client.client_list()) == 1)
+
+
+@pytest.mark.parametrize("kind", [redis.Redis, redpool.Redis])
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_multiplexed_call_from_within_the_pool_waits_for_no_connection(
+    redis_url: str, kind: type[redis.Redis], forked: bool
+) -> None:
+    """None is open, and what would connect one waits for the interrupted thread: the call has one beside the pool."""
+    with redpool.MultiplexedConnectionPool.from_url(redis_url, timeout=1.0) as pool:
+        if forked:
+            child = os.fork()
+            if child:
+                assert os.waitpid(child, 0)[1] == 0
+                return
+        try:
+            client = kind(connection_pool=pool)
+            pool.stats()  # which begins anew in a child
+            with pool._engine.guard:
+                assert client.echo("mine") == b"mine"
+                pipeline = client.pipeline()
+                pipeline.echo("first")
+                pipeline.echo("second")
+                assert pipeline.execute() == [b"first", b"second"]
+            assert pool.stats().dialed == 0
+        except BaseException:
+            if forked:
+                os._exit(1)
+            raise
+        if forked:
+            os._exit(0)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this platform")

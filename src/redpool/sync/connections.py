@@ -48,6 +48,11 @@ class Reentered(Exception):
 class MultiplexedConnections(Routing[MultiplexedConnection]):
     """What `MultiplexedConnectionPool` shares."""
 
+    @staticmethod
+    def reentered() -> bool:
+        """Return whether this thread was interrupted in what connecting has to wait for; the engine sets it."""
+        return False
+
     def __init__(
         self,
         config: SharedConfig,
@@ -150,7 +155,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _await_connection(self, request: Request) -> MultiplexedConnection:
         """Wait until one is connected that the request may take."""
-        if self._changes():  # the thread that connects would wait for this one, which was interrupted
+        if (
+            self._changes() or self.reentered()
+        ):  # the thread that connects would wait for this one, which was interrupted
             raise Reentered
         self.check_open()
         if self.large.stands_apart(request):
