@@ -582,8 +582,9 @@ class Engine:
                 core.shutdown(now)
             if now >= core.wake_at or core.vacant:  # what was due of a connection that is closed now is not any more
                 core.tick(now)
-            if core.vacant and (core.closed or (core.wake_at == _NEVER and not core.outbox)):
-                # Nothing is open and nothing is due: `arm` begins anew.
+            settled = not (core.outbox or self.returned or self.left or self._collected)
+            if settled and core.vacant and (core.closed or core.wake_at == _NEVER):
+                # Nothing is open, nothing is due, and nothing is left to be carried out or reported: `arm` begins anew.
                 self._housekeeper, self.armed, self._to_be_closed = None, _NEVER, False
                 return None
             self.armed = core.wake_at
@@ -594,7 +595,9 @@ class Engine:
             self.close()
         longest = self._look_after_multiplexed(now)
         wait = max(0.0, core.wake_at - _monotonic())
-        return wait if core.vacant else min(wait, longest)
+        if core.vacant:
+            return wait if settled else 0.0  # there may be nothing left to do now
+        return min(wait, longest)
 
     def lent(self) -> set[Any]:
         """The connections on lease. Under `guard`."""
