@@ -96,7 +96,9 @@ class Stress:
         )
         before = descriptors()
         asking = Doing(lambda: crowd.run(supply))
-        beside = [Doing(lambda: self._collect(over))]
+        beside = []
+        nothing_dropped = threading.Event()
+        collecting = Doing(lambda: self._collect(nothing_dropped))
         if isinstance(crowd, Threads):
             beside.append(Doing(lambda: self._litter(crowd, over)))
         try:
@@ -109,8 +111,12 @@ class Stress:
                 time.sleep(0.1)
         finally:
             over.set()
-        for each in (asking, *beside):
-            each.result()
+        try:
+            for each in (asking, *beside):
+                each.result()
+        finally:
+            nothing_dropped.set()
+        collecting.result()
         crowd.leave()
         crowd.ledger.check(crowd.url)
         assert eventually(lambda: descriptors() <= before), "a socket was left open"
@@ -155,9 +161,9 @@ class Stress:
             dropped.itself = dropped
 
     @staticmethod
-    def _collect(over: threading.Event) -> None:
-        """Collect what was dropped when all slots are taken by it, and no thread has anything to do any more."""
-        while not over.wait(0.1):
+    def _collect(nothing_dropped: threading.Event) -> None:
+        """Collect what was dropped where it has all slots, so that no other thread gets to do anything any more."""
+        while not nothing_dropped.wait(0.1):
             gc.collect()
 
     # -- what is raised where no caller is told ----------------------------------------------------------------------

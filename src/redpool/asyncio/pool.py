@@ -219,8 +219,7 @@ class ConnectionPool(AsyncSurface):
             begin_in_child()
         loop = _running_loop()
         with self._entering:
-            for closed in [each for each in self._by_loop if each.is_closed()]:
-                self._by_loop.pop(closed).discard()
+            self._forget_closed_loops()
             here = self._by_loop.get(loop)
             if here is None:
                 here = self._by_loop[loop] = Engine(self, loop, self._max_connections)
@@ -230,6 +229,10 @@ class ConnectionPool(AsyncSurface):
                         here.multiplexed.shutdown()
             self._here = here
         return here
+
+    def _forget_closed_loops(self) -> None:
+        for closed in [each for each in self._by_loop if each.is_closed()]:
+            self._by_loop.pop(closed).discard()
 
     def _view(self) -> Engine | None:
         """The part on the running loop, else the one used last."""

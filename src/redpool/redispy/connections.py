@@ -174,23 +174,27 @@ def _only_of_tls(connection: Any) -> bool:
 def _read_pushes(connection: Any) -> bool:
     if getattr(connection, "protocol", 2) != 3:
         return False
-    parser, pushes, reads = connection._parser, [0], 0
+    parser, pushes = connection._parser, [0]
     dispatch = parser.handle_push_response
 
     def counted(response: Any, **kwargs: Any) -> Any:
         pushes[0] += 1
         return dispatch(response, **kwargs)
 
-    parser.handle_push_response = counted
-    try:
+    def only_pushes() -> bool:
+        reads = 0
         while connection.can_read():
             connection.read_response(timeout=0, disconnect_on_error=False, push_request=True)
             reads += 1
             if pushes[0] != reads:
                 return False
+        return True
+
+    parser.handle_push_response = counted
+    try:
+        return only_pushes()
     finally:
         del parser.handle_push_response
-    return True
 
 
 def ping(connection: Any) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 from redis.connection import AbstractConnection
@@ -169,8 +170,10 @@ class CountedSync(Counted, AbstractConnection):
     def _write(self, packed: Any) -> None:
         try:
             sock: Any = self._sock
-            for piece in [packed] if isinstance(packed, str) else packed:
-                sock.sendall(piece)
+            if type(packed) is list and len(packed) == 1:
+                sock.sendall(packed[0])
+            else:
+                _send_all(sock, [packed] if isinstance(packed, str) else packed)
         except TimeoutError:
             self.disconnect()
             raise RedisTimeoutError("Timeout writing to socket") from None
@@ -356,3 +359,8 @@ class CountedSync(Counted, AbstractConnection):
             return
         super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._begin_session()
+
+
+def _send_all(sock: Any, pieces: Iterable[Any]) -> None:
+    for piece in pieces:
+        sock.sendall(piece)

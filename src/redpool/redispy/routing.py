@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.config import SharedConfig
@@ -229,10 +229,10 @@ class Routing(Generic[C]):
         `closings` are those there were when it began to connect: one that was begun before a close is closed, too.
         """
         with self._changing:
-            suspects = [each for each in self._shared if each.suspect]
-            self._shared = (*self._shared, connection)
+            before = self._shared
+            self._shared = (*before, connection)
             self._only = connection if self.config.shared_connections == 1 else None
-        for each in suspects:
+        for each in [each for each in before if each.suspect]:
             self.retire(each)
             each.stall()
         self.yields = self._is_crowded()
@@ -314,7 +314,7 @@ class Routing(Generic[C]):
             self.retire(connection)  # it has retired by itself, or is lost
         elif connection.end():
             with self._changing:
-                self._ending = [each for each in self._ending if each is not connection]
+                self._ending = _without(self._ending, connection)
             try:
                 released = connection.unreleased.pop()  # only one thread gets beyond this
             except IndexError:
@@ -373,3 +373,8 @@ class Routing(Generic[C]):
             "waiting": sum(each.waiting for each in pipelines),
             "abandoned": self._abandoned + sum(each.abandoned for each in pipelines),
         }
+
+
+def _without(connections: Iterable[C], one: C) -> list[C]:
+    # A function of its own: see `tests/test_interrupted.py`, on loops.
+    return [each for each in connections if each is not one]

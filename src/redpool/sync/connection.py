@@ -547,9 +547,7 @@ class MultiplexedConnection:
                 self._look_for_owner(self.reader, self.reader.beat + self.pipeline.heard, now)
             self._write(None)
             if self.reader.try_enter():
-                while not self._over_for_reader() and self._stream.has_come():
-                    if not self._receive_some(0.0):
-                        break
+                self._read_what_has_come()
                 self.reader.leave()
         except BaseException as error:
             if not self._ended_by(error, None):
@@ -557,6 +555,12 @@ class MultiplexedConnection:
         if self.state is _LOST:
             self._close()
         self._hand_on()
+
+    def _read_what_has_come(self) -> None:
+        """Read without waiting. As the reader."""
+        while not self._over_for_reader() and self._stream.has_come():
+            if not self._receive_some(0.0):
+                return
 
     def _look_for_owner(self, role: Role, beat: int, now: float) -> None:
         """Lose the connection where the owner of a role hasn't come by for long: it was interrupted."""

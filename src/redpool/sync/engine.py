@@ -406,7 +406,7 @@ class Engine:
         """End subscribers and monitors, which would listen for ever: no retry policy brings them back."""
         ended = set()
         with self.guard:
-            leased = [(slot, slot.occupant) for slot in self.core.leased()]
+            leased = self._leases()
         for slot, connection in leased:
             if connection is not None and connections.listens(connection):
                 keep(slot)  # should its holder drop it now, that is no leak
@@ -419,10 +419,11 @@ class Engine:
         """End the connections in use: the calling thread's own are closed, others' are cut under their hands."""
         me = threading.get_ident()
         with self.guard:
-            leased = [(slot.occupant, slot.lessee == me) for slot in self.core.leased()]
-        for connection, mine in leased:
+            leased = self._leases()
+        for slot, connection in leased:
             if connection is None:
                 continue  # dropped: it is closed already
+            mine = slot.lessee == me
             if mine and connections.unshared(connection):
                 connections.close(connection)
             elif others:
@@ -600,18 +601,25 @@ class Engine:
         return min(wait, longest)
 
     def lent(self) -> set[Any]:
-        """The connections on lease. Under `guard`."""
-        return {slot.occupant for slot in self.core.leased()} - {None}
+        """Return the connections on lease. Under `guard`."""
+        return {connection for _, connection in self._leases()} - {None}
+
+    def _leases(self) -> list[tuple[Slot, Any]]:
+        """Return the slots on lease, each with its connection, `None` where that was dropped. Under `guard`."""
+        return [(slot, slot.occupant) for slot in self.core.leased()]
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 
     def dump(self) -> PoolDump:
         """Who holds what, and who waits how long."""
         with self.guard:
-            core, now = self.core, _monotonic()
-            leases = [(now - slot.since, slot.lessee, slot.taken, slot.occupant) for slot in core.leased()]
-            waiters = [(now - ticket.since, ticket.holder) for ticket in core.waiting()]
+            leases, waiters = self._seen()
         return describe(self._config.name, leases, waiters)
+
+    def _seen(self) -> tuple[list[Any], list[Any]]:
+        core, now = self.core, _monotonic()
+        leases = [(now - slot.since, slot.lessee, slot.taken, slot.occupant) for slot in core.leased()]
+        return leases, [(now - ticket.since, ticket.holder) for ticket in core.waiting()]
 
 
 class _Mending:
