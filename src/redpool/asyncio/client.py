@@ -14,11 +14,10 @@ from ..redispy import clients, packing, sharing
 from ..redispy.internals import CLIENT_METHODS, original, untouched, watch_pipelines
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
-from ..wire.pipeline import Request, State
+from ..wire.pipeline import Request
 from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
-_OPEN = State.OPEN
 _recorder, _theirs = clients.recorder, aio.Redis
 _their_pipeline_replaced = watch_pipelines(aio.Pipeline)
 _execute, _parse = original(_theirs, "execute_command"), original(_theirs, "parse_response")
@@ -111,24 +110,7 @@ class Redis(aio.Redis):
         decode = NEVER_DECODE not in options
         multiplexed, request, limit = pool.multiplexed_here(), Request(args, data, 0, decode), current()
         try:
-            connection = multiplexed.start(request, limit)
-            if connection is None:
-                reply = await multiplexed.execute(request, limit)
-            else:
-                try:
-                    await request.waker
-                except BaseException:
-                    connection.pipeline.abandon(request)
-                    raise
-                reply = request.replies
-                if (
-                    not request.done
-                    or request.large
-                    or request.bulk
-                    or multiplexed.yields
-                    or connection.state is not _OPEN
-                ):
-                    reply = await multiplexed.finish(connection, request, limit)
+            reply = await multiplexed.execute(request, limit)
             if isinstance(reply, packing.UNUSUAL):
                 if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
                     reply = await multiplexed.execute(request.again(), limit)

@@ -61,32 +61,11 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     async def execute(self, request: Request, limit: deadline | None) -> Any:
         """Send and wait: return the reply to a command, or the list of them. Error replies are returned, not raised."""
-        connection = MultiplexedConnections.start(self, request, limit)
-        if connection is None:
-            connection = await self._await_connection(request)
-            self._send_over(connection, request, limit)
-        try:
-            await request.waker
-        except BaseException:
-            connection.pipeline.abandon(request)
-            raise
-        return await self.finish(connection, request, limit)
-
-    def start(self, request: Request, limit: deadline | None) -> MultiplexedConnection | None:
-        """Send it over a connection there is, and have `request.waker` say when that is over; `None` if there is none.
-
-        A caller that stops waiting for that abandons the request.
-        """
         if limit is not None and limit.reached():
             raise sharing.too_late(limit, False)
-        connection = self.pick(request)
-        if connection is not None:
-            self._send_over(connection, request, limit)
-        return connection
-
-    def _send_over(self, connection: MultiplexedConnection, request: Request, limit: deadline | None) -> None:
+        connection = self.pick(request) or await self._await_connection(request)
         pipeline = connection.pipeline
-        if pipeline.written - pipeline.answered + len(pipeline.queued) >= self._most:
+        if pipeline.written - pipeline.answered + len(pipeline.queued) >= self._most:  # `full`, spelt out
             self._wait_for_room(connection, request)
         connection.send(request)
         if limit is not None:
@@ -94,9 +73,11 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         waker = request.waker = self._loop.create_future()
         if connection.state is _LOST or connection.state is _DETACHED:
             waker.set_result(None)
-
-    async def finish(self, connection: MultiplexedConnection, request: Request, limit: deadline | None) -> Any:
-        """Return what came of it. A request that was not sent goes over another connection."""
+        try:
+            await waker
+        except BaseException:
+            pipeline.abandon(request)
+            raise
         if request.done:
             if request.large or request.bulk or self.yields or connection.state is not _OPEN:
                 self.afterwards(connection, request)

@@ -76,9 +76,6 @@ class _MultiplexedConnections(MultiplexedConnections):
 
     service: _Service
 
-    def start(self, request: Request, limit: deadline | None) -> None:
-        """Every reply is looked at here."""
-
     async def execute(self, request: Request, limit: deadline | None) -> Any:
         before = self._generation()
         return self._looked_at(await super().execute(request, limit), request, before)

@@ -15,11 +15,9 @@ from redis.exceptions import ReadOnlyError
 from ..limit import current
 from ..redispy import packing
 from ..wire.commands import shares
-from ..wire.pipeline import Request, State
+from ..wire.pipeline import Request
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
-
-_OPEN = State.OPEN
 
 
 class _Done:
@@ -130,18 +128,7 @@ class VirtualConnection:
         if disable_decoding and type(request.commands) is tuple:
             request.decode = False
         multiplexed, limit = self._multiplexed, current()
-        started = multiplexed.start(request, limit)
-        if started is None:
-            replies = await multiplexed.execute(request, limit)
-        else:
-            try:
-                await request.waker
-            except BaseException:
-                started.pipeline.abandon(request)
-                raise
-            replies = request.replies
-            if not request.done or request.large or request.bulk or multiplexed.yields or started.state is not _OPEN:
-                replies = await multiplexed.finish(started, request, limit)
+        replies = await multiplexed.execute(request, limit)
         if not isinstance(replies, packing.UNUSUAL):
             return replies
         try:
