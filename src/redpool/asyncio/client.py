@@ -11,27 +11,15 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..limit import current
 from ..redispy import clients, packing, sharing
-from ..redispy.internals import CLIENT_METHODS, original, untouched, watch_pipelines
+from ..redispy.internals import CLIENT_METHODS, untouched
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
-_recorder, _theirs = clients.recorder, aio.Redis
-_their_pipeline_replaced = watch_pipelines(aio.Pipeline)
-_execute, _parse = original(_theirs, "execute_command"), original(_theirs, "parse_response")
-# What others may set of a client that the shorter way passes by.
-_OF_OTHERS = frozenset({*CLIENT_METHODS, "connection"})
-
-
-def _others_look() -> bool:
-    """Whether redis-py's recorder is on, or a method of its client was replaced: calls go redis-py's way then."""
-    return (
-        _recorder._provider_manager is not None
-        or _theirs.execute_command is not _execute
-        or _theirs.parse_response is not _parse
-    )
+_watched = clients.Watched(aio.Redis, aio.Pipeline)
+_recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watched.execute, _watched.parse
 
 
 class Redis(aio.Redis):
@@ -71,12 +59,12 @@ class Redis(aio.Redis):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in _OF_OTHERS:
+        if name in clients.OF_OTHERS:
             self._find_way()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        if name in _OF_OTHERS:
+        if name in clients.OF_OTHERS:
             self._find_way()
 
     @classmethod
@@ -102,7 +90,7 @@ class Redis(aio.Redis):
             or not (name in self._names or shares(args))
             or not (pool.sharing or pool.may_share())
             or _recorder._provider_manager is not None
-            or _theirs.execute_command is not _execute  # as `_others_look` says, spelt out: this is the hot path
+            or _theirs.execute_command is not _execute  # as `Watched` says, spelt out: this is the hot path
             or _theirs.parse_response is not _parse
         ):
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
@@ -158,7 +146,7 @@ class Pipeline(aio.Pipeline):
         stack = self.command_stack
         commands = [args for args, _ in stack]
         transaction = self.is_transaction or self.explicit_transaction
-        if not self._may_share(stack, commands) or _others_look() or _their_pipeline_replaced():
+        if not self._may_share(stack, commands) or _watched.others_look():
             return await super().execute(raise_on_error)
         if transaction:
             commands = [("MULTI",), *commands, ("EXEC",)]

@@ -1,4 +1,4 @@
-"""redis-py's clients: made with a pool of ours, and whether others want to see their calls."""
+"""redis-py's clients: made with a pool of ours, and whether others look at their calls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import redis.client
 from redis.observability.providers import get_observability_instance
+
+from .internals import CLIENT_METHODS, original, watch_pipelines
 
 # What redis-py's own pool has put among its connections' options; ours puts its own there.
 _OF_ITS_POOL = frozenset({"himport_registry", "maint_notifications_pool_handler", "orig_host_address",
@@ -52,3 +54,25 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
 
 recorder: Any = get_observability_instance()
 """Has a `_provider_manager` once redis-py's OpenTelemetry recording is on, which redis-py's own way does."""
+
+OF_OTHERS = frozenset({*CLIENT_METHODS, "connection"})
+"""What others may set of a client that the shorter way passes by."""
+
+
+class Watched:
+    """What shows whether others look at the calls of redis-py's clients: these go redis-py's way then."""
+
+    def __init__(self, client: Any, pipeline: Any) -> None:
+        """Remember redis-py's own methods of its class of clients, and of its class of pipelines."""
+        self.client = client
+        self.execute, self.parse = original(client, "execute_command"), original(client, "parse_response")
+        self._pipeline_replaced = watch_pipelines(pipeline)
+
+    def others_look(self) -> bool:
+        """Return whether redis-py's recorder is on, or a method of the client or of the pipeline was replaced."""
+        return (
+            recorder._provider_manager is not None
+            or self.client.execute_command is not self.execute
+            or self.client.parse_response is not self.parse
+            or self._pipeline_replaced()
+        )
