@@ -7,13 +7,13 @@ a connection of its own, until it is released.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator
-from typing import Any, Protocol, Self
+from collections.abc import Awaitable, Iterator
+from typing import Any, Protocol
 
 from redis.exceptions import ReadOnlyError
 
 from ..limit import current
-from ..redispy import packing
+from ..redispy import packing, virtual
 from ..wire.commands import shares
 from ..wire.pipeline import Request
 from .connection import MultiplexedConnection
@@ -30,21 +30,14 @@ class _Done:
 DONE: Awaitable[None] = _Done()  # type: ignore[assignment]  # an iterator of nothing gives None in the end
 
 
-class Lender(Protocol):
+class Lender(virtual.Lender, Protocol):
     """What a virtual connection needs of its pool."""
-
-    config: Any
-    decodes: bool
-    sharing_names: frozenset[str]
 
     async def take_own(self) -> Any:
         """Check out a connection of its own."""
 
-    def starts_over(self, request: Request | None) -> bool:
-        """Return whether what a replica has refused to write goes over a new connection."""
 
-
-class VirtualConnection:
+class VirtualConnection(virtual.Virtual):
     """A connection for one task at a time, which has a transport of its own only where it needs one."""
 
     # What one for a single command doesn't need stands here, so that making one sets little.
@@ -52,29 +45,14 @@ class VirtualConnection:
     """what is to be sent: with the first word of its reply, or before the next"""
     _sent: deque[tuple[MultiplexedConnection, Request]] | None = None
     """whose replies were not read yet"""
-    _ahead: deque[Any] | None = None
-    """replies of a pipeline that were not read yet"""
-    _packed: tuple[Any, list[Any]] | None = None
-    bound: Any = None
-    """the connection of its own"""
     himport_registry = None
     """redis-py's fieldsets are prepared over one connection; where there are any, no connection is virtual"""
 
-    host: Any
-    port: Any
-    db: Any
-    retry: Any
-    """what redis-py asks for at each command; all those of a pool have the same, so `of` makes them a class"""
+    pool: Lender
 
     def __init__(self, pool: Lender, multiplexed: MultiplexedConnections) -> None:
         self.pool = pool
         self._multiplexed = multiplexed
-
-    @classmethod
-    def of(cls, connection: Any, retry: Any) -> type[Self]:
-        """Return the class for a pool that makes such connections."""
-        names = ("host", "port", "db")
-        return type(cls.__name__, (cls,), {"retry": retry, **{name: getattr(connection, name, None) for name in names}})
 
     def send_command(self, *args: Any, **options: Any) -> Awaitable[None]:
         """As in redis-py."""
@@ -89,13 +67,6 @@ class VirtualConnection:
             self._request = Request(args, packing.pack(args))
         else:
             await (await self._own()).send_command(*args, **options)
-
-    def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
-        """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""
-        commands = list(commands)
-        packed = [packing.pack_all(commands)]
-        self._packed = (packed, commands)
-        return packed
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """As in redis-py."""
@@ -138,25 +109,6 @@ class VirtualConnection:
         finally:
             del request, replies  # else an error and this frame, which holds the pool, would keep each other
 
-    def _first(self, request: Request, replies: Any) -> Any:
-        """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
-        try:
-            if type(request.commands) is tuple:
-                return packing.reply(replies)
-            self._ahead = deque(replies)
-            return self._reply_ahead(self._ahead)
-        finally:
-            del request, replies  # as above
-
-    def _reply_ahead(self, ahead: deque[Any]) -> Any:
-        reply = ahead.popleft()
-        try:
-            if isinstance(reply, ReadOnlyError):
-                self.pool.starts_over(None)
-            return packing.reply(reply)
-        finally:
-            del reply  # as above
-
     @property
     def is_done_with(self) -> bool:
         """Whether there is nothing to be released, and no reply that is still to come."""
@@ -198,7 +150,3 @@ class VirtualConnection:
         if name == "bound" or self.bound is None:
             raise AttributeError(f"a virtual connection has no {name!r}")
         return getattr(self.bound, name)
-
-    def __repr__(self) -> str:
-        over = "multiplexed" if self.bound is None else repr(self.bound)
-        return f"<VirtualConnection of {self.pool.config.name}, {over}>"

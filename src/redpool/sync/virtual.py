@@ -7,35 +7,28 @@ connection of its own has, binds the virtual connection to a connection of its o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from redis.exceptions import ReadOnlyError
 
 from ..limit import current
-from ..redispy import packing
+from ..redispy import packing, virtual
 from ..wire.commands import shares
 from ..wire.pipeline import Request
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections, Reentered
 
 
-class Lender(Protocol):
+class Lender(virtual.Lender, Protocol):
     """What a virtual connection needs of its pool."""
 
-    config: Any
-    decodes: bool
-    sharing_names: frozenset[str]
     himport_registry: Any
 
     def take_own(self) -> Any:
         """Check out a connection of its own."""
 
-    def starts_over(self, request: Request | None) -> bool:
-        """Return whether what a replica has refused to write goes over a new connection."""
 
-
-class VirtualConnection:
+class VirtualConnection(virtual.Virtual):
     """A connection for one thread at a time, which has a socket of its own only where it needs one."""
 
     # What one for a single command doesn't need stands here, so that making one sets little.
@@ -43,29 +36,14 @@ class VirtualConnection:
     """what is to be sent: when its reply is read, or before the next"""
     _sent: deque[tuple[MultiplexedConnection, Request]] | None = None
     """whose replies were not read yet"""
-    _ahead: deque[Any] | None = None
-    """replies of a pipeline that were not read yet"""
-    _packed: tuple[Any, list[Any]] | None = None
-    bound: Any = None
-    """the connection of its own"""
     simple = True
     """there is nothing to be released, and no reply to be read but that to the `request`"""
 
-    host: Any
-    port: Any
-    db: Any
-    retry: Any
-    """what redis-py asks for at each command; all those of a pool have the same, so `of` makes them a class"""
+    pool: Lender
 
     def __init__(self, pool: Lender, multiplexed: MultiplexedConnections) -> None:
         self.pool = pool
         self._multiplexed = multiplexed
-
-    @classmethod
-    def of(cls, connection: Any, retry: Any) -> type[Self]:
-        """Return the class for a pool that makes such connections."""
-        names = ("host", "port", "db")
-        return type(cls.__name__, (cls,), {"retry": retry, **{name: getattr(connection, name, None) for name in names}})
 
     @property
     def himport_registry(self) -> Any:
@@ -87,13 +65,6 @@ class VirtualConnection:
                 self.request = Request(args, packing.pack(args))
                 return
         self._own().send_command(*args, **options)
-
-    def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
-        """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""
-        commands = list(commands)
-        packed = [packing.pack_all(commands)]
-        self._packed = (packed, commands)
-        return packed
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """As in redis-py."""
@@ -128,6 +99,7 @@ class VirtualConnection:
                 replies = self._multiplexed.execute(request.again(), current())
         except Reentered:
             return self._by_another_way(request, disable_decoding)
+        self.simple = type(request.commands) is tuple  # else more replies are to be read
         try:
             return self._first(request, replies)
         finally:
@@ -149,25 +121,6 @@ class VirtualConnection:
             return self._first(request, self._multiplexed.wait(connection, request))
         finally:
             del request  # as above
-
-    def _first(self, request: Request, replies: Any) -> Any:
-        """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
-        try:
-            if type(request.commands) is tuple:
-                return packing.reply(replies)
-            self._ahead, self.simple = deque(replies), False
-            return self._reply_ahead(self._ahead)
-        finally:
-            del request, replies  # as above
-
-    def _reply_ahead(self, ahead: deque[Any]) -> Any:
-        reply = ahead.popleft()
-        try:
-            if isinstance(reply, ReadOnlyError):
-                self.pool.starts_over(None)
-            return packing.reply(reply)
-        finally:
-            del reply  # as above
 
     def can_read(self, timeout: float | None = 0, **options: Any) -> Any:
         """As in redis-py."""
@@ -232,7 +185,3 @@ class VirtualConnection:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self._own(), name)
-
-    def __repr__(self) -> str:
-        over = "multiplexed" if self.bound is None else repr(self.bound)
-        return f"<VirtualConnection of {self.pool.config.name}, {over}>"

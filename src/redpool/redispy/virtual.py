@@ -1,0 +1,78 @@
+"""What the virtual connections of both shells do alike: tell packed commands apart, have replies read one by one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Protocol, Self
+
+from redis.exceptions import ReadOnlyError
+
+from ..wire.pipeline import Request
+from . import packing
+
+
+class Lender(Protocol):
+    """What a virtual connection needs of its pool."""
+
+    config: Any
+    decodes: bool
+    sharing_names: frozenset[str]
+
+    def starts_over(self, request: Request | None) -> bool:
+        """Return whether what a replica has refused to write goes over a new connection."""
+
+
+class Virtual:
+    """What a virtual connection has and does, whatever it waits by."""
+
+    pool: Lender
+
+    # What one for a single command doesn't need stands here, so that making one sets little.
+    _ahead: deque[Any] | None = None
+    """replies of a pipeline that were not read yet"""
+    _packed: tuple[Any, list[Any]] | None = None
+    bound: Any = None
+    """the connection of its own"""
+
+    host: Any
+    port: Any
+    db: Any
+    retry: Any
+    """what redis-py asks for at each command; all those of a pool have the same, so `of` makes them a class"""
+
+    @classmethod
+    def of(cls, connection: Any, retry: Any) -> type[Self]:
+        """Return the class for a pool that makes such connections."""
+        names = ("host", "port", "db")
+        return type(cls.__name__, (cls,), {"retry": retry, **{name: getattr(connection, name, None) for name in names}})
+
+    def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
+        """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""
+        commands = list(commands)
+        packed = [packing.pack_all(commands)]
+        self._packed = (packed, commands)
+        return packed
+
+    def _first(self, request: Request, replies: Any) -> Any:
+        """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
+        try:
+            if type(request.commands) is tuple:
+                return packing.reply(replies)
+            self._ahead = deque(replies)
+            return self._reply_ahead(self._ahead)
+        finally:
+            del request, replies  # else an error and this frame, which holds the pool, would keep each other
+
+    def _reply_ahead(self, ahead: deque[Any]) -> Any:
+        reply = ahead.popleft()
+        try:
+            if isinstance(reply, ReadOnlyError):
+                self.pool.starts_over(None)
+            return packing.reply(reply)
+        finally:
+            del reply  # as above
+
+    def __repr__(self) -> str:
+        over = "multiplexed" if self.bound is None else repr(self.bound)
+        return f"<VirtualConnection of {self.pool.config.name}, {over}>"
