@@ -105,8 +105,10 @@ class Several:
             connect=lambda beside: world.connect(),
             release=world.lend,
             core=lambda: self.core,
+            may_share=lambda: True,
             wake=lambda: None,
             stand_in=lambda: None,
+            reentered=lambda: False,
         )
         self.sent: dict[Any, Any] = {}
 

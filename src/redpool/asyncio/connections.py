@@ -43,9 +43,11 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         connect: Callable[[bool], Awaitable[Any]],
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
+        may_share: Callable[[], bool],
     ) -> None:
         """`connect` gets to know whether the connection is a further one, which must not take the last slot."""
-        super().__init__(config, release, core, changing=contextlib.nullcontext())
+        super().__init__(config, release, core, may_share)
+        self._start_empty(changing=contextlib.nullcontext())
         self._loop = loop
         self._most = config.max_in_flight
         self._connect = connect

@@ -105,9 +105,7 @@ class MultiplexedConnectionPool(ConnectionPool):
             pool = me()
             return pool is not None and pool.may_share()
 
-        multiplexed = self._multiplexed_class(self.config, engine.loop, connect, release, core)
-        multiplexed.may_share = may_share
-        return multiplexed
+        return self._multiplexed_class(self.config, engine.loop, connect, release, core, may_share)
 
     def may_share(self) -> bool:
         """Find out anew whether callers share connections: not where others have a say in what is sent and read."""

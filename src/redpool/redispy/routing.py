@@ -81,23 +81,25 @@ class Routing(Generic[C]):
         config: SharedConfig,
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
-        changing: contextlib.AbstractContextManager[Any],
+        may_share: Callable[[], bool],
     ) -> None:
-        """`core` returns the pool's core, `None` where the pool is gone."""
+        """`core` returns the pool's core, `None` where the pool is gone; `may_share` whether its callers still may."""
         self.config = config
+        self._release, self._core, self.may_share = release, core, may_share
+        self.closed = False  # shut down
+
+    def _start_empty(self, changing: contextlib.AbstractContextManager[Any]) -> None:
+        """Have no connection, and know nothing of any, as at first: also in a forked child."""
         self.batches = [0] * (sharing.LARGEST_BATCH + 1)
         self.large = sharing.LargeReplies()
-        self.closed = False  # shut down
         self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
-        self._release, self._core = release, core
         self._changing = changing
         self._shared: tuple[C, ...] = ()
         self._only: C | None = None  # where there is just one to choose
         self._bulk: C | None = None
         self._ending: list[C] = []  # retired or lost, and still to be released
         self._abandoned = 0  # by the callers of connections that are gone
-        self.may_share: Callable[[], bool] = lambda: True  # whether the pool's callers still may; the pool sets it
 
     def connect_shared(self) -> None:
         """Begin to connect a further one, unless that is under way or has failed just now."""

@@ -48,31 +48,33 @@ class Reentered(Exception):
 class MultiplexedConnections(Routing[MultiplexedConnection]):
     """What `MultiplexedConnectionPool` shares."""
 
-    @staticmethod
-    def reentered() -> bool:
-        """Return whether this thread was interrupted in what connecting has to wait for; the engine sets it."""
-        return False
-
     def __init__(
         self,
         config: SharedConfig,
         connect: Callable[[bool], Any],
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
+        may_share: Callable[[], bool],
         wake: Callable[[], None],
         stand_in: Callable[[], None],
+        reentered: Callable[[], bool],
     ) -> None:
         """`connect` gets to know whether the connection is a further one, which must not take the last slot.
 
         `wake` has maintenance look anew how often it is to look; `stand_in` looks in its place, where no thread is to
-        be had for it.
+        be had for it. `reentered` returns whether this thread was interrupted in what connecting has to wait for.
         """
-        changing = threading.RLock()
-        super().__init__(config, release, core, changing)
-        self._changes: Callable[[], bool] = changing._is_owned  # type: ignore[attr-defined]  # as of a `Role`
+        super().__init__(config, release, core, may_share)
         self._connect, self._wake_maintenance, self._stand_in = connect, wake, stand_in
+        self._reentered = reentered
         self._never_waits = config.max_waiting == 0
-        name = f"redpool {config.name}"
+        self._start()
+
+    def _start(self) -> None:
+        changing = threading.RLock()
+        self._start_empty(changing)
+        self._changes: Callable[[], bool] = changing._is_owned  # type: ignore[attr-defined]  # as of a `Role`
+        name = f"redpool {self.config.name}"
         self._connecting = _Connecting(self._connect_shared, self.connect_failed, f"{name} multiplexed connection")
         self._connecting_bulk = _Connecting(self._connect_bulk, self.connect_failed, f"{name} bulk connection")
 
@@ -80,10 +82,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         """After a fork, in the child: start empty, with no lock that the parent may have held."""
         for connection in self.all_there_are():
             connection.forget()
-        closed, may_share = self.closed, self.may_share
-        callbacks = self._connect, self._release, self._core, self._wake_maintenance, self._stand_in
-        MultiplexedConnections.__init__(self, self.config, *callbacks)
-        self.closed, self.may_share = closed, may_share
+        self._start()
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
@@ -155,9 +154,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _await_connection(self, request: Request) -> MultiplexedConnection:
         """Wait until one is connected that the request may take."""
-        if (
-            self._changes() or self.reentered()
-        ):  # the thread that connects would wait for this one, which was interrupted
+        if self._changes() or self._reentered():  # what connects would wait for this thread, which was interrupted
             raise Reentered
         self.check_open()
         if self.large.stands_apart(request):

@@ -107,14 +107,7 @@ class Engine:
         self.armed = _NEVER  # when the housekeeper wakes
         self._next_thread_at = -_NEVER  # when a thread is asked for again; written under `guard`
         self._progress = threading.Event()  # a pool that was shut down has one connection less
-        self.multiplexed: Any = None
-        self.share(owner.make_multiplexed())
-
-    def share(self, multiplexed: Any) -> None:
-        """Have these multiplexed connections, of a pool that shares connections; what connects them needs the guard."""
-        self.multiplexed = multiplexed
-        if multiplexed is not None:
-            multiplexed.reentered = self.reentered
+        self.multiplexed: Any = owner.make_multiplexed()  # of a pool that shares connections
 
     # -- callers -----------------------------------------------------------------------------------------------------
 

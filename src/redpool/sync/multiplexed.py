@@ -96,6 +96,10 @@ class MultiplexedConnectionPool(ConnectionPool):
             pool = me()
             return None if pool is None else pool._engine.core
 
+        def may_share() -> bool:
+            pool = me()
+            return pool is not None and pool.may_share()
+
         def wake() -> None:
             pool = me()
             if pool is not None:
@@ -106,13 +110,11 @@ class MultiplexedConnectionPool(ConnectionPool):
             if pool is not None:
                 pool._engine.stand_in()
 
-        def may_share() -> bool:
+        def reentered() -> bool:
             pool = me()
-            return pool is not None and pool.may_share()
+            return pool is not None and pool._engine.reentered()
 
-        multiplexed = self._multiplexed_class(self.config, connect, release, core, wake, stand_in)
-        multiplexed.may_share = may_share
-        return multiplexed
+        return self._multiplexed_class(self.config, connect, release, core, may_share, wake, stand_in, reentered)
 
     def may_share(self) -> bool:
         """Find out anew whether callers share connections: not where others have a say in what is sent and read."""

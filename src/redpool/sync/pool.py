@@ -390,7 +390,7 @@ class ConnectionPool(SyncSurface):
             # Callers may have looked it up already: so it stays, and begins anew.
             parents.multiplexed.begin_in_child()
             self.sharing = False  # until the first call has found that callers may
-            fresh.share(parents.multiplexed)
+            fresh.multiplexed = parents.multiplexed
         self._begin_cache_in_child()
         if parents.core.closed:
             fresh.core.shutdown(_monotonic())
