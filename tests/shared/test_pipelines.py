@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from contract.faces import Face, Watch, together
+from contract.faces import Face, Watch, _unwrapped, together
 
 from .faces import Sharing
 
@@ -135,3 +135,14 @@ def test_a_long_pipeline(client: Any) -> None:
         for number in range(1_000):
             pipe.echo(str(number))
         assert pipe.execute() == [str(number).encode() for number in range(1_000)]
+
+
+def test_replies_come_in_the_order_of_what_was_sent(shell: Sharing, at: dict[str, Any]) -> None:
+    """Over a virtual connection those of a pipeline come before that of a command which is sent amid them."""
+    pool = shell.pool(**at)
+    multiplexed = pool.multiplexed_here() if shell.asynchronous else pool._engine.multiplexed
+    virtual = shell._wrap(pool._virtual(_unwrapped(pool), _unwrapped(multiplexed)))
+    virtual.send_packed_command(virtual.pack_commands([("ECHO", "a"), ("ECHO", "b")]))
+    assert virtual.read_response() == b"a"
+    virtual.send_command("ECHO", "c")
+    assert [virtual.read_response(), virtual.read_response()] == [b"b", b"c"]

@@ -44,8 +44,8 @@ class Virtual:
     @classmethod
     def of(cls, connection: Any, retry: Any) -> type[Self]:
         """Return the class for a pool that makes such connections."""
-        names = ("host", "port", "db")
-        return type(cls.__name__, (cls,), {"retry": retry, **{name: getattr(connection, name, None) for name in names}})
+        same = {name: getattr(connection, name, None) for name in ("host", "port", "db")}
+        return type(cls.__name__, (cls,), {"__module__": cls.__module__, "retry": retry, **same})
 
     def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
         """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""
