@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from types import FrameType
+from typing import Any
 
 import pytest
 import redis
 
 import redpool
 from contract.faces import eventually
+from redpool.sync import threads
 from truth.alarms import starts_a_thread
 
 
@@ -65,6 +67,23 @@ def test_a_subscriber_from_within_the_pool_leaves_as_ever(redis_url: str) -> Non
             assert subscription.get_message(timeout=5.0)
             subscription.close()
         assert eventually(lambda: len(client.client_list()) == 1)
+
+
+def test_a_disconnect_from_within_the_pool_is_one_change(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread makes it as soon as the pool's lock is free, and no other caller sees half of it."""
+    started, start = list[str](), threads.start
+
+    def note(work: Any, name: str, *args: Any) -> None:
+        started.append(name)
+        start(work, name, *args)
+
+    with redpool.ConnectionPool.from_url(redis_url) as pool:
+        pool.release(pool.get_connection())
+        monkeypatch.setattr(threads, "start", note)
+        with pool._engine.guard:
+            pool.disconnect()
+            assert len(started) == 1
+        assert eventually(lambda: pool.stats().open == 0)
 
 
 @pytest.mark.parametrize("kind", [redis.Redis, redpool.Redis])

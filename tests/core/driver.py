@@ -186,6 +186,11 @@ class Driver:
         self.core.close(now)
         self.collect(now)
 
+    def disconnect(self, now: float) -> None:
+        """Close all, and try again at once when the pool is asked."""
+        self.core.disconnect(now)
+        self.collect(now)
+
     def shutdown(self, now: float) -> None:
         """Shut the pool down for good."""
         self.core.shutdown(now)

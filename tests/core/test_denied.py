@@ -121,10 +121,11 @@ def test_the_first_that_is_let_in_ends_it() -> None:
     assert driver.core.dialling.pause_until <= 61.5 + MOST
 
 
-def test_a_drain_tries_again_at_once() -> None:
+@pytest.mark.parametrize("how", ["drain", "disconnect"])
+def test_a_drain_tries_again_at_once(how: str) -> None:
     """The credentials may be others now; the pauses go on growing where they are no better."""
     driver = denied()
-    driver.drain(0.1)
+    getattr(driver, how)(0.1)
     driver.ask(0.1)
     assert deny(driver, 0.1) == 1
     assert driver.core.dialling.pause_until >= 2.1

@@ -260,7 +260,14 @@ class Engine:
 
     def close(self) -> None:
         """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""
-        self.core.close(_monotonic())
+        self._close(PoolCore.close)
+
+    def disconnect(self) -> None:
+        """Close the same way; the next caller connects, whatever the last connects have ended with."""
+        self._close(PoolCore.disconnect)
+
+    def _close(self, close: Callable[[PoolCore, float], None]) -> None:
+        close(self.core, _monotonic())
         if self.multiplexed is not None:
             self.multiplexed.close()
 

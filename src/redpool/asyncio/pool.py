@@ -272,8 +272,7 @@ class ConnectionPool(AsyncSurface):
 
         Callers that use one of them see a `redis.ConnectionError`. The others are closed when they are given back.
         """
-        self._each(Engine.close)
-        self._each(lambda here: here.core.try_again(_monotonic()))
+        self._each(Engine.disconnect)
         if inuse_connections:
             self._each(Engine.cut_leases)
         await asyncio.sleep(0)

@@ -101,10 +101,10 @@ def close(core: PoolCore, now: float) -> None:
     core.grow(now)
 
 
-def try_again(core: PoolCore, now: float) -> None:
-    """The next caller connects, whatever the last connects have ended with."""
+def disconnect(core: PoolCore, now: float) -> None:
+    """Close the same way; the next caller connects, whatever the last connects have ended with."""
     core.dialling.try_again()
-    core.grow(now)
+    close(core, now)
 
 
 def serve_again(core: PoolCore, now: float) -> None:

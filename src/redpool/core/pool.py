@@ -393,7 +393,7 @@ class PoolCore:
     close = lifecycle.close
     refused_write = lifecycle.refused_write
     serve_again = lifecycle.serve_again
-    try_again = lifecycle.try_again
+    disconnect = lifecycle.disconnect
     shutdown = lifecycle.shutdown
 
     @property

@@ -385,7 +385,14 @@ class Engine:
 
     def close(self) -> None:
         """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""
-        self.do(PoolCore.close)
+        self._close(PoolCore.close)
+
+    def disconnect(self) -> None:
+        """Close the same way; the next caller connects, whatever the last connects have ended with."""
+        self._close(PoolCore.disconnect)
+
+    def _close(self, close: Callable[[PoolCore, float], None]) -> None:
+        self.do(close)
         if self.multiplexed is not None:
             self.multiplexed.close()
 

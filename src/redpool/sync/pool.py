@@ -271,8 +271,7 @@ class ConnectionPool(SyncSurface):
         Callers that use one of them see a `redis.ConnectionError`. The others are closed when they are given back.
         """
         engine = self._engine_here()
-        engine.close()
-        engine.do(PoolCore.try_again)
+        engine.disconnect()
         if inuse_connections:
             engine.cut_leases()
 
