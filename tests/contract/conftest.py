@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from redpool.testing import FaultProxy, MemoryServer
+from shared.fixtures import any_face
 
-from .fixtures import at, face, refusing, silent, threads, unix_server, watch
+from .fixtures import at, face, memory, mute, proxy, refusing, silent, threads, unix_server, watch
 from .mute import Mute
 
-__all__ = ["at", "face", "refusing", "silent", "threads", "unix_server", "watch"]
-
-
-@pytest.fixture
-def mute() -> Iterator[Mute]:
-    """Nothing is withheld yet."""
-    with MemoryServer() as server, FaultProxy(server.host, server.port) as proxy:
-        yield Mute(server, proxy)
+__all__ = [
+    "any_face", "at", "face", "memory", "mute", "proxy", "refusing", "silent", "threads", "unix_server", "watch",
+]  # fmt: skip
 
 
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])

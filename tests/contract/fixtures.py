@@ -1,4 +1,4 @@
-"""Fixtures that the contract suite and the field notes share."""
+"""Fixtures for tests of several folders: both shells, and servers to hold them against."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from redpool import embedded
+from redpool.testing import FaultProxy, MemoryServer
 
 from .faces import Asyncio, Face, Listener, Threads, Watch
+from .mute import Mute
 
 
 @pytest.fixture(params=[Threads, Asyncio], ids=lambda face: face.name)
@@ -63,3 +65,24 @@ def silent() -> Iterator[Listener]:
     made = Listener(answering=True)
     yield made
     made.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryServer]:
+    """A server in memory, which does as the test says."""
+    with MemoryServer() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(memory: MemoryServer) -> Iterator[FaultProxy]:
+    """A proxy before the server in memory."""
+    with FaultProxy(memory.host, memory.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def mute(memory: MemoryServer) -> Iterator[Mute]:
+    """The same, as a server of which nothing is withheld yet."""
+    with FaultProxy(memory.host, memory.port) as proxy:
+        yield Mute(memory, proxy)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,13 +17,6 @@ SOON = 0.25
 
 LONGER = 0.4
 """Seconds for which a command asks the server to wait."""
-
-
-@pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory."""
-    with MemoryServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,22 +12,17 @@ import redis
 
 import redpool
 import redpool.asyncio
-from shared.faces import OwnAsyncio, OwnThreads, SharingAsyncio, SharingThreads
+from shared.faces import OwnAsyncio, OwnThreads, SharingThreads
 
-from .faces import Asyncio, Bridge, Doing, Face, Threads, Watch, _pool_threads, eventually
+from .faces import Bridge, Doing, Face, Watch, _pool_threads, eventually
 
 NAME = "closing"
 
 
-@pytest.fixture(
-    params=[Threads, Asyncio, SharingThreads, SharingAsyncio, OwnThreads, OwnAsyncio],
-    ids=["threads", "asyncio", "mux, threads", "mux, asyncio", "client, threads", "client, asyncio"],
-)
-def face(request: pytest.FixtureRequest) -> Iterator[Face]:
-    """Each shell, over connections of one's own and over shared ones, under redis-py's client and ours."""
-    made: Face = request.param()
-    yield made
-    made.close()
+@pytest.fixture
+def face(any_face: Face) -> Face:
+    """Each kind of pool and client."""
+    return any_face
 
 
 @pytest.fixture(params=[False, True], ids=["", "retries"])

@@ -34,13 +34,6 @@ def _nothing_old_to_collect() -> Iterator[None]:
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory."""
-    with MemoryServer() as server:
-        yield server
-
-
-@pytest.fixture
 def recorder() -> Recorder:
     """What the pool tells."""
     return Recorder()

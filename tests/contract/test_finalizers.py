@@ -23,13 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory."""
-    with MemoryServer() as server:
-        yield server
-
-
-@pytest.fixture
 def pool(face: Face, memory: MemoryServer) -> Iterator[Any]:
     """A pool of one connection, and no collection but the test's own."""
     gc.collect()

@@ -21,29 +21,7 @@ from redpool.redispy import sockets
 from redpool.testing import FaultProxy, MemoryServer
 
 from .faces import Doing, Face, Threads, _unwrapped, eventually
-
-NO_PING = b"-NOPERM this user has no permissions to run the 'ping' command\r\n"
-# Without a handshake, so that the first piece of a reply answers the first command.
-BARE: dict[str, Any] = {"protocol": 2, "driver_info": None}
-
-
-@pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory, which does as the test says."""
-    with MemoryServer() as server:
-        yield server
-
-
-@pytest.fixture
-def proxy(memory: MemoryServer) -> Iterator[FaultProxy]:
-    """A proxy before it."""
-    with FaultProxy(memory.host, memory.port) as proxy:
-        yield proxy
-
-
-def let_it_be_done(proxy: FaultProxy) -> None:
-    """Return once the proxy has done what came before: its hanging up stands in the client's kernel then."""
-    proxy.delay(0.0)
+from .made_up import BARE, NO_PING, let_it_be_done
 
 
 def test_a_hang_up_behind_an_answer_costs_nothing(face: Face, proxy: FaultProxy) -> None:

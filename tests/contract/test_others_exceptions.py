@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,13 +22,6 @@ from .faces import PATIENCE, Doing, Face, eventually, say
 
 class JobTimeout(Exception):
     """As the soft limit of a job: no error of redis-py's."""
-
-
-@pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory."""
-    with MemoryServer() as server:
-        yield server
 
 
 class Interruptible(redis.Connection):

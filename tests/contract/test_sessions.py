@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,13 +21,6 @@ both_protocols = pytest.mark.parametrize("protocol", [2, 3], indirect=True, ids=
 def pool(face: Face, at: dict[str, Any], protocol: int) -> Any:
     """A pool of one connection, so that the next caller can't but get what the last one has left."""
     return face.pool(**at, protocol=protocol, db=3, client_name=NAME, max_connections=1)
-
-
-@pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory."""
-    with MemoryServer() as server:
-        yield server
 
 
 def number(connection: Any) -> int:

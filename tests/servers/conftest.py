@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from contract.faces import Asyncio, Face, Threads
-from contract.fixtures import at
-from redpool.testing import MemoryServer
-from shared.faces import OwnAsyncio, OwnThreads, SharingAsyncio, SharingThreads
+from contract.faces import Face
+from contract.fixtures import at, memory
+from shared.fixtures import any_face, multiplexed_face
 
-__all__ = ["at"]
-
-_KINDS = {
-    "threads": Threads,
-    "asyncio": Asyncio,
-    "threads, multiplexed": SharingThreads,
-    "asyncio, multiplexed": SharingAsyncio,
-    "threads, client": OwnThreads,
-    "asyncio, client": OwnAsyncio,
-}
-
-
-@pytest.fixture(params=list(_KINDS.values()), ids=list(_KINDS))
-def face(request: pytest.FixtureRequest) -> Iterator[Face]:
-    """Each kind of pool in each shell, under redis-py's client; and redpool's client."""
-    made: Face = request.param()
-    yield made
-    made.close()
+__all__ = ["any_face", "at", "memory", "multiplexed_face"]
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory, which does as the test says."""
-    with MemoryServer() as server:
-        yield server
+def face(any_face: Face) -> Face:
+    """Each kind of pool in each shell, under redis-py's client; and redpool's client."""
+    return any_face

@@ -14,7 +14,7 @@ from redpool import embedded
 from redpool.redispy.sharing import PROBE, LargeReplies, as_raised, hung_up
 from redpool.testing import MemoryServer
 from redpool.wire.pipeline import Request, ServerClosed
-from shared.faces import OwnAsyncio, OwnThreads, Sharing, SharingAsyncio, SharingThreads
+from shared.faces import Sharing
 
 LIMIT = ("--client-output-buffer-limit", "normal", "2mb", "0", "0")
 OTHERS = 6
@@ -29,12 +29,10 @@ def strict() -> Iterator[embedded.Server]:
         yield server
 
 
-@pytest.fixture(params=[SharingThreads, SharingAsyncio, OwnThreads, OwnAsyncio], ids=lambda face: face.name)
-def face(request: pytest.FixtureRequest) -> Iterator[Sharing]:
+@pytest.fixture
+def face(multiplexed_face: Sharing) -> Sharing:
     """Each shell, under each client."""
-    made: Sharing = request.param()
-    yield made
-    made.close()
+    return multiplexed_face
 
 
 class Others:

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from contract.fixtures import at, silent, unix_server, watch
-from contract.mute import Mute
-from redpool.testing import FaultProxy, MemoryServer
+from contract.fixtures import at, memory, mute, proxy, refusing, silent, unix_server, watch
 
-from .faces import OwnAsyncio, OwnThreads, Sharing, SharingAsyncio, SharingThreads
+from .faces import OwnAsyncio, OwnThreads, Sharing
+from .fixtures import any_face, multiplexed_face, threads_face
 
-__all__ = ["at", "silent", "unix_server", "watch"]
+__all__ = [
+    "any_face", "at", "memory", "multiplexed_face", "mute", "proxy", "refusing", "silent", "threads_face",
+    "unix_server", "watch",
+]  # fmt: skip
 
 
-@pytest.fixture(params=[SharingThreads, SharingAsyncio, OwnThreads, OwnAsyncio], ids=lambda face: face.name)
-def face(request: pytest.FixtureRequest) -> Iterator[Sharing]:
+@pytest.fixture
+def face(multiplexed_face: Sharing) -> Sharing:
     """Each shell, under each client. What the test made is closed after it, and nothing may be left behind."""
-    made: Sharing = request.param()
-    yield made
-    made.close()
+    return multiplexed_face
 
 
 @pytest.fixture(params=[OwnThreads, OwnAsyncio], ids=lambda face: face.name)
@@ -57,17 +57,3 @@ def pool(face: Sharing, at: dict[str, Any]) -> Any:
 def client(face: Sharing, pool: Any) -> Any:
     """A client over it."""
     return face.client(pool)
-
-
-@pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory, which does as the test says."""
-    with MemoryServer() as server:
-        yield server
-
-
-@pytest.fixture
-def mute(memory: MemoryServer) -> Iterator[Mute]:
-    """Nothing is withheld yet."""
-    with FaultProxy(memory.host, memory.port) as proxy:
-        yield Mute(memory, proxy)

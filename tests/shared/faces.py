@@ -53,3 +53,17 @@ class OwnAsyncio(SharingAsyncio):
 
     name = "asyncio, own client"
     own_client = True
+
+
+# Each kind of pool in each shell, under redis-py's client; and redpool's client.
+OF_THREADS: dict[str, type[faces.Face]] = {
+    "threads": faces.Threads,
+    "threads, multiplexed": SharingThreads,
+    "threads, client": OwnThreads,
+}
+OF_TASKS: dict[str, type[faces.Face]] = {
+    "asyncio": faces.Asyncio,
+    "asyncio, multiplexed": SharingAsyncio,
+    "asyncio, client": OwnAsyncio,
+}
+MULTIPLEXED: list[type[Sharing]] = [SharingThreads, SharingAsyncio, OwnThreads, OwnAsyncio]

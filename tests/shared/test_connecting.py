@@ -17,45 +17,20 @@ import redis.asyncio
 
 import redpool
 import redpool.asyncio
-from contract.faces import PATIENCE, Asyncio, Face, Listener, Threads, together
+from contract.faces import PATIENCE, Face, Listener, together
 from redpool import embedded
 from redpool.core import policy
 from redpool.redispy import making
 from redpool.sync import threads as own_threads
 from redpool.testing import MemoryServer
 
-from .faces import OwnAsyncio, OwnThreads, SharingAsyncio, SharingThreads
-
-OF_THREADS: list[type[Face]] = [Threads, SharingThreads, OwnThreads]
-OF_TASKS: list[type[Face]] = [Asyncio, SharingAsyncio, OwnAsyncio]
-
-
-def _name(kind: type[Face]) -> str:
-    return kind.__name__
-
-
-@pytest.fixture(params=OF_THREADS + OF_TASKS, ids=_name)
-def face(request: pytest.FixtureRequest) -> Iterator[Face]:
-    """Each shell, with each kind of pool and client."""
-    made: Face = request.param()
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=OF_THREADS, ids=_name)
-def threads_face(request: pytest.FixtureRequest) -> Iterator[Face]:
-    """The same for threads alone."""
-    made: Face = request.param()
-    yield made
-    made.close()
+from .faces import OF_TASKS
 
 
 @pytest.fixture
-def refusing() -> Iterator[Listener]:
-    """A port at which every connection is refused."""
-    made = Listener(answering=False)
-    yield made
-    made.close()
+def face(any_face: Face) -> Face:
+    """Each kind of pool and client."""
+    return any_face
 
 
 def told(client: Any, times: int) -> list[BaseException]:
@@ -267,7 +242,7 @@ def test_without_a_thread_a_dead_path_is_found_by_those_who_wait(
 # -- a clock that stands still -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", OF_TASKS, ids=_name)
+@pytest.mark.parametrize("kind", OF_TASKS.values(), ids=OF_TASKS)
 def test_a_pool_works_while_the_clock_stands_still(kind: type[Face], at: dict[str, Any]) -> None:
     """As in a test with freezegun: where nothing is open, no timer stands between a caller and its connection."""
 

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import redpool.asyncio
 from contract.faces import Doing, eventually
+from contract.made_up import BARE, NO_PING, let_it_be_done
 from redpool.core.config import SharedConfig
 from redpool.redispy import sharing
 from redpool.testing import FaultProxy, MemoryServer
 
 from .faces import Sharing
 
-# Without a handshake, so that the first piece of a reply answers the first command.
-BARE: dict[str, Any] = {"protocol": 2, "driver_info": None}
 PUSH = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n"
-NO_PING = b"-NOPERM this user has no permissions to run the 'ping' command\r\n"
-
-
-@pytest.fixture
-def proxy(memory: MemoryServer) -> Iterator[FaultProxy]:
-    """A proxy before the server in memory."""
-    with FaultProxy(memory.host, memory.port) as proxy:
-        yield proxy
-
-
-def let_it_be_done(proxy: FaultProxy) -> None:
-    """Return once the proxy has done what came before: its hanging up stands in the client's kernel then."""
-    proxy.delay(0.0)
 
 
 def sharing_at(face: Sharing, at: Any, **options: Any) -> Any:
