@@ -17,7 +17,7 @@ ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types unit outside compat soak stress storms faults bench compare clean server
+.PHONY: help demo test lint types pyright unit outside compat soak stress storms faults bench compare clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,10 @@ lint: $(STAMP) ## ruff: rules and layout
 
 types: $(STAMP) ## mypy --strict
 	@echo "== mypy"; $(BIN)/mypy
+
+pyright: $(STAMP) ## what users' type checkers see, by pyright, too; installs it with a node of its own, 280 MB
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'basedpyright>=1.30'
+	@$(BIN)/pytest -q tests/typing
 
 unit: server ## pytest, two files at a time; what talks to a server once more on each other server found
 	@echo "== pytest"; $(BIN)/pytest -q $(TWO_FILES)
