@@ -17,7 +17,7 @@ ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types unit outside compat soak stress storms faults bench clean server
+.PHONY: help demo test lint types pyright unit outside compat soak stress storms faults bench compare clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,10 @@ lint: $(STAMP) ## ruff: rules and layout
 types: $(STAMP) ## mypy --strict
 	@echo "== mypy"; $(BIN)/mypy
 
+pyright: $(STAMP) ## what users' type checkers see, by pyright, too; installs it with a node of its own, 280 MB
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'basedpyright>=1.30'
+	@$(BIN)/pytest -q tests/typing
+
 unit: server ## pytest, two files at a time; what talks to a server once more on each other server found
 	@echo "== pytest"; $(BIN)/pytest -q $(TWO_FILES)
 	@for other in $$($(OTHER_SERVERS)); do \
@@ -50,8 +54,8 @@ outside: server ## tracers, fakeredis and users' own connection classes over eac
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py
 
-faults: server ## the same faults against redis-py's pools and ours
-	@PYTHONPATH=tests $(BIN)/python -m faults
+faults: server ## the same faults against redis-py's pools and ours; ARGS='--row 4' one of them
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.faults $(ARGS)
 
 soak: server ## all kinds of pools under faults for SOAK seconds (120): nothing may grow; then interleavings
 	@PYTHONPATH=tests $(BIN)/python -m soak $${SOAK:-120}
@@ -63,8 +67,13 @@ stress: server ## threads switched and garbage collected as often as can be, STR
 storms: server ## tests/truth at full length: 100 000 interruptions and more
 	@SOAK=1 $(BIN)/pytest -q tests/truth
 
-bench: server ## measure against redis-py
-	@$(BIN)/redpool bench
+bench: server ## measure against redis-py; ARGS='checkout --rounds 1' one case, once
+	@$(BIN)/redpool bench $(ARGS)
+
+compare: server ## measure beside other clients, installed here for it; ARGS as above
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt \
+		|| echo "Not all of the other clients can be installed here; those that can't be imported are left out" >&2
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 clean: ## remove the environment, caches and builds
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

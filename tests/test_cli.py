@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from redpool import __version__
+from redpool.bench.cases import CASES
 from redpool.cli import main
-from redpool.tuning.bench.cases import CASES
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, Any]:
@@ -102,7 +102,7 @@ def test_bench_prints_one_json_document_with_a_ratio(capsys: pytest.CaptureFixtu
 def test_every_case_runs_and_shows_its_table(
     case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("redpool.tuning.bench.memory._CONNECTIONS", 20)
+    monkeypatch.setattr("redpool.bench.memory._CONNECTIONS", 20)
     assert main(("bench", case, "--rounds", "1", "--seconds", "0.02", "--free")) == 0
     said = capsys.readouterr().out
     assert f"{case} (free)" in said

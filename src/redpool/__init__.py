@@ -49,8 +49,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """`redpool.asyncio` and `redpool.embedded`, imported when they are first used."""
-    if name in ("asyncio", "embedded"):
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """Return `redpool.asyncio` or `redpool.embedded`, imported when it is first used."""
+        if name in ("asyncio", "embedded"):
+            return import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ from redpool.embedded import ServerFailed, ServerNotFound
 
 COMMANDS = (
     ("demo", "redpool.demo.command", "see the pool at work: live load, a server restart, a comparison"),
-    ("bench", "redpool.tuning.bench.command", "measure the pool against redis-py's, in turn on this machine"),
+    ("bench", "redpool.bench.command", "measure the pool against redis-py's, in turn on this machine"),
 )
 
 _BAD_USAGE = 2
@@ -26,7 +26,11 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names and return the exit status."""
-    arguments = _parser().parse_args(argv)
+    return carry_out(_parser().parse_args(argv))
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """Call `arguments.run(arguments, arguments.parser)` and return its exit status, or that of how it failed."""
     if find_spec("rich") is None:
         sys.stderr.write("the command line needs a few more packages: pip install 'redpool[cli]'\n")
         return _BAD_USAGE

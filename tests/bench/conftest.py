@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from redpool.tuning.bench.peers.ground import Ground, ground
+from benchmarks.peers.ground import Ground, ground
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import redis
 
-from redpool.tuning.bench.peers import runner
-from redpool.tuning.bench.peers.cases import CASES
-from redpool.tuning.bench.peers.contenders import BARE
-from redpool.tuning.bench.peers.ground import CHECKED_KEYS, Ground
-from redpool.tuning.bench.peers.limit import bare_protocol, bare_sockets
-from redpool.tuning.bench.peers.peer import LIMIT, OTHERS, TASKS, THREADS, Address, Client, Peer
-from redpool.tuning.bench.peers.report import Report
-from redpool.tuning.bench.place import FREE
+from benchmarks.peers import runner
+from benchmarks.peers.cases import CASES
+from benchmarks.peers.contenders import BARE
+from benchmarks.peers.ground import CHECKED_KEYS, Ground
+from benchmarks.peers.limit import bare_protocol, bare_sockets
+from benchmarks.peers.peer import LIMIT, OTHERS, TASKS, THREADS, Address, Client, Peer
+from benchmarks.peers.report import Report
+from redpool.bench.place import FREE
 
 SECONDS = 0.02
 

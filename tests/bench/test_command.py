@@ -1,4 +1,4 @@
-"""`redpool bench --peers` as it is called, what it prints and what it draws."""
+"""The comparison with other clients as it is called, what it prints and what it draws."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from redpool.cli import main
-from redpool.tuning.bench.peers import picture, screen
-from redpool.tuning.bench.peers.cases import CASES, GROUPS
-from redpool.tuning.bench.peers.contenders import PLAIN, of_kind
-from redpool.tuning.bench.peers.ground import Ground
-from redpool.tuning.bench.peers.peer import REDIS_PY
+from benchmarks.peers import picture, screen
+from benchmarks.peers.cases import CASES, GROUPS
+from benchmarks.peers.command import main
+from benchmarks.peers.contenders import PLAIN, of_kind
+from benchmarks.peers.ground import Ground
+from benchmarks.peers.peer import REDIS_PY
 
 from .made_up import made_up, right, run, wrong
 
@@ -20,14 +20,13 @@ from .made_up import made_up, right, run, wrong
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
-        (("--picture", "x.svg"), ("--picture", "x.svg", "--peers")),
-        (("--peers", "no-such-case"), ("no-such-case", "threads-16")),
-        (("--peers", "--picture", "x.gif"), ("--picture", "x.gif", ".svg")),
-        (("--peers", "--picture", "nowhere/x.svg"), ("--picture", "nowhere/x.svg", "'nowhere'")),
-        (("--peers", "--url", "redis://localhost"), ("--url", "redis://localhost")),
-        (("--peers", "tasks-10", "--one-core"), ("--one-core", "tasks-10")),
-        (("--peers", "--rounds", "0"), ("--rounds", "not 0")),
-        (("--peers", "--seconds", "-1"), ("--seconds", "not -1")),
+        (("no-such-case",), ("no-such-case", "threads-16")),
+        (("--picture", "x.gif"), ("--picture", "x.gif", ".svg")),
+        (("--picture", "nowhere/x.svg"), ("--picture", "nowhere/x.svg", "'nowhere'")),
+        (("--url", "redis://localhost"), ("--url",)),  # it has a private server
+        (("tasks-10", "--one-core"), ("--one-core", "tasks-10")),
+        (("--rounds", "0"), ("--rounds", "not 0")),
+        (("--seconds", "-1"), ("--seconds", "not -1")),
     ],
 )
 def test_bad_usage_names_the_option_and_the_value(
@@ -35,7 +34,7 @@ def test_bad_usage_names_the_option_and_the_value(
 ) -> None:
     """Exit status 2, nothing on standard output."""
     with pytest.raises(SystemExit) as stop:
-        main(("bench", *argv))
+        main(argv)
     assert stop.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -46,11 +45,11 @@ def test_a_picture_of_nothing_is_refused_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And one that can't be drawn for want of matplotlib."""
-    command = "redpool.tuning.bench.peers.command.find_spec"
-    for found, named in ((object(), "tasks-100"), (None, "pip install 'redpool[peers]'")):
+    command = "benchmarks.peers.command.find_spec"
+    for found, named in ((object(), "tasks-100"), (None, "pip install -r")):
         monkeypatch.setattr(command, lambda module, found=found: found)
         with pytest.raises(SystemExit) as stop:
-            main(("bench", "--peers", "tasks-10", "--picture", "x.svg"))
+            main(("tasks-10", "--picture", "x.svg"))
         assert stop.value.code == 2
         assert named in capsys.readouterr().err
 
@@ -59,24 +58,24 @@ def test_a_picture_has_to_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     """Told before anything is measured."""
     (tmp_path / "x.svg").mkdir()
     with pytest.raises(SystemExit) as stop:
-        main(("bench", "--peers", "--picture", str(tmp_path / "x.svg")))
+        main(("--picture", str(tmp_path / "x.svg")))
     assert stop.value.code == 2
     assert "can't be written" in capsys.readouterr().err
 
 
 def test_the_list_names_every_case_and_group(capsys: pytest.CaptureFixture[str]) -> None:
     """For people and for programs."""
-    assert main(("bench", "--peers", "--list")) == 0
+    assert main(("--list",)) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in (*CASES, *GROUPS))
-    assert main(("bench", "--peers", "--list", "--json")) == 0
+    assert main(("--list", "--json")) == 0
     assert [case["case"] for case in json.loads(capsys.readouterr().out)] == list(CASES)
 
 
 @pytest.mark.parametrize("case", ["threads-1", "tasks-1"])
 def test_json_is_one_document_with_every_peer(case: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Measured, or with the reason why not, which is never that it failed."""
-    status = main(("bench", "--peers", case, "--free", "--rounds", "1", "--seconds", "0.02", "--json"))
+    status = main((case, "--free", "--rounds", "1", "--seconds", "0.02", "--json"))
     report = json.loads(capsys.readouterr().out)
     assert status == 0
     (result,) = report["results"]

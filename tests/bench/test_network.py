@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from redpool.tuning.bench.peers.files import files
-from redpool.tuning.bench.peers.ground import Ground
-from redpool.tuning.bench.peers.network import Network
-from redpool.tuning.bench.peers.peer import Address
+from benchmarks.peers.files import files
+from benchmarks.peers.ground import Ground
+from benchmarks.peers.network import Network
+from benchmarks.peers.peer import Address
 
 ROUND_TRIP = 0.03
 

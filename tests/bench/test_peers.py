@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import redis
 
-from redpool.tuning.bench.load import Figures, ThreadLoad
-from redpool.tuning.bench.peers.cases import CASES
-from redpool.tuning.bench.peers.contenders import BARE, BLOCKING, PEERS, PLAIN, of_kind
-from redpool.tuning.bench.peers.ground import Ground
-from redpool.tuning.bench.peers.measure import WrongAnswer, check, measure
-from redpool.tuning.bench.peers.peer import OTHERS, TASKS, THREADS, Address, Client, Peer
+from benchmarks.peers.cases import CASES
+from benchmarks.peers.contenders import BARE, BLOCKING, PEERS, PLAIN, of_kind
+from benchmarks.peers.ground import Ground
+from benchmarks.peers.measure import WrongAnswer, check, measure
+from benchmarks.peers.peer import OTHERS, TASKS, THREADS, Address, Client, Peer
+from redpool.bench.load import Figures, ThreadLoad
 
 from .made_up import BOTH, SECONDS, instead, instead_async, right, wrong
 
@@ -95,7 +95,7 @@ def test_commands_count_one_by_one_and_times_by_the_pipeline(
 ) -> None:
     """A pipeline of 100 is 100 commands; its p50 is the whole pipeline's."""
     seen: Figures = {"per_s": 7.0, "cpu_us": 500.0, "p50_ms": 3.0}
-    monkeypatch.setattr("redpool.tuning.bench.load._Load._figures", lambda load: dict(seen))
+    monkeypatch.setattr("redpool.bench.load._Load._figures", lambda load: dict(seen))
     figures = measure(peer, CASES[f"pipeline-{peer.kind}-100"], place, SECONDS)
     assert (figures["per_s"], figures["cpu_us"], figures["p50_ms"]) == (700.0, 5.0, 3.0)
 

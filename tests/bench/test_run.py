@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from redpool.tuning.bench.load import Figures
-from redpool.tuning.bench.peers import runner, screen
-from redpool.tuning.bench.peers.cases import CASES, REDIS_PYS, Target, chosen
-from redpool.tuning.bench.peers.contenders import BLOCKING, CLIENT, PLAIN, SHARED, of_kind
-from redpool.tuning.bench.peers.ground import CHECKED_KEYS, Ground
-from redpool.tuning.bench.peers.peer import REDIS_PY, TASKS, THREADS
-from redpool.tuning.bench.place import FREE, ONE_CORE
+from benchmarks.peers import runner, screen
+from benchmarks.peers.cases import CASES, REDIS_PYS, Target, chosen
+from benchmarks.peers.contenders import BLOCKING, CLIENT, PLAIN, SHARED, of_kind
+from benchmarks.peers.ground import CHECKED_KEYS, Ground
+from benchmarks.peers.peer import REDIS_PY, TASKS, THREADS
+from redpool.bench.load import Figures
+from redpool.bench.place import FREE, ONE_CORE
 
 from .made_up import BARE_TASKS, BARE_THREADS, SECONDS, down, made_up, right, run, wrong
 
@@ -51,7 +51,7 @@ def test_a_peer_that_fails_is_told_and_the_others_are_measured(monkeypatch: pyte
     assert not report.met
 
 
-def test_a_peer_that_is_not_installed_is_named_with_the_extra(
+def test_a_peer_that_is_not_installed_is_named_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, place: Ground, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is no failure."""
@@ -59,7 +59,7 @@ def test_a_peer_that_is_not_installed_is_named_with_the_extra(
     report = run(monkeypatch, place, absent, made_up("good", right))
     assert report.met
     screen.show(report)
-    assert "rare: not installed: pip install 'redpool[peers]'" in capsys.readouterr().out
+    assert "rare: not installed: pip install -r benchmarks/peers/requirements.txt" in capsys.readouterr().out
 
 
 def test_errors_that_callers_meet_are_noted(monkeypatch: pytest.MonkeyPatch, place: Ground) -> None:

@@ -72,7 +72,8 @@ def test_a_subclass_has_the_last_word_on_replies(at: dict[str, Any]) -> None:
             return await client.ping()
 
     with Threads(**at) as client:
-        assert client.ping() == [True]
+        pong: Any = client.ping()
+        assert pong == [True]
     assert asyncio.run(ping()) == [True]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import redis.asyncio.client as aio
 from redis.exceptions import ReadOnlyError, ResponseError
@@ -66,6 +66,11 @@ class Redis(aio.Redis):
         super().__delattr__(name)
         if name in clients.OF_OTHERS:
             self._find_way()
+
+    @classmethod
+    def from_pool(cls, connection_pool: Any) -> Self:
+        """As in redis-py, which says that it returns one of its own clients."""
+        return cast("Self", super().from_pool(connection_pool))
 
     @classmethod
     def from_url(

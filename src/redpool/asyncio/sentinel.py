@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
 import redis.asyncio.sentinel as theirs
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,6 +18,8 @@ from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
 from .engine import Engine
 from .multiplexed import MultiplexedConnectionPool
+
+_Client = TypeVar("_Client")
 
 
 class ManagedConnection(theirs.SentinelManagedConnection):
@@ -157,6 +160,16 @@ class Sentinel(theirs.Sentinel):
         super().__init__(sentinels, *args, **kwargs)  # type: ignore[no-untyped-call]
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
 
+    @overload
+    def master_for(
+        self, service_name: str, redis_class: Callable[..., _Client], *args: Any, **kwargs: Any
+    ) -> _Client: ...
+
+    @overload
+    def master_for(
+        self, service_name: str, redis_class: Any = ..., connection_pool_class: Any = ..., **kwargs: Any
+    ) -> Redis: ...
+
     def master_for(
         self,
         service_name: str,
@@ -166,6 +179,16 @@ class Sentinel(theirs.Sentinel):
     ) -> Any:
         """As in redis-py: a client of the master, wherever it is."""
         return super().master_for(service_name, redis_class, connection_pool_class, **kwargs)
+
+    @overload
+    def slave_for(
+        self, service_name: str, redis_class: Callable[..., _Client], *args: Any, **kwargs: Any
+    ) -> _Client: ...
+
+    @overload
+    def slave_for(
+        self, service_name: str, redis_class: Any = ..., connection_pool_class: Any = ..., **kwargs: Any
+    ) -> Redis: ...
 
     def slave_for(
         self,

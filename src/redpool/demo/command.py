@@ -2,7 +2,7 @@
 
 import argparse
 
-from redpool.tuning.bench.command import positive, server_url
+from redpool.bench.command import positive, server_url
 
 _LONGEST_COMPARISON = 2.0
 
@@ -20,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, _: argparse.ArgumentParser) -> int:
     """Carry out `redpool demo` and return its exit status: 1 where redpool's pool failed to serve."""
+    from redpool.bench.setting import serving
     from redpool.demo.compare import compare, served_all
     from redpool.demo.drive import drive
     from redpool.demo.lines import four_lines
     from redpool.demo.screen import JsonScreen, Screen
-    from redpool.tuning.bench.setting import serving
 
     screen = JsonScreen() if arguments.json else Screen()
     with serving(arguments.url) as (url, server):

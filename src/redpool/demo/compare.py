@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import redis
 
-from redpool.tuning.bench import crowd
-from redpool.tuning.bench.contenders import BLOCKING, OURS
-from redpool.tuning.bench.load import Figures
-from redpool.tuning.bench.setting import KEY, Setting, prepared
+from redpool.bench import crowd
+from redpool.bench.contenders import BLOCKING, OURS
+from redpool.bench.load import Figures
+from redpool.bench.setting import KEY, Setting, prepared
 
 CALLERS = 32
 CONNECTIONS = 4

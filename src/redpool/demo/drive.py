@@ -15,9 +15,9 @@ import redis.asyncio
 
 import redpool
 import redpool.asyncio
+from redpool.bench.load import Figures, TaskLoad, ThreadLoad
 from redpool.core.stats import PoolStats
 from redpool.embedded import Server
-from redpool.tuning.bench.load import Figures, TaskLoad, ThreadLoad
 
 KEY = "redpool:demo"
 COUNTER = "redpool:demo:count"

@@ -10,11 +10,11 @@ from rich.live import Live
 from rich.syntax import Syntax
 from rich.table import Table
 
+from redpool.bench.load import Figures
+from redpool.bench.screen import console, figure_table, number, write_json
 from redpool.demo.compare import CALLERS, CONNECTIONS
 from redpool.demo.drive import Moment, Outcome, Watcher
 from redpool.demo.lines import Lines
-from redpool.tuning.bench.load import Figures
-from redpool.tuning.bench.screen import console, figure_table, number, write_json
 
 _LINE_EVERY = 1.0
 

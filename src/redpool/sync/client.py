@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import redis.client
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
@@ -65,6 +65,14 @@ class Redis(redis.client.Redis):
         super().__delattr__(name)
         if name in clients.OF_OTHERS:
             self._find_way()
+
+    def __enter__(self) -> Self:
+        return self
+
+    @classmethod
+    def from_pool(cls, connection_pool: Any) -> Self:
+        """As in redis-py, which says that it returns one of its own clients."""
+        return cast("Self", super().from_pool(connection_pool))
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:

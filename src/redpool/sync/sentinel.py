@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
 import redis.sentinel as theirs
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -15,6 +16,8 @@ from .client import Redis
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
 from .multiplexed import MultiplexedConnectionPool
+
+_Client = TypeVar("_Client")
 
 
 class ManagedConnection(theirs.SentinelManagedConnection):
@@ -142,6 +145,16 @@ class Sentinel(theirs.Sentinel):
         super().__init__(sentinels, *args, **kwargs)  # type: ignore[no-untyped-call]
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
 
+    @overload
+    def master_for(
+        self, service_name: str, redis_class: Callable[..., _Client], *args: Any, **kwargs: Any
+    ) -> _Client: ...
+
+    @overload
+    def master_for(
+        self, service_name: str, redis_class: Any = ..., connection_pool_class: Any = ..., **kwargs: Any
+    ) -> Redis: ...
+
     def master_for(
         self,
         service_name: str,
@@ -152,6 +165,16 @@ class Sentinel(theirs.Sentinel):
         """As in redis-py: a client of the master, wherever it is."""
         pool_class = connection_pool_class
         return super().master_for(service_name, redis_class, pool_class, **kwargs)  # type: ignore[no-untyped-call]
+
+    @overload
+    def slave_for(
+        self, service_name: str, redis_class: Callable[..., _Client], *args: Any, **kwargs: Any
+    ) -> _Client: ...
+
+    @overload
+    def slave_for(
+        self, service_name: str, redis_class: Any = ..., connection_pool_class: Any = ..., **kwargs: Any
+    ) -> Redis: ...
 
     def slave_for(
         self,

@@ -1,1 +1,0 @@
-"""Sizing and measuring: what a pool costs, and what a load makes of it."""
