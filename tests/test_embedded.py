@@ -1,4 +1,4 @@
-"""The embedded server: it works, it is private, and it never outlives whoever started it."""
+"""The embedded server: it works, it is private, and it never outlives the caller that started it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def run(script: str, temporary: Path | None = None) -> subprocess.Popen[str]:
     )
 
 
-def told(process: subprocess.Popen[str]) -> int:
+def raised(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None
     return int(process.stdout.readline())
 
@@ -275,7 +275,7 @@ def test_a_paused_server_can_be_stopped(own_server: embedded.Server) -> None:
 def test_the_server_dies_with_its_parent(temporary: Path, number: signal.Signals) -> None:
     """However the process that started it ends, the server and its directory are gone at once."""
     with run("sys.stdin.read()", temporary) as process:
-        pid = told(process)
+        pid = raised(process)
         assert exists(pid)
         assert len(list(temporary.iterdir())) == 1
         process.send_signal(number)
@@ -287,7 +287,7 @@ def test_the_server_dies_with_its_parent(temporary: Path, number: signal.Signals
 def test_a_paused_server_dies_with_its_parent() -> None:
     """That the server can't run at the moment doesn't save it."""
     with run("server.pause(); sys.stdin.read()") as process:
-        pid = told(process)
+        pid = raised(process)
         process.kill()
         process.wait(PATIENCE)
         assert gone(pid)
@@ -296,7 +296,7 @@ def test_a_paused_server_dies_with_its_parent() -> None:
 def test_the_server_dies_with_a_parent_that_forgot_it() -> None:
     """A script that ends without `stop` leaves nothing behind."""
     with run("") as process:
-        pid = told(process)
+        pid = raised(process)
         assert process.wait(PATIENCE) == 0
         assert gone(pid)
 
@@ -324,8 +324,8 @@ print(server.pid, flush=True)
 sys.stdin.read()
 """
     with run(script) as process:
-        told(process)
-        pid = told(process)
+        raised(process)
+        pid = raised(process)
         assert exists(pid)
         process.kill()
         process.wait(PATIENCE)
@@ -342,9 +342,9 @@ if child == 0:
 
 
 def test_a_forked_child_does_not_keep_the_server_alive() -> None:
-    """The server belongs to whoever started it: it goes although a child of that process lives on."""
+    """The server belongs to the caller that started it: it goes although a child of that process lives on."""
     with run(FORK % "pass" + "print(child, flush=True); sys.stdin.read()") as process:
-        pid, child = told(process), told(process)
+        pid, child = raised(process), raised(process)
         process.kill()
         process.wait(PATIENCE)
         assert gone(pid)
@@ -369,7 +369,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), server.running, server
 sys.stdin.read()
 """
     with run(script) as process:
-        told(process)
+        raised(process)
         assert process.stdout is not None
         refused, running, url = process.stdout.readline().split()
         assert (refused, running) == ("3", "True")
@@ -380,7 +380,7 @@ sys.stdin.read()
 def test_a_forked_child_can_have_a_server_of_its_own() -> None:
     """A child starts its own server, which goes with the child and not with the parent."""
     with run(FORK % "mine = embedded.start(); print(mine.pid, flush=True)" + "os.waitpid(child, 0)") as process:
-        own, childs = told(process), told(process)
+        own, childs = raised(process), raised(process)
         assert exists(own)
         assert exists(childs)
         assert process.stdin is not None
@@ -407,7 +407,7 @@ def test_a_program_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 
 def test_the_port_asked_for_is_used_or_refused() -> None:
-    """A given port is taken as it is; when somebody else has it the start fails."""
+    """A given port is taken as it is; when another caller has it the start fails."""
     with embedded.start() as server:
         with pytest.raises(embedded.ServerFailed, match="Address already in use"):
             embedded.start(port=server.port)
@@ -416,7 +416,7 @@ def test_the_port_asked_for_is_used_or_refused() -> None:
             assert second.url == server.url
 
 
-def test_a_port_lost_to_somebody_else_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_lost_to_another_caller_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the choice of a free port and its use it can be taken; then another one is tried."""
     with embedded.start() as first:
         free = embedded._free_port()

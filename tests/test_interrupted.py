@@ -1,4 +1,4 @@
-"""Whatever interrupts a caller, a dial or a close, no place is lost and no reply reaches another caller."""
+"""Whatever interrupts a caller, a connect or a close, no place is lost and no reply reaches another caller."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ import redpool.asyncio
 from redpool.embedded import Server
 
 
-class Struck(Exception):
+class Interrupted(Exception):
     """What a signal handler raises."""
 
 
-def once(strike: Any, then: Any) -> Any:
-    """`then`, but the first call is struck."""
-    strikes = [strike]
+def once(interrupt: Any, then: Any) -> Any:
+    """`then`, but the first call is interrupted."""
+    interruptions = [interrupt]
 
-    def struck(*args: Any, **kwargs: Any) -> Any:
-        if strikes:
-            raise strikes.pop()
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if interruptions:
+            raise interruptions.pop()
         return then(*args, **kwargs)
 
-    return struck
+    return interrupted
 
 
-def test_a_caller_interrupted_before_he_waits_leaves_the_queue(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection that was dialled for him is there for the next."""
+def test_a_caller_interrupted_before_it_waits_leaves_the_queue(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that was connected for it is there for the next."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
-        monkeypatch.setattr(pool._engine, "flush", once(Struck(), pool._engine.flush))
-        with pytest.raises(Struck):
+        monkeypatch.setattr(pool._engine, "flush", once(Interrupted(), pool._engine.flush))
+        with pytest.raises(Interrupted):
             pool.get_connection()
         pool.release(pool.get_connection())
         assert (pool.stats().in_use, pool.stats().waiting) == (0, 0)
@@ -52,8 +52,8 @@ def test_an_interrupted_release_is_taken_in_by_the_next_call(redis_url: str, mon
     """The connection isn't trusted any more, but its place comes back."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
         connection = pool.get_connection()
-        monkeypatch.setattr(pool._engine.core, "release", once(Struck(), pool._engine.core.release))
-        with pytest.raises(Struck):
+        monkeypatch.setattr(pool._engine.core, "release", once(Interrupted(), pool._engine.core.release))
+        with pytest.raises(Interrupted):
             pool.release(connection)
         pool.release(pool.get_connection())
         assert pool.stats().closed == {"error": 1}
@@ -62,10 +62,10 @@ def test_an_interrupted_release_is_taken_in_by_the_next_call(redis_url: str, mon
 def test_orders_that_an_interruption_left_are_carried_out_later(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drain that is struck while it closes connections loses no place."""
+    """A drain that is interrupted while it closes connections loses no place."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=3, timeout=2.0) as pool:
         pool.warm_up(3)
-        monkeypatch.setattr("redpool.redispy.connections.close", once(KeyboardInterrupt(), lambda connection: None))
+        monkeypatch.setattr("redpool.redispy.lifecycle.close", once(KeyboardInterrupt(), lambda connection: None))
         with pytest.raises(KeyboardInterrupt):
             pool.drain()
         monkeypatch.undo()
@@ -77,18 +77,18 @@ def test_an_interrupted_disconnect_leaves_no_reply_behind(own_server: Server, mo
     """Until a disconnect is through, what was sent counts as unanswered."""
     with redpool.ConnectionPool.from_url(own_server.url, max_connections=1, socket_timeout=0.5) as pool:
         client = redis.Redis(connection_pool=pool)
-        client.mset({"alice": "hers", "bob": "his"})
+        client.mset({"alice": "hers", "bob": "its"})
         own_server.pause()
-        monkeypatch.setattr(AbstractConnection, "disconnect", once(Struck(), AbstractConnection.disconnect))
-        with pytest.raises(Struck):
+        monkeypatch.setattr(AbstractConnection, "disconnect", once(Interrupted(), AbstractConnection.disconnect))
+        with pytest.raises(Interrupted):
             client.get("alice")
         own_server.resume()
-        assert client.get("bob") == b"his"
+        assert client.get("bob") == b"its"
 
 
 @pytest.mark.parametrize("face", ["threads", "asyncio"])
 def test_the_connections_of_a_factory_are_counted_too(redis_url: str, face: str) -> None:
-    """A connection that comes back with a reply outstanding is closed, whoever has made it."""
+    """A connection that comes back with a reply outstanding is closed, the caller that has made it."""
     at = redis.connection.parse_url(redis_url)
     with redpool.ConnectionPool(functools.partial(redis.Connection), max_connections=1, **at) as pool:
         if face == "threads":
@@ -108,7 +108,7 @@ def test_the_connections_of_a_factory_are_counted_too(redis_url: str, face: str)
         asyncio.run(main())
 
 
-def test_a_caller_cancelled_while_a_connection_is_asked_gives_his_place_back(own_server: Server) -> None:
+def test_a_caller_cancelled_while_a_connection_is_asked_gives_its_place_back(own_server: Server) -> None:
     """The connection that didn't answer in time is closed; another is opened for the next caller."""
 
     async def main() -> None:
@@ -125,8 +125,8 @@ def test_a_caller_cancelled_while_a_connection_is_asked_gives_his_place_back(own
     asyncio.run(main())
 
 
-def test_a_dial_cancelled_before_its_first_step_is_answered_for(redis_url: str) -> None:
-    """Somebody cancels all tasks that he finds: the caller is told, and the place is free."""
+def test_a_connect_cancelled_before_its_first_step_is_answered_for(redis_url: str) -> None:
+    """A caller cancels all tasks that it finds: the caller is told, and the place is free."""
 
     async def main() -> None:
         async with redpool.asyncio.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
@@ -190,25 +190,25 @@ def test_a_shutdown_waits_for_others_though_the_caller_holds_one(redis_url: str)
     pool.get_connection()
     taken, let_go = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def reference() -> None:
         with pool.connection():
             taken.set()
             let_go.wait(5.0)
 
-    holder = threading.Thread(target=hold)
-    holder.start()
+    borrower = threading.Thread(target=reference)
+    borrower.start()
     taken.wait(5.0)
     threading.Timer(0.1, let_go.set).start()
     pool.shutdown(timeout=5.0)
     waited = let_go.is_set()
-    holder.join(5.0)
+    borrower.join(5.0)
     assert waited
 
 
 def test_a_cached_value_whose_connection_died_is_a_miss(
     redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can say any more whether it is true; and it is nobody's error."""
+    """No caller can say any more whether it is true; and it is no caller's error."""
     monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "6.0.0")
     watch = redis.Redis.from_url(redis_url)
     watch.set("key", "value")

@@ -1,4 +1,4 @@
-"""A signal handler or a finalizer may strike while its thread is inside the pool (field notes 42 and 43)."""
+"""A signal handler or a finalizer may come while its thread is inside the pool (field notes 42 and 43)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from truth.alarms import starts_a_thread
 
 
 def test_a_command_from_within_the_pool_is_served(redis_url: str) -> None:
-    """Whoever interrupts a thread that holds the pool's lock gets a connection beside the pool, closed afterwards."""
+    """The caller that interrupts a thread that holds the pool's lock gets a connection beside the pool, closed afterwards."""
     with redpool.ConnectionPool.from_url(redis_url) as pool:
         client = redis.Redis(connection_pool=pool)
         client.set("key", "value")
@@ -27,7 +27,7 @@ def test_a_command_from_within_the_pool_is_served(redis_url: str) -> None:
         with pool._engine.guard:
             assert client.get("key") == b"value"
         after = pool.stats()
-        assert (after.open, after.acquired, after.dialed) == (before.open, before.acquired, before.dialed)
+        assert (after.open, after.acquired, after.connected) == (before.open, before.acquired, before.connected)
         assert eventually(lambda: len(client.client_list()) == 1)
 
 
@@ -57,7 +57,7 @@ def test_an_abandoned_subscription_comes_back_from_within_the_pool(redis_url: st
 
 
 def test_a_subscriber_from_within_the_pool_leaves_as_ever(redis_url: str) -> None:
-    """Its connection, beside the pool, goes on to nobody, and is closed."""
+    """Its connection, beside the pool, goes on to no caller, and is closed."""
     with redpool.ConnectionPool.from_url(redis_url, protocol=3) as pool:
         client = redis.Redis(connection_pool=pool)
         client.ping()
@@ -107,7 +107,7 @@ def test_a_multiplexed_call_from_within_the_pool_waits_for_no_connection(
                 pipeline.echo("first")
                 pipeline.echo("second")
                 assert pipeline.execute() == [b"first", b"second"]
-            assert pool.stats().dialed == 0
+            assert pool.stats().connected == 0
         except BaseException:
             if forked:
                 os._exit(1)
@@ -118,7 +118,7 @@ def test_a_multiplexed_call_from_within_the_pool_waits_for_no_connection(
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this platform")
 def test_a_storm_of_signal_handlers_that_use_the_pool(redis_url: str) -> None:
-    """Handlers that send a command strike a busy pool wherever they may: each is served once, and nothing is lost."""
+    """Handlers that send a command interruption a busy pool wherever they may: each is served once, and nothing is lost."""
     handled = 0
     with redpool.ConnectionPool.from_url(redis_url, max_connections=3) as pool:
         client = redis.Redis(connection_pool=pool)

@@ -25,24 +25,24 @@ NOT_SHIPPED = {"benchmarks", "tests"}
 MAY_IMPORT: dict[str, set[str]] = {
     # The two last are imported when they are first used.
     "redpool": {
-        STDLIB, "redpool.core", "redpool.errors", "redpool.limit", "redpool.sync", "redpool.asyncio",
+        STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.sync", "redpool.asyncio",
         "redpool.embedded",
     },
     "redpool.errors": {STDLIB, "redis.exceptions"},
     "redpool.forks": {STDLIB},
-    "redpool.limit": {STDLIB},
+    "redpool.deadline": {STDLIB},
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
     "redpool.redispy": {
-        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.limit", "redpool.core", "redpool.wire",
+        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.core", "redpool.wire",
     },
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.limit", "redpool.redispy",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.redispy",
         "redis.client", "redis.connection", "redis.exceptions", "redis.maint_notifications",
     },
     "redpool.asyncio": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.limit", "redpool.redispy",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.redispy",
         "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions", "redis.maint_notifications",
     },
     # redis-py's own code knows the topology.
@@ -50,14 +50,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         STDLIB, "redpool.sync", "redpool.redispy", "redis.client", "redis.cluster", "redis.exceptions",
     },
     "redpool.sync.sentinel": {
-        STDLIB, "redpool.sync", "redpool.redispy", "redpool.wire", "redpool.limit", "redis.sentinel",
+        STDLIB, "redpool.sync", "redpool.redispy", "redpool.wire", "redpool.deadline", "redis.sentinel",
         "redis.exceptions",
     },
     "redpool.asyncio.cluster": {
         STDLIB, "redpool.asyncio", "redpool.redispy", "redis.asyncio.cluster", "redis.exceptions",
     },
     "redpool.asyncio.sentinel": {
-        STDLIB, "redpool.asyncio", "redpool.redispy", "redpool.wire", "redpool.limit", "redis.asyncio.sentinel",
+        STDLIB, "redpool.asyncio", "redpool.redispy", "redpool.wire", "redpool.deadline", "redis.asyncio.sentinel",
         "redis.exceptions",
     },
     "redpool.embedded": {STDLIB},
@@ -79,7 +79,7 @@ PURE = ("redpool.core", "redpool.wire")
 NAMES = [
     "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool", "PoolClosed", "PoolDump",
     "PoolFull", "PoolStats", "PoolTimeout", "Redis", "RedisCluster", "ReplyLate", "ReplyLost", "Sentinel",
-    "SharedPoolStats", "deadline",
+    "MultiplexedPoolStats", "deadline",
 ]  # fmt: skip
 
 

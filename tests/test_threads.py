@@ -65,7 +65,7 @@ class Plant:
 @pytest.mark.parametrize("first", ["thread", "starter"])
 @pytest.mark.parametrize("error", [Interrupted, InterruptedRuntime, KeyError])
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_interrupted_starter_is_told_so_and_the_work_is_done_once(
+def test_an_interrupted_starter_is_raised_so_and_the_work_is_done_once(
     monkeypatch: pytest.MonkeyPatch, first: str, error: type[Exception]
 ) -> None:
     """Both the starter and the thread take it off the list of those to come; whichever is second finds nothing."""
@@ -86,7 +86,7 @@ def test_an_interrupted_starter_is_told_so_and_the_work_is_done_once(
     assert works == ["work"]
 
 
-def test_no_thread_to_be_had_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_to_be_had_is_raised_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool then does the work in its caller's thread."""
 
     def none_left(*args: Any, **kwargs: Any) -> None:
@@ -99,7 +99,7 @@ def test_no_thread_to_be_had_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("first", ["thread", "starter"])
 @pytest.mark.parametrize("error", [Interrupted, InterruptedRuntime])
-def test_a_caller_interrupted_as_its_connect_begins_is_told_so(
+def test_a_caller_interrupted_as_its_connect_begins_is_raised_so(
     monkeypatch: pytest.MonkeyPatch, own_server: Server, first: str, error: type[Exception]
 ) -> None:
     """One connection is made, which serves the next caller."""
@@ -110,12 +110,12 @@ def test_a_caller_interrupted_as_its_connect_begins_is_told_so(
         assert type(caught.value) is error
         plant.go_on.set()
         assert redis.Redis(connection_pool=pool).ping()
-        assert (pool.stats().dialed, pool.stats().dial_failures, pool.stats().in_use) == (1, 0, 0)
+        assert (pool.stats().connected, pool.stats().connect_failures, pool.stats().in_use) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("first", ["thread", "starter"])
 @pytest.mark.parametrize("error", [Interrupted, InterruptedRuntime])
-def test_a_caller_interrupted_as_the_multiplexed_connection_is_begun_is_told_so(
+def test_a_caller_interrupted_as_the_multiplexed_connection_is_begun_is_raised_so(
     monkeypatch: pytest.MonkeyPatch, own_server: Server, first: str, error: type[Exception]
 ) -> None:
     """It is the caller's own exception, not taken for the want of a thread; one connection serves the next call."""
@@ -127,18 +127,18 @@ def test_a_caller_interrupted_as_the_multiplexed_connection_is_begun_is_told_so(
         assert type(caught.value) is error
         plant.go_on.set()
         assert client.ping() is True
-        assert pool.stats().dialed == 1
+        assert pool.stats().connected == 1
 
 
 @pytest.mark.parametrize("first", ["thread", "starter"])
 @pytest.mark.parametrize("error", [Interrupted, InterruptedRuntime])
-def test_a_caller_interrupted_as_the_housekeeper_begins_leaves_one(
+def test_a_caller_interrupted_as_the_maintenance_begins_leaves_one(
     monkeypatch: pytest.MonkeyPatch, own_server: Server, first: str, error: type[Exception]
 ) -> None:
     """The pool knows the one that runs, whether that came before the interruption or was started after it."""
 
     def running() -> list[threading.Thread]:
-        name = f"redpool {pool.config.name} housekeeper"
+        name = f"redpool {pool.config.name} maintenance thread"
         return [thread for thread in threading.enumerate() if thread.name == name]
 
     with redpool.ConnectionPool.from_url(own_server.url) as pool:
@@ -147,13 +147,13 @@ def test_a_caller_interrupted_as_the_housekeeper_begins_leaves_one(
         connection = pool.get_connection()
         engine._next_thread_at = -math.inf
         engine.core.wake_by(time.monotonic())
-        plant = Plant(monkeypatch, first, error, of="housekeeper")
+        plant = Plant(monkeypatch, first, error, of="maintenance thread")
         with pytest.raises(error):
             engine.arm()
         if first == "starter":
             engine.arm()
         plant.go_on.set()
-        assert eventually(lambda: engine._housekeeper is not None, PATIENCE)
+        assert eventually(lambda: engine._maintenance is not None, PATIENCE)
         engine.core.wake_by(time.monotonic())
         engine.arm()
         assert eventually(lambda: len(running()) == 1, PATIENCE)

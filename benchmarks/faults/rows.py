@@ -21,7 +21,7 @@ class Finding:
     figure: str
 
 
-Check = Callable[[Side], Finding] | Callable[[Side], Coroutine[Any, Any, Finding]]
+Validate = Callable[[Side], Finding] | Callable[[Side], Coroutine[Any, Any, Finding]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Row:
 
     number: int
     text: str
-    check: Check
+    check: Validate
     limit: float
     server: Sequence[str]
     timed: bool
@@ -57,13 +57,13 @@ def row(
     server: Sequence[str] = (),
     timed: bool = False,
     unshared: str = "",
-) -> Callable[[Check], Check]:
+) -> Callable[[Validate], Validate]:
     """Make a row of a function from `Side` to `Finding`, or of a coroutine function, which runs on a loop of its own.
 
     It is hung after `limit` seconds. `server` are options of the server that it is given, which is its own.
     """
 
-    def register(check: Check) -> Check:
+    def register(check: Validate) -> Validate:
         _rows.append(Row(number, text, check, limit, server, timed, unshared))
         return check
 

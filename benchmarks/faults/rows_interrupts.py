@@ -12,10 +12,10 @@ from typing import Any
 
 from contract.faces import Doing
 
+from .interruptions import at_each_step, at_step, cancelled_at
 from .rows import Finding, row
 from .scenes import attempt
 from .sides import Side
-from .strikes import at_each_step, at_step, cancelled_at
 
 
 class Interrupted(BaseException):
@@ -27,15 +27,15 @@ class Interrupted(BaseException):
     "a GET alice is interrupted by a BaseException wherever a signal could do so, one step after another; then GET bob",
 )
 def interrupted_at_each_step(side: Side) -> Finding:
-    """Wherever it strikes: the next reply is right, and no place is lost."""
+    """Wherever it interruptions: the next reply is right, and no place is lost."""
     pool = side.threads.waiting_pool(max_connections=3, timeout=1.0)
     client = side.threads.client(pool)
     client.mset({"alice": "ALICE-SECRET", "bob": "bob-value"})
     wrong: Counter[str] = Counter()
     steps = 0
     while wrong.total() < 3:
-        struck = attempt(lambda step=steps: _interrupted(client, step))  # type: ignore[misc]
-        if struck.value is False:
+        interrupted = attempt(lambda step=steps: _interrupted(client, step))  # type: ignore[misc]
+        if interrupted.value is False:
             break
         steps += 1
         outcome = attempt(lambda: client.get("bob"))
@@ -49,11 +49,11 @@ def interrupted_at_each_step(side: Side) -> Finding:
 
 
 def _interrupted(client: Any, step: int) -> bool:
-    def strike() -> None:
+    def interrupt() -> None:
         raise Interrupted
 
     try:
-        return at_step(lambda: client.get("alice"), step, strike)
+        return at_step(lambda: client.get("alice"), step, interrupt)
     except Interrupted:
         return True
 
@@ -85,13 +85,13 @@ def a_finalizer_at_each_step(side: Side) -> Finding:
     def work() -> None:
         pool.release(pool.get_connection())
 
-    def strike() -> None:
+    def interrupt() -> None:
         nonlocal found
         found += gc.collect() > 0
 
     while True:
         _abandon(client)
-        if not at_step(work, steps, strike):
+        if not at_step(work, steps, interrupt):
             break
         steps += 1
     gc.collect()
@@ -148,7 +148,7 @@ async def cancelled_at_each_await(side: Side) -> Finding:
     awaits = wrong = 0
     while await cancelled_at(awaits, transact()):
         awaits += 1
-        # So that the next one also dials, and the awaits on the way are among those tried.
+        # So that the next one also connects, and the awaits on the way are among those tried.
         await pool.disconnect()
         both = await asyncio.gather(client.get("bob"), client.get("bob"))
         wrong += list(both) != [b"bob-value"] * 2

@@ -25,7 +25,7 @@ from .scenes import Outcome, attempt, attempt_on_a_loop
 from .sides import Pools, Side
 
 
-class _Told(logging.Handler):
+class _Logged(logging.Handler):
     """What was said through `warnings` or `logging`, from its making on."""
 
     def __init__(self) -> None:
@@ -66,17 +66,17 @@ async def dropped_pipelines_on_a_loop(side: Side) -> Finding:
 
 
 async def _after_dropping_on_a_loop(client: Any, forgetful: Callable[[], Any]) -> Finding:
-    told = _Told()
+    raised = _Logged()
     for _ in range(10):
         await forgetful()
     gc.collect()
     await asyncio.sleep(0.05)
-    return _reclaimed(await attempt_on_a_loop(client.ping), told)
+    return _reclaimed(await attempt_on_a_loop(client.ping), raised)
 
 
 @row(51, "threads: the same with 10 PubSubs")
 def dropped_subscribers(side: Side) -> Finding:
-    """redis-py's finalizers give the places back, and nobody is told."""
+    """redis-py's finalizers give the places back, and no caller is told."""
     client = side.threads.client(max_connections=10, **side.ours(timeout=5.0))
 
     def forgetful() -> None:
@@ -101,15 +101,15 @@ def dropped_connections(side: Side) -> Finding:
 
 
 def _after_dropping(client: Any, forgetful: Callable[[], Any]) -> Finding:
-    told = _Told()
+    raised = _Logged()
     for _ in range(10):
         forgetful()
     gc.collect()
-    return _reclaimed(attempt(client.ping), told)
+    return _reclaimed(attempt(client.ping), raised)
 
 
-def _reclaimed(ping: Outcome, told: _Told) -> Finding:
-    named = told.naming("forgetful")
+def _reclaimed(ping: Outcome, raised: _Logged) -> Finding:
+    named = raised.naming("forgetful")
     return Finding(ping.error is None and named == 10, f"PING {ping}, {named} of 10 named")
 
 
@@ -276,7 +276,7 @@ def _reaped(pid: int) -> str:
     return {0: "did it", 1: "got a wrong reply", 2: "failed"}.get(status, f"hung for {_HUNG:g} s")
 
 
-@row(48, "asyncio: one client in asyncio.run() three times, and nobody closes anything")
+@row(48, "asyncio: one client in asyncio.run() three times, and no caller closes anything")
 def loops_in_turn(side: Side) -> Finding:
     """As in a notebook, or in a web framework's synchronous views."""
     client = side.tasks.client()
@@ -314,7 +314,7 @@ def loops_side_by_side(side: Side) -> Finding:
 
 @row(55, "20 times a PubSub is subscribed and closed in good order: connections opened")
 def subscribe_and_close(side: Side) -> Finding:
-    """Each costs a dial and a handshake, unless the connection is kept."""
+    """Each costs a connect and a handshake, unless the connection is kept."""
     return _subscribed(side, side.threads)
 
 

@@ -85,7 +85,7 @@ _WATCHFUL = {"health_check_interval": 0.2, "socket_timeout": 0.3}
     timed=True,
 )
 def a_subscriber_on_a_silent_path(side: Side) -> Finding:
-    """As a NAT or a load balancer does it: it forgets the connection, and tells nobody."""
+    """As a NAT or a load balancer does it: it forgets the connection, and tells no caller."""
     with Path(side.server) as path:
         subscriber = side.threads.client(at=path, **_WATCHFUL).pubsub()
         subscriber.subscribe("news")

@@ -41,7 +41,7 @@ class _Turns:
         self._longest = max(self._longest, time.monotonic() - asked)
 
     def finding(self) -> Finding:
-        """Fair is: nobody has had half as many turns again as another."""
+        """Fair is: no caller has had half as many turns again as another."""
         fewest, most = min(self._by.values()), max(self._by.values())
         return Finding(
             most <= fewest * 3 / 2, f"turns of a worker {fewest} to {most}, longest wait {self._longest:.2f} s"

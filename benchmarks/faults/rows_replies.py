@@ -13,9 +13,9 @@ from redis.sentinel import SentinelManagedConnection
 
 from contract.faces import Doing, eventually
 
+from .interruptions import cancelled_at
 from .rows import Finding, row
 from .sides import Address, Side
-from .strikes import cancelled_at
 
 _VALUES = {"alice": "ALICE-SECRET", "bob": "bob-value"}
 
@@ -34,7 +34,7 @@ async def a_cancelled_get(side: Side) -> Finding:
     while await cancelled_at(awaits, client.get("alice")):
         values.add(await client.get("bob"))
         awaits += 1
-        await pool.disconnect()  # so that the dial is among what is cancelled
+        await pool.disconnect()  # so that the connect is among what is cancelled
     return Finding(values == {b"bob-value"}, f"{awaits} cancels, GET bob gave {', '.join(map(repr, values))}")
 
 
@@ -102,14 +102,14 @@ def an_interrupted_blpop(side: Side) -> Finding:
     def blocked() -> bool:
         return bool(observer.info("clients")["blocked_clients"])
 
-    def strike() -> None:
+    def interrupt() -> None:
         eventually(blocked, 2.0)
         os.kill(os.getpid(), signal.SIGALRM)
 
-    striking = Doing(strike)
+    interrupting = Doing(interrupt)
     with contextlib.suppress(Interrupted):
         client.blpop(["q"], timeout=3)
-    striking.ended()
+    interrupting.ended()
     eventually(lambda: not blocked(), 0.3)
     observer.rpush("q", "PRIVATE-JOB")
     value = client.get("bob")
@@ -142,7 +142,7 @@ def _database_written(side: Side) -> Finding:
     )
 
 
-@row(4, "the credential provider raises during the first dial of a pool with db=5; then a SET")
+@row(4, "the credential provider raises during the first connect of a pool with db=5; then a SET")
 def a_failing_provider(side: Side) -> Finding:
     """Anything but one of redis-py's errors."""
     client = side.threads.client(db=5, credential_provider=_TokenSource(OSError("no token")))

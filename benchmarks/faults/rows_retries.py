@@ -52,15 +52,15 @@ def a_transaction_that_times_out(side: Side) -> Finding:
 
 @row(7, "the same with one LPOP from a list of 10 jobs")
 def an_lpop_that_times_out(side: Side) -> Finding:
-    """A job that nobody got is lost, unless the caller is told that the command may have run."""
+    """A job that no caller got is lost, unless the caller is told that the command may have run."""
     client = side.threads.client(**_IMPATIENT, retry=side.threads.retry())
     client.ping()
     side.observer().rpush("jobs", *range(1, 11))
     with busy(side.server, _BUSY):
         outcome = attempt(lambda: client.lpop("jobs"))
     left = side.observer().llen("jobs")
-    told = outcome.value == b"1" or bool(getattr(outcome.error, "sent", False))
-    return Finding(told and left >= 9, f"{outcome}; {left} jobs left")
+    raised = outcome.value == b"1" or bool(getattr(outcome.error, "sent", False))
+    return Finding(raised and left >= 9, f"{outcome}; {left} jobs left")
 
 
 @row(9, "how often a client tries again, by the way in which it was made")

@@ -1,4 +1,4 @@
-"""What one caller has told the server about his session, and the next one inherits: note 6."""
+"""What one caller has told the server about its session, and the next one inherits: note 6."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ async def a_blpop_without_end_on_a_loop(side: Side) -> Finding:
 
 @row(
     12,
-    "one client; replies take 0.2 s; a caller who can wait for 0.1 s: when is he told, and does another get his value? "
+    "one client; replies take 0.2 s; a caller who can wait for 0.1 s: when is it told, and does another get its value? "
     "Ours within redpool.deadline(0.1), which redis-py has no counterpart of",
     timed=True,
 )

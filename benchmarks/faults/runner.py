@@ -41,7 +41,7 @@ def run(row: Row, side: str, patience: float = 1.0) -> Result:
         start_new_session=True,  # so that what it has forked can be killed with it
     )
     try:
-        told, log = child.communicate(timeout=limit)
+        raised, log = child.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         _kill(child)
         _, log = child.communicate()
@@ -49,14 +49,14 @@ def run(row: Row, side: str, patience: float = 1.0) -> Result:
     except BaseException:
         _kill(child)
         raise
-    return Result(row, side, _finding(told, child.returncode), log)
+    return Result(row, side, _finding(raised, child.returncode), log)
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
     os.killpg(child.pid, signal.SIGKILL)
 
 
-def _finding(told: str, status: int) -> Finding:
+def _finding(raised: str, status: int) -> Finding:
     if status:
         return Finding(False, f"the process ended with status {status}")
-    return Finding(**json.loads(told))
+    return Finding(**json.loads(raised))

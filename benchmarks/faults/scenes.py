@@ -73,7 +73,7 @@ def busy(server: embedded.Server, seconds: float) -> Iterator[None]:
 class Path:
     """The way to a server, through something that can forget the connections there are, as a NAT does.
 
-    Their bytes vanish, and nobody is told; new connections work.
+    Their bytes vanish, and no caller is told; new connections work.
     """
 
     def __init__(self, to: Address) -> None:

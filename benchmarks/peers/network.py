@@ -48,20 +48,20 @@ class Link:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        self.address = Address("127.0.0.1", int(self._told()))
+        self.address = Address("127.0.0.1", int(self._raised()))
 
     def cpu(self) -> float:
         """Seconds of CPU it has used."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return float(self._told())
+        return float(self._raised())
 
     def close(self) -> None:
         """End it and wait until it is gone."""
         self._process.kill()
         self._process.communicate()
 
-    def _told(self) -> str:
+    def _raised(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()

@@ -57,7 +57,7 @@ def run(cases: Sequence[Case], modes: Sequence[str], rounds: int, seconds: float
 
 
 def _in_turn(seen: Sequence[_Seen], rounds: int) -> Iterator[_Seen]:
-    # Each round begins with another one, so that nobody always comes after the same.
+    # Each round begins with another one, so that no caller always comes after the same.
     for number in range(rounds):
         first = number % len(seen)
         yield from (*seen[first:], *seen[:first])
@@ -73,10 +73,10 @@ def _measure(each: _Seen, case: Case, ground: Ground, seconds: float) -> None:
         each.rounds.append(measure(each.peer, case, ground, seconds))
     except Exception as error:
         # Whatever a peer raises is its own failure; the others still have their turn.
-        each.absent, each.failed = f"failed: {_told(error)}", True
+        each.absent, each.failed = f"failed: {_raised(error)}", True
 
 
-def _told(error: BaseException) -> str:
+def _raised(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}"

@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .core.instrument import Instrument
-from .core.stats import PoolDump, PoolStats, SharedPoolStats
+from .core.stats import MultiplexedPoolStats, PoolDump, PoolStats
+from .deadline import deadline
 from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
-from .limit import deadline
 from .sync.client import Redis
 from .sync.cluster import RedisCluster
 from .sync.multiplexed import MultiplexedConnectionPool
@@ -44,7 +44,7 @@ __all__ = [
     "ReplyLate",
     "ReplyLost",
     "Sentinel",
-    "SharedPoolStats",
+    "MultiplexedPoolStats",
     "deadline",
 ]
 

@@ -35,7 +35,7 @@ __all__ = ["Server", "ServerFailed", "ServerNotFound", "find_server", "find_serv
 
 _HOST = "127.0.0.1"
 # Below the range from which systems take the ports of outgoing connections. A port inside it could, while the
-# server is down, be given to a client that dials this very address: it would connect to itself and so keep
+# server is down, be given to a client that connects this very address: it would connect to itself and so keep
 # the restarted server from its port.
 _PORTS = range(20000, 32768)
 _PORT_ATTEMPTS = 20
@@ -207,10 +207,10 @@ class Server:
     @functools.cached_property
     def version(self) -> str:
         """The program's version, such as `"7.2.4"`; raises `ServerFailed` if it doesn't tell."""
-        told = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=False).stdout
-        match = re.search(r"\bv=(\S+)", told)
+        raised = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=False).stdout
+        match = re.search(r"\bv=(\S+)", raised)
         if match is None:
-            problem = f"{self.binary} --version said {told!r}"
+            problem = f"{self.binary} --version said {raised!r}"
             raise ServerFailed(problem)
         return match[1]
 
@@ -281,8 +281,8 @@ class Server:
         finally:
             os.close(watched)
         assert self._supervisor.stdout is not None
-        with self._supervisor.stdout as told:
-            self.pid = int(told.readline() or 0)
+        with self._supervisor.stdout as raised:
+            self.pid = int(raised.readline() or 0)
 
     def _wait_until_up(self, output: IO[bytes]) -> None:
         end = time.monotonic() + self._timeout

@@ -12,7 +12,7 @@
     redis.TimeoutError
     └── DeadlineExceeded       the call's deadline ended
 
-A server that cannot be reached is none of these: the caller gets the very error that the dial raised.
+A server that cannot be reached is none of these: the caller gets the very error that the connect raised.
 """
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -25,7 +25,7 @@ __all__ = ["DeadlineExceeded", "PoolClosed", "PoolFull", "PoolTimeout", "ReplyLa
 class PoolTimeout(MaxConnectionsError):
     """No connection came free within `timeout` seconds.
 
-    The message is a diagnosis: the counts, the age of the oldest lease and the last dial failure, which is also
+    The message is a diagnosis: the counts, the age of the oldest lease and the last connect failure, which is also
     the `__cause__`.
     """
 

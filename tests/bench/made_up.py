@@ -64,8 +64,8 @@ def run(
     *peers: Peer,
     rounds: int = 1,
     case: str = "threads-1",
-    told: list[str] | None = None,
+    raised: list[str] | None = None,
 ) -> Report:
     monkeypatch.setattr(runner, "of_kind", lambda kind: peers)
-    note = [] if told is None else told
+    note = [] if raised is None else raised
     return runner.run([CASES[case]], [FREE], rounds, SECONDS, place, lambda what, done, total: note.append(what))

@@ -18,10 +18,10 @@ from .made_up import BARE_TASKS, BARE_THREADS, SECONDS, down, made_up, right, ru
 
 
 def test_peers_take_turns_and_each_round_begins_with_another(monkeypatch: pytest.MonkeyPatch, place: Ground) -> None:
-    """Nobody always comes after the same one."""
-    told: list[str] = []
-    run(monkeypatch, place, *(made_up(name, right) for name in "abc"), rounds=3, told=told)
-    assert [what.rpartition(" ")[2] for what in told[:-1]] == [*"abc", *"bca", *"cab"]
+    """No caller always comes after the same one."""
+    raised: list[str] = []
+    run(monkeypatch, place, *(made_up(name, right) for name in "abc"), rounds=3, raised=raised)
+    assert [what.rpartition(" ")[2] for what in raised[:-1]] == [*"abc", *"bca", *"cab"]
 
 
 @pytest.mark.parametrize("case", list(CASES))
@@ -36,11 +36,19 @@ def test_every_case_can_be_measured(case: str, monkeypatch: pytest.MonkeyPatch, 
     assert result.verdicts == ()
 
 
-def test_a_peer_that_fails_is_told_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch, place: Ground) -> None:
+def test_a_peer_that_fails_is_raised_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch, place: Ground
+) -> None:
     """Whether its answer is wrong or it raises; it is not tried again, and the run isn't fine."""
-    told: list[str] = []
+    raised: list[str] = []
     report = run(
-        monkeypatch, place, made_up("liar", wrong), made_up("dead", down), made_up("good", right), rounds=2, told=told
+        monkeypatch,
+        place,
+        made_up("liar", wrong),
+        made_up("dead", down),
+        made_up("good", right),
+        rounds=2,
+        raised=raised,
     )
     liar, dead, good = report.results[0].rows
     assert liar.failed
@@ -72,7 +80,7 @@ def test_errors_that_callers_meet_are_noted(monkeypatch: pytest.MonkeyPatch, pla
     assert any("shaky raised" in note for note in report.notes)
 
 
-def test_a_round_trip_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch, place: Ground) -> None:
+def test_a_round_trip_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch, place: Ground) -> None:
     """What a lone PING takes through the relay, and without."""
     report = run(monkeypatch, place, BARE_TASKS, case="round-trip-tasks-1ms")
     assert any(note.startswith("round trip 1 ms:") and "lone PING" in note for note in report.notes)
@@ -109,7 +117,7 @@ SEEN: dict[str, Figures] = {
     ],
 )
 def test_a_peer_is_held_against_the_fastest(target: Target, expected: float | None) -> None:
-    """Also for its p99; with nobody to hold it against there is no ratio."""
+    """Also for its p99; with no caller to hold it against there is no ratio."""
     assert runner.ratio(target, SEEN) == expected
 
 
@@ -131,7 +139,7 @@ def test_a_missed_target_is_not_fine(monkeypatch: pytest.MonkeyPatch, place: Gro
 
 
 def test_every_target_names_peers_of_its_case() -> None:
-    """One that named nobody would never be missed."""
+    """One that named no caller would never be missed."""
     for case in CASES.values():
         there = {peer.name for peer in of_kind(case.kind)}
         for target in case.targets:

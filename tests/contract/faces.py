@@ -231,11 +231,11 @@ class Face(ABC):
     def _wrap(self, value: Any) -> Any: ...
 
     @abstractmethod
-    def hold(self, pool: Any, name: str) -> Hold:
+    def reference(self, pool: Any, name: str) -> Reference:
         """A thread or task called `name` that takes a connection in a function called `takes_one`, and keeps it."""
 
 
-class Hold(ABC):
+class Reference(ABC):
     """Someone who holds a connection until told to let go."""
 
     @abstractmethod
@@ -261,7 +261,7 @@ class Threads(Face):
         ended = eventually(lambda: not _pool_threads(), 0.1) or eventually(_no_pool_threads, 10.0)
         assert ended, f"threads were left behind: {_pool_threads()}"
 
-    def hold(self, pool: Any, name: str) -> Hold:
+    def reference(self, pool: Any, name: str) -> Reference:
         return _ThreadHold(pool, name)
 
 
@@ -275,14 +275,14 @@ def _no_pool_threads() -> bool:
     return not _pool_threads()
 
 
-class _ThreadHold(Hold):
+class _ThreadHold(Reference):
     def __init__(self, pool: Any, name: str) -> None:
         self._pool = pool
         self._taken, self._end = threading.Event(), threading.Event()
-        self._doing = Doing(self._hold, name)
+        self._doing = Doing(self._reference, name)
         assert self._taken.wait(PATIENCE)
 
-    def _hold(self) -> None:
+    def _reference(self) -> None:
         connection = self.takes_one()
         connection.send_command("ECHO", "it is mine")
         connection.read_response()
@@ -317,7 +317,7 @@ class Asyncio(Face):
     def _wrap(self, value: Any) -> Any:
         return Bridge(value, self.loop)
 
-    def hold(self, pool: Any, name: str) -> Hold:
+    def reference(self, pool: Any, name: str) -> Reference:
         return _TaskHold(pool._target, name, self.loop)
 
     def close(self) -> None:
@@ -336,7 +336,7 @@ class Asyncio(Face):
         return [repr(task) for task in others if not task.done()]
 
 
-class _TaskHold(Hold):
+class _TaskHold(Reference):
     def __init__(self, pool: Any, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._pool, self._loop = pool, loop
         self._taken = threading.Event()
@@ -345,9 +345,9 @@ class _TaskHold(Hold):
         assert self._taken.wait(PATIENCE)
 
     async def _start(self, name: str) -> list[asyncio.Task[None]]:
-        return [asyncio.create_task(self._hold(), name=name)]
+        return [asyncio.create_task(self._reference(), name=name)]
 
-    async def _hold(self) -> None:
+    async def _reference(self) -> None:
         connection = await self.takes_one()
         await connection.send_command("ECHO", "it is mine")
         await connection.read_response()
@@ -386,27 +386,27 @@ class Recorder:
     """An instrument that writes down all that it is told: (hook, its arguments after the pool's name)."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, tuple[Any, ...]]] = []
+        self.raised: list[tuple[str, tuple[Any, ...]]] = []
         self.pools: set[str] = set()
 
     def _tell(self, hook: str, pool: str, *args: Any) -> None:
         self.pools.add(pool)
-        self.told.append((hook, args))
+        self.raised.append((hook, args))
 
     def named(self, hook: str) -> list[tuple[Any, ...]]:
         """The arguments of each call of one hook."""
-        return [args for each, args in list(self.told) if each == hook]
+        return [args for each, args in list(self.raised) if each == hook]
 
     @property
     def hooks(self) -> list[str]:
         """The hooks that were called, in order."""
-        return [hook for hook, _ in list(self.told)]
+        return [hook for hook, _ in list(self.raised)]
 
-    def opened(self, pool: str, seconds: float) -> None:
+    def connected(self, pool: str, seconds: float) -> None:
         self._tell("opened", pool, seconds)
 
-    def dial_failed(self, pool: str, error: BaseException) -> None:
-        self._tell("dial_failed", pool, error)
+    def connect_failed(self, pool: str, error: BaseException) -> None:
+        self._tell("connect_failed", pool, error)
 
     def closed(self, pool: str, reason: str, age: float) -> None:
         self._tell("closed", pool, reason, age)
@@ -420,8 +420,8 @@ class Recorder:
     def timed_out(self, pool: str, wait: float) -> None:
         self._tell("timed_out", pool, wait)
 
-    def leaked(self, pool: str, age: float, holder: str, stack: str) -> None:
-        self._tell("leaked", pool, age, holder, stack)
+    def leaked(self, pool: str, age: float, borrower: str, stack: str) -> None:
+        self._tell("leaked", pool, age, borrower, stack)
 
 
 class Watch:
@@ -443,7 +443,7 @@ class Watch:
         """The connections whose `client_name` is `name`, by the server's number for each."""
         return sorted(int(each["id"]) for each in self._client.client_list() if each["name"] == name)
 
-    def opened(self) -> int:
+    def connected(self) -> int:
         """Connections that the server has accepted since it started."""
         return int(self._client.info("stats")["total_connections_received"])
 

@@ -61,7 +61,7 @@ def refusing() -> Iterator[Listener]:
 
 @pytest.fixture
 def silent() -> Iterator[Listener]:
-    """A port at which connections open and nobody ever answers."""
+    """A port at which connections open and no caller ever answers."""
     made = Listener(answering=True)
     yield made
     made.close()

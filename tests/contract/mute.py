@@ -53,7 +53,7 @@ class Mute:
 
 
 def impatient(how: str) -> dict[str, Any]:
-    """The keywords with which a reply that doesn't come is late; otherwise nobody is."""
+    """The keywords with which a reply that doesn't come is late; otherwise no caller is."""
     return {"socket_timeout": PATIENCE if how == "late" else 30.0}
 
 

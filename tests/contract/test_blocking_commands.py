@@ -44,7 +44,7 @@ def test_a_wait_that_is_longer_than_a_reply_may_take(face: Face, hasty: Any, com
     began = time.monotonic()
     assert WAITING[command](client) in (None, [], {}, [None, True])
     assert time.monotonic() - began >= LONGER - 0.02  # the server counts whole milliseconds
-    assert (hasty.stats().dialed, hasty.stats().closed) == (1, {})
+    assert (hasty.stats().connected, hasty.stats().closed) == (1, {})
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -76,7 +76,7 @@ def answered(connection: Any, memory: MemoryServer) -> None:
     assert [bytes(each) for each in connection.read_response()] == [b"jobs", b"job"]
 
 
-def refused(connection: Any, memory: MemoryServer) -> None:
+def rejected(connection: Any, memory: MemoryServer) -> None:
     connection.send_command("BLPOP", "text", 0)
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         connection.read_response()
@@ -97,7 +97,7 @@ def broken_off(connection: Any, memory: MemoryServer) -> None:
 
 
 @pytest.mark.parametrize("next_caller", [False, True], ids=["in the same lease", "by the next caller"])
-@pytest.mark.parametrize("before", [answered, refused, refused_in_company, broken_off])
+@pytest.mark.parametrize("before", [answered, rejected, refused_in_company, broken_off])
 def test_the_next_command_has_its_usual_time(face: Face, memory: MemoryServer, before: Any, next_caller: bool) -> None:
     """Over the same connection, whatever became of the one that waited: in time it is a `TimeoutError` again."""
     with redis.Redis.from_url(memory.url) as other:
@@ -122,7 +122,7 @@ def test_the_next_command_has_its_usual_time(face: Face, memory: MemoryServer, b
 
 
 def test_others_are_not_held_up(face: Face, memory: MemoryServer) -> None:
-    """While one waits, the others have their usual time, each over a connection of his own."""
+    """While one waits, the others have their usual time, each over a connection of its own."""
     pool = face.pool(host=memory.host, port=memory.port, socket_timeout=SOON, max_connections=2)
     client = face.client(pool)
     waiting = Doing(lambda: client.blpop("jobs", 0))

@@ -37,7 +37,7 @@ def test_hits_are_served_from_the_cache(threads: Face, at: dict[str, Any], watch
 
 @pytest.mark.usefixtures("any_server_may_cache")
 def test_a_change_invalidates_the_cache(threads: Face, at: dict[str, Any], watch: Watch) -> None:
-    """A key that somebody else changed is read anew."""
+    """A key that another caller changed is read anew."""
     pool = threads.pool(**at, protocol=3, cache_config=CacheConfig(), max_connections=2)
     client = threads.client(pool)
     for number in range(20):
@@ -47,7 +47,7 @@ def test_a_change_invalidates_the_cache(threads: Face, at: dict[str, Any], watch
 
 @pytest.mark.usefixtures("any_server_may_cache")
 def test_a_cache_under_many_threads(threads: Face, at: dict[str, Any]) -> None:
-    """Many threads over few connections and one cache: every read is of the key asked for, and nobody hangs."""
+    """Many threads over few connections and one cache: every read is of the key asked for, and no caller hangs."""
     pool = threads.pool(**at, protocol=3, cache_config=CacheConfig(), max_connections=4)
     client = threads.client(pool)
     client.mset({f"key:{number}": number for number in range(8)})

@@ -56,7 +56,7 @@ def test_commands(face: Face, pool: Any) -> None:
     client.zadd("scores", {"one": 1.0})
     assert client.zscore("scores", "one") == 1.0
     assert client.mget("foo", "nothing") == [b"bar", None]
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
     assert pool.stats().in_use == 0
 
 
@@ -67,7 +67,7 @@ def test_an_error_reply_costs_no_connection(face: Face, pool: Any) -> None:
     with pytest.raises(redis.ResponseError, match="not an integer"):
         client.incr("text")
     assert client.get("text") == b"x"
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_a_large_value_comes_back_whole(face: Face, pool: Any) -> None:
@@ -88,7 +88,7 @@ def test_pipelines(face: Face, pool: Any) -> None:
             pipe.get("n")
             assert pipe.execute() == [True, 2, b"2"]
     assert pool.stats().in_use == 0
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_an_error_in_a_pipeline(face: Face, pool: Any) -> None:
@@ -106,11 +106,11 @@ def test_an_error_in_a_pipeline(face: Face, pool: Any) -> None:
             with pytest.raises(redis.ResponseError):
                 pipe.execute()
     assert client.get("text") == b"x"
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_watch_that_holds(face: Face, pool: Any) -> None:
-    """WATCH, a read, MULTI and EXEC run over one connection and succeed where nobody interferes."""
+    """WATCH, a read, MULTI and EXEC run over one connection and succeed where no caller interferes."""
     client = face.client(pool)
     client.set("n", 5)
     with client.pipeline() as pipe:
@@ -173,7 +173,7 @@ def test_pub_sub(face: Face, pool: Any) -> None:
 
 
 def test_a_subscription_does_not_reach_the_next(face: Face, options: dict[str, Any]) -> None:
-    """Whoever gets the place of a subscriber gets a connection that is subscribed to nothing."""
+    """The caller that gets the place of a subscriber gets a connection that is subscribed to nothing."""
     pool = _pool(face, options, max_connections=1)
     client = face.client(pool)
     with client.pubsub() as pubsub:
@@ -273,7 +273,7 @@ def test_the_database_is_the_one_asked_for(face: Face, options: dict[str, Any]) 
     assert face.client(_pool(face, options)).get("foo") is None
 
 
-def test_a_blocking_command_holds_up_nobody_else(face: Face, pool: Any) -> None:
+def test_a_blocking_command_holds_up_no_other_caller(face: Face, pool: Any) -> None:
     """While one caller waits in BLPOP, others go on over other connections, and may end the wait."""
     client = face.client(pool)
     popping = Doing(lambda: client.blpop(["jobs"], timeout=10))

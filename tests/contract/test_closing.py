@@ -93,7 +93,7 @@ def test_a_listener_that_asks_again_is_served(face: Face, at: dict[str, Any], wa
 
 
 def test_what_rests_goes_at_once(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """With its threads; nothing is connected again before somebody asks, and then all is as it was."""
+    """With its threads; nothing is connected again before a caller asks, and then all is as it was."""
     pool = face.pool(**at, client_name=NAME, min_idle=2, max_connections=3)
     client = face.client(pool)
     pool.warm_up(2)
@@ -127,13 +127,13 @@ def test_those_who_wait_are_served(face: Face, at: dict[str, Any]) -> None:
     """They have asked."""
     pool = face.pool(**at, max_connections=1, timeout=60)
     client = face.client(pool)
-    hold = face.hold(pool, "user") if not isinstance(face, SharingThreads) else None
-    if hold is None:
+    reference = face.reference(pool, "user") if not isinstance(face, SharingThreads) else None
+    if reference is None:
         pytest.skip("what is taken from it holds no connection")
     waiting = Doing(lambda: client.blpop(["nothing"], timeout=0.01))
     assert eventually(lambda: pool.stats().waiting == 1)
     pool.close()
-    hold.let_go()
+    reference.let_go()
     assert waiting.result() is None
 
 
@@ -196,9 +196,9 @@ def test_a_note_of_a_pool_without_connections_closes_nothing_later(threads: Face
     gc.collect()
     client = threads.client(pool)
     client.set("key", "value")
-    pool._engine.keep_house()
+    pool._engine.run_maintenance()
     assert client.get("key") == b"value"
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_an_application_closes_while_a_task_listens(redis_url: str) -> None:
@@ -230,10 +230,10 @@ def test_an_application_closes_while_a_task_listens(redis_url: str) -> None:
 def test_an_application_closes_while_a_thread_listens(redis_url: str) -> None:
     """As `run_in_thread` has it, with redis-py's default retries: the handler gets the error, and the thread ends."""
     client = redpool.Redis.from_url(redis_url, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 3))
-    told: list[BaseException] = []
+    raised: list[BaseException] = []
 
     def tell(error: BaseException, pubsub: Any, thread: Any) -> None:
-        told.append(error)
+        raised.append(error)
         thread.stop()
 
     pubsub: Any = client.pubsub()  # type: ignore[no-untyped-call]
@@ -242,7 +242,7 @@ def test_an_application_closes_while_a_thread_listens(redis_url: str) -> None:
     client.close()
     thread.join(20)
     assert not thread.is_alive()
-    assert [type(each) for each in told] == [redis.ConnectionError]
+    assert [type(each) for each in raised] == [redis.ConnectionError]
     client.connection_pool.shutdown()
 
 

@@ -14,7 +14,7 @@ from redpool import embedded
 
 from .faces import Asyncio, Face, Threads
 
-REFUSED: list[tuple[str, Any, type[Exception]]] = [
+REJECTED: list[tuple[str, Any, type[Exception]]] = [
     ("max_connections", 0, ValueError),
     ("max_connections", -3, ValueError),
     ("max_connections", 2.5, ValueError),
@@ -52,7 +52,7 @@ REFUSED: list[tuple[str, Any, type[Exception]]] = [
 ]
 
 
-@pytest.mark.parametrize(("option", "value", "error"), REFUSED, ids=lambda each: str(each))
+@pytest.mark.parametrize(("option", "value", "error"), REJECTED, ids=lambda each: str(each))
 def test_nonsense_is_refused_with_the_name_and_the_value(
     face: Face, option: str, value: Any, error: type[Exception]
 ) -> None:
@@ -166,7 +166,7 @@ def test_redis_pys_own_provider_serves_both(face: Face) -> None:
 
 
 def test_a_coroutine_to_greet_the_server_is_refused_by_the_pool_for_threads(threads: Face) -> None:
-    """`redis_connect_func` must not be a coroutine function where nobody could await it."""
+    """`redis_connect_func` must not be a coroutine function where no caller could await it."""
 
     async def greet(connection: Any) -> None: ...
 
@@ -202,7 +202,7 @@ def test_the_keywords_of_the_blocking_pool(face: Face, at: dict[str, Any]) -> No
 
     class Unused:
         def __init__(self, *args: Any) -> None:
-            raise AssertionError("nobody asked for a queue")
+            raise AssertionError("no caller asked for a queue")
 
     pool = face.pool(max_connections=2, timeout=0.01, connection_class=face.redis.Connection, queue_class=Unused, **at)
     assert (pool.max_connections, pool.timeout) == (2, 0.01)
@@ -353,9 +353,9 @@ def test_a_password_is_never_shown(
         pool.release(connection)
     said += [str(each.message) for each in (*stranger, *twice)]
     wrong = face.pool_from_url(url.format("not-the-s3cret"))
-    with pytest.raises(redis.AuthenticationError) as refused:
+    with pytest.raises(redis.AuthenticationError) as rejected:
         wrong.get_connection()
-    said += [repr(refused.value), repr(wrong), str(wrong.stats()), str(wrong.dump())]
+    said += [repr(rejected.value), repr(wrong), str(wrong.stats()), str(wrong.dump())]
     assert face.client(pool).ping() is True
     said += [caplog.text, *capsys.readouterr()]
     assert not [each for each in said if "s3cret" in each]

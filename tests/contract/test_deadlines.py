@@ -121,7 +121,7 @@ def test_every_kind_of_call(face: Face, path: Path, call: str) -> None:
     check_whole(face, path, pool)
 
 
-def test_a_blocking_command_that_is_answered_by_nobody(face: Face, path: Path) -> None:
+def test_a_blocking_command_that_is_answered_by_no_caller(face: Face, path: Path) -> None:
     """On a path where all is well, too."""
     pool = face.pool(**path.at, max_connections=2)
     assert late(lambda: face.client(pool).blpop("nothing", 0), SENT_BY_THEN).sent is True
@@ -138,9 +138,9 @@ DEAF: dict[str, Callable[[FaultProxy], None]] = {
 
 
 @pytest.mark.parametrize("fault", DEAF)
-def test_a_dial_that_does_not_end(face: Face, path: Path, fault: str) -> None:
+def test_a_connect_that_does_not_end(face: Face, path: Path, fault: str) -> None:
     """Connecting, or the handshake, or one failure after another: nothing was sent."""
-    # The dial goes on without its caller, for as long as it may.
+    # The connect goes on without its caller, for as long as it may.
     soon = {"socket_timeout": 3 * SOON, "socket_connect_timeout": 3 * SOON}
     pool = face.pool(**{**path.at, **soon}, max_connections=2, retry=face.retry(1000, base=0.01))
     DEAF[fault](path.proxy)
@@ -214,7 +214,7 @@ def test_a_pause_between_retries_ends_with_the_deadline(face: Face, path: Path, 
     check_whole(face, path, pool)
 
 
-def test_what_was_lost_in_time_is_told_as_ever(face: Face, path: Path) -> None:
+def test_what_was_lost_in_time_is_raised_as_ever(face: Face, path: Path) -> None:
     """An INCR whose connection breaks before the deadline is a `ReplyLost`, not late."""
     pool = face.pool(**path.at, retry=face.retry(5))
     client = face.client(pool)
@@ -348,7 +348,7 @@ def test_the_tasks_that_are_started_in_the_block_are_bounded(path: Path) -> None
     asyncio.run(main())
 
 
-def test_a_dial_does_not_belong_to_the_deadline_of_who_asked_for_it(path: Path) -> None:
+def test_a_connect_does_not_belong_to_the_deadline_of_who_asked_for_it(path: Path) -> None:
     """On an event loop it is a task of its own, which goes on and serves the next caller."""
 
     async def main() -> None:
@@ -359,7 +359,7 @@ def test_a_dial_does_not_belong_to_the_deadline_of_who_asked_for_it(path: Path) 
                 await client.ping()
             path.server.resume()
             assert await client.ping()
-            assert (pool.stats().dialed, pool.stats().dial_failures) == (1, 0)
+            assert (pool.stats().connected, pool.stats().connect_failures) == (1, 0)
 
     asyncio.run(main())
 

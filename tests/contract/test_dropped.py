@@ -1,4 +1,4 @@
-"""Whoever drops a connection instead of giving it back: its place comes free, and the log says who it was. Note 51."""
+"""The caller that drops a connection instead of giving it back: its place comes free, and the log says who it was. Note 51."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_place_of_what_was_dropped_comes_back(face: Face, pool: Any, kind: s
     assert client.pipeline().get("key").execute() == [b"value"]
 
 
-def test_whoever_waits_gets_the_place(face: Face, pool: Any) -> None:
+def test_a_caller_that_waits_gets_the_place(face: Face, pool: Any) -> None:
     """With no other call that could notice."""
     with pool.connection():
         forget(face, pool, "lease")
@@ -139,7 +139,7 @@ def test_the_log_says_who_it_was(face: Face, pool: Any, caplog: pytest.LogCaptur
     assert re.search("by task '" if face.asynchronous else "by thread 'MainThread'", message)
 
 
-def test_it_is_counted_and_told(face: Face, pool: Any, recorder: Recorder) -> None:
+def test_it_is_counted_and_raised(face: Face, pool: Any, recorder: Recorder) -> None:
     """As a leak, and as a close with a reason of its own."""
     forget(face, pool, "lease")
     assert eventually(lambda: recorder.named("closed"))
@@ -150,7 +150,7 @@ def test_it_is_counted_and_told(face: Face, pool: Any, recorder: Recorder) -> No
     assert stats.acquired == stats.released
 
 
-def test_a_connection_that_was_dropped_reaches_nobody(face: Face, pool: Any, memory: MemoryServer) -> None:
+def test_a_connection_that_was_dropped_reaches_no_caller(face: Face, pool: Any, memory: MemoryServer) -> None:
     """Its socket is closed: a reply may be on its way."""
     memory.answer("PING", b"")
     forget(face, pool, "lease")
@@ -178,7 +178,7 @@ def put_in_order(face: Face, core: Any) -> None:
     def order() -> None:
         now = time.monotonic()
         core.tick(now)
-        core.recover(now)
+        core.repair(now)
 
     if isinstance(face, Asyncio):
         on_loop(face.loop, order)

@@ -55,13 +55,13 @@ class AsyncHolder(Holder):
 
 
 def own_class(pool: Any) -> None:
-    holder = Holder(pool)
-    holder.connection = pool.get_connection()
+    borrower = Holder(pool)
+    borrower.connection = pool.get_connection()
 
 
 async def own_class_on_a_loop(pool: Any) -> None:
-    holder = AsyncHolder(pool)
-    holder.connection = await pool.get_connection()
+    borrower = AsyncHolder(pool)
+    borrower.connection = await pool.get_connection()
 
 
 def subscriber(pool: Any) -> None:
@@ -163,22 +163,22 @@ def test_the_next_borrower_gets_a_connection_that_stays_open(face: Face, pool: A
 def test_what_a_finalizer_releases_outside_a_collection_is_lent_again(threads: Face, memory: MemoryServer) -> None:
     """A holder that is not part of a cycle goes at once, and the collector has nothing to do with its connection."""
     pool = threads.pool(host=memory.host, port=memory.port, max_connections=1, timeout=10.0)
-    holder = Holder(pool)
-    holder.me = None  # type: ignore[assignment]
-    holder.connection = pool.get_connection()
-    del holder
+    borrower = Holder(pool)
+    borrower.me = None  # type: ignore[assignment]
+    borrower.connection = pool.get_connection()
+    del borrower
     connection = pool.get_connection()
     assert say(connection, "ECHO", "mine") == b"mine"
-    assert (pool.stats().dialed, pool.stats().closed) == (1, {})
+    assert (pool.stats().connected, pool.stats().closed) == (1, {})
     pool.release(connection)
 
 
 def test_a_connection_outside_the_garbage_is_lent_again(threads: Face, memory: MemoryServer) -> None:
     """Its holder was found by the collector, but something else still has it: nothing closes its socket."""
     pool = threads.pool(host=memory.host, port=memory.port, max_connections=1, timeout=10.0)
-    holder = Holder(pool)
-    kept = holder.connection = pool.get_connection()
-    del holder
+    borrower = Holder(pool)
+    kept = borrower.connection = pool.get_connection()
+    del borrower
     gc.collect()
     assert pool.get_connection() is kept
     assert say(kept, "ECHO", "mine") == b"mine"

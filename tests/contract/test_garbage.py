@@ -69,8 +69,8 @@ def test_a_lost_reply_keeps_nothing(redis_server: embedded.Server) -> None:
         assert eventually(lambda: gone() is None)  # the thread that has connected may still be at it
 
 
-def test_a_failed_dial_keeps_no_pool(refusing: Listener) -> None:
-    """A pool that is dropped after a dial has failed goes, though the error is remembered."""
+def test_a_failed_connect_keeps_no_pool(refusing: Listener) -> None:
+    """A pool that is dropped after a connect has failed goes, though the error is remembered."""
     pool = redpool.ConnectionPool(host="127.0.0.1", port=refusing.port)
     with pytest.raises(redis.ConnectionError):
         pool.get_connection()
@@ -88,7 +88,7 @@ def answered(client: Any, proxy: FaultProxy) -> Any:
     return client.get("key")
 
 
-def refused(client: Any, proxy: FaultProxy) -> Any:
+def rejected(client: Any, proxy: FaultProxy) -> Any:
     """The server replies with an error."""
     return client.execute_command("SET", "key")
 
@@ -135,7 +135,7 @@ def proxy(redis_server: embedded.Server) -> Iterator[FaultProxy]:
         yield made
 
 
-@pytest.mark.parametrize("call", [answered, refused, too_late, lost, unanswered, not_connected])
+@pytest.mark.parametrize("call", [answered, rejected, too_late, lost, unanswered, not_connected])
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_pool_that_is_dropped_is_gone(
     proxy: FaultProxy, watch: Watch, kind: str, call: Callable[[Any, FaultProxy], Any]

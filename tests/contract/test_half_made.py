@@ -1,4 +1,4 @@
-"""A connection whose dial, handshake or credentials went wrong half-way reaches nobody. Notes 3 and 4."""
+"""A connection whose connect, handshake or credentials went wrong half-way reaches no caller. Notes 3 and 4."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .faces import Asyncio, Face, eventually, on_loop, reconnects, say
 both_protocols = pytest.mark.parametrize("protocol", [2, 3], indirect=True, ids=["resp2", "resp3"])
 
 
-class Struck(BaseException):
+class Interrupted(BaseException):
     """As KeyboardInterrupt, or a worker's time limit."""
 
 
@@ -48,7 +48,7 @@ class Provider(CredentialProvider):
         return self.get_credentials()
 
 
-TROUBLES = [RuntimeError("no token"), TimeoutError("no token in time"), redis.TimeoutError("no token"), Struck()]
+TROUBLES = [RuntimeError("no token"), TimeoutError("no token in time"), redis.TimeoutError("no token"), Interrupted()]
 
 
 class Closed:
@@ -83,8 +83,8 @@ def closed(face: Face, protocol: int) -> Iterator[Closed]:
 
 @both_protocols
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: type(trouble).__name__)
-def test_a_dial_without_credentials_leaves_no_connection(face: Face, closed: Closed, trouble: BaseException) -> None:
-    """Whatever the provider raises: its caller is told, and the next one dials anew."""
+def test_a_connect_without_credentials_leaves_no_connection(face: Face, closed: Closed, trouble: BaseException) -> None:
+    """Whatever the provider raises: its caller is told, and the next one connects anew."""
     client = face.client(closed.pool)
     closed.provider.trouble = trouble
     with pytest.raises(type(trouble)):
@@ -97,7 +97,7 @@ def test_a_dial_without_credentials_leaves_no_connection(face: Face, closed: Clo
 def test_a_reconnect_without_credentials_leaves_no_connection(
     face: Face, closed: Closed, trouble: BaseException
 ) -> None:
-    """In a lease it is the caller himself who dials: what he sends next is sent over a connection made in full."""
+    """In a lease it is the caller itself who connects: what it sends next is sent over a connection made in full."""
     with closed.pool.connection() as connection:
         connection.disconnect()
         closed.provider.trouble = trouble
@@ -145,17 +145,17 @@ def test_a_cancelled_reconnect_leaves_no_connection(closed_to_tasks: Closed, tas
     closed.check(tasks.client(closed.pool))
 
 
-def test_a_cancelled_dial_leaves_no_connection(closed_to_tasks: Closed, tasks: Asyncio) -> None:
-    """The caller is told, and the next one dials anew."""
+def test_a_cancelled_connect_leaves_no_connection(closed_to_tasks: Closed, tasks: Asyncio) -> None:
+    """The caller is told, and the next one connects anew."""
     client = tasks.client(closed_to_tasks.pool)
     closed_to_tasks.provider.trouble = asyncio.CancelledError()
-    with pytest.raises(redis.TimeoutError, match="the dial was ended"):
+    with pytest.raises(redis.TimeoutError, match="the connect was ended"):
         client.set("key", "wrong")
     closed_to_tasks.check(client)
 
 
-def test_a_caller_who_is_cancelled_leaves_his_dial_to_the_next(closed_to_tasks: Closed, tasks: Asyncio) -> None:
-    """It goes on without him for as long as a dial may, and only a connection made in full comes of it."""
+def test_a_caller_who_is_cancelled_leaves_its_connect_to_the_next(closed_to_tasks: Closed, tasks: Asyncio) -> None:
+    """It goes on without it for as long as a connect may, and only a connection made in full comes of it."""
     closed = closed_to_tasks
     client = tasks.client(closed.pool)
     closed.provider.hangs = True
@@ -168,7 +168,7 @@ def test_a_caller_who_is_cancelled_leaves_his_dial_to_the_next(closed_to_tasks: 
             await task
 
     on_loop(tasks.loop, calls)
-    with pytest.raises(redis.TimeoutError, match="the dial took too long"):
+    with pytest.raises(redis.TimeoutError, match="the connect took too long"):
         client.set("key", "wrong")
     closed.check(client)
 
@@ -176,7 +176,7 @@ def test_a_caller_who_is_cancelled_leaves_his_dial_to_the_next(closed_to_tasks: 
 @pytest.mark.parametrize("answer", ["never", redis.ResponseError("ERR no"), ConnectionResetError(104, "reset")])
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_handshake_that_does_not_end_leaves_no_connection(face: Face, step: int, answer: Any) -> None:
-    """Neither in a dial nor in a lease: the next command comes after a handshake that is whole."""
+    """Neither in a connect nor in a lease: the next command comes after a handshake that is whole."""
     with Script() as script:
         kind = script.async_connection if face.asynchronous else script.connection
         # Of HELLO and SELECT the first or the second goes wrong.

@@ -94,7 +94,7 @@ def test_a_connection_that_was_opened_anew_is_looked_at_by_its_new_socket(face: 
     proxy.hang_up()
     let_it_be_done(proxy)
     assert face.client(pool).incr("n") == 1
-    assert pool.stats().dialed == 2
+    assert pool.stats().connected == 2
 
 
 class Elsewhere(redis.Connection):
@@ -117,7 +117,7 @@ def test_one_that_was_just_opened_is_taken_as_it_is(face: Face) -> None:
     pool = face.pool(connection_class=Elsewhere if threads else ElsewhereAsync, timeout=1.0, min_idle=0)
     for _ in range(3):
         pool.release(pool.get_connection())
-    assert pool.stats().dialed == 3
+    assert pool.stats().connected == 3
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 class Secured:
-    """A server over TLS that answers everything with `+PONG`; its sessions begin with tickets that nobody asked for."""
+    """A server over TLS that answers everything with `+PONG`; its sessions begin with tickets that no caller asked for."""
 
     def __init__(self, certificate: tuple[str, str]) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -170,7 +170,7 @@ class Secured:
 
 @pytest.fixture
 def secured(certificate: tuple[str, str]) -> Iterator[Secured]:
-    """The server, with a session for whoever comes."""
+    """The server, with a session for the caller that comes."""
     server = Secured(certificate)
     yield server
     server.close()
@@ -188,7 +188,7 @@ def test_a_ticket_of_the_session_is_nothing_stale(over_tls: Any, face: Face) -> 
     over_tls.warm_up(1)
     for _ in range(3):
         assert face.client(over_tls).ping() is True
-    assert over_tls.stats().dialed == 1
+    assert over_tls.stats().connected == 1
 
 
 @pytest.mark.parametrize("what", [b"+STALE\r\n", b"+STA", b""], ids=["a reply", "half a reply", "the end"])
@@ -199,7 +199,7 @@ def test_what_comes_unasked_over_tls_is_seen(over_tls: Any, face: Face, secured:
     session = secured.sessions[0]
     session.sendall(what) if what else session.shutdown(socket.SHUT_RDWR)
     assert client.ping() is True
-    assert over_tls.stats().dialed == 2
+    assert over_tls.stats().connected == 2
 
 
 # -- what counts as an answer ------------------------------------------------------------------------------------------
@@ -216,15 +216,15 @@ def test_an_error_is_an_answer_to_a_ping(face: Face, memory: MemoryServer) -> No
     pool = when_ping_is_refused(face, memory, ping_after_idle=0.0)
     for _ in range(3):
         assert face.client(pool).incr("n")
-    assert (pool.stats().dialed, pool.stats().closed) == (1, {})
+    assert (pool.stats().connected, pool.stats().closed) == (1, {})
 
 
-def test_an_error_that_nobody_asked_for_is_no_answer(face: Face, memory: MemoryServer) -> None:
+def test_an_error_that_no_caller_asked_for_is_no_answer(face: Face, memory: MemoryServer) -> None:
     """What has come before the PING was sent is stale: it would shift all replies behind it."""
     pool = face.pool(host=memory.host, port=memory.port, ping_after_idle=0.0)
     client = face.client(pool)
     assert client.echo("hers") == b"hers"
-    memory.push(b"-ERR nobody asked\r\n")
+    memory.push(b"-ERR no caller asked\r\n")
     assert client.echo("mine") == b"mine"
 
 
@@ -240,7 +240,7 @@ def test_an_error_is_an_answer_in_the_background(face: Face, memory: MemoryServe
     memory.answer("PING", answer)
     face.client(pool).incr("n")
     assert eventually(lambda: len(asked) >= 3)
-    assert (pool.stats().dialed, pool.stats().closed) == (1, {})
+    assert (pool.stats().connected, pool.stats().closed) == (1, {})
 
 
 def test_an_error_is_an_answer_to_redis_pys_own_check(face: Face, memory: MemoryServer) -> None:
@@ -251,7 +251,7 @@ def test_an_error_is_an_answer_to_redis_pys_own_check(face: Face, memory: Memory
         assert client.incr("n") == number
         for connection in _unwrapped(pool)._available_connections:
             connection.next_health_check = 0.0  # it is due
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def hear(subscriber: Any, count: int) -> None:
@@ -271,7 +271,7 @@ def test_a_subscriber_that_may_not_ping_leaves_a_connection_behind(face: Face, m
             subscriber.psubscribe("n*")
             hear(subscriber, 2)
         assert eventually(lambda: pool.stats().idle == 1)
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_an_unsubscribe_that_is_refused_is_no_answer(face: Face, memory: MemoryServer) -> None:

@@ -55,7 +55,7 @@ def test_what_is_tried_in_vain_ends_as_ever(face: Face, mute: Mute, how: str, re
     assert mute.heard == retries + 1
 
 
-def test_whoever_asks_for_it_has_everything_sent_again(face: Face, mute: Mute) -> None:
+def test_a_caller_that_asks_for_it_has_everything_sent_again(face: Face, mute: Mute) -> None:
     """With `retry_sent="all"` the policy alone decides; its last error is redis-py's own."""
     client = face.client(face.pool(**mute.at, retry=face.retry(1), retry_sent="all"))
     mute.withhold("INCRBY")
@@ -65,7 +65,7 @@ def test_whoever_asks_for_it_has_everything_sent_again(face: Face, mute: Mute) -
     assert type(error) is redis.ConnectionError
 
 
-def test_whoever_asks_for_it_has_nothing_sent_again(face: Face, mute: Mute) -> None:
+def test_a_caller_that_asks_for_it_has_nothing_sent_again(face: Face, mute: Mute) -> None:
     """With `retry_sent="none"` a lost GET is a `ReplyLost`, too."""
     client = face.client(face.pool(**mute.at, retry=face.retry(3), retry_sent="none"))
     mute.withhold("GET")
@@ -166,12 +166,12 @@ def scripted(face: Face, retries: int, **steps: Any) -> Iterator[Any]:
         yield face.client(face.pool(kind, protocol=2, retry=face.retry(retries), retry_sent="none"))
 
 
-REFUSED = ConnectionRefusedError(111, "Connection refused")
+REJECTED = ConnectionRefusedError(111, "Connection refused")
 
 
 def test_what_was_not_begun_may_always_be_tried_again(face: Face) -> None:
-    """A dial is refused, and the next one isn't."""
-    with scripted(face, 1, dial=[REFUSED, "ok"]) as client:
+    """A connect is refused, and the next one isn't."""
+    with scripted(face, 1, connect=[REJECTED, "ok"]) as client:
         assert client.echo("hello") == b"hello"
 
 

@@ -28,15 +28,15 @@ class Interruptible(redis.Connection):
     """The first connect waits until it is interrupted."""
 
     begun = threading.Event()
-    strike = threading.Event()
-    struck_in: int | None = None
+    interrupt = threading.Event()
+    interrupted_in: int | None = None
 
     def _connect(self) -> socket.socket:
         kind = type(self)
-        if kind.struck_in is None:
-            kind.struck_in = threading.get_ident()
+        if kind.interrupted_in is None:
+            kind.interrupted_in = threading.get_ident()
             kind.begun.set()
-            assert kind.strike.wait(PATIENCE)
+            assert kind.interrupt.wait(PATIENCE)
             raise JobTimeout
         return super()._connect()  # type: ignore[no-any-return, no-untyped-call]
 
@@ -56,14 +56,14 @@ def test_what_interrupts_a_caller_who_connects_is_its_own(
     assert kind.begun.wait(PATIENCE)
     others = [Doing(pool.get_connection) for _ in range(2)]
     assert eventually(lambda: pool.stats().waiting == 3)
-    kind.strike.set()
+    kind.interrupt.set()
     assert isinstance(first.ended(), JobTimeout)
     connections = [other.result() for other in others]
     assert [say(connection, "ECHO", "mine") for connection in connections] == [b"mine"] * 2
     for connection in connections:
         pool.release(connection)
     core = pool._engine.core
-    assert (core.dialling.last_error, core.dialling.failures, pool.stats().dial_failures) == (None, 0, 0)
+    assert (core.connector.last_error, core.connector.failures, pool.stats().connect_failures) == (None, 0, 0)
     assert (pool.stats().connecting, pool.stats().in_use) == (0, 0)
 
 
@@ -73,10 +73,10 @@ def test_a_server_that_refuses_is_news_for_all_of_them(
     """In a caller's thread as in any other: a connection error is told, remembered and counted."""
     pool = threads.pool(host="127.0.0.1", port=refusing.port, timeout=PATIENCE)
     monkeypatch.setattr(own_threads, "start", no_thread)
-    with pytest.raises(redis.ConnectionError, match="refused"):
+    with pytest.raises(redis.ConnectionError, match="rejected"):
         pool.get_connection()
-    assert isinstance(pool._engine.core.dialling.last_error, redis.ConnectionError)
-    assert pool.stats().dial_failures == 1
+    assert isinstance(pool._engine.core.connector.last_error, redis.ConnectionError)
+    assert pool.stats().connect_failures == 1
 
 
 class Ending(CredentialProvider):
@@ -107,7 +107,7 @@ def test_what_ends_a_program_is_not_raised_in_those_who_wait(
 
 @ENDS
 def test_what_ends_a_loop_ends_it(memory: MemoryServer, error: type[BaseException]) -> None:
-    """It comes out of the loop, whichever task it struck; those who wait are told of a connection error."""
+    """It comes out of the loop, whichever task it interrupted; those who wait are told of a connection error."""
     loop = asyncio.new_event_loop()
     pool = redpool.asyncio.ConnectionPool(host=memory.host, port=memory.port, credential_provider=Ending(error))
 
@@ -117,7 +117,7 @@ def test_what_ends_a_loop_ends_it(memory: MemoryServer, error: type[BaseExceptio
     asking = loop.create_task(ask())
     with pytest.raises(error):
         loop.run_until_complete(asking)
-    told = loop.run_until_complete(asking)
-    assert [type(each) for each in told] == [redis.ConnectionError] * 2
+    raised = loop.run_until_complete(asking)
+    assert [type(each) for each in raised] == [redis.ConnectionError] * 2
     loop.run_until_complete(pool.aclose())
     loop.close()

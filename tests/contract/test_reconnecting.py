@@ -27,7 +27,7 @@ class Vanishing:
 
     def __init__(self) -> None:
         self.down = False
-        self.refused = self.under_way = self.most_under_way = 0
+        self.rejected = self.under_way = self.most_under_way = 0
         self._guard, self._open = threading.Lock(), set[socket.socket]()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self._listener.getsockname()[1])
@@ -53,7 +53,7 @@ class Vanishing:
 
     def _turn_away(self, sock: socket.socket) -> None:
         with self._guard:
-            self.refused += 1
+            self.rejected += 1
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
         time.sleep(TAKES)
@@ -102,13 +102,13 @@ def ask_in_vain(connection: Any, times: int) -> list[Exception]:
     """What so many attempts to send are told, once the loss of the connection is known."""
     with contextlib.suppress(redis.ConnectionError):
         say(connection, "PING")
-    told: list[Exception] = []
+    raised: list[Exception] = []
     for _ in range(times):
         try:
             say(connection, "PING")
         except redis.RedisError as error:
-            told.append(error)
-    return told
+            raised.append(error)
+    return raised
 
 
 def give_back(pool: Any, connections: list[Any]) -> None:
@@ -122,11 +122,11 @@ def test_no_more_than_max_connecting_connect_at_once(face: Face, vanishing: Vani
     pool, connections = hold_all(face, vanishing)
     vanishing.go_down()
     asking = [Doing(lambda each=each: ask_in_vain(each, 3)) for each in connections]  # type: ignore[misc]
-    told = [error for each in asking for error in each.result()]
-    assert len(told) == 3 * HELD
-    assert all(type(error) is redis.ConnectionError for error in told)
+    raised = [error for each in asking for error in each.result()]
+    assert len(raised) == 3 * HELD
+    assert all(type(error) is redis.ConnectionError for error in raised)
     assert 1 <= vanishing.most_under_way <= AT_ONCE
-    assert vanishing.refused < len(told)
+    assert vanishing.rejected < len(raised)
     vanishing.down = False
     for connection in connections:
         assert eventually(lambda connection=connection: reconnects(connection))  # type: ignore[misc]
@@ -140,14 +140,14 @@ def test_the_breaker_opens_by_their_failures_alone(face: Face, vanishing: Vanish
     pool, connections = hold_all(face, vanishing, break_after=3)
     vanishing.go_down()
 
-    def opened() -> bool:
+    def connected() -> bool:
         return any("not trying to connect" in str(error) for error in ask_in_vain(connections[0], 1))
 
-    assert eventually(opened)
-    refused = vanishing.refused
-    told = [error for each in connections[1:] for error in ask_in_vain(each, 1)]
-    assert len(told) == HELD - 1
-    assert vanishing.refused - refused <= 1 + sum("not trying" not in str(error) for error in told)
+    assert eventually(connected)
+    rejected = vanishing.rejected
+    raised = [error for each in connections[1:] for error in ask_in_vain(each, 1)]
+    assert len(raised) == HELD - 1
+    assert vanishing.rejected - rejected <= 1 + sum("not trying" not in str(error) for error in raised)
     vanishing.down = False
     assert all(eventually(lambda each=each: reconnects(each)) for each in connections)  # type: ignore[misc]
     give_back(pool, connections)
@@ -158,7 +158,7 @@ class Interrupted(BaseException):
 
 
 def test_an_interrupted_connect_says_nothing_of_the_server(face: Face, vanishing: Vanishing) -> None:
-    """The permission to connect is given back, and nobody else is told."""
+    """The permission to connect is given back, and no other caller is told."""
     pool, connections = hold_all(face, vanishing)
     core = pool._here._target.core if face.asynchronous else pool._engine.core
     connection = connections[0]._target if face.asynchronous else connections[0]
@@ -172,7 +172,7 @@ def test_an_interrupted_connect_says_nothing_of_the_server(face: Face, vanishing
         with pytest.raises(Interrupted):
             connections[0].send_command("PING")
         del connection._connect
-        assert (core.dialling.under_way, core.dialling.failures, core.dialling.last_error) == (0, 0, None)
+        assert (core.connector.under_way, core.connector.failures, core.connector.last_error) == (0, 0, None)
     assert say(connections[0], "PING") in (b"OK", True, "OK")
     give_back(pool, connections)
 
@@ -189,12 +189,12 @@ def test_a_deadline_ends_the_wait_for_a_turn(face: Face, vanishing: Vanishing) -
     with pool._engine.guard:  # others are at it
         others = [core.ask_to_connect(time.monotonic()) for _ in range(AT_ONCE)]
         for other in others:
-            pool._engine.take_place(other)
-            other.holder = "somebody else"
+            pool._engine.give_waker(other)
+            other.borrower = "another caller"
     with redpool.deadline(0.05), pytest.raises(redpool.DeadlineExceeded):
         connections[0].send_command("PING")
     assert not core.queue.reconnects
-    assert core.dialling.under_way == AT_ONCE
+    assert core.connector.under_way == AT_ONCE
     for other in others:
         pool._engine.connect_ended(other, None)
     give_back(pool, connections)

@@ -23,9 +23,9 @@ def test_stats_of_a_new_pool(face: Face, at: dict[str, Any]) -> None:
     stats = face.pool(**at, max_connections=7, name="new").stats()
     assert (stats.name, stats.max_connections) == ("new", 7)
     gauges = (stats.open, stats.idle, stats.in_use, stats.connecting, stats.waiting)
-    counters = (stats.acquired, stats.waited, stats.timeouts, stats.refused, stats.dialed, stats.dial_failures)
+    counters = (stats.acquired, stats.waited, stats.timeouts, stats.rejected, stats.connected, stats.connect_failures)
     assert (*gauges, *counters, stats.released, stats.leaks) == (0,) * 13
-    assert (stats.closed, stats.wait.count, stats.use.count, stats.dial.count) == ({}, 0, 0, 0)
+    assert (stats.closed, stats.wait.count, stats.use.count, stats.connect.count) == ({}, 0, 0, 0)
 
 
 def test_stats_are_exact(face: Face, at: dict[str, Any]) -> None:
@@ -37,13 +37,13 @@ def test_stats_are_exact(face: Face, at: dict[str, Any]) -> None:
         pool.get_connection()
     stats = pool.stats()
     assert (stats.open, stats.idle, stats.in_use, stats.waiting) == (2, 0, 2, 0)
-    assert (stats.acquired, stats.released, stats.timeouts, stats.dialed) == (2, 0, 1, 2)
+    assert (stats.acquired, stats.released, stats.timeouts, stats.connected) == (2, 0, 1, 2)
     for connection in held:
         pool.release(connection)
     stats = pool.stats()
     assert (stats.open, stats.idle, stats.in_use, stats.released) == (2, 2, 0, 2)
-    assert (stats.use.count, stats.dial.count, stats.wait.count) == (2, 2, 2)
-    assert 0 < stats.dial.mean <= stats.dial.max
+    assert (stats.use.count, stats.connect.count, stats.wait.count) == (2, 2, 2)
+    assert 0 < stats.connect.mean <= stats.connect.max
     assert stats.use.p50 <= stats.use.p90 <= stats.use.p99 <= stats.use.p999 <= stats.use.max
     assert 0 < stats.utilization <= 1
 
@@ -57,7 +57,7 @@ def test_stats_are_frozen_and_plain(face: Face, at: dict[str, Any]) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(stats, "open", 9)  # noqa: B010
     plain = json.loads(json.dumps(stats.to_dict()))
-    assert (plain["open"], plain["dialed"], plain["use"]["count"]) == (1, 1, 1)
+    assert (plain["open"], plain["connected"], plain["use"]["count"]) == (1, 1, 1)
     assert set(plain) == {field.name for field in dataclasses.fields(stats)}
 
 
@@ -86,22 +86,22 @@ def test_dump(face: Face, at: dict[str, Any]) -> None:
     pool = face.pool(**at, max_connections=1, timeout=60, name="dumped")
     client = face.client(pool)
     client.set("foo", "bar")
-    hold = face.hold(pool, "the holder")
+    reference = face.reference(pool, "the holder")
     second = Doing(pool.get_connection, name="the waiter")
     assert eventually(lambda: pool.stats().waiting == 1)
     dump = pool.dump()
     (lease,), (waiter,) = dump.leases, dump.waiters
-    assert "the holder" in lease.holder
+    assert "the holder" in lease.borrower
     assert lease.last_command == "ECHO"
     assert lease.age >= waiter.age >= 0
     if not face.asynchronous:
-        assert "the waiter" in waiter.holder
-    assert "takes_one" in (lease.taken_at or "") or "hold" in (lease.taken_at or "")
+        assert "the waiter" in waiter.borrower
+    assert "takes_one" in (lease.taken_at or "") or "reference" in (lease.taken_at or "")
     text = str(dump)
     assert "dumped: 1 in use, 1 waiting" in text
     assert "the holder" in text
     assert "ECHO" in text
-    hold.let_go()
+    reference.let_go()
     pool.release(second.result())
     assert (pool.dump().leases, pool.dump().waiters) == ((), ())
 
@@ -109,10 +109,10 @@ def test_dump(face: Face, at: dict[str, Any]) -> None:
 def test_dump_knows_where_it_was_taken(face: Face, at: dict[str, Any]) -> None:
     """With `leak_after` set, the dump has the very stack that took the connection."""
     pool = face.pool(**at, leak_after=3600)
-    hold = face.hold(pool, "the holder")
+    reference = face.reference(pool, "the holder")
     (lease,) = pool.dump().leases
     assert "takes_one" in lease.taken_at
-    hold.let_go()
+    reference.let_go()
 
 
 def test_a_dump_shows_where_a_connection_was_taken_and_not_where_its_holder_is(
@@ -121,10 +121,10 @@ def test_a_dump_shows_where_a_connection_was_taken_and_not_where_its_holder_is(
     """The frames of other threads are never looked at: that crashes CPython 3.11."""
     monkeypatch.setattr(sys, "_current_frames", None)
     pool = face.pool(**at)
-    hold = face.hold(pool, "the holder")
+    reference = face.reference(pool, "the holder")
     (lease,) = pool.dump().leases
     assert "takes_one" in lease.taken_at
-    hold.let_go()
+    reference.let_go()
 
 
 def test_what_was_not_noted_is_not_shown(threads: Face, at: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def test_a_dump_from_another_thread_touches_no_frame_of_a_stuck_loop(at: dict[st
     go_on.set()
     blocking.result()
     assert lease.taken_at is None
-    assert "task" in lease.holder
+    assert "task" in lease.borrower
     on_loop(face.loop, lambda: pool._target.release(taken.pop()))
     face.close()
 
@@ -170,13 +170,13 @@ def test_a_leak_is_reported_once(face: Face, at: dict[str, Any], caplog: pytest.
     recorder = Recorder()
     pool = face.pool(**at, leak_after=0.05, name="leaky", instruments=[recorder])
     with caplog.at_level(logging.WARNING, logger="redpool"):
-        hold = face.hold(pool, "the holder")
+        reference = face.reference(pool, "the holder")
         assert eventually(lambda: recorder.named("leaked"))
-        other = face.hold(pool, "another")
+        other = face.reference(pool, "another")
         assert eventually(lambda: len(recorder.named("leaked")) == 2)
-    (age, holder, stack), (_, second, _) = recorder.named("leaked")
+    (age, borrower, stack), (_, second, _) = recorder.named("leaked")
     assert age >= 0.05
-    assert "the holder" in holder
+    assert "the holder" in borrower
     assert "another" in second
     assert "takes_one" in stack
     assert pool.stats().leaks == 2
@@ -184,13 +184,13 @@ def test_a_leak_is_reported_once(face: Face, at: dict[str, Any], caplog: pytest.
     assert "leaky" in message
     assert "the holder" in message
     assert "takes_one" in message
-    hold.let_go()
+    reference.let_go()
     other.let_go()
     assert pool.stats().in_use == 0
 
 
 def test_every_hook_fires(face: Face, at: dict[str, Any], refusing: Listener) -> None:
-    """`opened`, `acquired`, `released`, `timed_out`, `leaked`, `closed` and `dial_failed`, with the pool's name."""
+    """`connected`, `acquired`, `released`, `timed_out`, `leaked`, `closed` and `connect_failed`, with the pool's name."""
     recorder = Recorder()
     pool = face.pool(**at, max_connections=1, timeout=0.01, leak_after=0.05, name="hooked", instruments=(recorder,))
     pool.warm_up(1)
@@ -213,8 +213,8 @@ def test_every_hook_fires(face: Face, at: dict[str, Any], refusing: Listener) ->
     down = face.pool(host="127.0.0.1", port=refusing.port, instruments=[recorder])
     with pytest.raises(Exception, match="Error 111"):
         down.get_connection()
-    assert eventually(lambda: recorder.named("dial_failed"))
-    assert "Error 111" in str(recorder.named("dial_failed")[0][0])
+    assert eventually(lambda: recorder.named("connect_failed"))
+    assert "Error 111" in str(recorder.named("connect_failed")[0][0])
 
 
 def test_the_hook_for_a_wait_knows_how_long(face: Face, at: dict[str, Any]) -> None:
@@ -251,9 +251,9 @@ def test_a_hook_that_raises_is_dropped(
                 pool.get_connection()
             assert eventually(lambda before=before: len(recorder.named("leaked")) > before)  # type: ignore[misc]
         pool.drain()
-        pool.warm_up(1)  # a dial may well take longer than callers wait here
+        pool.warm_up(1)  # a connect may well take longer than callers wait here
         assert face.client(pool).ping() is True
-        assert pool.stats().dialed == 1 + turn
+        assert pool.stats().connected == 1 + turn
     assert eventually(lambda: len(recorder.named("closed")) >= 2)
     assert len(calls) == 1
     assert len(recorder.named(hook)) >= 2
@@ -269,7 +269,7 @@ def test_an_instrument_may_be_anything(face: Face, at: dict[str, Any]) -> None:
         def __init__(self) -> None:
             self.seen = 0
 
-        def opened(self, pool: str, seconds: float) -> None:
+        def connected(self, pool: str, seconds: float) -> None:
             self.seen += 1
 
     half = Half()

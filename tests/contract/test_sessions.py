@@ -63,7 +63,7 @@ NOT_EVERYWHERE = ["CLIENT TRACKING ON", "CLIENT NO-EVICT ON"]
 
 
 @both_protocols
-def test_what_one_caller_changed_ends_with_his_lease(pool: Any, face: Face, protocol: int) -> None:
+def test_what_one_caller_changed_ends_with_its_lease(pool: Any, face: Face, protocol: int) -> None:
     """The connection is closed, and the next caller gets one as it was made."""
     client = face.client(pool)
     for times, commands in enumerate(CHANGES, 1):
@@ -80,15 +80,15 @@ def test_what_one_caller_changed_ends_with_his_lease(pool: Any, face: Face, prot
 
 
 @both_protocols
-def test_a_connection_that_was_told_to_be_silent_is_closed(pool: Any, face: Face, protocol: int) -> None:
-    """Nothing will come over it any more, and nobody waits for that."""
+def test_a_connection_that_was_raised_to_be_silent_is_closed(pool: Any, face: Face, protocol: int) -> None:
+    """Nothing will come over it any more, and no caller waits for that."""
     with pool.connection() as connection:
         connection.send_command("CLIENT", "REPLY", "OFF")
     check_as_made(face.client(pool), protocol)
     assert pool.stats().closed == {"error": 1}
 
 
-def test_a_client_that_was_misused_harms_nobody(pool: Any, face: Face, protocol: int) -> None:
+def test_a_client_that_was_misused_harms_no_caller(pool: Any, face: Face, protocol: int) -> None:
     """The same where the command went through an unmodified client, however it was spelt."""
     client = face.client(pool)
     misuses = [("SELECT", 1), ("select 1",), ("MULTI",), ("watch", "key"), ("CLIENT SETNAME", "other"), ("Monitor",)]
@@ -114,7 +114,7 @@ RESTORED = [
 
 @both_protocols
 def test_a_session_that_was_restored_is_kept(pool: Any, face: Face, protocol: int) -> None:
-    """By the caller himself: that costs no connection."""
+    """By the caller itself: that costs no connection."""
     client = face.client(pool)
     before = client.client_id()
     for commands in RESTORED:
@@ -153,7 +153,7 @@ def test_what_redis_py_does_by_itself_costs_no_connection(pool: Any, face: Face)
     assert pool.stats().closed == {}
 
 
-REFUSED = [
+REJECTED = [
     ("SELECT 1", "SELECT 0"),
     ("CLIENT SETNAME other", "CLIENT SETNAME made-so"),
     ("CLIENT TRACKING ON", "CLIENT TRACKING OFF"),
@@ -168,7 +168,7 @@ REFUSED = [
 def test_a_restoration_that_is_refused_is_none(face: Face, memory: MemoryServer, pipeline: bool) -> None:
     """As by an ACL: the session is what it was before, so the connection is closed."""
     pool = face.pool(host=memory.host, port=memory.port, client_name=NAME, max_connections=1)
-    for times, (change, restoration) in enumerate(REFUSED, 1):
+    for times, (change, restoration) in enumerate(REJECTED, 1):
         pool.warm_up(1)
         with pool.connection() as connection:
             memory.answer(change.split()[0], b"+OK\r\n")
@@ -194,13 +194,13 @@ def say_with_others(connection: Any, command: str) -> None:
 
 
 @both_protocols
-def test_a_reply_that_nobody_read_reaches_nobody(pool: Any, face: Face) -> None:
-    """Whoever leaves one behind gives back a connection that is closed."""
+def test_a_reply_that_no_caller_read_reaches_no_caller(pool: Any, face: Face) -> None:
+    """The caller that leaves one behind gives back a connection that is closed."""
     client = face.client(pool)
-    client.mset({"alice": "hers", "bob": "his"})
+    client.mset({"alice": "hers", "bob": "its"})
     with pool.connection() as connection:
         connection.send_command("GET", "alice")
-    assert client.get("bob") == b"his"
+    assert client.get("bob") == b"its"
     assert pool.stats().closed == {"error": 1}
 
 
@@ -208,7 +208,7 @@ PUSHES = [b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n", b">3\r\n$7\r\nmessa
 RUBBISH = [b"+OK\r\n", b"$6\r\nsecret\r\n", b"$6\r\nsec", b"\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
 
 
-def rested(face: Face, memory: MemoryServer, protocol: int, stray: bytes) -> tuple[int, int]:
+def idle_since(face: Face, memory: MemoryServer, protocol: int, stray: bytes) -> tuple[int, int]:
     """The server's number for an idle connection over which `stray` comes, and for the one that is had next."""
     pool = face.pool(host=memory.host, port=memory.port, protocol=protocol, max_connections=1)
     with pool.connection() as connection:
@@ -225,5 +225,5 @@ def test_a_connection_with_stray_bytes_is_replaced(face: Face, memory: MemorySer
     in_part = [PUSHES[0] + RUBBISH[0], PUSHES[0] + PUSHES[0][:20], b">2\r\n"]
     for stray in (*RUBBISH, *in_part, *PUSHES):
         harmless = protocol == 3 and stray in PUSHES
-        before, after = rested(face, memory, protocol, stray)
+        before, after = idle_since(face, memory, protocol, stray)
         assert (after == before) == harmless, stray

@@ -1,6 +1,6 @@
 """A subscriber whose path has died in silence: it is found out, and listens again over another. Notes 10 and 25.
 
-The path is a server that swallows each PING until somebody connects anew.
+The path is a server that swallows each PING until a caller connects anew.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def test_messages_are_a_sign_of_life(station: Station, subscriber: Any) -> None:
     assert len(station.subscribers()) == 1
 
 
-def test_without_an_interval_nobody_asks(face: Face, station: Station) -> None:
+def test_without_an_interval_no_caller_asks(face: Face, station: Station) -> None:
     """Silence is then no reason for anything."""
     client = face.client(face.pool(host=station.server.host, port=station.server.port))
     with client.pubsub() as subscriber:
@@ -173,7 +173,7 @@ def test_a_path_that_stays_dead_for_a_while(face: Face, station: Station, way: C
         proxy.heal()
 
         def said_and_heard() -> bool:
-            # Again and again: of several dials in a row the server may know more than the last.
+            # Again and again: of several connects in a row the server may know more than the last.
             station.say("hello")
             return hearing.done
 

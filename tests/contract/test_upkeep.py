@@ -1,4 +1,4 @@
-"""What the pool does by itself: it keeps connections ready, lets go of those nobody needs, renews and checks them."""
+"""What the pool does by itself: it keeps connections ready, lets go of those no caller needs, renews and checks them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_those_kept_ready_are_replaced(face: Face, at: dict[str, Any], watch: Wa
 
 
 def test_the_idle_are_closed(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """A connection that nobody needed for `max_idle_time` is closed, down to `min_idle`."""
+    """A connection that no caller needed for `max_idle_time` is closed, down to `min_idle`."""
     recorder = Recorder()
     pool = face.pool(**at, min_idle=1, max_idle_time=0.1, client_name="idle", instruments=[recorder])
     face.open_connections(pool, 5)
@@ -56,7 +56,7 @@ def test_the_idle_may_stay_for_ever(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_old_age(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """At `max_lifetime` a connection is replaced when free, the replacement dialled first; no command fails."""
+    """At `max_lifetime` a connection is replaced when free, the replacement connected first; no command fails."""
     recorder = Recorder()
     pool = face.pool(
         **at, max_lifetime=0.1, lifetime_jitter=0.0, min_idle=1, client_name="aged", instruments=[recorder]
@@ -65,7 +65,7 @@ def test_old_age(face: Face, at: dict[str, Any], watch: Watch) -> None:
     first = int(client.client_id())
     while not (recorder.named("closed") and first not in watch.ids("aged")):
         assert client.ping() is True
-        assert len(recorder.told) < 1_000_000
+        assert len(recorder.raised) < 1_000_000
     events = [hook for hook in recorder.hooks if hook in ("opened", "closed")]
     assert events[:2] == ["opened", "opened"]
     reason, age = recorder.named("closed")[0]
@@ -74,7 +74,7 @@ def test_old_age(face: Face, at: dict[str, Any], watch: Watch) -> None:
 
 
 def test_old_age_while_idle(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """The same in the background, where nobody uses the pool."""
+    """The same in the background, where no caller uses the pool."""
     recorder = Recorder()
     pool = face.pool(**at, max_lifetime=0.1, min_idle=1, client_name="aged-idle", instruments=[recorder])
     first = _id(pool, face)
@@ -101,7 +101,7 @@ def test_lifetimes_differ(face: Face, at: dict[str, Any]) -> None:
     pool.warm_up(10)
     raw = getattr(pool, "_target", pool)
     slots = [connection._redpool.slot for connection in raw._available_connections]
-    lives = [slot.expires_at - slot.opened_at for slot in slots]
+    lives = [slot.expires_at - slot.connected_at for slot in slots]
     assert len(set(lives)) == 10
     assert all(49.9 <= life <= 100.1 for life in lives)
 
@@ -160,11 +160,11 @@ def test_a_long_rest_is_followed_by_a_ping(face: Face, at: dict[str, Any], watch
     before = watch.calls("ping")
     client.get("foo")
     assert watch.calls("ping") > before
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_the_resting_are_pinged_in_the_background(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """Connections that rest are asked while nobody waits for them, and dead ones go."""
+    """Connections that rest are asked while no caller waits for them, and dead ones go."""
     pool = face.pool(**at, ping_after_idle=0.05, client_name="pinged")
     face.open_connections(pool, 3)
     before = watch.calls("ping")
@@ -176,7 +176,7 @@ def test_the_resting_are_pinged_in_the_background(face: Face, at: dict[str, Any]
 
 
 def test_pings_may_be_left_out(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """With `ping_after_idle=None` nobody is ever pinged."""
+    """With `ping_after_idle=None` no caller is ever pinged."""
     pool = face.pool(**at, ping_after_idle=None, max_idle_time=0.2)
     face.open_connections(pool, 2)
     before = watch.calls("ping")
@@ -184,8 +184,8 @@ def test_pings_may_be_left_out(face: Face, at: dict[str, Any], watch: Watch) -> 
     assert watch.calls("ping") == before
 
 
-def test_so_many_dials_at_once(face: Face, at: dict[str, Any]) -> None:
-    """No more than `max_connecting` dials are under way, whatever the demand."""
+def test_so_many_connects_at_once(face: Face, at: dict[str, Any]) -> None:
+    """No more than `max_connecting` connects are under way, whatever the demand."""
     pool = face.pool(**at, max_connecting=2, max_connections=20, timeout=60)
     seen = []
 

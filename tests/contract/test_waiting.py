@@ -106,7 +106,7 @@ def test_none_waits_for_ever(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_one_more_than_may_wait_is_turned_away(face: Face, at: dict[str, Any]) -> None:
-    """With `max_waiting` callers in the queue, the next gets `PoolFull` at once, and nobody loses his place."""
+    """With `max_waiting` callers in the queue, the next gets `PoolFull` at once, and no caller loses its place."""
     pool = face.pool(**at, max_connections=1, max_waiting=2, timeout=20)
     held = pool.get_connection()
     waiting = [Doing(pool.get_connection) for _ in range(2)]
@@ -115,7 +115,7 @@ def test_one_more_than_may_wait_is_turned_away(face: Face, at: dict[str, Any]) -
         pool.get_connection()
     assert isinstance(caught.value, redis.exceptions.MaxConnectionsError)
     stats = pool.stats()
-    assert (stats.refused, stats.waiting, stats.timeouts) == (1, 2, 0)
+    assert (stats.rejected, stats.waiting, stats.timeouts) == (1, 2, 0)
     pool.release(held)
     for each in waiting:
         eventually(lambda each=each: each.done)  # type: ignore[misc]
@@ -124,12 +124,12 @@ def test_one_more_than_may_wait_is_turned_away(face: Face, at: dict[str, Any]) -
     assert [each.ended() for each in waiting] == [None, None]
 
 
-def test_nobody_may_wait(face: Face, at: dict[str, Any]) -> None:
+def test_no_caller_may_wait(face: Face, at: dict[str, Any]) -> None:
     """With `max_waiting=0` a full pool turns callers away; one that can still grow does not."""
     pool = face.pool(**at, max_connections=2, max_waiting=0, timeout=20)
     with pool.connection(), pool.connection(), pytest.raises(face.redpool.PoolFull):
         pool.get_connection()
-    assert pool.stats().refused == 1
+    assert pool.stats().rejected == 1
 
 
 def test_first_come_first_served(face: Face, at: dict[str, Any]) -> None:
@@ -154,10 +154,10 @@ def test_first_come_first_served(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_a_waiter_is_served_by_what_comes_first(face: Face, at: dict[str, Any], silent: Listener) -> None:
-    """While a dial runs, a connection that comes back serves the waiter."""
+    """While a connect runs, a connection that comes back serves the waiter."""
     pool = face.pool(**at, max_connections=2, timeout=20, socket_timeout=1.0)
     held = pool.get_connection()
-    # From here on dials lead nowhere.
+    # From here on connects lead nowhere.
     pool.connection_kwargs["port"] = silent.port
     waiting = Doing(pool.get_connection)
     assert eventually(lambda: pool.stats().connecting == 1)
@@ -167,7 +167,7 @@ def test_a_waiter_is_served_by_what_comes_first(face: Face, at: dict[str, Any], 
 
 
 def test_a_server_that_is_down(face: Face, refusing: Listener) -> None:
-    """The caller gets the very error of the dial, redis-py's own, at once and not after `timeout`."""
+    """The caller gets the very error of the connect, redis-py's own, at once and not after `timeout`."""
     pool = face.pool(host="127.0.0.1", port=refusing.port, timeout=30)
     client = face.client(pool)
     began = time.monotonic()
@@ -177,7 +177,7 @@ def test_a_server_that_is_down(face: Face, refusing: Listener) -> None:
     assert type(caught.value) is redis.ConnectionError
     stats = pool.stats()
     assert (stats.open, stats.in_use, stats.waiting, stats.timeouts) == (0, 0, 0, 0)
-    assert stats.dial_failures >= 1
+    assert stats.connect_failures >= 1
 
 
 def test_a_socket_that_is_not_there(face: Face) -> None:
@@ -196,7 +196,7 @@ def test_a_host_that_is_not_there(face: Face) -> None:
 
 
 def test_a_server_that_is_down_fails_all_who_wait(face: Face, refusing: Listener) -> None:
-    """Where nothing else could serve them, one failed dial tells all who wait: nobody sits out his `timeout`."""
+    """Where nothing else could serve them, one failed connect tells all who wait: no caller sits out its `timeout`."""
     pool = face.pool(host="127.0.0.1", port=refusing.port, timeout=60, max_connections=2)
     began = time.monotonic()
     doings = [Doing(pool.get_connection) for _ in range(20)]
@@ -218,18 +218,18 @@ def test_a_server_that_comes_back(face: Face, own_server: embedded.Server) -> No
     assert pool.stats().in_use == 0
 
 
-def test_retries_sit_through_failed_dials(face: Face, own_server: embedded.Server) -> None:
+def test_retries_sit_through_failed_connects(face: Face, own_server: embedded.Server) -> None:
     """With a retry policy a caller waits for the server to come back, for `timeout` at most."""
     pool = face.pool(host=own_server.host, port=own_server.port, retry=face.retry(1000), timeout=60)
     own_server.kill()
     waiting = Doing(pool.get_connection)
-    assert eventually(lambda: pool.stats().dial_failures >= 3)
+    assert eventually(lambda: pool.stats().connect_failures >= 3)
     assert not waiting.done
     own_server.restart()
     pool.release(waiting.result())
 
 
-def test_the_last_dial_failure_is_the_cause(face: Face, refusing: Listener) -> None:
+def test_the_last_connect_failure_is_the_cause(face: Face, refusing: Listener) -> None:
     """Who times out while the server is down is told why, in the message and as the cause."""
     pool = face.pool(host="127.0.0.1", port=refusing.port, retry=face.retry(1000), timeout=0.5)
     with pytest.raises(face.redpool.PoolTimeout, match="Error 111") as caught:
@@ -243,7 +243,7 @@ def test_the_last_dial_failure_is_the_cause(face: Face, refusing: Listener) -> N
 
 
 def test_a_server_that_says_nothing(face: Face, silent: Listener) -> None:
-    """A dial that gets no answer fails with redis-py's own error after redis-py's own timeout."""
+    """A connect that gets no answer fails with redis-py's own error after redis-py's own timeout."""
     pool = face.pool(host="127.0.0.1", port=silent.port, socket_timeout=0.2, timeout=30)
     began = time.monotonic()
     with pytest.raises((redis.TimeoutError, redis.ConnectionError)) as caught:
@@ -252,8 +252,8 @@ def test_a_server_that_says_nothing(face: Face, silent: Listener) -> None:
     assert not isinstance(caught.value, redis.exceptions.MaxConnectionsError)
 
 
-def test_a_dial_that_takes_too_long_in_all(face: Face, at: dict[str, Any]) -> None:
-    """A server that trickles is never late with a byte: the dial is cut off, and that is told as a timeout."""
+def test_a_connect_that_takes_too_long_in_all(face: Face, at: dict[str, Any]) -> None:
+    """A server that trickles is never late with a byte: the connect is cut off, and that is told as a timeout."""
     with FaultProxy(at["host"], at["port"]) as proxy:
         proxy.byte_by_byte(pause=0.1)
         pool = face.pool(host=proxy.host, port=proxy.port, socket_timeout=0.4, timeout=30)
@@ -261,8 +261,8 @@ def test_a_dial_that_takes_too_long_in_all(face: Face, at: dict[str, Any]) -> No
             pool.get_connection()
 
 
-def test_interest_in_a_dial_ends_at_the_timeout(face: Face, silent: Listener) -> None:
-    """The wait for a dial is a wait, too: it ends after `timeout`, however long the dial takes."""
+def test_interest_in_a_connect_ends_at_the_timeout(face: Face, silent: Listener) -> None:
+    """The wait for a connect is a wait, too: it ends after `timeout`, however long the connect takes."""
 
     def wait() -> float:
         # A pool for each try: the connect that an earlier one began may end while a later one waits.
@@ -272,14 +272,14 @@ def test_interest_in_a_dial_ends_at_the_timeout(face: Face, silent: Listener) ->
 
 
 def test_a_short_timeout_does_not_keep_the_pool_small(face: Face, at: dict[str, Any], silent: Listener) -> None:
-    """However short `timeout` is, a caller who waits while the pool has room has a connection opened for him."""
+    """However short `timeout` is, a caller who waits while the pool has room has a connection opened for it."""
     impatient = face.pool(**at, max_connections=2, timeout=0.005, socket_timeout=2.0)
     impatient.warm_up(1)
     impatient.connection_kwargs["port"] = silent.port
     with impatient.connection():
 
         def connecting() -> bool:
-            # Where the machine stalls, the caller is gone before the dial begins, and with him the need for it.
+            # Where the machine stalls, the caller is gone before the connect begins, and with it the need for it.
             wait_in_vain(face, impatient)
             return bool(impatient.stats().connecting)
 
@@ -287,7 +287,7 @@ def test_a_short_timeout_does_not_keep_the_pool_small(face: Face, at: dict[str, 
 
 
 def test_giving_back_twice_does_no_harm(face: Face, at: dict[str, Any]) -> None:
-    """A second release warns, and the connection stays with whoever has it by then."""
+    """A second release warns, and the connection stays with the caller that has it by then."""
     pool = face.pool(**at, max_connections=1, timeout=0.05)
     pool.warm_up(1)  # a connect may take longer than that
     connection = pool.get_connection()

@@ -16,12 +16,12 @@ def test_warm_up(face: Face, at: dict[str, Any], watch: Watch) -> None:
     pool = face.pool(**at, client_name="warm")
     pool.warm_up(5)
     stats = pool.stats()
-    assert (stats.open, stats.idle, stats.dialed) == (5, 5, 5)
-    before = watch.opened()
+    assert (stats.open, stats.idle, stats.connected) == (5, 5, 5)
+    before = watch.connected()
     taken = [pool.get_connection() for _ in range(5)]
     for connection in taken:
         pool.release(connection)
-    assert watch.opened() == before
+    assert watch.connected() == before
     assert len(watch.ids("warm")) == 5
 
 
@@ -35,7 +35,7 @@ def test_warm_up_to_min_idle(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_warm_up_of_a_server_that_is_down(face: Face, refusing: Listener) -> None:
-    """It raises what the dial raised."""
+    """It raises what the connect raised."""
     with pytest.raises(redis.ConnectionError, match="Error 111") as caught:
         face.pool(host="127.0.0.1", port=refusing.port).warm_up(2)
     assert type(caught.value) is redis.ConnectionError
@@ -128,7 +128,7 @@ def test_after_a_shutdown_nothing_is_handed_out(face: Face, at: dict[str, Any], 
 
 
 def test_those_who_wait_learn_of_a_shutdown(face: Face, at: dict[str, Any]) -> None:
-    """Whoever waits for a connection gets `PoolClosed` at once."""
+    """The caller that waits for a connection gets `PoolClosed` at once."""
     pool = face.pool(**at, max_connections=1, timeout=None)
     held = pool.get_connection()
     waiting = [Doing(pool.get_connection) for _ in range(3)]
@@ -141,26 +141,26 @@ def test_those_who_wait_learn_of_a_shutdown(face: Face, at: dict[str, Any]) -> N
 def test_a_shutdown_waits_for_those_in_use(face: Face, at: dict[str, Any]) -> None:
     """Connections in use go on, and `shutdown` returns when the last has come back."""
     pool = face.pool(**at)
-    hold = face.hold(pool, "user")
+    reference = face.reference(pool, "user")
     closing = Doing(lambda: pool.shutdown(timeout=None))
     assert eventually(lambda: "shut down" in repr(pool))
     assert pool.stats().in_use == 1
     assert not closing.done
-    hold.let_go()
+    reference.let_go()
     closing.result()
     assert pool.stats().open == 0
 
 
 def test_a_shutdown_waits_so_long_at_most(face: Face, at: dict[str, Any]) -> None:
-    """After `timeout` seconds `shutdown` returns, whoever still holds what."""
+    """After `timeout` seconds `shutdown` returns, the caller that still holds what."""
     pool = face.pool(**at)
-    hold = face.hold(pool, "user")
+    reference = face.reference(pool, "user")
     began = time.monotonic()
     pool.shutdown(timeout=0.1)
     took = time.monotonic() - began
     assert 0.1 <= took < 10
     assert pool.stats().in_use == 1
-    hold.let_go()
+    reference.let_go()
     assert eventually(lambda: pool.stats().open == 0)
 
 
@@ -178,8 +178,8 @@ def test_a_forced_shutdown(face: Face, at: dict[str, Any], watch: Watch) -> None
     assert (pool.stats().open, pool.stats().in_use) == (0, 0)
 
 
-def test_a_shutdown_while_dialling(face: Face, silent: Listener) -> None:
-    """A dial that leads nowhere does not hold up `shutdown` beyond its timeout; its caller is told."""
+def test_a_shutdown_while_connecting(face: Face, silent: Listener) -> None:
+    """A connect that leads nowhere does not hold up `shutdown` beyond its timeout; its caller is told."""
     pool = face.pool(host="127.0.0.1", port=silent.port, socket_timeout=0.4, timeout=30)
     waiting = Doing(pool.get_connection)
     assert eventually(lambda: pool.stats().connecting == 1)
@@ -231,7 +231,7 @@ def test_reset(face: Face, at: dict[str, Any], watch: Watch) -> None:
     held = pool.get_connection()
     pool.reset()
     stats = pool.stats()
-    assert (stats.open, stats.in_use, stats.dialed) == (0, 0, 0)
+    assert (stats.open, stats.in_use, stats.connected) == (0, 0, 0)
     assert face.client(pool).ping() is True
     pool.release(held)
     assert eventually(lambda: len(watch.ids("reset")) == 1)
@@ -253,7 +253,7 @@ def test_a_block_that_leaves_in_good_order(face: Face, at: dict[str, Any]) -> No
 
 
 def test_a_block_that_leaves_mid_reply(face: Face, at: dict[str, Any]) -> None:
-    """A connection left with a reply on its way is closed: nobody gets what another asked for."""
+    """A connection left with a reply on its way is closed: no caller gets what another asked for."""
     recorder = Recorder()
     pool = face.pool(**at, max_connections=1, instruments=[recorder])
     client = face.client(pool)

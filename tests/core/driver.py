@@ -11,9 +11,9 @@ from typing import Any
 from unittest import mock
 
 from redpool.core import pool, view
+from redpool.core.actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate, Wake
 from redpool.core.config import PoolConfig
-from redpool.core.dialling import Failure
-from redpool.core.orders import AnyOrder, Check, Close, CutCall, CutDial, Dial, ReportLeak, Wake
+from redpool.core.connector import Failure
 from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot, State
 from redpool.core.stats import PoolStats
@@ -56,16 +56,16 @@ class Driver:
     """
 
     def __init__(
-        self, now: float = 0.0, *, prompt: bool = False, seed: int = 0, dial_budget: float = math.inf,
-        dial_retries: float = 0, **options: Any,
+        self, now: float = 0.0, *, prompt: bool = False, seed: int = 0, connect_budget: float = math.inf,
+        connect_retries: float = 0, **options: Any,
     ) -> None:  # fmt: skip
         self.prompt = prompt
         self.transitions: set[Transition] = set()
         with self._watching():
-            self.core = PoolCore(PoolConfig(**options), now, Random(seed), dial_budget)
-        self.core.dialling.retries = dial_retries
+            self.core = PoolCore(PoolConfig(**options), now, Random(seed), connect_budget)
+        self.core.connector.retries = connect_retries
         self.ordered: list[Slot] = []
-        """dials ordered, not yet begun"""
+        """connects ordered, not yet begun"""
         self.begun: list[Slot] = []
         self.checks: list[Slot] = []
         self.closes: list[Close] = []
@@ -80,8 +80,8 @@ class Driver:
         """every close that was carried out"""
         self.line: list[Ticket] = []
         """who waits, by the order of asking"""
-        self.on_order: Callable[[AnyOrder], None] | None = None
-        self.opened = 0
+        self.on_order: Callable[[AnyAction], None] | None = None
+        self.connected = 0
         self._busy = False
 
     def _watching(self) -> AbstractContextManager[Any]:
@@ -102,10 +102,10 @@ class Driver:
         got = self.acquire(now)
         if isinstance(got, Ticket) and got.slot is None:
             self.warm_up(self.core.open + 1, now)  # a caller alone might have to be patient first
-            self.answer_dials(now)
+            self.answer_connects(now)
         slot = got.slot if isinstance(got, Ticket) else got
         assert slot is not None, "no connection to be had"
-        slot.doubt = None
+        slot.needs_validation = None
         return slot
 
     def take_many(self, count: int, now: float) -> list[Slot]:
@@ -126,7 +126,7 @@ class Driver:
     def give_to_check(self, slot: Slot, now: float) -> None:
         """The connection comes back, and is to be cleared first."""
         self.to_clear.add(slot)
-        self.core.release_to_check(slot, now)
+        self.core.release_to_validate(slot, now)
         self.collect(now)
 
     def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
@@ -137,9 +137,9 @@ class Driver:
         self.collect(now)
         return slot
 
-    def reject(self, slot: Slot, now: float) -> None:
+    def reject_at_checkout(self, slot: Slot, now: float) -> None:
         """The connection fails its check at checkout."""
-        self.core.reject(slot, now)
+        self.core.reject_at_checkout(slot, now)
         self.collect(now)
 
     # -- the whole pool --------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Driver:
     def open(self, count: int, now: float) -> None:
         """Have so many connections open and idle."""
         ticket = self.warm_up(count, now)
-        while self.answer_dials(now):
+        while self.answer_connects(now):
             pass
         assert ticket.state is TicketState.GRANTED
 
@@ -200,7 +200,7 @@ class Driver:
 
     def collect(self, now: float) -> None:
         """Sort the orders by kind; carry them out where the driver is prompt."""
-        orders = self.core.take_orders()
+        orders = self.core.take_actions()
         self._leave_line(orders)
         for order in orders:
             if self.on_order is not None:
@@ -209,23 +209,23 @@ class Driver:
         if self.prompt and not self._busy:
             self._busy = True
             while self.ordered or self.begun or self.checks or self.closes:
-                self.answer_dials(now)
+                self.answer_connects(now)
                 self.answer_checks(True, now)
                 self.close_all(now)
             self._busy = False
 
-    def _file(self, order: AnyOrder) -> None:
-        if isinstance(order, Dial):
-            assert order.slot not in (*self.ordered, *self.begun), "a dial was ordered twice"
+    def _file(self, order: AnyAction) -> None:
+        if isinstance(order, Connect):
+            assert order.slot not in (*self.ordered, *self.begun), "a connect was ordered twice"
             self.ordered.append(order.slot)
-        elif isinstance(order, Check):
+        elif isinstance(order, Validate):
             assert order.slot not in self.checks, "a check was ordered twice"
             self.checks.append(order.slot)
         elif isinstance(order, Close):
             assert order.connection is not None
             self.closes.append(order)
-        elif isinstance(order, CutDial):
-            assert order.slot in self.begun, "no dial to cut"
+        elif isinstance(order, CutConnect):
+            assert order.slot in self.begun, "no connect to cut"
             self.cuts.append(order.slot)
         elif isinstance(order, CutCall):
             self.cut_calls.append(order)
@@ -237,7 +237,7 @@ class Driver:
             assert order.ticket not in self.woken, "a ticket ended twice"
             self.woken.append(order.ticket)
 
-    def _leave_line(self, orders: list[AnyOrder]) -> None:
+    def _leave_line(self, orders: list[AnyAction]) -> None:
         ended = [
             order.ticket
             for order in orders
@@ -246,40 +246,40 @@ class Driver:
         granted = [ticket for ticket in ended if ticket.state is TicketState.GRANTED]
         self.line = [ticket for ticket in self.line if ticket not in ended or ticket in granted]
         first, self.line = self.line[: len(granted)], self.line[len(granted) :]
-        assert granted == first, "somebody overtook"
+        assert granted == first, "a caller overtook"
 
-    def begin_dials(self, now: float, count: int | None = None) -> list[Slot]:
-        """Begin the dials ordered (or the first `count`); those still wanted."""
+    def begin_connects(self, now: float, count: int | None = None) -> list[Slot]:
+        """Begin the connects ordered (or the first `count`); those still wanted."""
         wanted = []
         for slot in self.ordered[:count]:
             self.ordered.remove(slot)
-            if self.core.begin_dial(slot, now):
+            if self.core.begin_connect(slot, now):
                 self.begun.append(slot)
                 wanted.append(slot)
         self.collect(now)
         return wanted
 
-    def answer_dials(self, now: float, count: int | None = None) -> int:
-        """Every dial goes through (or only the first `count`); how many."""
-        self.begin_dials(now)
+    def answer_connects(self, now: float, count: int | None = None) -> int:
+        """Every connect goes through (or only the first `count`); how many."""
+        self.begin_connects(now)
         answered = self.begun[:count]
         for slot in answered:
             self.begun.remove(slot)
-            self.opened += 1
-            self.core.dialed(slot, Connection(self.opened), now)
+            self.connected += 1
+            self.core.connected(slot, Connection(self.connected), now)
             self.collect(now)
         return len(answered)
 
-    def fail_dials(
+    def fail_connects(
         self, error: BaseException, now: float, count: int | None = None, retryable: bool = True,
         failure: Failure = Failure.DOWN,
     ) -> int:  # fmt: skip
-        """Every dial fails (or only the first `count`); how many."""
-        self.begin_dials(now)
+        """Every connect fails (or only the first `count`); how many."""
+        self.begin_connects(now)
         failed = self.begun[:count]
         for slot in failed:
             self.begun.remove(slot)
-            self.core.dial_failed(slot, error, now, retryable, failure)
+            self.core.connect_failed(slot, error, now, retryable, failure)
             self.collect(now)
         return len(failed)
 
@@ -289,7 +289,7 @@ class Driver:
         for slot in answered:
             self.checks.remove(slot)
             self.to_clear.discard(slot)
-            self.core.checked(slot, ok, now)
+            self.core.validated(slot, ok, now)
             self.collect(now)
         return len(answered)
 
@@ -311,7 +311,7 @@ class Driver:
         return [order.reason for order in (*self.closed, *self.closes)]
 
     def numbers(self) -> list[int]:
-        """The idle connections, longest-rested first, by the order in which they were opened."""
+        """The idle connections, longest-idle first, by the order in which they were opened."""
         return [slot.connection.number for slot in self.core.idle]
 
     def stats(self, now: float) -> PoolStats:

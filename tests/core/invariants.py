@@ -35,16 +35,16 @@ def check_places(driver: Driver) -> None:
     places = {
         State.EMPTY: core.empty,
         State.IDLE: core.idle,
-        State.CHECKING: list(core.checking),
-        State.DIALLING: list(core.dialling.slots),
+        State.VALIDATING: list(core.validating),
+        State.CONNECTING: list(core.connector.slots),
         State.CLOSING: [order.slot for order in driver.closes],
     }
     for state, listed in places.items():
         assert len(listed) == len(by_state[state]), state
         assert set(listed) == set(by_state[state]), state
     assert core.in_use == len(by_state[State.LEASED])
-    assert len(core.rested) == len(core.idle) + len(core.checking)
-    assert all(slot.state in {State.IDLE, State.LEASED, State.CHECKING} for slot in core.outlived)
+    assert len(core.idle_since) == len(core.idle) + len(core.validating)
+    assert all(slot.state in {State.IDLE, State.LEASED, State.VALIDATING} for slot in core.expired)
     if len(core.slots) > core.max_connections:
         assert not core.empty
         if len(core.slots) - len(driver.closes) > core.max_connections:
@@ -54,49 +54,49 @@ def check_places(driver: Driver) -> None:
 def check_orders(driver: Driver) -> None:
     """Each order stands for a slot that waits for its answer, and each such slot has exactly one order."""
     core = driver.core
-    assert set(driver.ordered) | set(driver.begun) == set(core.dialling.slots)
-    assert set(driver.checks) == core.checking
-    assert core.dialling.under_way <= core.config.max_connecting
+    assert set(driver.ordered) | set(driver.begun) == set(core.connector.slots)
+    assert set(driver.checks) == core.validating
+    assert core.connector.under_way <= core.config.max_connecting
     # Those that are asked all together because a PING went unanswered come on top, and those that were not idle before.
-    on_top = {slot for slot in core.checking if slot.since == core.others_asked_at} | driver.to_clear
-    rested = core.checking - on_top
-    assert len(rested) <= core.config.max_connecting
+    on_top = {slot for slot in core.validating if slot.since == core.others_asked_at} | driver.to_clear
+    idle_since = core.validating - on_top
+    assert len(idle_since) <= core.config.max_connecting
 
 
 def check_queue(driver: Driver, now: float) -> None:
-    """No connection is idle while somebody waits; those who wait are those who asked and got no answer, in order."""
+    """No connection is idle while a caller waits; those who wait are those who asked and got no answer, in order."""
     core = driver.core
     waiting = list(core.waiting())
     assert waiting == driver.line
     assert all(ticket.state is TicketState.WAITING for ticket in (*waiting, *core.queue.warming))
-    assert not (core.idle and waiting), "a connection is idle while somebody waits"
+    assert not (core.idle and waiting), "a connection is idle while a caller waits"
     assert core.min_idle == (0 if core.resting else core.config.min_idle)
-    assert not (core.resting and waiting), "a pool rests while somebody waits"
+    assert not (core.resting and waiting), "a pool rests while a caller waits"
     if core.closed:
         assert not waiting
         assert not core.queue.warming
         assert not core.idle
-    elif waiting and not (core.in_use or driver.closes or core.dialling or core.checking):
+    elif waiting and not (core.in_use or driver.closes or core.connector or core.validating):
         longest = policy.FULL_PAUSE * (1 + policy.PAUSE_JITTER) + policy.MOST_PATIENCE
-        assert core.wake_at <= now + longest, "somebody waits, and nothing will come of it"
+        assert core.wake_at <= now + longest, "a caller waits, and nothing will come of it"
 
 
 def next_due(driver: Driver) -> float:
     """When something is due that may not come late, by the options' own words."""
     core = driver.core
     due = [ticket.deadline for ticket in (*core.queue, *core.queue.warming)]
-    due += [slot.dial_deadline for slot in driver.begun]
+    due += [slot.connect_deadline for slot in driver.begun]
     due += [slot.since + core.leak_after for slot in core.leased() if driver.reported.get(slot) != slot.since]
-    due += [slot.expires_at for slot in core.idle if slot not in core.outlived]
+    due += [slot.expires_at for slot in core.idle if slot not in core.expired]
     return min(due, default=math.inf)
 
 
 def next_too_long_a_rest(driver: Driver) -> float:
-    """When a connection has rested for too long; those being checked meanwhile can't be closed."""
+    """When a connection has been idle for too long; those being checked meanwhile can't be closed."""
     core = driver.core
     due = [slot.verified_at + core.ping_after for slot in core.idle]
-    if core.idle and len(core.rested) > core.config.min_idle:
-        due.append(core.rested[0] + core.max_idle_time)
+    if core.idle and len(core.idle_since) > core.config.min_idle:
+        due.append(core.idle_since[0] + core.max_idle_time)
     return min(due, default=math.inf)
 
 
@@ -104,11 +104,13 @@ def check_wake_up(driver: Driver, now: float) -> None:
     """Nothing is due before the core asks for a tick; what only rests is seen to within one more rest."""
     core = driver.core
     assert core.wake_at <= max(now, next_due(driver)), "the tick comes too late"
-    assert core.wake_at <= max(now, next_too_long_a_rest(driver)) + core.longest_rest, "nobody looks after the idle"
+    assert core.wake_at <= max(now, next_too_long_a_rest(driver)) + core.longest_idle_time, (
+        "no caller looks after the idle"
+    )
 
 
 def check_after_tick(driver: Driver, now: float) -> None:
-    """Nobody waits beyond his deadline, and the shell may sleep: the next tick is due later."""
+    """No caller waits beyond its deadline, and the shell may sleep: the next tick is due later."""
     core = driver.core
     assert all(ticket.deadline > now for ticket in (*core.queue, *core.queue.warming))
     assert core.wake_at > now, "the shell would tick again and again"
@@ -121,9 +123,9 @@ def check_counts(driver: Driver, now: float) -> None:
     assert stats.acquired == stats.released + stats.in_use
     assert stats.waiting == len(driver.line)
     assert stats.connecting == len(driver.ordered) + len(driver.begun)
-    assert stats.dialed == driver.opened
+    assert stats.connected == driver.connected
     assert sum(stats.closed.values()) == len(driver.closed) + len(driver.closes)
-    assert stats.dialed == stats.open + sum(stats.closed.values())
+    assert stats.connected == stats.open + sum(stats.closed.values())
     assert stats.wait.count == stats.acquired
     assert stats.waited <= stats.acquired
     assert stats.leaks == len(driver.leaks)
@@ -133,6 +135,6 @@ def check_emptied(driver: Driver) -> None:
     """After a shutdown, with every order done, every slot is empty."""
     core = driver.core
     assert core.closed
-    assert core.vacant
+    assert core.is_empty
     assert all(slot.state is State.EMPTY and slot.connection is None for slot in core.slots)
     assert len(core.slots) == core.max_connections

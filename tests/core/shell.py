@@ -1,13 +1,13 @@
-"""A shell made by hand, for a core that is struck half-way: it takes connections out, and knows its orders.
+"""A shell made by hand, for a core that is interrupted half-way: it takes connections out, and knows its orders.
 
-As a shell does, whoever gets a connection takes it out of its slot, and whoever gets a ticket gives it what wakes him.
+As a shell does, the caller that gets a connection takes it out of its slot, and the caller that gets a ticket gives it what wakes it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from redpool.core.orders import AnyOrder, Check, Close, Dial, Wake
+from redpool.core.actions import AnyAction, Close, Connect, Validate, Wake
 from redpool.core.slot import Slot
 from redpool.core.ticket import Ticket
 
@@ -20,42 +20,42 @@ class Shell(Driver):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(timeout=None, ping_after_idle=None, **options)
-        self.again: list[AnyOrder] = []
+        self.again: list[AnyAction] = []
         """the orders that it knew already"""
 
     def collect(self, now: float) -> None:
         """As the driver does, those aside that were given before."""
-        orders = self.core.take_orders()
+        orders = self.core.take_actions()
         self.again += [order for order in orders if self._knows(order)]
         self.core.outbox = [order for order in orders if not self._knows(order)]
         super().collect(now)
 
-    def _knows(self, order: AnyOrder) -> bool:
-        if isinstance(order, Dial):
+    def _knows(self, order: AnyAction) -> bool:
+        if isinstance(order, Connect):
             return order.slot in (*self.ordered, *self.begun)
-        if isinstance(order, Check):
+        if isinstance(order, Validate):
             return order.slot in self.checks
         if isinstance(order, Close):
             return order.slot in [each.slot for each in self.closes]
         return isinstance(order, Wake) and order.ticket in self.woken
 
-    def _file(self, order: AnyOrder) -> None:
+    def _file(self, order: AnyAction) -> None:
         if isinstance(order, Close):  # of a connection that was collected there is nothing to close
             self.closes.append(order)
         else:
             super()._file(order)
 
     def lease(self, now: float) -> tuple[Slot, Connection]:
-        """A connection that somebody has taken, and so keeps."""
+        """A connection that a caller has taken, and so keeps."""
         slot = self.take(now)
         connection = slot.connection
-        slot.connection, slot.holder, slot.hold = None, "somebody", lambda: connection
+        slot.connection, slot.borrower, slot.reference = None, "a caller", lambda: connection
         return slot, connection
 
     def wait(self, now: float) -> Ticket:
-        """Somebody who waits, and knows it."""
+        """A caller who waits, and knows it."""
         ticket = self.ask(now)
-        ticket.waker = ticket.holder = "somebody"
+        ticket.waker = ticket.borrower = "a caller"
         return ticket
 
     def come_back(self, slot: Slot, connection: Connection, now: float) -> None:
@@ -65,13 +65,13 @@ class Shell(Driver):
 
     def forget_orders(self) -> None:
         """What was ordered is lost."""
-        self.core.take_orders()
+        self.core.take_actions()
 
-    def recover(self, now: float) -> None:
+    def repair(self, now: float) -> None:
         """Put the core in order, and see that it is."""
-        self.core.torn = True
-        self.core.recover(now)
-        assert not self.core.torn
+        self.core.inconsistent = True
+        self.core.repair(now)
+        assert not self.core.inconsistent
         assert self.core.wake_at == now
         self.collect(now)
         check_step(self, now)
@@ -80,7 +80,7 @@ class Shell(Driver):
     def all_can_be_had(self, now: float) -> None:
         """Every place is good for a connection, once all that is under way has ended."""
         while self.ordered or self.begun or self.checks or self.closes:
-            self.answer_dials(now)
+            self.answer_connects(now)
             self.answer_checks(True, now)
             self.close_all(now)
         free = self.core.max_connections - self.core.in_use

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from redpool.core import growth
-from redpool.core.dialling import Failure
+from redpool.core.connector import Failure
 from redpool.core.slot import Slot, State
 from redpool.core.ticket import TicketState
 from redpool.errors import PoolFull, PoolTimeout
@@ -22,101 +22,101 @@ FAILURES = [Failure.DOWN] * 6 + [Failure.FULL] * 3 + [Failure.DENIED]
 
 
 def broken(now: float = 0.0, **options: Any) -> Driver:
-    """A pool whose breaker has opened after one failed dial."""
+    """A pool whose breaker has opened after one failed connect."""
     driver = Driver(now, break_after=1, **options)
     driver.ask(now)
-    assert driver.fail_dials(DOWN, now) == 1
+    assert driver.fail_connects(DOWN, now) == 1
     return driver
 
 
-def told_at_once(driver: Driver, now: float) -> BaseException:
+def raised_at_once(driver: Driver, now: float) -> BaseException:
     """What a caller is told who isn't even let into the queue."""
     ticket = driver.ask(now)
-    assert ticket.state is TicketState.REFUSED
+    assert ticket.state is TicketState.REJECTED
     assert ticket.error is not None
     return ticket.error
 
 
 def test_without_the_option_there_is_no_breaker() -> None:
-    """However many dials fail, callers join the queue, and no dial is made for nobody's sake."""
-    driver = Driver(dial_retries=0)
+    """However many connects fail, callers join the queue, and no connect is made for no caller's sake."""
+    driver = Driver(connect_retries=0)
     for number in range(50):
         driver.ask(float(number))
         driver.run_until(float(number))
-        driver.fail_dials(DOWN, float(number))
+        driver.fail_connects(DOWN, float(number))
     assert driver.ask(50.0).state is TicketState.WAITING
     driver.give_up(driver.line[0], 50.0)
-    driver.begin_dials(50.0)
+    driver.begin_connects(50.0)
     driver.run_until(60.0)
     assert driver.ordered == driver.begun == []
 
 
 def test_it_opens_after_so_many_failures_in_a_row() -> None:
     """Not one sooner."""
-    driver = Driver(break_after=3, max_connections=1, dial_retries=100)
+    driver = Driver(break_after=3, max_connections=1, connect_retries=100)
     for now in (0.0, 1.0, 2.0):
         assert driver.ask(now).state is TicketState.WAITING
         driver.run_until(now)
-        assert driver.fail_dials(DOWN, now) == 1
-    told_at_once(driver, 2.001)
+        assert driver.fail_connects(DOWN, now) == 1
+    raised_at_once(driver, 2.001)
 
 
 def test_a_success_in_between_begins_the_count_anew() -> None:
     """Two failures, a success, two failures: three in a row there never were."""
-    driver = Driver(break_after=3, max_connections=10, dial_retries=100, timeout=None)
+    driver = Driver(break_after=3, max_connections=10, connect_retries=100, timeout=None)
     driver.ask(0.0)
     for at in (0.0, 1.0):
         driver.run_until(at)
-        assert driver.fail_dials(DOWN, at) == 1
+        assert driver.fail_connects(DOWN, at) == 1
     driver.run_until(2.0)
-    assert driver.answer_dials(2.0) == 1
+    assert driver.answer_connects(2.0) == 1
     driver.ask(3.0)
     for at in (3.0, 4.0):
         driver.run_until(at)
-        assert driver.fail_dials(DOWN, at) == 1
+        assert driver.fail_connects(DOWN, at) == 1
     assert driver.ask(4.001).state is TicketState.WAITING
 
 
-def test_those_who_wait_when_it_opens_are_told_at_once() -> None:
+def test_those_who_wait_when_it_opens_are_raised_at_once() -> None:
     """All of them, though a connection is in use, and though they would sit through many failures."""
-    driver = Driver(break_after=2, max_connections=3, dial_retries=100, timeout=None)
+    driver = Driver(break_after=2, max_connections=3, connect_retries=100, timeout=None)
     driver.take(0.0)
     tickets = [driver.ask(1.0) for _ in range(3)]
-    assert driver.fail_dials(DOWN, 1.1, 1) == 1
+    assert driver.fail_connects(DOWN, 1.1, 1) == 1
     assert {ticket.state for ticket in tickets} == {TicketState.WAITING}
-    assert driver.fail_dials(DOWN, 1.2, 1) == 1
+    assert driver.fail_connects(DOWN, 1.2, 1) == 1
     assert [ticket.error for ticket in tickets] == [DOWN] * 3
     assert driver.woken[-3:] == tickets
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 5.0])
-def test_while_it_is_open_callers_neither_wait_nor_dial(timeout: float | None) -> None:
+def test_while_it_is_open_callers_neither_wait_nor_connect(timeout: float | None) -> None:
     """Whatever their patience: the answer is there when `acquire` returns, and counts as refused."""
-    driver = broken(timeout=timeout, dial_retries=0)
-    before = driver.stats(0.001).refused
-    told_at_once(driver, 0.001)
+    driver = broken(timeout=timeout, connect_retries=0)
+    before = driver.stats(0.001).rejected
+    raised_at_once(driver, 0.001)
     assert driver.ordered == []
     assert driver.line == []
-    assert driver.stats(0.001).refused == before + 1
+    assert driver.stats(0.001).rejected == before + 1
 
 
-def test_they_are_told_how_long_and_how_often() -> None:
-    """An error of the kind that the dial raised, which is its cause; another one for each caller."""
-    driver = Driver(10.0, break_after=2, name="shop", dial_retries=100)
+def test_they_are_raised_how_long_and_how_often() -> None:
+    """An error of the kind that the connect raised, which is its cause; another one for each caller."""
+    driver = Driver(10.0, break_after=2, name="shop", connect_retries=100)
     driver.ask(10.0)
-    driver.fail_dials(DOWN, 10.0)
+    driver.fail_connects(DOWN, 10.0)
     driver.run_until(10.5)
-    driver.fail_dials(DOWN, 10.5)
-    first, second = told_at_once(driver, 22.5), told_at_once(driver, 22.5)
+    driver.fail_connects(DOWN, 10.5)
+    first, second = raised_at_once(driver, 22.5), raised_at_once(driver, 22.5)
     assert type(first) is ConnectionError
     assert str(first) == (
-        "shop: not trying to connect: every dial has failed for 12.5 s, 2 in a row; the last one: connection refused"
+        "shop: not trying to connect: every connect has failed for 12.5 s, 2 in a row; the last one: connection refused"
     )
     assert first.__cause__ is DOWN
     assert first is not second
 
 
-def test_an_error_that_cannot_be_made_from_a_message_is_told_as_it_is() -> None:
+def test_an_error_that_cannot_be_made_from_a_message_is_raised_as_it_is() -> None:
     """Its constructor may want anything."""
 
     class Particular(Exception):
@@ -126,46 +126,46 @@ def test_an_error_that_cannot_be_made_from_a_message_is_told_as_it_is() -> None:
     driver = Driver(break_after=1)
     driver.ask(0.0)
     error = Particular(code=7)
-    driver.fail_dials(error, 0.0)
-    assert told_at_once(driver, 1.0) is error
+    driver.fail_connects(error, 0.0)
+    assert raised_at_once(driver, 1.0) is error
 
 
-def test_one_probe_at_a_time_is_made_though_nobody_waits() -> None:
-    """`wake_at` says when; the pauses double from 20 ms to half a second, and nobody's asking makes them shorter."""
-    driver = broken(dial_retries=0)
+def test_one_probe_at_a_time_is_made_though_no_caller_waits() -> None:
+    """`wake_at` says when; the pauses double from 20 ms to half a second, and no caller's asking makes them shorter."""
+    driver = broken(connect_retries=0)
     now, pauses = 0.0, []
     for _ in range(8):
-        told_at_once(driver, now)
+        raised_at_once(driver, now)
         assert driver.ordered == []
         pauses.append(driver.core.wake_at - now)
         now = driver.core.wake_at
         driver.tick(now)
         assert len(driver.ordered) == 1
-        told_at_once(driver, now)
-        assert driver.fail_dials(DOWN, now) == 1
+        raised_at_once(driver, now)
+        assert driver.fail_connects(DOWN, now) == 1
     for pause, longest in zip(pauses, [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5], strict=True):
         assert 0.79 * longest < pause <= longest + 1e-9
 
 
 def test_while_a_probe_is_under_way_there_is_nothing_to_wake_for() -> None:
     """But its own deadline: the shell may sleep."""
-    driver = broken(timeout=None, dial_budget=2.0)
+    driver = broken(timeout=None, connect_budget=2.0)
     driver.run_until(1.0)
-    driver.begin_dials(1.0)
+    driver.begin_connects(1.0)
     driver.tick(1.0)
     assert driver.core.wake_at == 3.0
 
 
 def test_one_probe_that_succeeds_closes_it() -> None:
-    """Its connection is idle, and callers may have dials of their own again."""
+    """Its connection is idle, and callers may have connects of their own again."""
     driver = broken(max_connections=3)
     driver.run_until(1.0)
-    assert driver.answer_dials(1.0) == 1
+    assert driver.answer_connects(1.0) == 1
     assert driver.numbers() == [1]
     assert isinstance(driver.acquire(1.1), Slot)
     assert driver.ask(1.2).state is TicketState.WAITING
     driver.run_until(1.4)
-    assert driver.answer_dials(1.4) == 1
+    assert driver.answer_connects(1.4) == 1
     assert driver.core.wake_at > 2.0
     assert not driver.ordered
 
@@ -176,11 +176,11 @@ def test_idle_connections_serve_while_it_is_open() -> None:
     driver.open(1, 0.0)
     first = driver.take(1.0)
     waiting = driver.ask(2.0)
-    driver.fail_dials(DOWN, 2.0)
+    driver.fail_connects(DOWN, 2.0)
     assert waiting.error is DOWN
     driver.give(first, 2.1)
     assert driver.acquire(2.2) is first
-    told_at_once(driver, 2.3)
+    raised_at_once(driver, 2.3)
 
 
 def test_a_full_pool_is_no_failure() -> None:
@@ -191,7 +191,7 @@ def test_a_full_pool_is_no_failure() -> None:
     assert isinstance(driver.ask(0.0).error, PoolFull)
     driver.run_until(5.0)
     assert isinstance(waiting.error, PoolTimeout)
-    assert not driver.core.dialling.broken
+    assert not driver.core.connector.broken
     assert driver.ask(6.0).state is TicketState.WAITING
 
 
@@ -200,7 +200,7 @@ def test_where_no_place_is_left_for_a_probe_callers_wait() -> None:
     driver = Driver(break_after=1, max_connections=2, timeout=None)
     slot = driver.take(0.0)
     driver.ask(1.0)
-    driver.fail_dials(DOWN, 1.0)
+    driver.fail_connects(DOWN, 1.0)
     driver.resize(1, 1.001)
     ticket = driver.ask(1.002)
     driver.give(slot, 1.003)
@@ -209,15 +209,15 @@ def test_where_no_place_is_left_for_a_probe_callers_wait() -> None:
 
 def test_a_closed_pool_stops_probing() -> None:
     """The probe under way is cut off, and no other comes."""
-    driver = broken(dial_budget=5.0)
+    driver = broken(connect_budget=5.0)
     driver.run_until(1.0)
-    (probe,) = driver.begin_dials(1.0)
+    (probe,) = driver.begin_connects(1.0)
     driver.shutdown(1.1)
     assert driver.cuts == [probe]
-    driver.fail_dials(DOWN, 1.2)
+    driver.fail_connects(DOWN, 1.2)
     driver.run_until(100.0)
     assert driver.ordered == []
-    assert driver.core.vacant
+    assert driver.core.is_empty
     assert driver.core.wake_at == float("inf")
 
 
@@ -227,38 +227,38 @@ def test_a_probe_ordered_before_a_close_is_not_begun() -> None:
     driver.run_until(1.0)
     assert len(driver.ordered) == 1
     driver.shutdown(1.1)
-    assert driver.begin_dials(1.2) == []
-    assert driver.core.vacant
+    assert driver.begin_connects(1.2) == []
+    assert driver.core.is_empty
 
 
-def test_whoever_warms_the_pool_up_waits_for_the_next_probe() -> None:
+def test_a_caller_that_warms_the_pool_up_waits_for_the_next_probe() -> None:
     """And has its answer, either way."""
-    driver = broken(max_connections=2, dial_retries=100)
+    driver = broken(max_connections=2, connect_retries=100)
     ticket = driver.warm_up(1, 0.001)
     assert ticket.state is TicketState.WAITING
     driver.run_until(1.0)
-    driver.fail_dials(DOWN, 1.0)
+    driver.fail_connects(DOWN, 1.0)
     assert ticket.error is DOWN
     ticket = driver.warm_up(1, 1.001)
     driver.run_until(2.0)
-    driver.answer_dials(2.0)
+    driver.answer_connects(2.0)
     assert ticket.state is TicketState.GRANTED
 
 
 class Breaking(Run):
     """A random script in which the server is often down or full for a while."""
 
-    opened = 0
+    connected = 0
 
-    def fail_dials(self) -> None:
+    def fail_connects(self) -> None:
         for _ in range(self.chance.randint(1, 6)):
             self.acquire()
-            self.driver.begin_dials(self.now)
+            self.driver.begin_connects(self.now)
             for slot in self.driver.begun[:2]:
                 self.driver.begun.remove(slot)
-                self.driver.core.dial_failed(slot, DOWN, self.now, failure=self.chance.choice(FAILURES))
+                self.driver.core.connect_failed(slot, DOWN, self.now, failure=self.chance.choice(FAILURES))
                 self.driver.collect(self.now)
-            self.opened += self.driver.core.dialling.broken
+            self.connected += self.driver.core.connector.broken
             self.time_passes()
 
 
@@ -272,10 +272,10 @@ def test_the_invariants_hold_with_a_breaker(seed: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(test_seeded, "options_from", breaking_options)
     run = Breaking(seed)
     run.go(2_000)
-    assert run.opened
-    run.recover()
+    assert run.connected
+    run.repair()
     for _ in range(10):
-        run.driver.answer_dials(run.now)
+        run.driver.answer_connects(run.now)
         run.driver.close_all(run.now)
         run.now += 0.5
         run.driver.run_until(run.now)
@@ -283,7 +283,7 @@ def test_the_invariants_hold_with_a_breaker(seed: int, monkeypatch: pytest.Monke
 
 
 def test_a_ticket_refused_at_the_door_was_never_in_the_queue() -> None:
-    """Nobody has to wake its caller, and no place is left behind."""
+    """No caller has to wake its caller, and no place is left behind."""
     driver = broken()
     woken = len(driver.woken)
     ticket = driver.ask(0.001)

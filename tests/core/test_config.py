@@ -31,7 +31,7 @@ def config(**options: Any) -> PoolConfig:
     return PoolConfig(**options)
 
 
-def refused(error: type[Exception], name: str, value: Any) -> None:
+def rejected(error: type[Exception], name: str, value: Any) -> None:
     with pytest.raises(error) as caught:
         config(**{name: value})
     assert name in str(caught.value)
@@ -58,23 +58,23 @@ def test_a_config_is_frozen() -> None:
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_count_is_a_whole_number(name: str, value: Any) -> None:
     """Text, fractions and truth values are no counts; for max_connections that is a ValueError, as in redis-py."""
-    refused(ValueError if name == "max_connections" else TypeError, name, value)
+    rejected(ValueError if name == "max_connections" else TypeError, name, value)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_count_is_never_negative(name: str) -> None:
     """Fewer than none makes no sense."""
-    refused(ValueError, name, -1)
+    rejected(ValueError, name, -1)
 
 
 @pytest.mark.parametrize("name", ["max_connections", "max_connecting", "break_after"])
 def test_a_pool_can_connect(name: str) -> None:
-    """No connection at all, no dial at all, or none after no failure at all, is no pool."""
-    refused(ValueError, name, 0)
+    """No connection at all, no connect at all, or none after no failure at all, is no pool."""
+    rejected(ValueError, name, 0)
 
 
 @pytest.mark.parametrize("name", ["max_waiting", "min_idle"])
-def test_nobody_waiting_and_none_kept_are_fine(name: str) -> None:
+def test_no_caller_waiting_and_none_kept_are_fine(name: str) -> None:
     """Zero means none."""
     assert getattr(config(**{name: 0}), name) == 0
 
@@ -83,14 +83,14 @@ def test_nobody_waiting_and_none_kept_are_fine(name: str) -> None:
 @pytest.mark.parametrize("name", [*SECONDS, "lifetime_jitter"])
 def test_a_time_is_a_number(name: str, value: Any) -> None:
     """Text, truth values and complex numbers are no times."""
-    refused(TypeError, name, value)
+    rejected(TypeError, name, value)
 
 
 @pytest.mark.parametrize("value", [-0.1, -1, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", SECONDS)
 def test_a_time_is_finite_and_not_negative(name: str, value: float) -> None:
     """For ever is `None`, not infinity."""
-    refused(ValueError, name, value)
+    rejected(ValueError, name, value)
 
 
 @pytest.mark.parametrize("name", SECONDS)
@@ -103,7 +103,7 @@ def test_a_time_too_large_for_a_float_is_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["max_lifetime", "leak_after"])
 def test_some_times_are_above_zero(name: str) -> None:
     """A connection without a life, or a lease that leaks at once, makes no sense."""
-    refused(ValueError, name, 0)
+    rejected(ValueError, name, 0)
 
 
 @pytest.mark.parametrize("name", ["timeout", "validate_after_idle"])
@@ -128,14 +128,14 @@ def test_none_is_refused_elsewhere(name: str) -> None:
 @pytest.mark.parametrize("value", [-0.1, 1, 1.5, math.nan, math.inf])
 def test_jitter_is_a_share(value: float) -> None:
     """Lifetimes are shortened by less than all of it."""
-    refused(ValueError, "lifetime_jitter", value)
+    rejected(ValueError, "lifetime_jitter", value)
 
 
 @pytest.mark.parametrize("name", ["order", "retry_sent"])
 @pytest.mark.parametrize("value", ["LIFO", "", 1, []])
 def test_a_choice_is_one_of_a_few(name: str, value: Any) -> None:
     """The message lists the choices."""
-    refused(ValueError, name, value)
+    rejected(ValueError, name, value)
     with pytest.raises(ValueError, match=r"'lifo', 'fifo', 'random'|'safe', 'all', 'none'"):
         config(**{name: value})
 
@@ -143,7 +143,7 @@ def test_a_choice_is_one_of_a_few(name: str, value: Any) -> None:
 @pytest.mark.parametrize("value", [1, b"name"])
 def test_the_name_is_text(value: Any) -> None:
     """It goes into logs and metrics."""
-    refused(TypeError, "name", value)
+    rejected(TypeError, "name", value)
 
 
 def test_no_more_can_be_kept_idle_than_there_may_be() -> None:
@@ -161,7 +161,7 @@ def test_take_leaves_what_is_not_for_the_pool() -> None:
 
 
 def test_take_gives_the_default_for_none_as_redis_py_does() -> None:
-    """`max_connections=None` is what redis-py's clients pass when nobody said anything."""
+    """`max_connections=None` is what redis-py's clients pass when no caller said anything."""
     config = PoolConfig.take({"max_connections": None, "name": None, "timeout": None})
     assert (config.max_connections, config.name, config.timeout) == (50, "redis", None)
 

@@ -1,12 +1,12 @@
-"""Deadlines: whose time is up leaves the queue, and whoever left otherwise is not remembered."""
+"""Deadlines: whose time is up leaves the queue, and the caller that left otherwise is not remembered."""
 
 from __future__ import annotations
 
 import gc
 import math
 
-from redpool.core.queue import Queue
 from redpool.core.ticket import Ticket, TicketState
+from redpool.core.waiters import Queue
 
 from .driver import Driver
 
@@ -27,14 +27,14 @@ def test_the_next_deadline_is_that_of_the_longest_waiting() -> None:
     assert queue.next_deadline() == 2.0
 
 
-def test_whose_time_is_up_is_told_in_order() -> None:
+def test_whose_time_is_up_is_raised_in_order() -> None:
     """At the very moment, and not before."""
     queue, tickets = queue_of(1.0, 2.0, 2.0, 3.0)
     assert list(queue.expired(0.999)) == []
     assert list(queue.expired(2.0)) == tickets[:3]
 
 
-def test_nobody_is_due_where_nobody_waits_or_all_wait_for_ever() -> None:
+def test_no_caller_is_due_where_no_caller_waits_or_all_wait_for_ever() -> None:
     """Infinity."""
     assert Queue().next_deadline() == math.inf
     queue, _ = queue_of(math.inf, math.inf)
@@ -61,7 +61,7 @@ def test_who_was_served_is_not_remembered() -> None:
     for _ in range(1_000):
         core.acquire(0.0)
         core.release(slot, 0.0)
-    core.take_orders()
+    core.take_actions()
     gc.collect()
     kept = [each for each in gc.get_objects() if type(each) is Ticket and each.deadline == 987_654.0]
     assert len(kept) <= 2

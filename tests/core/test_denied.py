@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from redpool.core import policy
-from redpool.core.dialling import Failure
+from redpool.core.connector import Failure
 from redpool.core.ticket import TicketState
 
 from .driver import Driver
@@ -21,7 +21,7 @@ MOST = 1 + policy.PAUSE_JITTER
 
 def deny(driver: Driver, now: float) -> int:
     """The server denies all connects that are under way; how many there were."""
-    return driver.fail_dials(WRONG, now, failure=Failure.DENIED)
+    return driver.fail_connects(WRONG, now, failure=Failure.DENIED)
 
 
 def denied(**options: Any) -> Driver:
@@ -51,7 +51,7 @@ def pauses(tried: list[float]) -> list[float]:
     return [later - sooner for sooner, later in itertools.pairwise(tried)]
 
 
-def test_for_nobody_they_become_minutes() -> None:
+def test_for_no_caller_they_become_minutes() -> None:
     """`min_idle` asks for connections for ever: the pause doubles from a second to five minutes."""
     driver = Driver(min_idle=2, max_connecting=1)
     driver.tick(0.0)
@@ -73,14 +73,14 @@ def test_for_callers_they_become_half_a_minute() -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 100])
-def test_those_in_between_are_told_at_once(retries: int) -> None:
+def test_those_in_between_are_raised_at_once(retries: int) -> None:
     """Whatever their retry policy: wrong credentials stay wrong."""
-    driver = denied(dial_retries=retries)
+    driver = denied(connect_retries=retries)
     ticket = driver.ask(0.5)
     assert (ticket.state, str(ticket.error), ticket.error and ticket.error.__cause__) == (
-        TicketState.REFUSED, "WRONGPASS", WRONG,
+        TicketState.REJECTED, "WRONGPASS", WRONG,
     )  # fmt: skip
-    assert driver.warm_up(1, 0.5).state is TicketState.REFUSED
+    assert driver.warm_up(1, 0.5).state is TicketState.REJECTED
     assert driver.ordered == []
 
 
@@ -90,7 +90,7 @@ def test_several_that_were_denied_together_count_once() -> None:
     for _ in range(4):
         driver.ask(0.0)
     assert deny(driver, 0.1) == 4
-    assert driver.core.dialling.pause_until <= 0.1 + MOST
+    assert driver.core.connector.pause_until <= 0.1 + MOST
 
 
 def test_a_connection_opened_anew_is_denied_as_any_other() -> None:
@@ -99,9 +99,9 @@ def test_a_connection_opened_anew_is_denied_as_any_other() -> None:
     driver.take_many(2, 0.0)
     ticket = ask_to_connect(driver, 1.0)
     driver.core.lease_connect_failed(ticket, WRONG, 1.0, Failure.DENIED)
-    assert driver.core.dialling.hopeless
-    assert ask_to_connect(driver, 1.9).state is TicketState.REFUSED
-    assert driver.core.dialling.pause_until >= 2.0
+    assert driver.core.connector.hopeless
+    assert ask_to_connect(driver, 1.9).state is TicketState.REJECTED
+    assert driver.core.connector.pause_until >= 2.0
 
 
 def test_the_first_that_is_let_in_ends_it() -> None:
@@ -110,15 +110,15 @@ def test_the_first_that_is_let_in_ends_it() -> None:
     for now in (2.0, 10.0, 30.0):
         driver.ask(now)
         assert deny(driver, now) == 1
-    assert driver.core.dialling.pause_until > 37.0
+    assert driver.core.connector.pause_until > 37.0
     driver.ask(60.0)
-    driver.answer_dials(60.0)
-    assert not driver.core.dialling.hopeless
+    driver.answer_connects(60.0)
+    assert not driver.core.connector.hopeless
     driver.run_until(61.0)
     driver.ask(61.0)
     driver.run_until(61.5)
     assert deny(driver, 61.5) == 1
-    assert driver.core.dialling.pause_until <= 61.5 + MOST
+    assert driver.core.connector.pause_until <= 61.5 + MOST
 
 
 @pytest.mark.parametrize("how", ["drain", "disconnect"])
@@ -128,28 +128,28 @@ def test_a_drain_tries_again_at_once(how: str) -> None:
     getattr(driver, how)(0.1)
     driver.ask(0.1)
     assert deny(driver, 0.1) == 1
-    assert driver.core.dialling.pause_until >= 2.1
+    assert driver.core.connector.pause_until >= 2.1
 
 
 def test_a_denial_is_no_failure_for_the_breaker() -> None:
     """The server is up. While it is down, its pauses are as ever."""
-    dialling = denied(break_after=1).core.dialling
-    assert (dialling.failures, dialling.broken) == (0, False)
+    connector = denied(break_after=1).core.connector
+    assert (connector.failures, connector.broken) == (0, False)
     driver = denied(break_after=1)
     driver.ask(2.0)
-    driver.fail_dials(DOWN, 2.0)
-    assert driver.core.dialling.broken
-    assert driver.core.dialling.pause_until < 2.1
+    driver.fail_connects(DOWN, 2.0)
+    assert driver.core.connector.broken
+    assert driver.core.connector.pause_until < 2.1
 
 
 def test_other_failures_are_pursued_in_the_background_as_ever() -> None:
     """Twice a second: whether a server is back, is to be found out soon."""
     driver = Driver(min_idle=1, max_connecting=1)
     driver.tick(0.0)
-    driver.fail_dials(DOWN, 0.0)
+    driver.fail_connects(DOWN, 0.0)
     tried = 0
     while driver.core.wake_at < 10.0:
         now = driver.core.wake_at
         driver.tick(now)
-        tried += driver.fail_dials(DOWN, now)
+        tried += driver.fail_connects(DOWN, now)
     assert tried >= 19

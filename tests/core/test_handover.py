@@ -1,4 +1,4 @@
-"""Checkout and hand-over: first come, first served, and whoever receives must be there."""
+"""Checkout and hand-over: first come, first served, and the caller that receives must be there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_grants_come_in_the_order_of_asking() -> None:
 
 
 def test_a_newcomer_cannot_overtake() -> None:
-    """While somebody waits, whoever comes later waits behind, even in the moment of a release."""
+    """While a caller waits, the caller that comes later waits behind, even in the moment of a release."""
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     waiting = driver.ask(0.1)
@@ -57,7 +57,7 @@ def test_a_newcomer_cannot_overtake() -> None:
     assert newcomer.state is TicketState.WAITING
 
 
-def test_whoever_lets_go_and_asks_again_waits_behind_the_others() -> None:
+def test_a_caller_that_lets_go_and_asks_again_waits_behind_the_others() -> None:
     """A greedy caller gets one turn in each round."""
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
@@ -113,14 +113,14 @@ def test_giving_up_twice_changes_nothing() -> None:
     assert driver.stats(0.3).timeouts == 0
 
 
-def test_lifo_takes_the_one_that_rested_least() -> None:
+def test_lifo_takes_the_one_that_idle_least() -> None:
     """The newest first: the others may go when the load falls."""
     driver = Driver(order="lifo")
     driver.open(3, 0.0)
     assert [driver.take(0.1).connection.number for _ in range(3)] == [3, 2, 1]
 
 
-def test_fifo_takes_the_one_that_rested_longest() -> None:
+def test_fifo_takes_the_one_that_idle_longest() -> None:
     """All are used in turn."""
     driver = Driver(order="fifo")
     driver.open(3, 0.0)
@@ -146,8 +146,8 @@ def test_random_takes_any_of_them_by_the_seed() -> None:
 
 
 @pytest.mark.parametrize("fault", [Reason.ERROR, Reason.FORK])
-def test_a_faulty_connection_is_closed_for_its_fault_and_replaced_for_whoever_waits(fault: Reason) -> None:
-    """It isn't handed on; its place serves a new dial as soon as it is free."""
+def test_a_faulty_connection_is_closed_for_its_fault_and_replaced_for_a_caller_that_waits(fault: Reason) -> None:
+    """It isn't handed on; its place serves a new connect as soon as it is free."""
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     ticket = driver.ask(0.1)
@@ -155,7 +155,7 @@ def test_a_faulty_connection_is_closed_for_its_fault_and_replaced_for_whoever_wa
     assert ticket.state is TicketState.WAITING
     assert driver.ordered == []
     assert driver.close_all(0.6) == [fault]
-    driver.answer_dials(0.7)
+    driver.answer_connects(0.7)
     assert ticket.slot is not None
     assert ticket.slot.connection.number == 2
 
@@ -165,6 +165,6 @@ def test_the_holder_of_a_granted_slot_is_the_tickets() -> None:
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     ticket = driver.ask(0.1)
-    ticket.holder = "somebody"
+    ticket.borrower = "a caller"
     driver.give(slot, 0.5)
-    assert slot.lessee == "somebody"
+    assert slot.caller == "a caller"

@@ -15,7 +15,7 @@ class Watcher(Instrument):
     def __init__(self) -> None:
         self.seen: list[tuple[Any, ...]] = []
 
-    def opened(self, pool: str, seconds: float) -> None:
+    def connected(self, pool: str, seconds: float) -> None:
         self.seen.append(("opened", pool, seconds))
 
     def closed(self, pool: str, reason: str, age: float) -> None:
@@ -25,7 +25,7 @@ class Watcher(Instrument):
 class Broken:
     """No subclass, and no good."""
 
-    def opened(self, pool: str, seconds: float) -> None:
+    def connected(self, pool: str, seconds: float) -> None:
         raise ValueError(pool)
 
     def closed(self, pool: str, reason: str, age: float) -> None:
@@ -68,13 +68,13 @@ def test_one_that_raises_is_dropped_and_reported_and_the_others_go_on() -> None:
     hooks = Hooks([broken, watcher], lambda hook, error: faults.append((hook, error)))
     hooks.fire("opened", "cache", 0.5)
     hooks.fire("opened", "cache", 0.6)
-    assert [(hook, type(error)) for hook, error in faults] == [(broken.opened, ValueError)]
+    assert [(hook, type(error)) for hook, error in faults] == [(broken.connected, ValueError)]
     assert len(watcher.seen) == 2
     assert broken.closed in hooks.closed
 
 
 def test_an_interrupt_is_no_fault_of_the_hook() -> None:
-    """It goes on to whoever runs the program."""
+    """It goes on to the caller that runs the program."""
     hooks = Hooks([Broken()], no_fault)
     with pytest.raises(KeyboardInterrupt):
         hooks.fire("closed", "cache", "idle", 1.0)

@@ -15,7 +15,7 @@ from redpool.core.ticket import Ticket, TicketState
 from .driver import Driver
 from .invariants import check_after_tick, check_emptied, check_step
 
-ERROR = ConnectionError("refused")
+ERROR = ConnectionError("rejected")
 
 options = st.fixed_dictionaries(
     {
@@ -47,7 +47,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(options=options, budget=st.sampled_from([math.inf, 1.5]), retries=st.sampled_from([0, 2]))
     def create(self, options: dict[str, Any], budget: float, retries: int) -> None:
-        self.driver = Driver(dial_budget=budget, dial_retries=retries, **options)
+        self.driver = Driver(connect_budget=budget, connect_retries=retries, **options)
 
     # -- callers
 
@@ -63,15 +63,15 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data(), fault=st.sampled_from([None, None, None, Reason.ERROR]))
     def release(self, data: st.DataObject, fault: Reason | None) -> None:
         slot = self.leased.pop(data.draw(st.integers(0, len(self.leased) - 1)))
-        slot.doubt = None
+        slot.needs_validation = None
         self.driver.give(slot, self.now, fault)
 
-    @precondition(lambda self: any(slot.doubt for slot in self.leased))
+    @precondition(lambda self: any(slot.needs_validation for slot in self.leased))
     @rule()
-    def reject(self) -> None:
-        slot = next(slot for slot in self.leased if slot.doubt)
+    def reject_at_checkout(self) -> None:
+        slot = next(slot for slot in self.leased if slot.needs_validation)
         self.leased.remove(slot)
-        self.driver.reject(slot, self.now)
+        self.driver.reject_at_checkout(slot, self.now)
 
     @precondition(lambda self: self.tickets)
     @rule(data=st.data(), timed_out=st.booleans())
@@ -84,16 +84,16 @@ class PoolMachine(RuleBasedStateMachine):
     # -- the server
 
     @rule(count=st.integers(1, 3))
-    def begin_dials(self, count: int) -> None:
-        self.driver.begin_dials(self.now, count)
+    def begin_connects(self, count: int) -> None:
+        self.driver.begin_connects(self.now, count)
 
     @rule(count=st.integers(1, 3))
-    def answer_dials(self, count: int) -> None:
-        self.driver.answer_dials(self.now, count)
+    def answer_connects(self, count: int) -> None:
+        self.driver.answer_connects(self.now, count)
 
     @rule(count=st.integers(1, 3), retryable=st.booleans())
-    def fail_dials(self, count: int, retryable: bool) -> None:
-        self.driver.fail_dials(ERROR, self.now, count, retryable)
+    def fail_connects(self, count: int, retryable: bool) -> None:
+        self.driver.fail_connects(ERROR, self.now, count, retryable)
 
     @rule(ok=st.booleans())
     def answer_check(self, ok: bool) -> None:
@@ -165,7 +165,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.driver.shutdown(self.now)
         for slot in self.leased:
             self.driver.give(slot, self.now)
-        self.driver.answer_dials(self.now)
+        self.driver.answer_connects(self.now)
         self.driver.answer_checks(True, self.now)
         self.driver.close_all(self.now)
         check_step(self.driver, self.now)

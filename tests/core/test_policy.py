@@ -36,13 +36,13 @@ def test_a_pause_doubles_up_to_half_a_second(failures: int, pause: float) -> Non
     assert 0.8 * pause <= min(pauses) < max(pauses) <= pause
 
 
-@pytest.mark.parametrize(("dial", "patience"), [(0.0, 0.010), (0.001, 0.010), (0.005, 0.020), (1.0, 0.100)])
-def test_patience_is_a_few_dials_within_limits(dial: float, patience: float) -> None:
+@pytest.mark.parametrize(("connect", "patience"), [(0.0, 0.010), (0.001, 0.010), (0.005, 0.020), (1.0, 0.100)])
+def test_patience_is_a_few_connects_within_limits(connect: float, patience: float) -> None:
     """Never so short that a burst opens everything, never so long that a caller would notice."""
-    assert policy.growth_patience(dial, None) == policy.growth_patience(dial, 5.0) == patience
+    assert policy.growth_patience(connect, None) == policy.growth_patience(connect, 5.0) == patience
 
 
-def test_patience_leaves_time_for_a_dial() -> None:
-    """Whoever waits only briefly gets a connection opened in time; who never waits, at once."""
+def test_patience_leaves_time_for_a_connect() -> None:
+    """The caller that waits only briefly gets a connection opened in time; who never waits, at once."""
     assert policy.growth_patience(0.001, 0.02) == 0.005
     assert policy.growth_patience(0.001, 0) == 0

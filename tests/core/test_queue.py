@@ -18,15 +18,15 @@ def test_one_more_than_max_waiting_is_turned_away_at_once() -> None:
     driver = Driver(max_connections=1, max_waiting=2, name="cache")
     driver.take(0.0)
     waiting = [driver.ask(0.1), driver.ask(0.2)]
-    refused = driver.ask(0.3)
-    assert refused.state is TicketState.REFUSED
-    assert isinstance(refused.error, PoolFull)
-    assert str(refused.error) == "cache: the queue is full: 1 of 1 in use, 2 waiting, oldest lease 0.3 s"
+    rejected = driver.ask(0.3)
+    assert rejected.state is TicketState.REJECTED
+    assert isinstance(rejected.error, PoolFull)
+    assert str(rejected.error) == "cache: the queue is full: 1 of 1 in use, 2 waiting, oldest lease 0.3 s"
     assert all(ticket.state is TicketState.WAITING for ticket in waiting)
-    assert driver.stats(0.3).refused == 1
+    assert driver.stats(0.3).rejected == 1
 
 
-def test_the_queue_has_room_again_when_somebody_left_it() -> None:
+def test_the_queue_has_room_again_when_a_caller_left_it() -> None:
     """Served, timed out or given up: each frees a place."""
     driver = Driver(max_connections=1, max_waiting=1)
     driver.take(0.0)
@@ -34,14 +34,14 @@ def test_the_queue_has_room_again_when_somebody_left_it() -> None:
     assert driver.ask(0.3).state is TicketState.WAITING
 
 
-def test_max_waiting_zero_still_lets_callers_wait_for_their_own_dial() -> None:
-    """Nobody queues for a connection in use; whoever can have one opened isn't in that queue."""
+def test_max_waiting_zero_still_lets_callers_wait_for_their_own_connect() -> None:
+    """No caller queues for a connection in use; the caller that can have one opened isn't in that queue."""
     driver = Driver(max_connections=2, max_waiting=0)
-    dialling = [driver.ask(0.0), driver.ask(0.0)]
-    assert [ticket.state for ticket in dialling] == [TicketState.WAITING] * 2
-    assert driver.ask(0.0).state is TicketState.REFUSED
-    driver.answer_dials(0.1)
-    assert [ticket.state for ticket in dialling] == [TicketState.GRANTED] * 2
+    connector = [driver.ask(0.0), driver.ask(0.0)]
+    assert [ticket.state for ticket in connector] == [TicketState.WAITING] * 2
+    assert driver.ask(0.0).state is TicketState.REJECTED
+    driver.answer_connects(0.1)
+    assert [ticket.state for ticket in connector] == [TicketState.GRANTED] * 2
     assert isinstance(driver.ask(0.2).error, PoolFull)
 
 
@@ -56,11 +56,11 @@ def test_timeout_zero_never_waits_for_a_connection_in_use() -> None:
     assert ticket not in driver.woken
 
 
-def test_timeout_zero_waits_for_the_dial_made_for_it_and_for_no_longer_than_a_dial_may_take() -> None:
+def test_timeout_zero_waits_for_the_connect_made_for_it_and_for_no_longer_than_a_connect_may_take() -> None:
     """A pool that isn't full opens a connection whatever the timeout."""
-    driver = Driver(max_connections=2, timeout=0, dial_budget=3.0)
+    driver = Driver(max_connections=2, timeout=0, connect_budget=3.0)
     served, late = driver.ask(0.0), driver.ask(0.0)
-    driver.answer_dials(0.5, 1)
+    driver.answer_connects(0.5, 1)
     assert served.state is TicketState.GRANTED
     assert late.deadline == 3.0
     driver.tick(3.0)
@@ -68,7 +68,7 @@ def test_timeout_zero_waits_for_the_dial_made_for_it_and_for_no_longer_than_a_di
 
 
 @pytest.mark.parametrize("option", [{"timeout": 0}, {"max_waiting": 0}])
-def test_nobody_is_turned_away_because_a_connection_is_being_checked(option: dict[str, Any]) -> None:
+def test_no_caller_is_turned_away_because_a_connection_is_being_checked(option: dict[str, Any]) -> None:
     """With nothing in use, a caller who never queues gets the connection as soon as its check is over."""
     driver = Driver(max_connections=1, ping_after_idle=30.0, **option)
     driver.open(1, 0.0)
@@ -134,6 +134,6 @@ def test_ten_thousand_wait_and_leave_in_any_order() -> None:
         core.give_up(ticket, 0.1)  # type: ignore[arg-type]
     for _ in range(5_000):
         core.release(slot, 0.2)
-    woken = [order.ticket for order in core.take_orders()]  # type: ignore[union-attr]
+    woken = [order.ticket for order in core.take_actions()]  # type: ignore[union-attr]
     assert woken == tickets[::2]
     assert len(core.queue) == 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from redpool.core.dialling import Failure
+from redpool.core.connector import Failure
 from redpool.core.ticket import Ticket, TicketState
 from redpool.errors import PoolClosed, PoolTimeout
 
@@ -15,13 +15,13 @@ from .driver import Driver
 from .invariants import check_step
 
 DOWN = ConnectionError("connection refused")
-GRANTED, WAITING, REFUSED = TicketState.GRANTED, TicketState.WAITING, TicketState.REFUSED
+GRANTED, WAITING, REJECTED = TicketState.GRANTED, TicketState.WAITING, TicketState.REJECTED
 
 
 def ask(driver: Driver, now: float, deadline: float = math.inf) -> Ticket:
     """A lease asks to connect, and its caller knows of the ticket."""
     ticket = driver.core.ask_to_connect(now, deadline)
-    ticket.waker = ticket.holder = "somebody"
+    ticket.waker = ticket.borrower = "a caller"
     driver.collect(now)
     return ticket
 
@@ -62,11 +62,11 @@ def test_no_more_than_max_connecting_connect_at_once() -> None:
     end(driver, 1.2, driver.core.give_up_connect, tickets[0])
     end(driver, 1.2, driver.core.lease_connected, tickets[2])
     assert states(tickets) == [GRANTED] * 5
-    assert driver.core.dialling.under_way == 2
+    assert driver.core.connector.under_way == 2
 
 
 def test_they_and_the_slots_share_the_limit() -> None:
-    """A dial is ordered only when a lease is through, and the other way round."""
+    """A connect is ordered only when a lease is through, and the other way round."""
     driver = Driver(max_connections=4, max_connecting=2, timeout=None)
     driver.take(0.0)
     first, second = ask(driver, 1.0), ask(driver, 1.0)
@@ -78,7 +78,7 @@ def test_they_and_the_slots_share_the_limit() -> None:
     assert len(driver.ordered) == 1
     third = ask(driver, 3.0)
     assert third.state is WAITING
-    driver.answer_dials(3.1)
+    driver.answer_connects(3.1)
     assert third.state is GRANTED
 
 
@@ -87,33 +87,33 @@ def test_who_waited_behind_a_failure_gets_that_failure() -> None:
     driver = leases(4, max_connecting=1)
     tickets = [ask(driver, 1.0) for _ in range(3)]
     fail(driver, tickets[0], 1.1)
-    assert states(tickets[1:]) == [REFUSED] * 2
+    assert states(tickets[1:]) == [REJECTED] * 2
     errors = [ticket.error for ticket in tickets[1:]]
     assert [(type(error), str(error)) for error in errors] == [(ConnectionError, "connection refused")] * 2
     assert [error and error.__cause__ for error in errors] == [DOWN] * 2
     assert errors[0] is not errors[1]
 
 
-def test_who_waited_behind_a_failed_dial_gets_that_failure_too() -> None:
+def test_who_waited_behind_a_failed_connect_gets_that_failure_too() -> None:
     """It is the same server."""
     driver = Driver(max_connections=4, max_connecting=1, timeout=None)
     driver.take(0.0)
     driver.ask(1.0)
     driver.run_until(1.5)
-    driver.begin_dials(1.5)
+    driver.begin_connects(1.5)
     ticket = ask(driver, 1.5)
     assert ticket.state is WAITING
-    driver.fail_dials(DOWN, 1.6)
-    assert (ticket.state, str(ticket.error)) == (REFUSED, "connection refused")
+    driver.fail_connects(DOWN, 1.6)
+    assert (ticket.state, str(ticket.error)) == (REJECTED, "connection refused")
 
 
-def test_who_comes_in_the_pause_after_a_failure_is_told_at_once() -> None:
-    """Nobody connects before it is over; then one at a time, until one succeeds."""
+def test_who_comes_in_the_pause_after_a_failure_is_raised_at_once() -> None:
+    """No caller connects before it is over; then one at a time, until one succeeds."""
     driver = leases(6, max_connecting=4)
     fail(driver, ask(driver, 1.0), 1.0)
-    pause = driver.core.dialling.pause_until
-    told = ask(driver, pause - 0.001)
-    assert (told.state, str(told.error)) == (REFUSED, "connection refused")
+    pause = driver.core.connector.pause_until
+    raised = ask(driver, pause - 0.001)
+    assert (raised.state, str(raised.error)) == (REJECTED, "connection refused")
     tickets = [ask(driver, pause) for _ in range(6)]
     assert states(tickets) == [GRANTED] + [WAITING] * 5
     end(driver, pause + 0.1, driver.core.lease_connected, tickets[0])
@@ -126,28 +126,28 @@ def test_failures_of_leases_alone_open_the_breaker() -> None:
     now = 1.0
     for _ in range(3):
         fail(driver, ask(driver, now), now)
-        now = driver.core.dialling.pause_until
-    assert driver.core.dialling.broken
-    told = ask(driver, now - 0.001)
-    assert told.state is REFUSED
-    assert "not trying to connect" in str(told.error)
+        now = driver.core.connector.pause_until
+    assert driver.core.connector.broken
+    raised = ask(driver, now - 0.001)
+    assert raised.state is REJECTED
+    assert "not trying to connect" in str(raised.error)
     probe, behind = ask(driver, now), ask(driver, now)
-    assert states([probe, behind]) == [GRANTED, REFUSED]
+    assert states([probe, behind]) == [GRANTED, REJECTED]
     assert "not trying to connect" in str(behind.error)
     end(driver, now + 0.1, driver.core.lease_connected, probe)
-    assert driver.core.dialling.failures == 0
+    assert driver.core.connector.failures == 0
     assert ask(driver, now + 0.1).state is GRANTED
 
 
-def test_when_the_breaker_opens_those_in_the_queue_are_told() -> None:
-    """Where there is a place for a probe, which is then made for nobody's sake."""
+def test_when_the_breaker_opens_those_in_the_queue_are_raised() -> None:
+    """Where there is a place for a probe, which is then made for no caller's sake."""
     driver = Driver(max_connections=2, break_after=1, timeout=None, max_connecting=1)
     driver.take(0.0)
     ticket = ask(driver, 1.0)
     waiting = driver.ask(1.0)
     fail(driver, ticket, 1.1)
-    assert (waiting.state, str(waiting.error)) == (REFUSED, "connection refused")
-    assert ask(driver, 5.0).state is REFUSED
+    assert (waiting.state, str(waiting.error)) == (REJECTED, "connection refused")
+    assert ask(driver, 5.0).state is REJECTED
     driver.run_until(5.0)
     assert len(driver.ordered) == 1
 
@@ -157,8 +157,8 @@ def test_a_full_server_is_no_failure_for_the_breaker() -> None:
     driver = leases(2, break_after=1)
     ticket = ask(driver, 1.0)
     driver.core.lease_connect_failed(ticket, DOWN, 1.0, failure=Failure.FULL)
-    assert not driver.core.dialling.broken
-    assert ask(driver, 1.5).state is REFUSED
+    assert not driver.core.connector.broken
+    assert ask(driver, 1.5).state is REJECTED
 
 
 @pytest.mark.parametrize("again", ["lease_connected", "give_up_connect"])
@@ -168,9 +168,9 @@ def test_each_connect_is_answered_once(again: str) -> None:
     ticket = ask(driver, 1.0)
     fail(driver, ticket, 1.0)
     getattr(driver.core, again)(ticket, 1.0)
-    assert (driver.core.dialling.failures, driver.core.dialling.under_way) == (1, 0)
+    assert (driver.core.connector.failures, driver.core.connector.under_way) == (1, 0)
     fail(driver, ticket, 1.0)
-    assert driver.core.dialling.failures == 1
+    assert driver.core.connector.failures == 1
 
 
 def test_an_interrupted_connect_says_nothing_of_the_server() -> None:
@@ -178,13 +178,13 @@ def test_an_interrupted_connect_says_nothing_of_the_server() -> None:
     driver = leases(2, max_connecting=1, break_after=1)
     first, second = ask(driver, 1.0), ask(driver, 1.0)
     end(driver, 1.1, driver.core.give_up_connect, first)
-    assert (second.state, driver.core.dialling.failures, driver.core.dialling.last_error) == (GRANTED, 0, None)
+    assert (second.state, driver.core.connector.failures, driver.core.connector.last_error) == (GRANTED, 0, None)
 
 
 @pytest.mark.parametrize(("budget", "deadline", "ends"), [(2.0, math.inf, 3.0), (2.0, 1.5, 1.5), (math.inf, 4.0, 4.0)])
 def test_a_turn_is_waited_for_no_longer_than_a_connect_may_take(budget: float, deadline: float, ends: float) -> None:
     """Nor beyond the caller's deadline."""
-    driver = leases(2, max_connecting=1, dial_budget=budget)
+    driver = leases(2, max_connecting=1, connect_budget=budget)
     ask(driver, 1.0)
     ticket = ask(driver, 1.0, deadline)
     assert driver.core.wake_at <= ends
@@ -198,9 +198,9 @@ def test_a_turn_is_waited_for_no_longer_than_a_connect_may_take(budget: float, d
     assert driver.stats(ends).timeouts == 0
 
 
-def test_a_permission_whose_end_is_never_told_comes_back() -> None:
+def test_a_permission_whose_end_is_never_raised_comes_back() -> None:
     """Its caller may have been interrupted: it counts for as long as a connect may take."""
-    driver = leases(2, max_connecting=1, dial_budget=2.0)
+    driver = leases(2, max_connecting=1, connect_budget=2.0)
     ask(driver, 1.0)
     driver.run_until(2.9)
     later = ask(driver, 2.9)
@@ -210,7 +210,7 @@ def test_a_permission_whose_end_is_never_told_comes_back() -> None:
 
 
 def test_a_closed_pool_opens_nothing_again() -> None:
-    """Those who wait are told, and whoever comes later."""
+    """Those who wait are told, and the caller that comes later."""
     driver = leases(2, max_connecting=1)
     ask(driver, 1.0)
     waiting = ask(driver, 1.0)
@@ -225,9 +225,9 @@ def test_what_an_exception_left_half_done_is_put_in_order() -> None:
     unknown = driver.core.ask_to_connect(1.0)
     tickets = [ask(driver, 1.0) for _ in range(3)]
     assert states(tickets) == [GRANTED, WAITING, WAITING]
-    driver.core.dialling.leases[tickets[1]] = 5.0  # was being granted
-    driver.core.recover(1.0)
-    assert unknown not in driver.core.dialling.leases
+    driver.core.connector.leases[tickets[1]] = 5.0  # was being granted
+    driver.core.repair(1.0)
+    assert unknown not in driver.core.connector.leases
     assert states(tickets) == [GRANTED, GRANTED, WAITING]
-    driver.core.recover(1.0)
-    assert driver.core.dialling.under_way == 2
+    driver.core.repair(1.0)
+    assert driver.core.connector.under_way == 2

@@ -12,7 +12,7 @@ def test_it_is_checked_before_it_is_idle() -> None:
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     driver.give_to_check(slot, 1.0)
-    assert slot.state is State.CHECKING
+    assert slot.state is State.VALIDATING
     assert driver.checks == [slot]
     waiting = driver.ask(2.0)
     driver.answer_checks(True, 3.0)
@@ -26,7 +26,7 @@ def test_without_a_good_answer_it_is_closed() -> None:
     slot = driver.take(0.0)
     driver.give_to_check(slot, 1.0)
     driver.answer_checks(False, 2.0)
-    assert driver.reasons == [Reason.CHECK_FAILED]
+    assert driver.reasons == [Reason.INVALID]
 
 
 def test_one_that_may_not_stay_is_not_asked() -> None:
@@ -36,4 +36,4 @@ def test_one_that_may_not_stay_is_not_asked() -> None:
     driver.drain(1.0)
     driver.give_to_check(slot, 2.0)
     assert driver.checks == []
-    assert driver.reasons == [Reason.GENERATION]
+    assert driver.reasons == [Reason.DRAINED]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redpool.core.orders import AnyOrder, Close, Wake
+from redpool.core.actions import AnyAction, Close, Wake
 from redpool.core.slot import TRANSITIONS, Reason, Slot
 from redpool.core.ticket import Ticket, TicketState
 
@@ -32,8 +32,8 @@ def options_from(chance: Random) -> dict[str, Any]:
         "ping_after_idle": chance.choice([None, 1.0, 5.0]),
         "order": chance.choice(["lifo", "fifo", "random"]),
         "leak_after": chance.choice([None, 4.0]),
-        "dial_budget": chance.choice([math.inf, 1.5]),
-        "dial_retries": chance.choice([0, 2]),
+        "connect_budget": chance.choice([math.inf, 1.5]),
+        "connect_retries": chance.choice([0, 2]),
     }
 
 
@@ -51,12 +51,12 @@ class Run:
         self.steps = [
             (30, self.acquire),
             (30, self.release),
-            (3, self.release_to_check),
-            (3, self.reject),
+            (3, self.release_to_validate),
+            (3, self.reject_at_checkout),
             (4, self.give_up),
-            (15, self.answer_dials),
-            (3, self.fail_dials),
-            (3, self.begin_dials),
+            (15, self.answer_connects),
+            (3, self.fail_connects),
+            (3, self.begin_connects),
             (8, self.answer_checks),
             (12, self.close_done),
             (30, self.time_passes),
@@ -66,7 +66,7 @@ class Run:
             (0.5, self.close),
         ]
 
-    def note(self, order: AnyOrder) -> None:
+    def note(self, order: AnyAction) -> None:
         """Write an order down in words that are the same in each run."""
         words: list[object] = [type(order).__name__, self.now]
         if isinstance(order, Wake):
@@ -89,7 +89,7 @@ class Run:
                 check_counts(self.driver, self.now)
 
     def settle(self) -> None:
-        """Whoever was granted a connection holds it now."""
+        """The caller that was granted a connection holds it now."""
         for ticket in [ticket for ticket in self.tickets if ticket.state is not TicketState.WAITING]:
             self.tickets.remove(ticket)
             if ticket.slot is not None:
@@ -106,19 +106,19 @@ class Run:
     def release(self) -> None:
         if self.leased:
             slot = self.leased.pop(self.chance.randrange(len(self.leased)))
-            slot.doubt = None
+            slot.needs_validation = None
             self.driver.give(slot, self.now, Reason.ERROR if self.chance.random() < 0.1 else None)
 
-    def release_to_check(self) -> None:
+    def release_to_validate(self) -> None:
         if self.leased:
             slot = self.leased.pop(self.chance.randrange(len(self.leased)))
-            slot.doubt = None
+            slot.needs_validation = None
             self.driver.give_to_check(slot, self.now)
 
-    def reject(self) -> None:
-        for slot in [slot for slot in self.leased if slot.doubt][:1]:
+    def reject_at_checkout(self) -> None:
+        for slot in [slot for slot in self.leased if slot.needs_validation][:1]:
             self.leased.remove(slot)
-            self.driver.reject(slot, self.now)
+            self.driver.reject_at_checkout(slot, self.now)
 
     def give_up(self) -> None:
         if self.tickets:
@@ -126,14 +126,14 @@ class Run:
             slot = self.driver.give_up(ticket, self.now, self.chance.random() < 0.5)
             assert slot is None
 
-    def begin_dials(self) -> None:
-        self.driver.begin_dials(self.now, 1)
+    def begin_connects(self) -> None:
+        self.driver.begin_connects(self.now, 1)
 
-    def answer_dials(self) -> None:
-        self.driver.answer_dials(self.now, self.chance.randint(1, 3))
+    def answer_connects(self) -> None:
+        self.driver.answer_connects(self.now, self.chance.randint(1, 3))
 
-    def fail_dials(self) -> None:
-        self.driver.fail_dials(ConnectionError("refused"), self.now, 1, self.chance.random() < 0.8)
+    def fail_connects(self) -> None:
+        self.driver.fail_connects(ConnectionError("rejected"), self.now, 1, self.chance.random() < 0.8)
 
     def answer_checks(self) -> None:
         self.driver.answer_checks(self.chance.random() < 0.9, self.now, 1)
@@ -163,10 +163,10 @@ class Run:
     def close(self) -> None:
         self.driver.close(self.now)
 
-    def recover(self) -> None:
-        """The server answers everything, callers give back what they get: nobody is left waiting."""
+    def repair(self) -> None:
+        """The server answers everything, callers give back what they get: no caller is left waiting."""
         for _ in range(2_000):
-            self.driver.answer_dials(self.now)
+            self.driver.answer_connects(self.now)
             self.driver.answer_checks(True, self.now)
             self.driver.close_all(self.now)
             self.settle()
@@ -177,7 +177,7 @@ class Run:
                 return
             self.now = min(self.now + 0.01, max(self.now, self.driver.core.wake_at))
             self.driver.tick(self.now)
-        raise AssertionError("somebody is still waiting")
+        raise AssertionError("a caller is still waiting")
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -206,14 +206,14 @@ def test_everybody_is_served_once_the_server_answers_again(seed: int) -> None:
     run = Run(1_000 + seed)
     run.go(300)
     waiting = list(run.tickets)
-    run.recover()
+    run.repair()
     assert all(ticket.state is not TicketState.WAITING for ticket in waiting)
     assert not run.driver.line
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_pool_that_was_shut_down_ends_up_empty(seed: int) -> None:
-    """After any history, a shutdown with every order done leaves every slot empty and nobody waiting."""
+    """After any history, a shutdown with every order done leaves every slot empty and no caller waiting."""
     run = Run(2_000 + seed)
     run.go(300)
     run.driver.shutdown(run.now)
@@ -221,7 +221,7 @@ def test_a_pool_that_was_shut_down_ends_up_empty(seed: int) -> None:
     run.settle()
     while run.leased:
         run.release()
-    run.driver.answer_dials(run.now)
+    run.driver.answer_connects(run.now)
     run.driver.answer_checks(True, run.now)
     run.driver.close_all(run.now)
     check_emptied(run.driver)

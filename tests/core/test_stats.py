@@ -25,7 +25,7 @@ def test_open_is_idle_and_in_use() -> None:
 
 
 def test_a_connection_that_is_being_checked_counts_as_idle() -> None:
-    """It is open, and nobody uses it."""
+    """It is open, and no caller uses it."""
     driver = Driver(ping_after_idle=30.0)
     driver.open(2, 0.0)
     driver.tick(30.0)
@@ -61,14 +61,14 @@ def test_a_checkout_that_found_an_idle_connection_waited_for_nothing() -> None:
     assert stats.wait.mean == pytest.approx(1 / 11)
 
 
-def test_dials_are_timed_from_their_beginning() -> None:
+def test_connects_are_timed_from_their_beginning() -> None:
     """Not from the order, which may have lain about."""
     driver = Driver()
     driver.ask(0.0)
-    driver.begin_dials(1.0)
-    driver.answer_dials(3.0)
+    driver.begin_connects(1.0)
+    driver.answer_connects(3.0)
     stats = driver.stats(3.0)
-    assert (stats.dialed, stats.dial.count, stats.dial.max) == (1, 1, 2.0)
+    assert (stats.connected, stats.connect.count, stats.connect.max) == (1, 1, 2.0)
     assert stats.wait.max == 3.0
 
 
@@ -76,9 +76,9 @@ def test_failures_are_counted() -> None:
     """And are no connections."""
     driver = Driver()
     driver.ask(0.0)
-    driver.fail_dials(OSError(), 0.1)
+    driver.fail_connects(OSError(), 0.1)
     stats = driver.stats(0.1)
-    assert (stats.dialed, stats.dial_failures, stats.open) == (0, 1, 0)
+    assert (stats.connected, stats.connect_failures, stats.open) == (0, 1, 0)
 
 
 def test_closes_are_counted_by_reason_as_soon_as_they_are_decided() -> None:
@@ -127,7 +127,7 @@ def test_counts_in_words() -> None:
     assert driver.counts(0.0) == "0 of 2 in use, 0 waiting"
     driver.ask(0.0)
     assert driver.counts(0.0) == "0 of 2 in use, 1 connecting, 1 waiting"
-    driver.answer_dials(0.1)
+    driver.answer_connects(0.1)
     assert driver.counts(12.5) == "1 of 2 in use, 0 waiting, oldest lease 12.4 s"
 
 
@@ -144,30 +144,30 @@ def test_a_timeout_says_how_things_stand() -> None:
     assert ticket.error.__cause__ is None
 
 
-def test_the_last_dial_failure_is_a_timeouts_cause() -> None:
+def test_the_last_connect_failure_is_a_timeouts_cause() -> None:
     """A server that is down isn't a pool that is too small."""
-    driver = Driver(timeout=5.0, dial_retries=1_000)
+    driver = Driver(timeout=5.0, connect_retries=1_000)
     down = ConnectionError("connection refused")
     ticket = driver.ask(0.0)
     for at in (0.1, 1.0, 2.0):
         driver.tick(at)
-        driver.fail_dials(down, at)
+        driver.fail_connects(down, at)
     driver.tick(5.0)
     assert isinstance(ticket.error, PoolTimeout)
-    assert str(ticket.error).endswith("; last dial failed: connection refused")
+    assert str(ticket.error).endswith("; last connect failed: connection refused")
     assert ticket.error.__cause__ is down
 
 
 def test_a_failure_that_is_over_is_nobodys_cause() -> None:
     """The server answered since."""
-    driver = Driver(max_connections=1, timeout=5.0, dial_retries=1_000)
+    driver = Driver(max_connections=1, timeout=5.0, connect_retries=1_000)
     driver.ask(0.0)
-    driver.fail_dials(ConnectionError("connection refused"), 0.1)
+    driver.fail_connects(ConnectionError("connection refused"), 0.1)
     driver.tick(1.0)
-    driver.answer_dials(1.0)
+    driver.answer_connects(1.0)
     late = driver.ask(2.0)
     driver.tick(7.0)
-    assert "dial" not in str(late.error)
+    assert "connect" not in str(late.error)
 
 
 def test_a_dump_reads_well() -> None:

@@ -1,4 +1,4 @@
-"""What time brings about: too many shrink, the old are replaced, the rested are asked whether they are still there."""
+"""What time brings about: too many shrink, the old are replaced, the idle are asked whether they are still there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_after_a_burst_the_pool_shrinks_to_what_is_needed(order: str, min_idle: 
     assert set(driver.reasons) == {Reason.IDLE}
 
 
-def test_the_longest_rested_goes_first() -> None:
+def test_the_longest_idle_goes_first() -> None:
     """The newest is the one that the next caller gets."""
     driver = Driver(max_idle_time=10.0, ping_after_idle=None)
     first, second = driver.take_many(2, 0.0)
@@ -65,32 +65,32 @@ def test_min_idle_is_opened_in_the_background_from_the_start() -> None:
     driver = Driver(7.0, min_idle=2)
     assert driver.core.wake_at == 7.0
     driver.tick(7.0)
-    driver.answer_dials(7.1)
+    driver.answer_connects(7.1)
     assert len(driver.core.idle) == 2
 
 
 def test_what_min_idle_keeps_ready_is_never_closed_for_its_rest() -> None:
-    """However long nobody needs it: closing and opening in turn would be no upkeep."""
+    """However long no caller needs it: closing and opening in turn would be no upkeep."""
     driver = Driver(prompt=True, min_idle=2, max_idle_time=10.0, max_lifetime=None)
     driver.run_until(1_000.0)
-    assert driver.opened == driver.core.open == 2
+    assert driver.connected == driver.core.open == 2
 
 
 def test_min_idle_is_kept_up_when_connections_are_taken() -> None:
-    """Whoever takes the last one kept ready is a reason to open another, soon and in the background."""
+    """The caller that takes the last one kept ready is a reason to open another, soon and in the background."""
     driver = Driver(min_idle=1, max_connections=4)
     driver.tick(0.0)
-    driver.answer_dials(0.0)
+    driver.answer_connects(0.0)
     driver.take(1.0)
     driver.run_until(2.0)
     assert len(driver.ordered) == 1
 
 
 def test_min_idle_is_restored_when_one_dies() -> None:
-    """A background check that fails leads to a dial."""
+    """A background check that fails leads to a connect."""
     driver = Driver(min_idle=1, ping_after_idle=30.0)
     driver.tick(0.0)
-    driver.answer_dials(0.0)
+    driver.answer_connects(0.0)
     driver.run_until(30.0)
     driver.answer_checks(False, 30.0)
     assert len(driver.ordered) == 1
@@ -116,16 +116,16 @@ def aged(**options: Any) -> Driver:
 
 
 def test_an_old_connection_serves_until_its_replacement_is_open() -> None:
-    """Dialled first, replaced after: a caller in between gets the old one at once."""
+    """Connected first, replaced after: a caller in between gets the old one at once."""
     driver = aged(max_connections=2)
     assert driver.core.wake_at == 100.0
     driver.tick(100.0)
-    assert len(driver.begin_dials(100.0)) == 1
+    assert len(driver.begin_connects(100.0)) == 1
     slot = driver.take(100.1)
     assert slot.connection.number == 1
     driver.give(slot, 100.2)
     assert driver.reasons == []
-    driver.answer_dials(100.3)
+    driver.answer_connects(100.3)
     assert driver.numbers() == [2]
     assert driver.close_all(100.3) == [Reason.LIFETIME]
 
@@ -135,7 +135,7 @@ def test_an_old_connection_survives_a_dead_server() -> None:
     driver = aged(max_connections=2)
     for at in (100.0, 101.0, 102.0):
         driver.tick(at)
-        assert driver.fail_dials(ConnectionError("refused"), at) == 1
+        assert driver.fail_connects(ConnectionError("rejected"), at) == 1
     assert driver.numbers() == [1]
 
 
@@ -147,14 +147,14 @@ def test_a_full_pool_closes_first() -> None:
 
 
 def test_an_old_connection_in_use_is_replaced_when_it_comes_back() -> None:
-    """It isn't taken from its user; when it is back, a dial is ordered and it may serve meanwhile."""
+    """It isn't taken from its user; when it is back, a connect is ordered and it may serve meanwhile."""
     driver = aged(max_connections=2)
     slot = driver.take(99.9)
     driver.tick(150.0)
     assert driver.ordered == []
     driver.give(slot, 160.0)
     assert slot.state is State.IDLE
-    driver.answer_dials(160.1)
+    driver.answer_connects(160.1)
     assert driver.numbers() == [2]
     assert driver.reasons == [Reason.LIFETIME]
 
@@ -164,14 +164,14 @@ def test_one_whose_replacement_came_while_it_was_in_use_ends_when_it_comes_back(
     driver = aged(max_connections=2)
     driver.tick(100.0)
     slot = driver.take(100.1)
-    driver.answer_dials(100.2)
+    driver.answer_connects(100.2)
     assert driver.reasons == []
     driver.give(slot, 100.3)
     assert driver.reasons == [Reason.LIFETIME]
     assert driver.numbers() == [2]
 
 
-def test_a_rested_connection_is_pinged_in_the_background() -> None:
+def test_a_idle_connection_is_pinged_in_the_background() -> None:
     """After `ping_after_idle`, unasked; one that answers is as good as new, and goes to the far end."""
     driver = Driver(ping_after_idle=30.0, max_idle_time=None)
     first, second = driver.take_many(2, 0.0)
@@ -224,11 +224,11 @@ def test_a_caller_who_finds_it_being_checked_gets_it_with_the_answer() -> None:
     ticket = driver.ask(30.1)
     driver.answer_checks(True, 30.2)
     assert ticket.slot is not None
-    assert (State.CHECKING, State.LEASED) in driver.transitions
+    assert (State.VALIDATING, State.LEASED) in driver.transitions
 
 
 def test_being_asked_is_no_use_so_it_does_not_keep_a_connection_alive() -> None:
-    """A connection that nobody needs goes after `max_idle_time`, pings or not."""
+    """A connection that no caller needs goes after `max_idle_time`, pings or not."""
     driver = Driver(ping_after_idle=30.0, max_idle_time=100.0)
     driver.open(1, 0.0)
     for at in range(1, 100):

@@ -17,11 +17,11 @@ DOWN = ConnectionError("connection refused")
 
 
 def test_warm_up_is_granted_when_so_many_are_open() -> None:
-    """A few dials at a time; those in use count."""
+    """A few connects at a time; those in use count."""
     driver = Driver(max_connecting=2)
     driver.take(0.0)
     ticket = driver.warm_up(5, 0.0)
-    assert (driver.answer_dials(0.1), driver.answer_dials(0.2)) == (2, 2)
+    assert (driver.answer_connects(0.1), driver.answer_connects(0.2)) == (2, 2)
     assert ticket.state is TicketState.GRANTED
     assert driver.core.open == 5
     assert driver.ordered == []
@@ -37,12 +37,12 @@ def test_a_warm_pool_is_warm_at_once() -> None:
     assert len(driver.woken) == woken
 
 
-def test_warm_up_tells_what_the_dial_raised() -> None:
+def test_warm_up_tells_what_the_connect_raised() -> None:
     """At once, not when the time is up."""
     driver = Driver()
     ticket = driver.warm_up(2, 0.0)
-    driver.fail_dials(DOWN, 0.1)
-    assert (ticket.state, ticket.error) == (TicketState.REFUSED, DOWN)
+    driver.fail_connects(DOWN, 0.1)
+    assert (ticket.state, ticket.error) == (TicketState.REJECTED, DOWN)
 
 
 def test_warm_up_ends_at_its_deadline() -> None:
@@ -61,38 +61,38 @@ def test_warm_up_refuses_what_cannot_be(opens: int) -> None:
         Driver(max_connections=2).warm_up(opens, 0.0)
 
 
-def test_giving_up_a_warm_up_leaves_the_dials_unwanted() -> None:
+def test_giving_up_a_warm_up_leaves_the_connects_unwanted() -> None:
     """Those not begun are withdrawn."""
     driver = Driver()
     driver.give_up(driver.warm_up(2, 0.0), 0.1)
-    assert driver.begin_dials(0.2) == []
+    assert driver.begin_connects(0.2) == []
 
 
 def test_a_warm_up_that_a_resize_makes_impossible_ends() -> None:
-    """Nobody waits for connections that there will never be: it ends when all that may be open are."""
+    """No caller waits for connections that there will never be: it ends when all that may be open are."""
     driver = Driver(max_connections=4)
     ticket = driver.warm_up(4, 0.0)
     driver.resize(2, 0.1)
     for at in (0.2, 0.3, 0.4):
-        driver.answer_dials(at)
+        driver.answer_connects(at)
         driver.close_all(at)
         driver.tick(at)
     assert ticket.state is not TicketState.WAITING
 
 
 def test_resize_up_serves_those_who_wait() -> None:
-    """New places are dialled for them."""
+    """New places are connected for them."""
     driver = Driver(max_connections=1)
     driver.take(0.0)
     ticket = driver.ask(1.0)
     driver.resize(2, 1.1)
-    driver.answer_dials(1.2)
+    driver.answer_connects(1.2)
     assert ticket.state is TicketState.GRANTED
     assert driver.core.max_connections == 2
 
 
 def test_resize_down_closes_idle_ones_now() -> None:
-    """The longest-rested, and no more than the surplus."""
+    """The longest-idle, and no more than the surplus."""
     driver = Driver(max_connections=5)
     driver.open(5, 0.0)
     driver.resize(3, 1.0)
@@ -135,13 +135,13 @@ def test_no_more_than_the_surplus_is_closed_while_closes_are_under_way() -> None
     assert driver.reasons == [Reason.SURPLUS]
 
 
-def test_resize_down_withdraws_surplus_dials() -> None:
+def test_resize_down_withdraws_surplus_connects() -> None:
     """And closes the connection of one that had begun."""
     driver = Driver(max_connections=3)
     driver.warm_up(3, 0.0, deadline=5.0)
-    driver.begin_dials(0.0, 2)
+    driver.begin_connects(0.0, 2)
     driver.resize(1, 0.1)
-    driver.answer_dials(0.2)
+    driver.answer_connects(0.2)
     driver.close_all(0.3)
     assert len(driver.core.slots) == driver.core.open == 1
 
@@ -165,33 +165,33 @@ def test_drain_replaces_idle_ones_now_and_used_ones_as_they_come_back() -> None:
     used, other = driver.take_many(2, 0.0)
     driver.give(other, 0.1)
     driver.drain(1.0)
-    assert driver.reasons == [Reason.GENERATION]
+    assert driver.reasons == [Reason.DRAINED]
     assert used.state is State.LEASED
     driver.give(used, 2.0)
-    assert driver.reasons == [Reason.GENERATION] * 2
+    assert driver.reasons == [Reason.DRAINED] * 2
     assert driver.take(3.0).generation == 1
 
 
-def test_a_dial_begun_before_a_drain_is_of_the_old_generation() -> None:
-    """Its connection is closed, and another dialled for the one who waits."""
+def test_a_connect_begun_before_a_drain_is_of_the_old_generation() -> None:
+    """Its connection is closed, and another connected for the one who waits."""
     driver = Driver()
     ticket = driver.ask(0.0)
-    driver.begin_dials(0.0)
+    driver.begin_connects(0.0)
     driver.drain(0.1)
-    driver.answer_dials(0.2, 1)
-    assert driver.reasons == [Reason.GENERATION]
+    driver.answer_connects(0.2, 1)
+    assert driver.reasons == [Reason.DRAINED]
     assert driver.line == [ticket]
     driver.run_until(0.3)
-    driver.answer_dials(0.3)
+    driver.answer_connects(0.3)
     assert ticket.state is TicketState.GRANTED
 
 
-def test_a_dial_not_begun_before_a_drain_is_of_the_new_generation() -> None:
+def test_a_connect_not_begun_before_a_drain_is_of_the_new_generation() -> None:
     """Nothing was opened before it."""
     driver = Driver()
     ticket = driver.ask(0.0)
     driver.drain(0.1)
-    driver.answer_dials(0.2)
+    driver.answer_connects(0.2)
     assert ticket.state is TicketState.GRANTED
     assert driver.reasons == []
 
@@ -203,7 +203,7 @@ def test_a_connection_being_checked_during_a_drain_ends_with_its_answer() -> Non
     driver.tick(30.0)
     driver.drain(30.1)
     driver.answer_checks(True, 30.2)
-    assert driver.reasons == [Reason.GENERATION]
+    assert driver.reasons == [Reason.DRAINED]
 
 
 def test_a_shutdown_refuses_those_who_wait_and_those_who_come() -> None:
@@ -215,11 +215,11 @@ def test_a_shutdown_refuses_those_who_wait_and_those_who_come() -> None:
     newcomer = driver.ask(1.1)
     assert warming.state is TicketState.GRANTED
     for ticket in (waiting, newcomer):
-        assert ticket.state is TicketState.REFUSED
+        assert ticket.state is TicketState.REJECTED
         assert isinstance(ticket.error, PoolClosed)
         assert "cache" in str(ticket.error)
-    assert driver.stats(1.1).refused == 2
-    assert driver.warm_up(1, 1.2).state is TicketState.REFUSED
+    assert driver.stats(1.1).rejected == 2
+    assert driver.warm_up(1, 1.2).state is TicketState.REJECTED
 
 
 def test_a_shutdown_refuses_those_who_warm_the_pool() -> None:
@@ -240,9 +240,9 @@ def test_a_shutdown_closes_idle_ones_now_and_used_ones_as_they_come_back() -> No
     driver.warm_up(4, 30.0)
     driver.shutdown(31.0)
     driver.answer_checks(True, 31.1)
-    driver.answer_dials(31.2)
+    driver.answer_connects(31.2)
     driver.close_all(31.3)
-    assert not driver.core.vacant
+    assert not driver.core.is_empty
     driver.give(used, 40.0)
     driver.close_all(40.1)
     assert driver.reasons == [Reason.POOL_CLOSED] * 3
@@ -277,11 +277,11 @@ def test_a_close_ends_idle_ones_now_and_used_ones_as_they_come_back() -> None:
     driver.close(2.0)
     assert driver.core.open == driver.core.in_use == 1
     driver.give(used, 3.0)
-    assert driver.core.vacant
+    assert driver.core.is_empty
     driver.run_until(1000.0)
-    assert driver.core.vacant
+    assert driver.core.is_empty
     assert driver.core.wake_at == math.inf
-    assert driver.reasons == [Reason.POOL_CLOSED, Reason.GENERATION]
+    assert driver.reasons == [Reason.POOL_CLOSED, Reason.DRAINED]
 
 
 def test_a_closed_pool_serves_when_it_is_asked() -> None:
@@ -290,7 +290,7 @@ def test_a_closed_pool_serves_when_it_is_asked() -> None:
     driver.run_until(1.0)
     driver.close(2.0)
     driver.run_until(50.0)
-    assert driver.core.vacant
+    assert driver.core.is_empty
     slot = driver.take(50.0)
     driver.give(slot, 50.1)
     driver.run_until(60.0)
@@ -323,10 +323,10 @@ def test_a_close_ends_the_probes_of_a_breaker() -> None:
     """Until a caller asks: then the server is tried again."""
     driver = Driver(break_after=1)
     driver.ask(0.0)
-    driver.fail_dials(ConnectionError("refused"), 0.1)
-    assert driver.core.dialling.broken
+    driver.fail_connects(ConnectionError("rejected"), 0.1)
+    assert driver.core.connector.broken
     driver.close(0.2)
-    driver.answer_dials(0.3, 0)
+    driver.answer_connects(0.3, 0)
     driver.run_until(100.0)
     assert driver.ordered == []
     driver.ask(100.0)

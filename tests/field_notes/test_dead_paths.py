@@ -33,21 +33,21 @@ CLASSES = [
 
 
 def test_a_dead_server_is_found_out_once(face: Face, own_server: Server) -> None:
-    """Note 14: with `break_after` callers are told without a dial of their own, until a probe succeeds, unasked."""
+    """Note 14: with `break_after` callers are told without a connect of their own, until a probe succeeds, unasked."""
     pool = face.pool(host=own_server.host, port=own_server.port, name="shop", break_after=1)
     client = face.client(pool)
     client.ping()
     own_server.kill()
 
-    def told() -> BaseException:
+    def raised() -> BaseException:
         with pytest.raises(redis.ConnectionError) as caught:
             client.ping()
         return caught.value
 
-    assert eventually(lambda: "shop: not trying to connect: " in str(told()))
-    refused = pool.stats().refused
-    errors = [told() for _ in range(50)]
-    assert pool.stats().refused == refused + 50
+    assert eventually(lambda: "shop: not trying to connect: " in str(raised()))
+    rejected = pool.stats().rejected
+    errors = [raised() for _ in range(50)]
+    assert pool.stats().rejected == rejected + 50
     assert {type(error.__cause__) for error in errors} == {redis.ConnectionError}
     assert not [error for error in errors if "not trying to connect" in str(error.__cause__)]
     own_server.restart()
@@ -68,7 +68,7 @@ def crowded(own_server: Server) -> Any:
 
 
 def test_a_server_that_is_full_is_shared(face: Face, crowded: tuple[Server, Watch]) -> None:
-    """Note 18: 40 callers, 50 connections wanted, 8 to be had: nobody fails, and the server is asked once a second."""
+    """Note 18: 40 callers, 50 connections wanted, 8 to be had: no caller fails, and the server is asked once a second."""
     server, watch = crowded
     pool = face.pool(host=server.host, port=server.port, max_connections=50, max_connecting=4)
     client = face.client(pool)
@@ -110,7 +110,7 @@ def test_a_server_that_is_full_from_the_start_says_so(face: Face, crowded: tuple
 
 
 def behind(face: Face, proxy: FaultProxy, at: dict[str, Any], **options: Any) -> Any:
-    """A pool with ten idle connections through the proxy, whose dials go straight to the server from now on.
+    """A pool with ten idle connections through the proxy, whose connects go straight to the server from now on.
 
     A PING that took the whole `socket_timeout` would be noticed.
     """
@@ -175,7 +175,7 @@ def user_timeout(connection: Any) -> int:
 
 @on_linux
 @pytest.mark.parametrize(("pool_class", "connection_class"), CLASSES)
-def test_every_connection_over_tcp_is_told(pool_class: Any, connection_class: Any) -> None:
+def test_every_connection_over_tcp_is_raised(pool_class: Any, connection_class: Any) -> None:
     """Note 24: with TLS, too; redis-py's keepalive options stay as they are."""
     plain = connection_class().socket_keepalive_options
     options = pool_class(connection_class).make_connection().socket_keepalive_options

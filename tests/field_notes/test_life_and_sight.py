@@ -42,7 +42,7 @@ def test_a_failing_constructor_costs_no_place(face: Face, at: dict[str, Any]) ->
 
 
 def test_close_is_bounded(face: Face, at: dict[str, Any], silent: Listener) -> None:
-    """Note 54: closing many connections, and dials that lead nowhere, ends in time."""
+    """Note 54: closing many connections, and connects that lead nowhere, ends in time."""
     pool = face.pool(**at, max_connections=40)
     pool.warm_up(40)
     began = time.monotonic()
@@ -76,7 +76,7 @@ def test_gauges_equal_the_truth(face: Face, at: dict[str, Any]) -> None:
     stats = pool.stats()
     assert (stats.open, stats.idle, stats.in_use) == (3, 3, 0)
     assert stats.closed == {"error": 8}
-    assert stats.dialed == 11 == len(recorder.named("opened"))
+    assert stats.connected == 11 == len(recorder.named("opened"))
     assert stats.acquired == stats.released == stats.use.count == 100
     assert sum(stats.closed.values()) == len(recorder.named("closed"))
 
@@ -85,14 +85,14 @@ def test_who_holds_it(face: Face, at: dict[str, Any], caplog: pytest.LogCaptureF
     """Note 57: the log and `dump()` name who took a connection, and where."""
     recorder = Recorder()
     pool = face.pool(**at, leak_after=0.02, instruments=[recorder])
-    hold = face.hold(pool, "the culprit")
+    reference = face.reference(pool, "the culprit")
     assert eventually(lambda: recorder.named("leaked"))
     (lease,) = pool.dump().leases
-    assert "the culprit" in lease.holder
+    assert "the culprit" in lease.borrower
     assert "takes_one" in lease.taken_at
     assert "the culprit" in caplog.text
     assert "takes_one" in caplog.text
-    hold.let_go()
+    reference.let_go()
 
 
 def test_no_system_call_where_a_connection_is_fresh(
@@ -118,7 +118,7 @@ def test_no_system_call_where_a_connection_is_fresh(
     finally:
         connection._sock = sock
         monkeypatch.undo()
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_nothing_is_left_of_a_checkout(threads: Face, at: dict[str, Any]) -> None:

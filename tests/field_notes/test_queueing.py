@@ -46,8 +46,8 @@ def test_callers_wait_by_default(face: Face, at: dict[str, Any]) -> None:
 WORKERS = 32
 
 
-def test_nobody_starves_threads(threads: Face, at: dict[str, Any]) -> None:
-    """Note 16: 32 threads on 4 connections: whoever gets a turn has waited for longer than those who still wait."""
+def test_no_caller_starves_threads(threads: Face, at: dict[str, Any]) -> None:
+    """Note 16: 32 threads on 4 connections: the caller that gets a turn has waited for longer than those who still wait."""
     pool = threads.pool(**at, max_connections=4, timeout=None)
     pool.warm_up(4)
     overtaken: list[float] = []
@@ -69,7 +69,7 @@ def test_nobody_starves_threads(threads: Face, at: dict[str, Any]) -> None:
     assert any(queued)
 
 
-def test_nobody_starves_tasks(at: dict[str, Any]) -> None:
+def test_no_caller_starves_tasks(at: dict[str, Any]) -> None:
     """Note 16: 32 tasks on 4 connections get the same number of turns."""
     turns: collections.Counter[int] = collections.Counter()
 
@@ -100,7 +100,7 @@ def test_a_pool_is_bounded(face: Face) -> None:
 
 def test_a_burst_opens_few_connections_tasks(at: dict[str, Any], watch: Watch) -> None:
     """Note 19: 100 tasks at once on a cold pool open at most 2 x `max_connecting` connections."""
-    before = watch.opened()
+    before = watch.connected()
 
     async def main() -> None:
         async with redpool_asyncio.ConnectionPool(**at) as pool:
@@ -108,11 +108,11 @@ def test_a_burst_opens_few_connections_tasks(at: dict[str, Any], watch: Watch) -
             assert await asyncio.gather(*(client.get("foo") for _ in range(100))) == [None] * 100
 
     asyncio.run(main())
-    assert 1 <= watch.opened() - before <= 8
+    assert 1 <= watch.connected() - before <= 8
 
 
 def test_a_burst_opens_few_connections_threads(threads: Face, at: dict[str, Any]) -> None:
-    """Note 19: the same with 100 threads: no more than `max_connecting` dials are ever under way."""
+    """Note 19: the same with 100 threads: no more than `max_connecting` connects are ever under way."""
     pool = threads.pool(**at, timeout=PATIENCE, max_connecting=2)
     client = threads.client(pool)
     seen = []
@@ -140,11 +140,11 @@ def test_a_full_pool_is_no_failed_node(monkeypatch: pytest.MonkeyPatch) -> None:
             asked: list[bool] = []
             initialize = cluster.nodes_manager.initialize
 
-            def counted(*args: Any, **options: Any) -> Any:
+            def tracked(*args: Any, **options: Any) -> Any:
                 asked.append(True)
                 return initialize(*args, **options)
 
-            monkeypatch.setattr(cluster.nodes_manager, "initialize", counted)
+            monkeypatch.setattr(cluster.nodes_manager, "initialize", tracked)
             (primary,) = cluster.get_primaries()
             pool = primary.redis_connection.connection_pool
             with pool.connection(), pytest.raises(redpool.PoolTimeout):
@@ -164,24 +164,24 @@ def _text(reply: Any) -> bytes:
     return reply if isinstance(reply, bytes) else str(reply).encode()
 
 
-class Dials(Recorder):
-    """Counts dials under way, beside writing down how they ended."""
+class Connects(Recorder):
+    """Counts connects under way, beside writing down how they ended."""
 
     def __init__(self, connection_class: Any) -> None:
         super().__init__()
         self.under_way = self.most = self.started = 0
         lock = threading.Lock()
-        dials = self
+        connects = self
 
         def begin() -> None:
             with lock:
-                dials.started += 1
-                dials.under_way += 1
-                dials.most = max(dials.most, dials.under_way)
+                connects.started += 1
+                connects.under_way += 1
+                connects.most = max(connects.most, connects.under_way)
 
         def end() -> None:
             with lock:
-                dials.under_way -= 1
+                connects.under_way -= 1
 
         class Threads(connection_class):  # type: ignore[misc]
             def connect(self) -> None:
@@ -203,26 +203,26 @@ class Dials(Recorder):
 
 
 def test_no_herd_while_the_server_is_down(face: Face, own_server: embedded.Server) -> None:
-    """Note 38: 100 waiters, the server down: one dial a pause, each pause longer; then `max_connecting` at a time."""
-    dials = Dials(face.redis.Connection)
+    """Note 38: 100 waiters, the server down: one connect a pause, each pause longer; then `max_connecting` at a time."""
+    connects = Connects(face.redis.Connection)
     pool = face.pool(
-        dials.connection_class, 100, host=own_server.host, port=own_server.port, retry=face.retry(10_000),
-        timeout=None, instruments=[dials],
+        connects.connection_class, 100, host=own_server.host, port=own_server.port, retry=face.retry(10_000),
+        timeout=None, instruments=[connects],
     )  # fmt: skip
     client = face.client(pool)
     own_server.kill()
     doings = [Doing(lambda: client.incr("n")) for _ in range(100)]
     assert eventually(lambda: pool.stats().waiting == 100)
-    # Up to `max_connecting` dials may have been under way when the first failed; from here on the pauses have set in.
-    begun = dials.started
-    assert eventually(lambda: dials.started >= begun + 2)
-    dials.most = 0
-    began, first = pool.dump().waiters[-1].age, dials.started
-    assert eventually(lambda: dials.started >= first + 4)
+    # Up to `max_connecting` connects may have been under way when the first failed; from here on the pauses have set in.
+    begun = connects.started
+    assert eventually(lambda: connects.started >= begun + 2)
+    connects.most = 0
+    began, first = pool.dump().waiters[-1].age, connects.started
+    assert eventually(lambda: connects.started >= first + 4)
     took = pool.dump().waiters[-1].age - began
-    assert dials.most == 1
-    # Pauses of 20, 40, 80, ... 500 ms, shortened by a fifth at most: so many dials fit into the time and no more.
-    assert dials.started - first <= 6 + took / 0.4
+    assert connects.most == 1
+    # Pauses of 20, 40, 80, ... 500 ms, shortened by a fifth at most: so many connects fit into the time and no more.
+    assert connects.started - first <= 6 + took / 0.4
     own_server.restart()
     assert [doing.ended() for doing in doings] == [None] * 100
-    assert dials.most <= 4
+    assert connects.most <= 4

@@ -24,7 +24,7 @@ from contract.faces import PATIENCE, Doing, Face, eventually
 
 @pytest.mark.parametrize("parser", [_HiredisParser, _RESP3Parser], ids=["hiredis", "python"])
 def test_disconnect_under_load(threads: Face, at: dict[str, Any], parser: Any) -> None:
-    """Note 45: 8 threads at work, `disconnect()` in a loop, a forced close: nobody sees but redis-py's errors."""
+    """Note 45: 8 threads at work, `disconnect()` in a loop, a forced close: no caller sees but redis-py's errors."""
     pool = threads.pool(**at, parser_class=parser, protocol=3)
     client = threads.client(pool)
     strange: list[BaseException] = []
@@ -139,7 +139,7 @@ def test_fork(threads: Face, at: dict[str, Any]) -> None:
     pool.release(held)
     assert client.get("n") == b"1"
     stats = pool.stats()
-    assert (stats.dialed, stats.open) == (2, 2)
+    assert (stats.connected, stats.open) == (2, 2)
 
 
 def test_fork_while_the_lock_is_held(threads: Face, at: dict[str, Any]) -> None:
@@ -149,12 +149,12 @@ def test_fork_while_the_lock_is_held(threads: Face, at: dict[str, Any]) -> None:
     client.ping()
     taken, end = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def reference() -> None:
         with pool._engine.guard:
             taken.set()
             end.wait(PATIENCE)
 
-    holding = Doing(hold)
+    holding = Doing(reference)
     assert taken.wait(PATIENCE)
 
     def child() -> None:
@@ -187,7 +187,7 @@ def test_fork_under_load(threads: Face, at: dict[str, Any]) -> None:
         stop.set()
     assert [doing.ended() for doing in doings] == [None] * 4
     assert client.get("children") == b"10"
-    assert pool.stats().dialed <= 2
+    assert pool.stats().connected <= 2
 
 
 def test_fork_on_a_loop(at: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ def test_fork_on_a_loop(at: dict[str, Any]) -> None:
             assert in_child(child) == 0
             assert await held.read_response() in (b"PONG", "PONG")
         assert await client.get("n") == b"1"
-        assert pool.stats().dialed <= 2
+        assert pool.stats().connected <= 2
         await pool.aclose()
 
     asyncio.run(main())
@@ -234,7 +234,7 @@ loops = pytest.mark.parametrize("run", [_run_plain, _run_uvloop], ids=["asyncio"
 
 @loops
 def test_one_pool_for_loops_in_turn(at: dict[str, Any], run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """Note 48: one client in `asyncio.run` three times works three times, though nobody closed anything."""
+    """Note 48: one client in `asyncio.run` three times works three times, though no caller closed anything."""
     pool = redpool_asyncio.ConnectionPool(**at)
     client = redis_asyncio.Redis(connection_pool=pool)
 

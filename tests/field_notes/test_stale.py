@@ -84,9 +84,9 @@ def test_warm_up_comes_before_the_first_command(face: Face, at: dict[str, Any], 
     pool = face.pool(**at)
     client = face.client(pool)
     pool.warm_up(8)
-    before = watch.opened()
+    before = watch.connected()
     assert [doing.error for doing in together(8, lambda _: client.incr("n"))] == [None] * 8
-    assert watch.opened() == before
+    assert watch.connected() == before
 
 
 @pytest.mark.parametrize(("order", "different"), [("lifo", 1), ("fifo", 4)])

@@ -65,7 +65,7 @@ def _kill(pid: int) -> None:
 
 def _forked(work: Callable[[], None]) -> tuple[int, bool]:
     """Fork. Return whether the child's interpreter runs: it has told so from several threads of its own."""
-    told, tells = os.pipe()
+    raised, tells = os.pipe()
     time.sleep(_RESTS_WITHIN)
     pid = _LIBC.fork()
     if pid == 0:
@@ -83,6 +83,6 @@ def _forked(work: Callable[[], None]) -> tuple[int, bool]:
         finally:
             os._exit(status)
     os.close(tells)
-    runs = bool(select.select([told], [], [], _STARTS_WITHIN)[0])
-    os.close(told)
+    runs = bool(select.select([raised], [], [], _STARTS_WITHIN)[0])
+    os.close(raised)
     return pid, runs

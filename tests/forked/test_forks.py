@@ -66,12 +66,12 @@ def locked(pool: Any) -> Iterator[None]:
     """A thread holds the pool's lock meanwhile."""
     held, end = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def reference() -> None:
         with pool._engine.guard:
             held.set()
             end.wait(PATIENCE)
 
-    holding = Doing(hold)
+    holding = Doing(reference)
     assert held.wait(PATIENCE)
     try:
         yield
@@ -94,7 +94,7 @@ def test_a_child_connects_for_itself(client: Any, connects: Callable[[], int]) -
     def child() -> None:
         assert [client.echo(str(turn)) for turn in range(20)] == [str(turn).encode() for turn in range(20)]
         stats = client.connection_pool.stats()
-        assert (stats.dialed, stats.closed["fork"]) == (1, 1)
+        assert (stats.connected, stats.closed["fork"]) == (1, 1)
         in_child(grandchild)
         assert client.echo("child") == b"child"
 
@@ -114,8 +114,8 @@ def test_several_threads_of_a_child(client: Any, connects: Callable[[], int]) ->
             assert turn.result() == [f"{number}-{each}".encode() for each in range(10)]
         stats = client.connection_pool.stats()
         assert stats.closed["fork"] == 1
-        assert 1 <= stats.dialed <= 8
-        assert stats.open == stats.dialed
+        assert 1 <= stats.connected <= 8
+        assert stats.open == stats.connected
 
     connects()
     in_child(child)
@@ -225,7 +225,7 @@ def test_maintenance_in_a_child(pool: Any) -> None:
 
     def child() -> None:
         parents = pool._engine
-        assert parents.keep_house() is None
+        assert parents.run_maintenance() is None
         assert pool._engine is not parents
 
     in_child(child)
@@ -397,11 +397,11 @@ def test_what_is_interrupted_begins_once_more(pool: Any, monkeypatch: pytest.Mon
     def child() -> None:
         begin = pool.begin_in_child
 
-        def struck() -> None:
+        def interrupted() -> None:
             monkeypatch.setattr(pool, "begin_in_child", begin, raising=False)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(pool, "begin_in_child", struck, raising=False)
+        monkeypatch.setattr(pool, "begin_in_child", interrupted, raising=False)
         with pytest.raises(KeyboardInterrupt):
             client.echo("child")
         assert client.echo("child") == b"child"

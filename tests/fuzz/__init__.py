@@ -1,1 +1,1 @@
-"""What nobody would think of, found by Hypothesis: options, the server's bytes, and what users do with a pool."""
+"""What no caller would think of, found by Hypothesis: options, the server's bytes, and what users do with a pool."""

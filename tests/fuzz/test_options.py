@@ -43,8 +43,8 @@ fuzzed = settings(
 
 
 @pytest.fixture
-def refused() -> Iterator[int]:
-    """A port at which every dial is refused: pools that want connections at once don't get any."""
+def rejected() -> Iterator[int]:
+    """A port at which every connect is refused: pools that want connections at once don't get any."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -62,10 +62,10 @@ def close(pool: Any) -> None:
 @pytest.mark.parametrize("pool_class", POOLS, ids=["threads", "asyncio"])
 @fuzzed
 @given(options=options)
-def test_an_option_is_taken_or_named(pool_class: Any, options: dict[str, Any], refused: int) -> None:
+def test_an_option_is_taken_or_named(pool_class: Any, options: dict[str, Any], rejected: int) -> None:
     """Nonsense is a `ValueError`, a `TypeError` or redis-py's error, whose message has the option's name."""
     try:
-        pool = pool_class(host="127.0.0.1", port=refused, **options)
+        pool = pool_class(host="127.0.0.1", port=rejected, **options)
     except COMPLAINTS as error:
         complaint = repr(error)
     else:
@@ -97,10 +97,10 @@ urls = st.one_of(
 @pytest.mark.parametrize("pool_class", POOLS, ids=["threads", "asyncio"])
 @fuzzed
 @given(url=urls)
-def test_a_url_is_taken_or_refused(pool_class: Any, url: str, refused: int) -> None:
+def test_a_url_is_taken_or_refused(pool_class: Any, url: str, rejected: int) -> None:
     """In the same way; and no password is shown."""
     try:
-        pool = pool_class.from_url(url.replace("{port}", str(refused)))
+        pool = pool_class.from_url(url.replace("{port}", str(rejected)))
     except COMPLAINTS as error:
         shown = repr(error)
     else:

@@ -1,4 +1,4 @@
-"""Whatever bytes a server sends: its caller gets an error or the reply, and nobody after him gets the rest."""
+"""Whatever bytes a server sends: its caller gets an error or the reply, and no caller after it gets the rest."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def ask(request: pytest.FixtureRequest, server: MemoryServer, protocol: int) -> 
 @example(answer=b"$4\r\nmine\r\n$100\r\nhalf")
 @example(answer=b"$4\r\nmine\r\n:1\r")
 def test_whatever_a_server_says_stays_with_its_caller(answer: bytes, ask: Ask, server: MemoryServer) -> None:
-    """He is told in time; whoever comes next, when the server has recovered, gets his own reply."""
+    """It is told in time; the caller that comes next, when the server has recovered, gets its own reply."""
     server.answer("ECHO", answer)
     began = time.monotonic()
     try:
@@ -96,11 +96,11 @@ def test_whatever_a_server_says_stays_with_its_caller(answer: bytes, ask: Ask, s
         pass
     assert time.monotonic() - began < PATIENCE
     server.answer("ECHO", None)
-    assert next(healthy_replies(ask, "his")) == b"his"
+    assert next(healthy_replies(ask, "its")) == b"its"
 
 
 def healthy_replies(ask: Ask, token: str) -> Iterator[Any]:
-    """What he is told, sooner or later: on a slow machine a healthy server may seem to be late, too."""
+    """What it is told, sooner or later: on a slow machine a healthy server may seem to be late, too."""
     end = time.monotonic() + PATIENCE
     for _ in itertools.count():
         try:

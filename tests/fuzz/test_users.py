@@ -31,7 +31,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.users = self.users_class(self.script, size)
         self.size = size
         self.held: list[Any] = []
-        self.whole: list[bool] = []  # of each, whether nobody has cut it
+        self.whole: list[bool] = []  # of each, whether no caller has cut it
         self.waiting: list[Any] = []
         self.returned: list[Any] = []  # the last one
 
@@ -109,7 +109,7 @@ class PoolMachine(RuleBasedStateMachine):
     # -- what is true
 
     def take(self, connection: Any) -> None:
-        assert not any(connection is each for each in self.held), "somebody else has it"
+        assert not any(connection is each for each in self.held), "another caller has it"
         self.held.append(connection)
         self.whole.append(True)
 

@@ -34,15 +34,15 @@ class Users(ABC):
 
     @abstractmethod
     def wait(self) -> Any:
-        """Somebody who waits for a connection."""
+        """A caller who waits for a connection."""
 
     @abstractmethod
     def received(self, waiter: Any) -> Any:
-        """What he waited for."""
+        """What it waited for."""
 
     @abstractmethod
     def cancel(self, waiter: Any) -> None:
-        """He goes away."""
+        """It goes away."""
 
     @abstractmethod
     def ask(self, connection: Any, token: str) -> Any:
@@ -87,7 +87,7 @@ class Users(ABC):
 
 
 class Threads(Users):
-    """The shell for threads. Nobody can be called away from a queue."""
+    """The shell for threads. No caller can be called away from a queue."""
 
     can_cancel = False
 

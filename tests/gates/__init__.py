@@ -1,1 +1,1 @@
-"""Every way through the gates that a call passes: dial, handshake, check, send, reply, release."""
+"""Every way through the gates that a call passes: connect, handshake, check, send, reply, release."""

@@ -105,7 +105,7 @@ def _eventually(condition: Callable[[], bool]) -> bool:
 
 
 def _heal(script: Script) -> None:
-    script.dial = script.handshake = script.check = script.send = script.reply = ["ok"]
+    script.connect = script.handshake = script.check = script.send = script.reply = ["ok"]
 
 
 async def by_tasks(way: Way, size: int) -> None:
@@ -118,13 +118,13 @@ async def by_tasks(way: Way, size: int) -> None:
             await _ask_async(client, "warm")
         way.play(script)
         beside = asyncio.create_task(_ask_async(client, "beside"))
-        struck = asyncio.create_task(_use_async(pool, way.release))
+        interrupted = asyncio.create_task(_use_async(pool, way.release))
         if way.cut_off:
             await asyncio.sleep(CUT_OFF)
-            struck.cancel()
+            interrupted.cancel()
         with contextlib.suppress(asyncio.CancelledError, redis.RedisError):
-            await struck
-        del struck  # with what it may have dropped
+            await interrupted
+        del interrupted  # with what it may have dropped
         await asyncio.wait_for(beside, PATIENCE)
         _heal(script)
         assert await _eventually_async(lambda: _at_rest_async(pool)), pool

@@ -8,27 +8,27 @@ import pytest
 
 from .virtual import COLLECTED_AFTER, World
 
-GATES = ("dial", "handshake", "check", "send", "reply", "release")
+GATES = ("connect", "handshake", "check", "send", "reply", "release")
 HOW = ("ok", "error", "slow", "never", "cancelled")
-LONG_ENOUGH = 4.0  # seconds; less than the pool's own timeout: nobody waits in vain
+LONG_ENOUGH = 4.0  # seconds; less than the pool's own timeout: no caller waits in vain
 
 
 @pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("dial", HOW)
-def test_whatever_becomes_of_a_call_the_pool_is_whole_afterwards(size: int, dial: str) -> None:
-    """Everybody is told something in time, and nobody another's answer; in the end every place is back."""
+@pytest.mark.parametrize("connect", HOW)
+def test_whatever_becomes_of_a_call_the_pool_is_whole_afterwards(size: int, connect: str) -> None:
+    """Everybody is told something in time, and no caller another's answer; in the end every place is back."""
     for hows in itertools.product(HOW, repeat=len(GATES) - 1):
-        gates = dict(zip(GATES, (dial, *hows), strict=True))
+        gates = dict(zip(GATES, (connect, *hows), strict=True))
         world = World(size, gates)
-        first = world.comes(0.0, {gate: gates[gate] for gate in ("dial", "handshake")})
-        struck = world.comes(2.0, gates)
+        first = world.comes(0.0, {gate: gates[gate] for gate in ("connect", "handshake")})
+        interrupted = world.comes(2.0, gates)
         behind = world.comes(2.01)
         world.run(2.0 + LONG_ENOUGH + COLLECTED_AFTER)
         try:
-            for caller in (first, struck, behind):
-                assert caller.told in (caller, "error", "cancelled")
-                assert caller.told_at <= 2.0 + LONG_ENOUGH
-            assert behind.told is behind
+            for caller in (first, interrupted, behind):
+                assert caller.raised in (caller, "error", "cancelled")
+                assert caller.raised_at <= 2.0 + LONG_ENOUGH
+            assert behind.raised is behind
             world.check_at_rest()
         except AssertionError as error:
             error.add_note(f"{gates}")

@@ -10,14 +10,14 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from redpool.core.actions import Close, Connect, CutConnect, Wake
 from redpool.core.config import PoolConfig
-from redpool.core.orders import Close, CutDial, Dial, Wake
 from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot, State
 from redpool.core.ticket import Ticket, TicketState
 
 SLOW = 0.05  # seconds
-DIAL_BUDGET = 1.0  # what ends a dial that would take for ever
+CONNECT_BUDGET = 1.0  # what ends a connect that would take for ever
 SOCKET_TIMEOUT = 0.5  # what ends a check, a send and a reply
 PATIENCE = 0.03  # seconds after which a caller is cancelled
 COLLECTED_AFTER = 2.0  # seconds until a connection that was dropped is collected
@@ -34,22 +34,22 @@ class Wire:
 
 
 class Caller:
-    """Somebody who asks once, and what he was told: his answer, an error, or that he was cancelled."""
+    """A caller who asks once, and what it was told: its answer, an error, or that it was cancelled."""
 
     def __init__(self) -> None:
-        self.told: object = None
-        self.told_at = math.inf
+        self.raised: object = None
+        self.raised_at = math.inf
 
 
 class World:
-    """A pool of one size. What befalls the first dial is in `dial_gates`; the later ones are well."""
+    """A pool of one size. What befalls the first connect is in `connect_gates`; the later ones are well."""
 
-    def __init__(self, size: int, dial_gates: Mapping[str, str]) -> None:
+    def __init__(self, size: int, connect_gates: Mapping[str, str]) -> None:
         config = PoolConfig(max_connections=size, timeout=10.0, validate_after_idle=0.0, ping_after_idle=None)
-        self.core = PoolCore(config, 0.0, Random(0), DIAL_BUDGET)
+        self.core = PoolCore(config, 0.0, Random(0), CONNECT_BUDGET)
         self.now = 0.0
-        self._dial_gates = dial_gates
-        self._dials: dict[Slot, object] = {}
+        self._connect_gates = connect_gates
+        self._connects: dict[Slot, object] = {}
         self._parked: dict[Ticket, Walk] = {}
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._turns = itertools.count()
@@ -71,7 +71,7 @@ class World:
         heapq.heappush(self._due, (self.now + seconds, next(self._turns), do))
 
     def comes(self, at: float, gates: Mapping[str, str] = ALL_WELL) -> Caller:
-        """Somebody comes at that time, and goes through the gates."""
+        """A caller comes at that time, and goes through the gates."""
         caller = Caller()
         self.after(at - self.now, lambda: self._step(self._walk(caller, gates)))
         return caller
@@ -86,27 +86,27 @@ class World:
             self.after(waits_for, lambda: self._step(walk))
 
     def _tell(self, caller: Caller, what: object) -> None:
-        assert caller.told is None
-        caller.told, caller.told_at = what, self.now
+        assert caller.raised is None
+        caller.raised, caller.raised_at = what, self.now
 
     def _walk(self, caller: Caller, gates: Mapping[str, str]) -> Walk:
         while True:
             got = self.core.acquire(self.now)
             if isinstance(got, Ticket):
-                if "cancelled" in (gates.get("dial"), gates.get("handshake")):
+                if "cancelled" in (gates.get("connect"), gates.get("handshake")):
                     self.after(PATIENCE, partial(self._cancel, caller, got))
                 yield got
                 if got.slot is None or got.state is not TicketState.GRANTED:
-                    if caller.told is None:
+                    if caller.raised is None:
                         self._tell(caller, "error")
                     return
                 slot = got.slot
                 break
-            slot, slot.doubt = got, None
+            slot, slot.needs_validation = got, None
             yield _duration(gates.get("check"))
             if gates.get("check") not in ("error", "never"):
                 break
-            self.core.reject(slot, self.now)
+            self.core.reject_at_checkout(slot, self.now)
             gates = {**gates, "check": "ok"}
         if gates.get("check") == "cancelled" and isinstance(got, Slot):
             self._tell(caller, "cancelled")
@@ -120,18 +120,18 @@ class World:
             self._tell(caller, "cancelled")
 
     def _use(self, caller: Caller, slot: Slot, gates: Mapping[str, str]) -> Walk:
-        wire, told, fault = slot.connection, "", None
+        wire, raised, fault = slot.connection, "", None
         assert not wire.unanswered, "handed out with a reply on its way"
         wire.unanswered.append(caller)
         for gate in ("send", "reply"):
             yield _duration(gates.get(gate))
             if gates.get(gate) in ("error", "never", "cancelled"):
-                told, fault = "cancelled" if gates[gate] == "cancelled" else "error", Reason.ERROR
+                raised, fault = "cancelled" if gates[gate] == "cancelled" else "error", Reason.ERROR
                 break
-        self._tell(caller, told or wire.unanswered.pop(0))
-        yield from self._give_back(slot, gates.get("release"), fault)
+        self._tell(caller, raised or wire.unanswered.pop(0))
+        yield from self._release_now(slot, gates.get("release"), fault)
 
-    def _give_back(self, slot: Slot, how: str | None, fault: Reason | None) -> Walk:
+    def _release_now(self, slot: Slot, how: str | None, fault: Reason | None) -> Walk:
         if how == "never":
             yield COLLECTED_AFTER
             self.core.abandoned(slot, self.now)
@@ -142,36 +142,36 @@ class World:
     # -- orders ------------------------------------------------------------------------------------------------------
 
     def _carry_out(self) -> None:
-        while orders := self.core.take_orders():
+        while orders := self.core.take_actions():
             for order in orders:
-                if isinstance(order, Dial):
-                    self._dial(order.slot)
-                elif isinstance(order, CutDial):
-                    self._dial_ends(order.slot, self._dials.get(order.slot), fails=True)
+                if isinstance(order, Connect):
+                    self._connect_slot(order.slot)
+                elif isinstance(order, CutConnect):
+                    self._connect_ends(order.slot, self._connects.get(order.slot), fails=True)
                 elif isinstance(order, Close):
                     self.core.closed_connection(order.slot, self.now)
                 elif isinstance(order, Wake) and order.ticket in self._parked:
                     self._step(self._parked.pop(order.ticket))
 
-    def _dial(self, slot: Slot) -> None:
-        if not self.core.begin_dial(slot, self.now):
+    def _connect_slot(self, slot: Slot) -> None:
+        if not self.core.begin_connect(slot, self.now):
             return
-        gates, self._dial_gates = self._dial_gates, ALL_WELL
-        how = [gates.get("dial"), gates.get("handshake")]
-        dial = self._dials[slot] = object()
+        gates, self._connect_gates = self._connect_gates, ALL_WELL
+        how = [gates.get("connect"), gates.get("handshake")]
+        connect = self._connects[slot] = object()
         if "never" not in how:
-            # Who is cancelled is its caller: the dial goes on.
+            # Who is cancelled is its caller: the connect goes on.
             seconds = 2 * PATIENCE if "cancelled" in how else sum(map(_duration, how))
-            self.after(seconds, lambda: self._dial_ends(slot, dial, "error" in how))
+            self.after(seconds, lambda: self._connect_ends(slot, connect, "error" in how))
 
-    def _dial_ends(self, slot: Slot, dial: Any, fails: bool) -> None:
-        if self._dials.get(slot) is not dial:
+    def _connect_ends(self, slot: Slot, connect: Any, fails: bool) -> None:
+        if self._connects.get(slot) is not connect:
             return  # cut before
-        del self._dials[slot]
+        del self._connects[slot]
         if fails:
-            self.core.dial_failed(slot, ConnectionError("refused"), self.now)
+            self.core.connect_failed(slot, ConnectionError("refused"), self.now)
         else:
-            self.core.dialed(slot, Wire(), self.now)
+            self.core.connected(slot, Wire(), self.now)
 
     # -- what is true at last ----------------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class World:
         assert len(core.idle) + len(core.empty) == len(core.slots) == core.max_connections
         callers = [self.comes(self.now, {"reply": "slow"}) for _ in core.slots]
         self.run(self.now + 5.0)
-        assert [caller.told for caller in callers] == callers
+        assert [caller.raised for caller in callers] == callers
         assert core.in_use == 0
 
 

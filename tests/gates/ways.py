@@ -13,12 +13,12 @@ from redpool.testing.scripted import Step
 
 SLOW = 0.003  # seconds
 NEVER = 0.12  # seconds after which the sockets' timeouts end what takes for ever
-CUT_OFF = 0.02  # seconds after which a caller is cancelled, or his deadline comes
+CUT_OFF = 0.02  # seconds after which a caller is cancelled, or its deadline comes
 
 _PASSES = ("ok", "slow")
 _ENDS = ("error", "never", "cancelled")
 _HOW = (*_PASSES, *_ENDS)
-_COLD = ("dial", "handshake", "send", "reply", "release")
+_COLD = ("connect", "handshake", "send", "reply", "release")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Way:
 
     @property
     def cut_off(self) -> bool:
-        """Whether the caller himself is cut off before his answer has come."""
+        """Whether the caller itself is cut off before its answer has come."""
         return any(how == "cancelled" for gate, how in self.gates if gate != "release")
 
     @property
@@ -53,7 +53,7 @@ def ways() -> Iterator[Way]:
     for gates in _from(_COLD):
         yield Way(False, gates)
     for check in _HOW:
-        # One that fails its check is closed, and the caller has another one dialled, unless he was cut off.
+        # One that fails its check is closed, and the caller has another one connected, unless it was cut off.
         rest: tuple[str, ...] = ("send", "reply", "release") if check in _PASSES else _COLD
         for gates in [()] if check == "cancelled" else _from(rest):
             yield Way(True, (("check", check), *gates))

@@ -1,1 +1,1 @@
-"""The pool for threads under gevent: greenlets in the place of threads, and timeouts that strike anywhere in a call."""
+"""The pool for threads under gevent: greenlets in the place of threads, and timeouts that interruption anywhere in a call."""

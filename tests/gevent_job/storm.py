@@ -1,4 +1,4 @@
-"""Greenlets that are struck by timeouts share a small pool. Run as a program, since gevent patches all of it."""
+"""Greenlets that are interrupted by timeouts share a small pool. Run as a program, since gevent patches all of it."""
 
 # ruff: noqa: E402  the patch must come first
 from gevent import monkey  # type: ignore[import-untyped]
@@ -23,7 +23,7 @@ TIMEOUTS = (0.0003, 0.002, 20.0, 20.0)
 def main(url: str, pool_name: str) -> None:
     pool = getattr(redpool, pool_name).from_url(url, max_connections=PLACES, timeout=20.0)
     client = redis.Redis(connection_pool=pool)
-    seen = {"right": 0, "swapped": 0, "struck": 0}
+    seen = {"right": 0, "swapped": 0, "interrupted": 0}
 
     def ask(caller: int) -> None:
         random = Random(caller)
@@ -33,7 +33,7 @@ def main(url: str, pool_name: str) -> None:
                 with gevent.Timeout(random.choice(TIMEOUTS)):
                     seen["right" if client.echo(token) == token else "swapped"] += 1
             except gevent.Timeout:
-                seen["struck"] += 1
+                seen["interrupted"] += 1
 
     gevent.joinall([gevent.spawn(ask, caller) for caller in range(GREENLETS)], timeout=60, raise_error=True)
     gc.collect()

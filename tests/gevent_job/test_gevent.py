@@ -14,13 +14,13 @@ STORM = Path(__file__).with_name("storm.py")
 
 
 @pytest.mark.parametrize("pool", ["ConnectionPool", "MultiplexedConnectionPool"])
-def test_timeouts_strike_greenlets_anywhere(redis_url: str, pool: str) -> None:
-    """Under gevent no reply reaches another greenlet and no place is lost, wherever in a call a timeout strikes."""
+def test_timeouts_interruption_greenlets_anywhere(redis_url: str, pool: str) -> None:
+    """Under gevent no reply reaches another greenlet and no place is lost, wherever in a call a timeout interruptions."""
     command = [sys.executable, str(STORM), redis_url, pool]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
     left = json.loads(done.stdout)
     assert left["swapped"] == 0
     assert left["right"] > 0
-    assert left["struck"] > 0
+    assert left["interrupted"] > 0
     assert (left["places"], left["open"], left["waiting"]) == (4, 0, 0)

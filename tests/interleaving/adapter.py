@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from redpool import limit
-from redpool.core.config import SharedConfig
+from redpool import deadline
+from redpool.core.config import MultiplexedConfig
 from redpool.core.pool import PoolCore
 from redpool.errors import DeadlineExceeded, PoolTimeout
 from redpool.redispy import packing, routing, sharing, sockets, streams
@@ -27,7 +27,7 @@ def deadline_in(world: World, seconds: float | None) -> Any:
     """Return an open deadline of the virtual clock."""
     if seconds is None:
         return None
-    made = limit.deadline(seconds)
+    made = deadline.deadline(seconds)
     made.at, made.over = world.scheduler.now + seconds, False
     return made
 
@@ -98,7 +98,7 @@ class Several:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        config = SharedConfig(max_connections=4, timeout=PATIENCE)
+        config = MultiplexedConfig(max_connections=4, timeout=PATIENCE)
         self.core = PoolCore(config, 0.0, Random(1))
         self.set = connections.MultiplexedConnections(
             config,

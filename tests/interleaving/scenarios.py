@@ -32,7 +32,7 @@ def late(world: World, name: str) -> None:
 
 
 def interrupted(world: World, name: str) -> None:
-    """A caller that an asynchronous exception strikes."""
+    """A caller that an asynchronous exception interruptions."""
     world.scheduler.spawn(name, lambda: world.call(name)).victim = True
 
 
@@ -98,7 +98,7 @@ def lose(world: World, name: str) -> None:
 
 
 def detach(world: World, name: str) -> None:
-    """Retire it; whoever finds nothing in it any more gives it back, and its next owner uses it."""
+    """Retire it; the caller that finds nothing in it any more gives it back, and its next owner uses it."""
 
     def work() -> None:
         world.detached = True

@@ -30,7 +30,7 @@ LINE, OPCODE, CHECKPOINT, OPERATION, BLOCKED = "line", "opcode", "checkpoint", "
 PREEMPTION, INTERRUPTION, PLANTED, FREE = "preemption", "interruption", "planted", "free"
 Decider = Callable[["Scheduler", str], str | None]
 
-HORIZON = 300.0  # seconds of the virtual clock: whoever is blocked for so long is blocked for ever
+HORIZON = 300.0  # seconds of the virtual clock: the caller that is blocked for so long is blocked for ever
 MOST_STEPS = 60_000
 _STUCK = 60.0  # real seconds without an end: a thread waits for something that the scheduler doesn't know
 _RESUME = opcode.opmap["RESUME"]
@@ -304,8 +304,8 @@ class Scheduler:
                 self._codes[code] = code.co_code
             me = self.current
             before, me.last = me.last, (frame, self._codes[code][frame.f_lasti])
-            checked = before[0] is frame and before[1] in _CHECKED
-            self._take_step(code, frame.f_lineno, CHECKPOINT if checked else OPCODE)
+            validated = before[0] is frame and before[1] in _CHECKED
+            self._take_step(code, frame.f_lineno, CHECKPOINT if validated else OPCODE)
         return self._trace_step
 
     def _resume_tracing(self, frame: FrameType | None, event: str, arg: object) -> None:

@@ -143,7 +143,7 @@ class Socket:
         self.ended = True
 
     def push(self) -> None:
-        """The server sends something that nobody has asked for."""
+        """The server sends something that no caller has asked for."""
         self._run.operation("the server pushes")
         if not self.lent:
             self.incoming += _PUSH

@@ -30,10 +30,10 @@ def test_the_line() -> None:
     """Every number of `stats()` by its name, in one order; times in seconds, to the microsecond."""
     assert stats_line(STATS) == (
         "pool=a:1/0 max_connections=10 open=3 idle=2 in_use=1 connecting=4 waiting=5 acquired=6 waited=7 timeouts=8 "
-        "refused=9 dialed=10 dial_failures=11 released=12 leaks=13 closed_check_failed=1 closed_idle=2 "
+        "refused=9 connected=10 connect_failures=11 released=12 leaks=13 closed_check_failed=1 closed_idle=2 "
         "wait_mean=0.250000 wait_p50=0.500000 wait_p90=0.000000 wait_p99=0.000000 wait_p999=0.000000 wait_max=0.000000 "
         "use_mean=0.000000 use_p50=0.000000 use_p90=0.000000 use_p99=0.000000 use_p999=0.000000 use_max=0.000000 "
-        "dial_mean=0.000000 dial_p50=0.000000 dial_p90=0.000000 dial_p99=0.000000 dial_p999=0.000000 dial_max=0.000000 "
+        "connect_mean=0.000000 connect_p50=0.000000 connect_p90=0.000000 connect_p99=0.000000 connect_p999=0.000000 connect_max=0.000000 "
         "utilization=0.000000"
     )
 

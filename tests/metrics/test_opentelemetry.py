@@ -54,7 +54,7 @@ def test_histograms_record_every_value(face: Face, at: dict[str, Any]) -> None:
     for _ in range(10):
         face.client(pool).ping()
     stats = pool.stats()
-    for name, summary in {"create_time": stats.dial, "wait_time": stats.wait, "use_time": stats.use}.items():
+    for name, summary in {"create_time": stats.connect, "wait_time": stats.wait, "use_time": stats.use}.items():
         ((_, point),) = reader.points(name)
         assert point.count == summary.count
         assert point.sum == pytest.approx(summary.mean * summary.count)
@@ -104,5 +104,5 @@ def test_an_older_api_has_no_say_in_buckets() -> None:
             return super().create_histogram(name, unit, description)
 
     made: list[str] = []
-    OpenTelemetryInstrument(Older("older")).opened("pool", 0.1)
+    OpenTelemetryInstrument(Older("older")).connected("pool", 0.1)
     assert made == [f"db.client.connection.{name}" for name in ("create_time", "wait_time", "use_time")]

@@ -50,13 +50,13 @@ def test_everything_is_exported(face: Face, at: dict[str, Any]) -> None:
         own = {"pool": "exported"}
         for state, count in {"idle": 0, "in_use": 1, "connecting": 0}.items():
             assert registry.get_sample_value("redpool_connections", {**own, "state": state}) == count
-        counters = ("acquired", "waited", "timeouts", "refused", "dialed", "dial_failures", "released", "leaks")
+        counters = ("acquired", "waited", "timeouts", "rejected", "connected", "connect_failures", "released", "leaks")
         for name in counters:
             assert registry.get_sample_value(f"redpool_{name}_total", own) == getattr(stats, name)
         assert registry.get_sample_value("redpool_closed_total", {**own, "reason": "generation"}) == 3
         assert registry.get_sample_value("redpool_connections_max", own) == 3
         assert registry.get_sample_value("redpool_waiting", own) == 0
-        for name in ("wait", "use", "dial"):
+        for name in ("wait", "use", "connect"):
             summary: Summary = getattr(stats, name)
             of_it = {"0.5": summary.p50, "0.9": summary.p90, "0.99": summary.p99, "0.999": summary.p999}
             for quantile, value in of_it.items():
@@ -113,12 +113,12 @@ def test_each_pool_is_asked_once_a_scrape() -> None:
     """All that is exported of a pool is of one moment."""
     asked = []
 
-    class Counted(Fake):
+    class Tracked(Fake):
         def stats(self) -> PoolStats:
             asked.append(self)
             return super().stats()
 
-    pool = Counted()
+    pool = Tracked()
     collector = PoolCollector(pool)
     asked.clear()
     list(collector.collect())

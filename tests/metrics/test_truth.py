@@ -86,7 +86,7 @@ class Script:
             self._release(connection)
 
     def _acquire(self) -> Any:
-        # On a busy machine a dial may outlast the wait: that counts, and is tried again.
+        # On a busy machine a connect may outlast the wait: that counts, and is tried again.
         for _ in range(100):
             try:
                 connection = self.pool.get_connection()
@@ -117,7 +117,7 @@ def test_gauges_equal_the_truth_after_any_sequence(face: Face, at: dict[str, Any
         stats = pool.stats()
         assert {gauge: getattr(stats, gauge) for gauge in GAUGES} == script.truth()
         assert (stats.acquired, stats.released, stats.connecting) == (script.acquired, script.released, 0)
-        assert stats.dialed - sum(stats.closed.values()) == stats.open
+        assert stats.connected - sum(stats.closed.values()) == stats.open
     while script.held:
         script.give()
     assert script.timeouts

@@ -17,7 +17,7 @@ from redpool.redispy import internals
 from shared.faces import Sharing
 
 
-def test_whoever_asks_for_a_connection_gets_one(kind: Sharing, redis_url: str) -> None:
+def test_a_caller_that_asks_for_a_connection_gets_one(kind: Sharing, redis_url: str) -> None:
     """A caller that isn't redis-py itself may look into it, compare it, poll its socket: it is a real one."""
     pool = kind.pool_from_url(redis_url)
     connection = pool.get_connection()
@@ -84,7 +84,7 @@ def test_an_empty_registry_is_kept(kind: Sharing) -> None:
 
 
 @pytest.mark.parametrize("asked", [None, True, False])
-def test_a_client_on_a_loop_closes_its_pool_unless_told_not_to(redis_url: str, asked: bool | None) -> None:
+def test_a_client_on_a_loop_closes_its_pool_unless_raised_not_to(redis_url: str, asked: bool | None) -> None:
     """`auto_close_connection_pool` is honoured as in redis-py, which warns of it."""
     host, port = redis_url.removeprefix("redis://").split("/")[0].split(":")
     if asked is None:

@@ -168,7 +168,7 @@ def test_an_encoder_is_asked(kind: Sharing, at: dict[str, Any], how: str) -> Non
         assert plain.get("key") == (b"eulav" if how == "a class" else b"\xe4")
 
 
-def counting(function: Any, calls: list[str]) -> Any:
+def tracking(function: Any, calls: list[str]) -> Any:
     """The function, which notes each call but those of a handshake: the pool may be connecting beside the test."""
 
     @functools.wraps(function)
@@ -191,7 +191,7 @@ def test_a_patch_onto_redis_pys_connections(
     if when == "after":
         client.ping()
     owner = (aio if kind.asynchronous else redis.connection).Connection
-    monkeypatch.setattr(owner, method, counting(getattr(owner, method), calls))
+    monkeypatch.setattr(owner, method, tracking(getattr(owner, method), calls))
     if when == "after" and hasattr(pool, "may_share"):
         assert not pool.may_share()  # as maintenance finds within a second
     client.ping()
@@ -215,7 +215,7 @@ def test_maintenance_sees_a_patch(shell: type[Sharing], at: dict[str, Any], monk
     client.ping()
     assert pool.sharing
     owner = (aio if face.asynchronous else redis.connection).Connection
-    monkeypatch.setattr(owner, "send_command", counting(owner.send_command, []))
+    monkeypatch.setattr(owner, "send_command", tracking(owner.send_command, []))
     assert faces.eventually(lambda: not pool.sharing and pool.stats().in_use == 0)
     face.close()
 
@@ -247,7 +247,7 @@ def test_a_patch_onto_redis_pys_client(
     if not hasattr(owner, method):
         pytest.skip("redis-py's client for event loops has none")
     client.ping()
-    monkeypatch.setattr(owner, method, counting(getattr(owner, method), calls))
+    monkeypatch.setattr(owner, method, tracking(getattr(owner, method), calls))
     client.get("key")
     assert calls == [method]
     monkeypatch.undo()
@@ -262,7 +262,7 @@ def test_a_patch_onto_redis_pys_pipeline(
     """The same with a pipeline."""
     client, calls = kind.client(kind.pool(**at)), list[str]()
     owner = kind.redis.client.Pipeline
-    monkeypatch.setattr(owner, method, counting(getattr(owner, method), calls))
+    monkeypatch.setattr(owner, method, tracking(getattr(owner, method), calls))
     assert client.pipeline(transaction=method != "_execute_pipeline").set("key", "value").execute() == [True]
     assert calls
     monkeypatch.undo()

@@ -46,10 +46,10 @@ def options(server: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refused_hello_is_followed_by_resp2(face: Face, refusal: bytes) -> None:
+def test_a_refused_hello_is_followed_by_resp2(face: Face, rejection: bytes) -> None:
     """The user logs in, the database is selected, and each command is sent once."""
     with MemoryServer(password="sesame") as server:
-        server.answer("HELLO", refusal)
+        server.answer("HELLO", rejection)
         client = face.client(face.pool(**options(server), db=5, password="sesame"))
         assert client.incr("n") == 1
         names = [name for _, name in server.commands]
@@ -83,9 +83,9 @@ def test_any_other_error_is_an_error(face: Face, memory: MemoryServer, error: by
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS.keys())
-def test_resp3_that_was_asked_for_is_insisted_on(face: Face, memory: MemoryServer, refusal: bytes) -> None:
+def test_resp3_that_was_asked_for_is_insisted_on(face: Face, memory: MemoryServer, rejection: bytes) -> None:
     """The error says what to do, and no password that the server has repeated."""
-    memory.answer("HELLO", refusal)
+    memory.answer("HELLO", rejection)
     client = face.client(face.pool(**options(memory), protocol=3, password="sesame"))
     with pytest.raises(redis.ResponseError, match=r"doesn't speak RESP3.*protocol=3") as raised:
         client.set("key", "value")

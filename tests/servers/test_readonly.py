@@ -60,7 +60,7 @@ def test_writes_go_on_after_a_failover(face: Face, failover: Failover) -> None:
 
 
 def test_each_caller_s_connection_is_replaced(face: Face, failover: Failover) -> None:
-    """Those who had theirs from before send again, too, whoever has noticed first."""
+    """Those who had theirs from before send again, too, the caller that has noticed first."""
     pool = face.pool(**failover.at, max_connections=8)
     client = face.client(pool)
     keepers = [face.client(pool, single_connection_client=True) for _ in range(3)]

@@ -27,8 +27,8 @@ def main(url: str) -> None:
     client = redpool.Redis.from_url(url, max_connections=10)
     client.set("key", "value")
     signal.signal(signal.SIGALRM, handler)
-    struck, turn, wrong, end = 0, 0, 0, time.monotonic() + PATIENCE
-    while struck < ALARMS and time.monotonic() < end:
+    interrupted, turn, wrong, end = 0, 0, 0, time.monotonic() + PATIENCE
+    while interrupted < ALARMS and time.monotonic() < end:
         try:
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.002 + 0.0001 * (turn % 17))
@@ -38,11 +38,11 @@ def main(url: str) -> None:
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except (Alarm, redis.ConnectionError):
-            struck += 1
+            interrupted += 1
     answers = repr(client.get("key"))
     while client.connection_pool.stats().in_flight and time.monotonic() < end:
         time.sleep(0.01)
-    seen = {"struck": struck, "wrong": wrong, "in_flight": client.connection_pool.stats().in_flight}
+    seen = {"interrupted": interrupted, "wrong": wrong, "in_flight": client.connection_pool.stats().in_flight}
     json.dump({**seen, "answers": answers}, sys.stdout)
 
 

@@ -28,17 +28,17 @@ def test_an_attribute_before_a_reply_is_refused(face: Sharing, memory: MemorySer
     client = face.client(pool)
 
     def work(number: int) -> list[object]:
-        told: list[object] = []
+        raised: list[object] = []
         for turn in range(20):
             word = f"{'odd' if number == 0 else 'even'} {number} {turn}".encode()
             try:
-                told.append(client.echo(word) == word or f"{word!r} was answered otherwise")
+                raised.append(client.echo(word) == word or f"{word!r} was answered otherwise")
             except redis.ConnectionError as error:
-                told.append(str(error))
-        return told
+                raised.append(str(error))
+        return raised
 
     odd, *others = [doing.result() for doing in together(4, work)]
-    wrong = [each for told in (odd, *others) for each in told if each is not True and "attributes" not in str(each)]
+    wrong = [each for raised in (odd, *others) for each in raised if each is not True and "attributes" not in str(each)]
     assert not wrong, f"{len(wrong)}, the first: {wrong[0]}"
     assert True not in odd
     assert all("RESP3 attributes" in str(each) and "protocol=2" in str(each) for each in odd)

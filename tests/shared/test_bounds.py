@@ -41,7 +41,7 @@ def end(mute: Mute, *doings: Doing) -> None:
 def test_more_callers_wait_their_turn(
     shell: Sharing, at: dict[str, Any], bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are answered, each with his own: whoever is through has the next one written, and none is left asleep."""
+    """All are answered, each with its own: the caller that is through has the next one written, and none is left asleep."""
     monkeypatch.setattr("redpool.sync.connection._LONGEST_LOOK", 3 * PATIENCE)
     monkeypatch.setattr("redpool.sync.engine._LONGEST_SLEEP", 3 * PATIENCE)
     pool = shell.pool(**at, max_in_flight=bound)
@@ -55,10 +55,10 @@ def test_more_callers_wait_their_turn(
         doing.result()
     stats = pool.stats()
     assert stats.batch.max <= bound
-    assert (stats.in_flight, stats.waiting, stats.dialed) == (0, 0, 1)
+    assert (stats.in_flight, stats.waiting, stats.connected) == (0, 0, 1)
 
 
-def test_who_waits_too_long_is_told(shell: Sharing, mute: Mute) -> None:
+def test_who_waits_too_long_is_raised(shell: Sharing, mute: Mute) -> None:
     """`PoolTimeout` after `timeout` seconds: the command was never sent."""
     pool, client, flying = held_up(shell, mute, timeout=0.3)
     waiting = [Doing(lambda: client.incr("n")) for _ in range(3)]
@@ -76,7 +76,7 @@ def test_who_waits_too_long_is_told(shell: Sharing, mute: Mute) -> None:
 
 
 def test_those_who_come_later_do_not_put_it_off(shell: Sharing, mute: Mute) -> None:
-    """Each has his own time, however many come behind him."""
+    """Each has its own time, however many come behind it."""
     _, client, flying = held_up(shell, mute, timeout=0.5)
     try:
         first = Doing(lambda: client.incr("n"))
@@ -92,8 +92,8 @@ def test_those_who_come_later_do_not_put_it_off(shell: Sharing, mute: Mute) -> N
         end(mute, flying)
 
 
-def test_who_does_not_want_to_wait_is_told_at_once(shell: Sharing, mute: Mute) -> None:
-    """With `timeout=0` that is what a full line means; the dial of the first one is no wait in a queue."""
+def test_who_does_not_want_to_wait_is_raised_at_once(shell: Sharing, mute: Mute) -> None:
+    """With `timeout=0` that is what a full line means; the connect of the first one is no wait in a queue."""
     _, client, flying = held_up(shell, mute, timeout=0)
     try:
         with pytest.raises(shell.redpool.PoolTimeout):
@@ -145,10 +145,10 @@ def test_shared_connections_are_taken_by_load(shell: Sharing, mute: Mute) -> Non
         return bool(pool.stats().open == 3)
 
     try:
-        assert eventually(one_more)  # a loop's callers don't wait for the dial
+        assert eventually(one_more)  # a loop's callers don't wait for the connect
         for _ in range(6):
             one_more()
-        assert pool.stats().in_use == pool.stats().dialed == 3
+        assert pool.stats().in_use == pool.stats().connected == 3
     finally:
         mute.server.answer("GET", None)
         end(mute, *flying)

@@ -1,4 +1,4 @@
-"""Tasks that are cancelled: their replies are dropped, nobody else's is touched, and no connection is the worse."""
+"""Tasks that are cancelled: their replies are dropped, no other caller's is touched, and no connection is the worse."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_twenty_thousand_cancellations(redis_url: str, watch: Watch) -> None:
     async def main() -> None:
         client: Any = Redis.from_url(redis_url)
         await client.set("key", "value")
-        before = watch.opened()
+        before = watch.connected()
         for seed in range(ROUNDS):
             await cancelled(client, seed)
         assert await client.get("key") == b"value"
         stats: Any = client.connection_pool.stats()
-        assert watch.opened() == before
-        assert (stats.dialed, stats.in_flight, stats.waiting) == (1, 0, 0)
+        assert watch.connected() == before
+        assert (stats.connected, stats.in_flight, stats.waiting) == (1, 0, 0)
         await client.aclose()
 
     asyncio.run(asyncio.wait_for(main(), 6 * PATIENCE))
@@ -61,7 +61,7 @@ WAYS: dict[str, Callable[[Any], Awaitable[Any]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("warm", [False, True], ids=["while it dials", "warm"])
+@pytest.mark.parametrize("warm", [False, True], ids=["while it connects", "warm"])
 def test_a_cancellation_at_every_step(redis_url: str, way: str, warm: bool) -> None:
     """Whatever the turn of the loop at which it comes, the pool is in order, and everybody's place comes back."""
 
@@ -93,7 +93,7 @@ def test_a_cancellation_at_every_step(redis_url: str, way: str, warm: bool) -> N
     asyncio.run(asyncio.wait_for(main(), 3 * PATIENCE))
 
 
-def test_the_dial_goes_on_when_its_caller_leaves(memory: MemoryServer) -> None:
+def test_the_connect_goes_on_when_its_caller_leaves(memory: MemoryServer) -> None:
     """It was for all: the next one finds the connection open."""
 
     async def main() -> None:
@@ -104,14 +104,14 @@ def test_the_dial_goes_on_when_its_caller_leaves(memory: MemoryServer) -> None:
         task.cancel()
         await asyncio.wait([task])
         assert await client.get("key") is None
-        assert client.connection_pool.stats().dialed == 1
+        assert client.connection_pool.stats().connected == 1
         await client.aclose()
 
     asyncio.run(main())
 
 
 def test_who_leaves_before_anything_was_written(mute: Mute) -> None:
-    """His command never is."""
+    """Its command never is."""
 
     async def main() -> None:
         client: Any = Redis(**mute.at, max_in_flight=1)

@@ -37,13 +37,13 @@ def test_commands_and_their_callbacks(client: Any) -> None:
 
 def test_they_go_over_one_connection(client: Any, pool: Any, watch: Watch) -> None:
     """A hundred commands, and one connection that the server has seen."""
-    before = watch.opened()
+    before = watch.connected()
     for number in range(100):
         client.set(f"key{number}", number)
     stats = pool.stats()
-    assert (stats.open, stats.in_use, stats.dialed) == (1, 1, 1)
+    assert (stats.open, stats.in_use, stats.connected) == (1, 1, 1)
     assert stats.commands >= 100
-    assert watch.opened() == before + 1
+    assert watch.connected() == before + 1
 
 
 @pytest.mark.parametrize("name", ["get", b"GET", "Get"])
@@ -62,7 +62,7 @@ def test_an_error_is_its_callers(client: Any, pool: Any) -> None:
     with pytest.raises(redis.exceptions.NoScriptError):
         client.evalsha("0" * 40, 0)
     assert client.llen("list") == 1
-    assert (pool.stats().dialed, pool.stats().closed) == (1, {})
+    assert (pool.stats().connected, pool.stats().closed) == (1, {})
 
 
 def test_a_word_that_is_none_is_refused_before_anything_is_sent(client: Any, pool: Any) -> None:
@@ -88,7 +88,7 @@ def test_decoded_replies(face: Sharing, at: dict[str, Any]) -> None:
     with pytest.raises(UnicodeDecodeError):
         client.mget("key", "bytes")
     assert client.mget("key", "nothing") == ["wört", None]
-    assert client.connection_pool.stats().dialed <= 2  # a DUMP may need a connection of its own
+    assert client.connection_pool.stats().connected <= 2  # a DUMP may need a connection of its own
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -154,7 +154,7 @@ def test_a_unix_socket(face: Sharing, unix_server: embedded.Server) -> None:
     client.set("key", "value")
     assert client.get("key") == b"value"
     assert client.pipeline().get("key").incr("unix").execute()[0] == b"value"
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_options_that_make_no_sense(shell: Sharing) -> None:

@@ -20,7 +20,7 @@ import redpool.asyncio
 from contract.faces import PATIENCE, Face, Listener, together
 from redpool import embedded
 from redpool.core import policy
-from redpool.redispy import making
+from redpool.redispy import factory
 from redpool.sync import threads as own_threads
 from redpool.testing import MemoryServer
 
@@ -33,7 +33,7 @@ def face(any_face: Face) -> Face:
     return any_face
 
 
-def told(client: Any, times: int) -> list[BaseException]:
+def raised(client: Any, times: int) -> list[BaseException]:
     """What so many calls raise."""
     raised: list[BaseException] = []
     for _ in range(times):
@@ -46,22 +46,22 @@ def told(client: Any, times: int) -> list[BaseException]:
 # -- a server that refuses ---------------------------------------------------------------------------------------------
 
 
-def test_a_refused_connect_is_told_at_once(face: Face, refusing: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_connect_is_raised_at_once(face: Face, refusing: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the pause until the next one: who comes meanwhile gets the last failure, and nothing is connected."""
     monkeypatch.setattr(policy, "FIRST_PAUSE", 600.0)
     monkeypatch.setattr(policy, "LONGEST_PAUSE", 600.0)
     pool = face.pool(host="127.0.0.1", port=refusing.port, timeout=0.5)
-    raised = told(face.client(pool), 20)
+    raised = raised(face.client(pool), 20)
     assert {type(error) for error in raised} == {redis.ConnectionError}
-    assert all("refused" in str(error) or "Connect call failed" in str(error) for error in raised)
+    assert all("rejected" in str(error) or "Connect call failed" in str(error) for error in raised)
     assert len(set(map(id, raised))) == len(raised)
-    assert pool.stats().dial_failures == policy.PASSING_FAILURES + 1
+    assert pool.stats().connect_failures == policy.PASSING_FAILURES + 1
 
 
-def test_it_is_told_at_once_beside_a_subscriber(
+def test_it_is_raised_at_once_beside_a_subscriber(
     face: Face, at: dict[str, Any], refusing: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its connection is open, but doesn't come back: nobody waits for that."""
+    """Its connection is open, but doesn't come back: no caller waits for that."""
     monkeypatch.setattr(policy, "FIRST_PAUSE", 600.0)
     monkeypatch.setattr(policy, "LONGEST_PAUSE", 600.0)
     pool = face.pool(**at, timeout=0.5)
@@ -71,8 +71,8 @@ def test_it_is_told_at_once_beside_a_subscriber(
     getattr(pool, "_target", pool).connection_kwargs["port"] = refusing.port
     core = pool._here._target.core if face.asynchronous else pool._engine.core
     core.available_at -= policy.LONGEST_PAUSE
-    told(client, policy.PASSING_FAILURES + 1)
-    assert {type(error) for error in told(client, 5)} == {redis.ConnectionError}
+    raised(client, policy.PASSING_FAILURES + 1)
+    assert {type(error) for error in raised(client, 5)} == {redis.ConnectionError}
     subscriber.close()
 
 
@@ -90,11 +90,11 @@ def test_wrong_credentials_are_tried_once(face: Face, monkeypatch: pytest.Monkey
             host=server.host, port=server.port, password="wrong", min_idle=2, max_connecting=1, timeout=2.0,
             retry=face.retry(3),
         )  # fmt: skip
-        raised = told(face.client(pool), 20)
+        raised = raised(face.client(pool), 20)
         assert {type(error) for error in raised} == {redis.AuthenticationError}
         asked = [name for _, name in server.commands if name in ("HELLO", "AUTH")]
         assert 1 <= len(asked) <= 2  # HELLO with the credentials, or AUTH after it
-        assert pool.stats().dial_failures == 1
+        assert pool.stats().connect_failures == 1
         server.password = "wrong"
         getattr(pool, how)()
         assert face.client(pool).ping() is True
@@ -125,15 +125,15 @@ def test_a_server_that_is_full_serves_over_what_is_idle(client_class: Any, own_s
 def no_file_to_be_had() -> Iterator[None]:
     """This process has as many files open as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    opened = [os.open(os.devnull, os.O_RDONLY)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (opened[0] + 16, hard))
+    connected = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (connected[0] + 16, hard))
     try:
         with contextlib.suppress(OSError):
             while True:
-                opened.append(os.open(os.devnull, os.O_RDONLY))
+                connected.append(os.open(os.devnull, os.O_RDONLY))
         yield
     finally:
-        for each in opened:
+        for each in connected:
             os.close(each)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -183,9 +183,9 @@ def test_only_what_takes_it_is_given_the_version() -> None:
             super().__init__(host=host, port=port)  # type: ignore[no-untyped-call]
 
     for kind, given in ((redis.Connection, True), (Open, True), (Closed, False), (lambda **options: None, False)):
-        assert bool(making.driver_options(kind, {})) is given
-    assert making.driver_options(redis.Connection, {"driver_info": None}) == {}
-    named = making.driver_options(redis.Connection, {"lib_name": "mine", "lib_version": "7"})["driver_info"]
+        assert bool(factory.driver_options(kind, {})) is given
+    assert factory.driver_options(redis.Connection, {"driver_info": None}) == {}
+    named = factory.driver_options(redis.Connection, {"lib_name": "mine", "lib_version": "7"})["driver_info"]
     assert (named.formatted_name, named.lib_version) == ("mine", "7")
 
 
@@ -213,13 +213,13 @@ def test_without_a_thread_those_who_wait_do_what_is_due(
 def test_without_a_thread_a_deadline_of_one_is_no_news_of_the_server(
     threads: Face, silent: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller that connects in its own thread runs out of time: that is told to nobody else."""
+    """A caller that connects in its own thread runs out of time: that is told to no other caller."""
     monkeypatch.setattr(own_threads, "start", no_thread)
     pool = threads.pool(host="127.0.0.1", port=silent.port)
     with redpool.deadline(0.1), pytest.raises(redpool.DeadlineExceeded):
         pool.take_own()
-    dialling = pool._engine.core.dialling
-    assert (dialling.last_error, dialling.failures, pool.stats().connecting) == (None, 0, 0)
+    connector = pool._engine.core.connector
+    assert (connector.last_error, connector.failures, pool.stats().connecting) == (None, 0, 0)
 
 
 def test_without_a_thread_a_dead_path_is_found_by_those_who_wait(
@@ -231,7 +231,7 @@ def test_without_a_thread_a_dead_path_is_found_by_those_who_wait(
     client = threads.client(pool)
     assert client.ping() is True
     mute.proxy.black_hole()
-    closed = pool._engine.core.ledger.closed
+    closed = pool._engine.core.counters.closed
     for _ in range(20):
         if not sum(closed.values()):
             with pytest.raises(redis.RedisError):

@@ -1,4 +1,4 @@
-"""Threads that are struck in the midst of a call: by signals, and by exceptions from elsewhere. Notes 5 and 42."""
+"""Threads that are interrupted in the midst of a call: by signals, and by exceptions from elsewhere. Notes 5 and 42."""
 
 from __future__ import annotations
 
@@ -104,18 +104,18 @@ def test_a_handler_while_its_thread_waits_for_a_reply(own_server: embedded.Serve
 
 def test_a_handler_that_raises(redis_url: str) -> None:
     """Its exception ends the call, and nothing else: the next reply is the next caller's."""
-    assert _told("alarms.py", redis_url) == {"struck": 40, "wrong": 0, "in_flight": 0, "answers": "b'value'"}
+    assert _raised("alarms.py", redis_url) == {"interrupted": 40, "wrong": 0, "in_flight": 0, "answers": "b'value'"}
 
 
 @pytest.mark.parametrize("client", ["redis", "redpool"])
-def test_one_of_eight_is_struck_again_and_again(redis_url: str, client: str) -> None:
-    """Whatever it was doing for the others, they have their own replies, or a redis error, and nobody hangs."""
-    told = _told("struck.py", redis_url, client)
-    assert told == {"wrong": [], "errors": [], "hanging": 0, "in_flight": 0, "answers": "b'value'"}
+def test_one_of_eight_is_interrupted_again_and_again(redis_url: str, client: str) -> None:
+    """Whatever it was doing for the others, they have their own replies, or a redis error, and no caller hangs."""
+    raised = _raised("interrupted.py", redis_url, client)
+    assert raised == {"wrong": [], "errors": [], "hanging": 0, "in_flight": 0, "answers": "b'value'"}
 
 
-def _told(program: str, *arguments: str) -> Any:
-    """What a program says in the end. What strikes anywhere would also strike pytest's hooks, so it has its own."""
+def _raised(program: str, *arguments: str) -> Any:
+    """What a program says in the end. What interruptions anywhere would also interruption pytest's hooks, so it has its own."""
     command = [sys.executable, str(Path(__file__).with_name(program)), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What is large, or long, has a connection of its kind to share, so that it holds up nobody who is quick: note 62."""
+"""What is large, or long, has a connection of its kind to share, so that it holds up no caller who is quick: note 62."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_large_value(shell: Sharing, at: dict[str, Any]) -> None:
         assert client.get("large") == FIVE_MEGABYTES
         assert client.get("small") == b"value"
     assert eventually(lambda: pool.stats().open == 2)
-    assert pool.stats().dialed == 2
+    assert pool.stats().connected == 2
 
 
 def test_the_small_ones_are_not_held_up(shell: Sharing, own_server: embedded.Server) -> None:
@@ -73,12 +73,12 @@ def test_a_long_pipeline(shell: Sharing, at: dict[str, Any], count: int) -> None
 
 
 def test_where_there_is_no_place_for_it(shell: Sharing, at: dict[str, Any], watch: Watch) -> None:
-    """Then it goes with the others: a connection to spare is never one that somebody waits for."""
+    """Then it goes with the others: a connection to spare is never one that a caller waits for."""
     pool = shell.pool(**at, max_connections=1)
     client = shell.client(pool)
-    before = watch.opened()
+    before = watch.connected()
     for _ in range(3):
         client.set("large", b"x" * 300_000)
         assert len(client.get("large")) == 300_000
-    assert watch.opened() == before + 1
+    assert watch.connected() == before + 1
     assert pool.stats().timeouts == 0

@@ -22,9 +22,9 @@ LATE = 0.8
 
 
 def test_a_server_that_pauses(shell: Sharing, own_server: embedded.Server) -> None:
-    """Whoever may ask again gets a `TimeoutError`, who may not a `ReplyLate`; once it goes on, so does the connection.
+    """The caller that may ask again gets a `TimeoutError`, who may not a `ReplyLate`; once it goes on, so does the connection.
 
-    The replies that come after all are nobody's.
+    The replies that come after all are no caller's.
     """
     pool = shell.pool(host=own_server.host, port=own_server.port, socket_timeout=0.5, retry=shell.retry(0))
     client = shell.client(pool)
@@ -43,11 +43,11 @@ def test_a_server_that_pauses(shell: Sharing, own_server: embedded.Server) -> No
     assert client.get("n") == b"4"
     assert client.get("key") == b"value"
     assert pool.stats().abandoned == 8
-    assert pool.stats().dialed <= 2
+    assert pool.stats().connected <= 2
 
 
 @pytest.mark.parametrize("late", ["GET", "INCRBY"])
-def test_one_late_reply_harms_nobody_else(shell: Sharing, mute: Mute, late: str) -> None:
+def test_one_late_reply_harms_no_other_caller(shell: Sharing, mute: Mute, late: str) -> None:
     """A GET is asked again by the policy, an INCR isn't; the others' replies are theirs, over the same connection."""
     pool = shell.pool(**mute.at, socket_timeout=LATE, retry=shell.retry(3))
     client = shell.client(pool)
@@ -63,7 +63,7 @@ def test_one_late_reply_harms_nobody_else(shell: Sharing, mute: Mute, late: str)
     for number in range(10):
         assert client.echo(str(number)) == str(number).encode()
     assert eventually(lambda: pool.stats().in_flight == 0)
-    assert pool.stats().dialed <= 2  # a look in the midst of the silence has another one take its place
+    assert pool.stats().connected <= 2  # a look in the midst of the silence has another one take its place
 
 
 @pytest.mark.parametrize("sent", [False, True])
@@ -106,7 +106,7 @@ def _within(shell: Sharing, client: Any, seconds: float) -> None:
 
 
 def test_a_deadline_before_a_connection(shell: Sharing, silent: Any) -> None:
-    """Where nobody answers the dial, the caller is told in time, and nothing was sent."""
+    """Where no caller answers the connect, the caller is told in time, and nothing was sent."""
     client = shell.client(shell.pool(host="127.0.0.1", port=silent.port, timeout=30.0, socket_timeout=1.0))
     with pytest.raises(DeadlineExceeded) as caught:
         _within(shell, client, 0.2)
@@ -114,7 +114,7 @@ def test_a_deadline_before_a_connection(shell: Sharing, silent: Any) -> None:
 
 
 def test_a_half_written_pipeline_and_a_deadline(threads: Sharing, own_server: embedded.Server) -> None:
-    """Its writer goes in time, with more behind it in the line; whoever comes next writes on where it stopped."""
+    """Its writer goes in time, with more behind it in the line; the caller that comes next writes on where it stopped."""
     pool = threads.pool(host=own_server.host, port=own_server.port, socket_timeout=30.0, timeout=30.0)
     client = threads.client(pool)
     client.set("n", 0)
@@ -141,7 +141,7 @@ def _large(client: Any) -> None:
 
 
 def test_a_writer_does_not_hold_up_its_readers(shell: Sharing, own_server: embedded.Server) -> None:
-    """Megabytes in both directions at once: the server, too, waits for somebody to read."""
+    """Megabytes in both directions at once: the server, too, waits for a caller to read."""
     client = shell.client(shell.pool(host=own_server.host, port=own_server.port))
     value = bytes(range(256)) * 4_000
 
@@ -157,7 +157,7 @@ def test_a_writer_does_not_hold_up_its_readers(shell: Sharing, own_server: embed
 
 
 def test_reading_goes_on_while_the_server_takes_nothing(threads: Sharing, memory: MemoryServer) -> None:
-    """Whoever is parked has his own time, whatever the writer does."""
+    """The caller that is parked has its own time, whatever the writer does."""
     client = threads.client(threads.pool(host=memory.host, port=memory.port, socket_timeout=PATIENCE, retry=None))
     client.set("key", "value")
     memory.pause()

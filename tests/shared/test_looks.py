@@ -10,7 +10,7 @@ import pytest
 import redpool.asyncio
 from contract.faces import Doing, eventually
 from contract.made_up import BARE, NO_PING, let_it_be_done
-from redpool.core.config import SharedConfig
+from redpool.core.config import MultiplexedConfig
 from redpool.redispy import sharing
 from redpool.testing import FaultProxy, MemoryServer
 
@@ -81,7 +81,7 @@ def test_a_push_is_read_before_anything_is_written(face: Sharing, memory: Memory
         for part in parts:
             memory.push(part)
         assert client.echo("mine") == b"mine"
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_a_thread_that_reads_just_now_reads_for_the_one_that_wants_to_write(
@@ -100,7 +100,7 @@ def test_a_thread_that_reads_just_now_reads_for_the_one_that_wants_to_write(
     connection.reader.leave()
     connection._hand_on()
     assert caller.result() == b"mine"
-    assert pool.stats().dialed == 2
+    assert pool.stats().connected == 2
 
 
 # -- redis-py's own interval -------------------------------------------------------------------------------------------
@@ -116,10 +116,10 @@ def test_the_shorter_interval_counts(ping_after_idle: float | None, interval: An
     class Connection:
         health_check_interval = interval
 
-    assert sharing.probe_after(SharedConfig(ping_after_idle=ping_after_idle), Connection()) == expected
+    assert sharing.probe_after(MultiplexedConfig(ping_after_idle=ping_after_idle), Connection()) == expected
 
 
-@pytest.mark.parametrize("reply", [None, NO_PING], ids=["pong", "refused"])
+@pytest.mark.parametrize("reply", [None, NO_PING], ids=["pong", "rejected"])
 @pytest.mark.usefixtures("attentive")
 def test_redis_pys_interval_has_a_connection_probed(shell: Sharing, memory: MemoryServer, reply: bytes | None) -> None:
     """`health_check_interval` counts as it does for connections of one's own; any reply to the PING is life."""
@@ -135,4 +135,4 @@ def test_redis_pys_interval_has_a_connection_probed(shell: Sharing, memory: Memo
     client.incr("n")
     assert eventually(lambda: len(asked) >= 3)
     assert client.incr("n") == 2
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1

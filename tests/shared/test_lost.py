@@ -1,4 +1,4 @@
-"""The shared connection breaks: who was sent is told, who was not is moved, and the pool dials again: note 65."""
+"""The shared connection breaks: who was sent is told, who was not is moved, and the pool connects again: note 65."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_must_not_run_twice(shell: Sharing, mute: Mute, how: str) -> None:
     assert client.incr("n") == 1
     assert client.get("key") == b"value"
     stats = pool.stats()
-    assert (stats.in_flight, stats.in_use, stats.dialed, stats.open) == (0, 1, 2, 1)
+    assert (stats.in_flight, stats.in_use, stats.connected, stats.open) == (0, 1, 2, 1)
 
 
 def test_what_may_run_twice(shell: Sharing, mute: Mute) -> None:
@@ -72,7 +72,7 @@ def test_the_pools_own_rule(shell: Sharing, mute: Mute, rule: str) -> None:
 
 
 def test_what_was_not_sent_is_moved(shell: Sharing, mute: Mute) -> None:
-    """Who waited for room has lost nothing: his command goes over the next connection, without any retry."""
+    """Who waited for room has lost nothing: its command goes over the next connection, without any retry."""
     pool = shell.pool(**mute.at, socket_timeout=30.0, timeout=30.0, max_in_flight=1, retry=shell.retry(0))
     client = shell.client(pool)
     client.set("key", "value")
@@ -133,11 +133,11 @@ def test_a_black_hole(shell: Sharing, mute: Mute) -> None:
     assert eventually(lambda: pool.stats().open == 0)
     mute.proxy.heal()
     assert client.get("key") == b"value"
-    assert (pool.stats().in_flight, pool.stats().dialed) == (0, 2)
+    assert (pool.stats().in_flight, pool.stats().connected) == (0, 2)
 
 
-def test_nobody_is_there_to_dial(shell: Sharing, own_server: embedded.Server) -> None:
-    """All who wait for the connection are told what the dial was told, each by an error of his own."""
+def test_no_caller_is_there_to_connect(shell: Sharing, own_server: embedded.Server) -> None:
+    """All who wait for the connection are told what the connect was told, each by an error of its own."""
     pool = shell.pool(host=own_server.host, port=own_server.port, retry=shell.retry(0))
     client = shell.client(pool)
     own_server.kill()

@@ -1,4 +1,4 @@
-"""What can't share gets a connection of its own by itself, gives it back, and holds nobody up meanwhile: note 61."""
+"""What can't share gets a connection of its own by itself, gives it back, and holds no caller up meanwhile: note 61."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .faces import Sharing
 
 
 @pytest.mark.parametrize("how", ["BLPOP", "XREAD", "pipeline"])
-def test_what_waits_holds_nobody_up(client: Any, pool: Any, watch: Watch, how: str) -> None:
+def test_what_waits_holds_no_caller_up(client: Any, pool: Any, watch: Watch, how: str) -> None:
     """While it waits, others are answered over the shared connection; afterwards its own is idle."""
     client.xadd("stream", {"a": 1}, id="1-1")
     calls = {
@@ -48,39 +48,39 @@ def test_a_wait_for_replicas(client: Any, pool: Any) -> None:
     began = time.monotonic()
     assert client.wait(1, 100) == 0
     assert time.monotonic() - began > 0.05
-    assert pool.stats().dialed == 2
+    assert pool.stats().connected == 2
 
 
 @pytest.mark.parametrize("command", ["MODULE.COMMAND", "NOSUCHCOMMAND"])
-def test_a_command_that_nobody_knows(client: Any, pool: Any, command: str) -> None:
+def test_a_command_that_no_caller_knows(client: Any, pool: Any, command: str) -> None:
     """It might be anything, so that it has its own connection."""
     client.get("key")
     with pytest.raises(redis.ResponseError, match="unknown command"):
         client.execute_command(command, "a")
-    assert pool.stats().dialed == 2
+    assert pool.stats().connected == 2
     assert pool.stats().in_use == 1
 
 
 def test_a_command_that_the_user_vouches_for(face: Sharing, at: dict[str, Any]) -> None:
-    """With `also_share` it goes with the others."""
-    pool = face.pool(**at, also_share=("MODULE.COMMAND",))
+    """With `shareable_commands` it goes with the others."""
+    pool = face.pool(**at, shareable_commands=("MODULE.COMMAND",))
     with pytest.raises(redis.ResponseError, match="unknown command"):
         face.client(pool).execute_command("MODULE.COMMAND", "a")
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
     with pytest.raises(ValueError, match="BLPOP"):
-        face.pool(**at, also_share=("BLPOP",))
+        face.pool(**at, shareable_commands=("BLPOP",))
 
 
 @pytest.mark.parametrize("name", ["SCRIPT KILL", "script kill", "Client  Unpause", "FAILOVER", "SCRIPT", "client"])
 def test_nothing_makes_a_rescue_share(face: Sharing, name: str) -> None:
-    """`also_share` takes no command that must not be queued, in no spelling, and no name that covers such a command."""
+    """`shareable_commands` takes no command that must not be queued, in no spelling, and no name that covers such a command."""
     with pytest.raises(ValueError, match="also_share="):
-        face.pool(also_share=(name,))
+        face.pool(shareable_commands=(name,))
 
 
 @pytest.mark.parametrize("command", ["SELECT 1", "CLIENT SETNAME stranger", "CLIENT TRACKING on", "WATCH key"])
-def test_a_changed_session_reaches_nobody_else(client: Any, command: str) -> None:
-    """Whoever changes it on a client of many connections changes nobody's."""
+def test_a_changed_session_reaches_no_other_caller(client: Any, command: str) -> None:
+    """The caller that changes it on a client of many connections changes no caller's."""
     client.set("key", "in zero")
     client.execute_command(*command.split())
     for _ in range(3):
@@ -89,7 +89,7 @@ def test_a_changed_session_reaches_nobody_else(client: Any, command: str) -> Non
         assert client.pipeline().get("key").execute() == [b"in zero"]
 
 
-def test_a_transaction_by_hand_reaches_nobody_else(client: Any) -> None:
+def test_a_transaction_by_hand_reaches_no_other_caller(client: Any) -> None:
     """MULTI without its EXEC ends with its connection."""
     client.execute_command("MULTI")
     assert client.set("key", "value") is True
@@ -106,7 +106,7 @@ def test_messages(client: Any, pool: Any) -> None:
     assert (message["channel"], message["data"]) == (b"news", b"it works")
     subscriber.close()
     assert eventually(lambda: pool.stats().in_use == 1)
-    assert eventually(lambda: client.publish("news", "nobody") == 0)
+    assert eventually(lambda: client.publish("news", "no caller") == 0)
 
 
 def test_a_monitor(threads: Sharing, at: dict[str, Any]) -> None:
@@ -114,8 +114,8 @@ def test_a_monitor(threads: Sharing, at: dict[str, Any]) -> None:
     client = threads.client(threads.pool(**at))
     with client.monitor() as monitor:
         client.get("seen")
-        for told in monitor.listen():
-            if told["command"] == "GET seen":
+        for raised in monitor.listen():
+            if raised["command"] == "GET seen":
                 break
     assert client.get("seen") is None
 
@@ -148,7 +148,7 @@ def test_a_client_of_one_connection(face: Sharing, at: dict[str, Any]) -> None:
 
 
 def test_a_connection_by_hand(client: Any, pool: Any) -> None:
-    """Whoever takes one from the pool may do with it what he likes."""
+    """The caller that takes one from the pool may do with it what it likes."""
     with pool.connection() as connection:
         connection.send_command("SET", "key", "value")
         assert connection.read_response() in (b"OK", "OK")
@@ -169,7 +169,7 @@ def test_several_commands_sent_before_their_replies_are_read(pool: Any, client: 
 
 
 def test_one_place_for_all_in_turn(face: Sharing, at: dict[str, Any]) -> None:
-    """With a single connection, what waits and what shares take turns: nobody waits for himself."""
+    """With a single connection, what waits and what shares take turns: no caller waits for itself."""
     pool = face.pool(**at, max_connections=1)
     client = face.client(pool)
     for number in range(5):
@@ -183,8 +183,8 @@ def test_one_place_for_all_in_turn(face: Sharing, at: dict[str, Any]) -> None:
     assert pool.stats().open == 1
 
 
-def test_one_place_while_somebody_waits(face: Sharing, at: dict[str, Any], watch: Watch) -> None:
-    """Those who share wait for the one who waits, and are answered when he is done."""
+def test_one_place_while_a_caller_waits(face: Sharing, at: dict[str, Any], watch: Watch) -> None:
+    """Those who share wait for the one who waits, and are answered when it is done."""
     pool = face.pool(**at, max_connections=1, timeout=PATIENCE)
     client = face.client(pool)
     client.get("key")

@@ -76,7 +76,7 @@ def test_a_reply_in_many_records(over_tls: Any) -> None:
 
 
 def test_notifications_between_replies(shell: Sharing, memory: MemoryServer) -> None:
-    """A push message is nobody's reply, whether it comes before one, alone or in pieces."""
+    """A push message is no caller's reply, whether it comes before one, alone or in pieces."""
     client = shell.own(host=memory.host, port=memory.port, protocol=3)
     client.set("key", "value")
     memory.push(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n" * 3)
@@ -92,20 +92,20 @@ def test_notifications_between_replies(shell: Sharing, memory: MemoryServer) -> 
 
 @pytest.mark.usefixtures("attentive")
 @pytest.mark.parametrize(("stray", "protocol"), [(b"+stray\r\n", 2), (b"rubbish\r\n", 3)], ids=["a reply", "rubbish"])
-def test_what_nobody_asked_for_ends_the_connection(
+def test_what_no_caller_asked_for_ends_the_connection(
     shell: Sharing, memory: MemoryServer, stray: bytes, protocol: int
 ) -> None:
-    """Once it is seen, which takes a look of the housekeeper at most, the next caller has another connection."""
+    """Once it is seen, which takes a look of the maintenance thread at most, the next caller has another connection."""
     client = shell.own(host=memory.host, port=memory.port, protocol=protocol)
     client.set("key", "value")
     memory.push(stray)
     assert eventually(lambda: memory.clients == 0)
     assert client.get("key") == b"value"
-    assert client.connection_pool.stats().dialed == 2
+    assert client.connection_pool.stats().connected == 2
 
 
 @pytest.mark.parametrize("stray", [b"+stray\r\n", b"rubbish\r\n"], ids=["a reply", "rubbish"])
-def test_what_nobody_asked_for_behind_a_reply(shell: Sharing, memory: MemoryServer, stray: bytes) -> None:
+def test_what_no_caller_asked_for_behind_a_reply(shell: Sharing, memory: MemoryServer, stray: bytes) -> None:
     """It ends the connection at once, and never reaches the next caller."""
     client = shell.own(host=memory.host, port=memory.port)
     client.set("key", "value")
@@ -114,4 +114,4 @@ def test_what_nobody_asked_for_behind_a_reply(shell: Sharing, memory: MemoryServ
         assert client.echo("x") == b"right"
     for _ in range(3):
         assert client.get("key") == b"value"
-    assert client.connection_pool.stats().dialed == 2
+    assert client.connection_pool.stats().connected == 2

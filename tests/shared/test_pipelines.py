@@ -21,7 +21,7 @@ def test_a_pipeline(client: Any, pool: Any, transaction: bool) -> None:
     assert len(pipe) == 0
     assert pipe.incr("n").execute() == [2]
     assert pipe.execute() == []
-    assert (pool.stats().dialed, pool.stats().in_use) == (1, 1)
+    assert (pool.stats().connected, pool.stats().in_use) == (1, 1)
 
 
 @pytest.mark.parametrize("transaction", [False, True])
@@ -39,7 +39,7 @@ def test_an_error_in_its_midst(client: Any, pool: Any, transaction: bool) -> Non
     results = pipe.incr("n").incr("list").incr("n").execute(raise_on_error=False)
     assert (results[0], results[2]) == (3, 4)
     assert isinstance(results[1], redis.ResponseError)
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1
 
 
 def test_a_transaction_that_is_refused(client: Any) -> None:
@@ -53,7 +53,7 @@ def test_a_transaction_that_is_refused(client: Any) -> None:
 
 
 def test_a_transaction_is_one(face: Sharing, at: dict[str, Any]) -> None:
-    """Many at once over one connection: each sees its own writes and nobody else's between them."""
+    """Many at once over one connection: each sees its own writes and no other caller's between them."""
     client = face.client(face.pool(**at))
 
     def move(number: int) -> None:
@@ -65,7 +65,7 @@ def test_a_transaction_is_one(face: Sharing, at: dict[str, Any]) -> None:
     for doing in together(6, move):
         doing.result()
     assert client.get("count") == b"120"
-    assert client.connection_pool.stats().dialed == 1
+    assert client.connection_pool.stats().connected == 1
 
 
 def test_a_watch_has_a_connection_of_its_own(client: Any, pool: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_watch_has_a_connection_of_its_own(client: Any, pool: Any) -> None:
 
 
 def test_a_transaction_by_function(threads: Face, at: dict[str, Any]) -> None:
-    """`Redis.transaction` tries again until nobody comes between."""
+    """`Redis.transaction` tries again until no caller comes between."""
     client = threads.client(threads.pool(**at))
     client.set("n", 0)
 

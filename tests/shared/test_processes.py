@@ -18,14 +18,14 @@ from redpool.asyncio import MultiplexedConnectionPool, Redis
 
 
 def test_loops_one_after_another(redis_url: str, recwarn: pytest.WarningsRecorder) -> None:
-    """Each has its own connection, and nobody has to close anything in between."""
+    """Each has its own connection, and no caller has to close anything in between."""
     pool = MultiplexedConnectionPool.from_url(redis_url)
     client = Redis(connection_pool=pool)
 
     async def main(number: int) -> None:
         await client.set("key", number)
         assert await asyncio.gather(*(client.get("key") for _ in range(20))) == [str(number).encode()] * 20
-        assert pool.stats().dialed == 1
+        assert pool.stats().connected == 1
 
     for number in range(4):
         asyncio.run(main(number))
@@ -87,7 +87,7 @@ def test_a_fork_in_the_midst(redis_url: str, watch: Watch) -> None:
         worker.result()
     assert failures == []
     assert client.get("key") == b"value"
-    assert client.connection_pool.stats().dialed == 1
+    assert client.connection_pool.stats().connected == 1
     client.close()
 
 
@@ -96,7 +96,7 @@ def _in_child(client: Any) -> None:
     try:
         pid = os.getpid()
         if all(client.echo(f"child {pid}-{turn}") == f"child {pid}-{turn}".encode() for turn in range(50)):
-            status = 0 if client.connection_pool.stats().dialed == 1 else 3
+            status = 0 if client.connection_pool.stats().connected == 1 else 3
     finally:
         os._exit(status)
 
@@ -147,7 +147,7 @@ def test_the_end_of_the_interpreter(redis_url: str, script: str, how: tuple[str,
 
 
 def test_a_pool_that_is_dropped(redis_url: str, watch: Watch) -> None:
-    """Its shared connection is closed with it, for threads within a look of the housekeeper."""
+    """Its shared connection is closed with it, for threads within a look of the maintenance thread."""
     client: Any = redpool.Redis.from_url(redis_url, client_name="dropped")
     client.set("key", "value")
     assert len(watch.ids("dropped")) == 1

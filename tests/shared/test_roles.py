@@ -256,5 +256,5 @@ def test_a_handler_of_notifications_that_raises(memory: MemoryServer, caplog: py
     for _ in range(3):
         assert client.get("key") == b"value"
     assert "a push message was not handled" in caplog.text
-    assert client.connection_pool.stats().dialed == 1
+    assert client.connection_pool.stats().connected == 1
     client.close()

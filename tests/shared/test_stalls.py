@@ -106,4 +106,4 @@ def test_no_request_leaves_for_a_connection_that_cannot_be_had(shell: Sharing, o
     finally:
         own_server.resume()
     assert [each.result() for each in doings] == [1, b"value"]
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1

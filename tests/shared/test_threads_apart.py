@@ -26,7 +26,7 @@ from .faces import OwnThreads
 SOURCES = Path(redpool.__file__).parent
 
 
-def told(program: str, *arguments: str) -> Any:
+def raised(program: str, *arguments: str) -> Any:
     """What a program of this folder says in the end; a crash fails the test with its exit status."""
     command = [sys.executable, "-W", "ignore", "-X", "faulthandler", str(Path(__file__).with_name(program)), *arguments]
     try:
@@ -48,7 +48,7 @@ def test_no_thread_looks_into_another_ones_frames() -> None:
 
 def test_the_collector_harms_no_caller(redis_url: str) -> None:
     """Eight threads are served beside many that wait, while pipelines are dropped in cycles: every reply is right."""
-    assert told("collected.py", redis_url) == {"wrong": [], "hanging": 0}
+    assert raised("collected.py", redis_url) == {"wrong": [], "hanging": 0}
 
 
 # -- a thread that connects --------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_what_interrupts_a_caller_that_connects_is_its_own(
 def test_a_timer_does_not_stretch_socket_timeout(memory: MemoryServer, client: str) -> None:
     """Each signal interrupts the wait in the kernel, which must not begin anew: 1 s of silence is 1 s."""
     memory.answer("INCR", b"")
-    seen = told("ticking.py", client, str(memory.port))
+    seen = raised("ticking.py", client, str(memory.port))
     assert seen["ended"] == "ReplyLate"
     assert 0.9 <= seen["took"] < 2.5, f"a socket_timeout of 1 s took {seen['took']:.1f} s"
 
@@ -130,6 +130,6 @@ def test_interruptions_do_not_stop_all_work(redis_server: embedded.Server, kind:
     """
     with FaultProxy(redis_server.host, redis_server.port) as proxy:
         proxy.delay(delay)
-        seen = told("often.py", proxy.url, kind)
+        seen = raised("often.py", proxy.url, kind)
     assert seen["wrong"] == []
     assert seen["served"] * 4 >= seen["interruptions"], seen

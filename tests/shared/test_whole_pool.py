@@ -43,7 +43,7 @@ def test_a_graceful_shutdown(shell: Sharing, mute: Mute) -> None:
     pool, client, flying = deaf(shell, mute)
     closing = Doing(lambda: pool.shutdown(timeout=30.0))
 
-    def refused() -> bool:
+    def rejected() -> bool:
         try:
             client.get("key")
         except shell.redpool.PoolClosed:
@@ -54,7 +54,7 @@ def test_a_graceful_shutdown(shell: Sharing, mute: Mute) -> None:
 
     # A call that came before it was shut down waits as the first one does.
     assert eventually(lambda: "shut down" in repr(pool))
-    assert refused()
+    assert rejected()
     assert not closing.done
     mute.server.resume()
     assert flying.result() == b"value"
@@ -64,7 +64,7 @@ def test_a_graceful_shutdown(shell: Sharing, mute: Mute) -> None:
 
 
 def test_a_shutdown_by_force(shell: Sharing, mute: Mute) -> None:
-    """Whoever waits is told by a `ConnectionError`, now."""
+    """The caller that waits is told by a `ConnectionError`, now."""
     pool, client, flying = deaf(shell, mute, retry=shell.retry(0))
     pool.shutdown(timeout=30.0, force=True)
     assert isinstance(flying.ended(), redis.ConnectionError)
@@ -108,7 +108,7 @@ def test_disconnect_of_the_idle_ones(shell: Sharing, mute: Mute) -> None:
 
 
 def test_replaced_under_load(shell: Sharing, at: dict[str, Any]) -> None:
-    """However often the connections are replaced, each caller has his own reply, and none of them an error."""
+    """However often the connections are replaced, each caller has its own reply, and none of them an error."""
     pool = shell.pool(**at, max_connections=6, shared_connections=2)
     client = shell.client(pool)
     stop, turns = [False], [0] * 5
@@ -123,7 +123,7 @@ def test_replaced_under_load(shell: Sharing, at: dict[str, Any]) -> None:
 
     def drained_often() -> bool:
         pool.drain()
-        return pool.stats().dialed > 20 and min(turns) > 5
+        return pool.stats().connected > 20 and min(turns) > 5
 
     workers = [Doing(lambda number=number: work(number)) for number in range(5)]  # type: ignore[misc]
     drained = eventually(drained_often)
@@ -142,7 +142,7 @@ def test_replaced_under_load(shell: Sharing, at: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("when", ["drain", "make room"])
 def test_replaced_between_choice_and_sending(shell: Sharing, at: dict[str, Any], when: str) -> None:
-    """Whoever has chosen a connection that is given back just then writes nothing over it, and takes another."""
+    """The caller that has chosen a connection that is given back just then writes nothing over it, and takes another."""
     pool = shell.pool(**at, max_connections=2)
     client = shell.client(pool)
     client.set("key", "value")
@@ -206,34 +206,34 @@ def test_its_repr(shell: Sharing, at: dict[str, Any], watch: Watch) -> None:
 
 @pytest.mark.usefixtures("attentive")
 def test_a_lifetime(shell: Sharing, at: dict[str, Any]) -> None:
-    """A shared connection that is old enough is replaced while it is used, and nobody notices."""
+    """A shared connection that is old enough is replaced while it is used, and no caller notices."""
     pool = shell.pool(**at, max_lifetime=0.5)
     client = shell.client(pool)
 
     def used() -> bool:
         assert client.echo("x") == b"x"
-        return bool(pool.stats().dialed >= 3)
+        return bool(pool.stats().connected >= 3)
 
     assert eventually(used)
 
 
 @pytest.mark.usefixtures("attentive")
-def test_nobody_needs_it(shell: Sharing, at: dict[str, Any]) -> None:
+def test_no_caller_needs_it(shell: Sharing, at: dict[str, Any]) -> None:
     """After `max_idle_time` without a command it goes; the next call opens another."""
     pool = shell.pool(**at, max_idle_time=0.3)
     client = shell.client(pool)
     client.get("key")
     assert eventually(lambda: pool.stats().open == 0)
     client.get("key")
-    assert pool.stats().dialed == 2
+    assert pool.stats().connected == 2
 
 
 @pytest.mark.usefixtures("attentive")
 def test_it_asks_for_a_word(shell: Sharing, mute: Mute) -> None:
-    """After `ping_after_idle` a PING goes over it, which is nobody's command; one that isn't answered ends it."""
+    """After `ping_after_idle` a PING goes over it, which is no caller's command; one that isn't answered ends it."""
     pool = shell.pool(**mute.at, ping_after_idle=0.3)
     client = shell.client(pool)
     client.get("key")
     assert eventually(lambda: "PING" in [name for _, name in mute.server.commands])
     assert client.get("key") is None
-    assert pool.stats().dialed == 1
+    assert pool.stats().connected == 1

@@ -28,7 +28,7 @@ from contract.faces import Doing
 from redpool import embedded
 from redpool.testing import FaultProxy
 from truth.crowds import KINDS, PATIENCE, Crowd, Tasks, Threads, descriptors, eventually
-from truth.questions import Ledger, Question, questions
+from truth.questions import Counters, Question, questions
 
 from .meters import Reading, growth, read, table
 
@@ -83,7 +83,7 @@ class Soak:
                     f"{at}/{number}",
                     Random(number),
                     kind=kind,
-                    struck=CANCELED,
+                    interrupted=CANCELED,
                     client_name=f"soak-{crowd_class.name}-{number}",
                     socket_timeout=REPLY,
                 )
@@ -102,7 +102,7 @@ class Soak:
         self.healed.set()
         self._end(working)
         for crowd in self.crowds:
-            self.wrong += [f"{crowd.options['client_name']}: {fault}" for fault in crowd.ledger.faults[:3]]
+            self.wrong += [f"{crowd.options['client_name']}: {fault}" for fault in crowd.counters.faults[:3]]
         self.wrong += [f"growth: {each}" for each in growth(self.readings)]
         if not eventually(lambda: not self._dropped()):
             self.wrong.append(f"connections of pools that were dropped: {self._dropped()}")
@@ -117,7 +117,7 @@ class Soak:
 
     def _work(self, crowd: Crowd) -> None:
         """Ask until it is over; then all slots must be free."""
-        crowd.ledger = Ledger(keeps=KEPT)
+        crowd.counters = Counters(keeps=KEPT)
         crowd.run(self._supply(crowd.random))
         self.healed.wait()
         crowd.leave()
@@ -140,7 +140,7 @@ class Soak:
             if second % every == 0 or second == seconds:
                 say(self._line(second))
             now = time.monotonic()
-            progress = [crowd.ledger.progress for crowd in self.crowds]
+            progress = [crowd.counters.progress for crowd in self.crowds]
             moved = [was if was[0] == count else (count, now) for was, count in zip(moved, progress, strict=True)]
             if any(doing.done for doing in working) or any(now - since > PATIENCE for _, since in moved):
                 self.wrong.append(f"a crowd came to a stop in second {second}: questions of each {progress}")
@@ -148,12 +148,12 @@ class Soak:
 
     def _line(self, second: int) -> str:
         reading = self.readings[-1]
-        errors = sum(sum(crowd.ledger.errors.values()) for crowd in self.crowds)
-        strikes = sum(crowd.ledger.strikes for crowd in self.crowds)
-        counts = " ".join(str(crowd.ledger.progress) for crowd in self.crowds)
+        errors = sum(sum(crowd.counters.errors.values()) for crowd in self.crowds)
+        interruptions = sum(crowd.counters.interruptions for crowd in self.crowds)
+        counts = " ".join(str(crowd.counters.progress) for crowd in self.crowds)
         return (
             f"{second:6}  {reading.memory:9.1f}  {reading.threads:7g}  {reading.descriptors:11g}  "
-            f"{reading.objects:7g}  {errors:6}  {strikes:13}  {counts}"
+            f"{reading.objects:7g}  {errors:6}  {interruptions:13}  {counts}"
         )
 
     # -- trouble -----------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class Soak:
         """Interrupt threads. Tasks are cancelled by their crowd."""
         random = Random(4)
         while not self.over.wait(random.random() * 0.05):
-            random.choice(self.crowds).strike()
+            random.choice(self.crowds).interrupt()
 
     def _drop(self) -> None:
         """Use a pool of each kind in turn, and drop it without closing it; every other one in a cycle."""

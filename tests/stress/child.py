@@ -28,8 +28,8 @@ from contract.faces import Doing
 from redpool import embedded
 from truth.alarms import alarms, ask_all
 from truth.crowds import PATIENCE, Crowd, Tasks, Threads, descriptors, eventually, start_undisturbed
-from truth.questions import EXPECTED, Ledger, Question, questions
-from truth.striking import Struck
+from truth.interrupting import Interrupted
+from truth.questions import EXPECTED, Counters, Question, questions
 
 SERVER = ("--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru")
 CANCELED = 0.5  # the share of the tasks' questions that are given up
@@ -67,25 +67,25 @@ class Stress:
                 self._run(crowd, time.monotonic() + seconds / 2, interrupted)
             except Exception as error:
                 self._wrong(phase, f"{type(error).__name__}: {error}"[:3000])
-            ledger = crowd.ledger
-            self.found.answered += len(ledger.answered)
-            self.found.interruptions += ledger.strikes
-            for fault in ledger.faults:
+            counters = crowd.counters
+            self.found.answered += len(counters.answered)
+            self.found.interruptions += counters.interruptions
+            for fault in counters.faults:
                 self._wrong(phase, fault)
-            if ledger.late:
-                self._wrong(phase, f"callers who waited in vain: {ledger.late}")
+            if counters.late:
+                self._wrong(phase, f"callers who waited in vain: {counters.late}")
             if interrupted:
-                self.found.errors = dict(ledger.errors)
-            elif ledger.errors:
-                self._wrong(phase, f"errors with no cause: {dict(ledger.errors)}")
+                self.found.errors = dict(counters.errors)
+            elif counters.errors:
+                self._wrong(phase, f"errors with no cause: {dict(counters.errors)}")
         return self.found
 
     def _crowd(self, phase: str, interrupted: bool) -> Crowd:
-        # A database of its own, since nobody else may use its counters.
+        # A database of its own, since no other caller may use its counters.
         url = f"{self.server.url.removesuffix('/0')}/{1 + interrupted}"
-        struck = CANCELED if interrupted else 0.0
-        crowd = self.crowd_class(url, Random(1), kind=self.kind, struck=struck, client_name=f"stress-{phase}")
-        crowd.ledger = Ledger()
+        interrupted = CANCELED if interrupted else 0.0
+        crowd = self.crowd_class(url, Random(1), kind=self.kind, interrupted=interrupted, client_name=f"stress-{phase}")
+        crowd.counters = Counters()
         return crowd
 
     def _run(self, crowd: Crowd, end: float, interrupted: bool) -> None:
@@ -118,7 +118,7 @@ class Stress:
             nothing_dropped.set()
         collecting.result()
         crowd.leave()
-        crowd.ledger.check(crowd.url)
+        crowd.counters.check(crowd.url)
         assert eventually(lambda: descriptors() <= before), "a socket was left open"
 
     @staticmethod
@@ -130,11 +130,11 @@ class Stress:
             assert isinstance(crowd, Threads)
             number = next(turn)
             if number % 3:
-                raise Struck
+                raise Interrupted
             # Not from the common supply: its lock may be what was interrupted.
             counter = f"handled {number}"
             question = Question((("INCR", counter),), (1,), counter=counter)
-            crowd.ledger.asked.append(question)
+            crowd.counters.asked.append(question)
             crowd.ask(question)
 
         return handler
@@ -144,7 +144,7 @@ class Stress:
         """Interrupt callers in other threads. Tasks are canceled by their crowd."""
         random = Random(5)
         while not over.wait(random.random() * 0.01):
-            crowd.strike()
+            crowd.interrupt()
 
     @staticmethod
     def _litter(crowd: Threads, over: threading.Event) -> None:
@@ -172,11 +172,11 @@ class Stress:
         self.found.wrong.append(f"{phase}: {what}")
 
     def _unraisable(self, raised: Any) -> None:
-        if raised.exc_type is not Struck:  # which is let loose here
+        if raised.exc_type is not Interrupted:  # which is let loose here
             self._wrong("in a finalizer", f"{raised.exc_type.__name__}: {raised.exc_value} in {raised.object!r}"[:500])
 
     def _in_a_thread(self, raised: Any) -> None:
-        if raised.exc_type is not Struck:
+        if raised.exc_type is not Interrupted:
             name = getattr(raised.thread, "name", None)
             self._wrong("in a thread", f"{name}: {raised.exc_type.__name__}: {raised.exc_value}"[:500])
 

@@ -30,13 +30,13 @@ def run(shell: str, kind: str, seconds: float) -> tuple[Found, str]:
         start_new_session=True,  # so that its server can be ended with it
     )
     try:
-        told, log = child.communicate(timeout=4 * seconds + 8 * PATIENCE)
+        raised, log = child.communicate(timeout=4 * seconds + 8 * PATIENCE)
     except subprocess.TimeoutExpired:
         log = "hung"
     finally:
         os.killpg(child.pid, signal.SIGKILL) if child.poll() is None else None
     if child.returncode == 0:
-        return Found(**json.loads(told)), log
+        return Found(**json.loads(raised)), log
     end = child.returncode
     how = f"crashed: {signal.Signals(-end).name}" if end is not None and end < 0 else f"ended with status {end}"
     return Found(wrong=[how]), log

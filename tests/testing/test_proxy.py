@@ -82,9 +82,9 @@ def test_the_last_words_of_a_client_reach_the_server() -> None:
 
 def test_a_server_that_is_not_there_hangs_up() -> None:
     """The proxy accepts, and ends the connection as soon as it knows."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        with FaultProxy("127.0.0.1", nobody.getsockname()[1]) as proxy, Wire(proxy.port) as wire:
+    with socket.socket() as closed_port:
+        closed_port.bind(("127.0.0.1", 0))
+        with FaultProxy("127.0.0.1", closed_port.getsockname()[1]) as proxy, Wire(proxy.port) as wire:
             with pytest.raises(EOFError):
                 wire.read()
             assert proxy.open == 0
@@ -117,7 +117,7 @@ def test_delayed_replies_keep_their_order(proxy: FaultProxy, server: MemoryServe
         assert [wire.read(), wire.read()] == [b"first", b"second"]
 
 
-def test_nobody_else_waits_for_a_delayed_reply(proxy: FaultProxy) -> None:
+def test_no_other_caller_waits_for_a_delayed_reply(proxy: FaultProxy) -> None:
     """The proxy goes on serving while it holds a reply back."""
     with Wire(proxy.port) as slow, Wire(proxy.port) as quick:
         slow.ask("PING")
@@ -196,7 +196,7 @@ def test_in_a_black_hole_the_server_s_hang_up_isn_t_seen(proxy: FaultProxy, serv
             wire.read()
 
 
-def test_half_open_commands_run_and_nobody_is_told(proxy: FaultProxy, server: MemoryServer) -> None:
+def test_half_open_commands_run_and_no_caller_is_raised(proxy: FaultProxy, server: MemoryServer) -> None:
     """The reply is lost for good; the command's effect isn't."""
     with Wire(proxy.port) as wire:
         wire.ask("PING")
@@ -263,7 +263,7 @@ def test_a_reset_is_a_reset(proxy: FaultProxy, server: MemoryServer) -> None:
 
 
 def test_a_hang_up_is_orderly(proxy: FaultProxy, server: MemoryServer) -> None:
-    """FIN, even to a client whose last command nobody has read; the next connection works."""
+    """FIN, even to a client whose last command no caller has read; the next connection works."""
     with Wire(proxy.port) as wire:
         wire.ask("PING")
         proxy.hang_up()

@@ -27,7 +27,7 @@ Side = Callable[..., Any]
 
 READONLY = redis.ResponseError("READONLY You can't write against a read only replica.")
 BROKEN = ConnectionResetError(104, "Connection reset by peer")
-STAGES = ["dial", "handshake", "send", "reply"]
+STAGES = ["connect", "handshake", "send", "reply"]
 
 
 @pytest.fixture(params=list(SIDES))
@@ -51,7 +51,7 @@ def test_without_steps_all_goes_well(side: Side, protocol: int) -> None:
         assert user.ask("ECHO", "token:2") == b"token:2"
         assert user.ask("PING")
         assert user.ask("FLUSHALL")
-        assert user.pool.stats().dialed == 1
+        assert user.pool.stats().connected == 1
 
 
 def test_each_command_of_a_pipeline_has_its_own_answer(side: Side) -> None:
@@ -73,7 +73,7 @@ def test_long_commands_arrive_whole(side: Side) -> None:
 
 
 def test_a_command_in_several_packets_is_one_step() -> None:
-    """redis-py's own packer cuts long arguments off; what they say is nobody's step."""
+    """redis-py's own packer cuts long arguments off; what they say is no caller's step."""
     with Script(send=["ok", BROKEN]) as script:
         connection = script.connection()
         connection.connect()
@@ -110,7 +110,7 @@ def test_slow_goes_well_in_the_end(side: Side, stage: str) -> None:
         assert time.monotonic() - begun >= 0.05
 
 
-@pytest.mark.parametrize("stage", ["dial", "send"])
+@pytest.mark.parametrize("stage", ["connect", "send"])
 def test_slower_than_the_timeout_is_too_slow(side: Side, stage: str) -> None:
     """As if it were never."""
     timeouts = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
@@ -125,7 +125,7 @@ def test_an_error_reply_is_redis_py_s_error(side: Side) -> None:
         with pytest.raises(OutOfMemoryError):
             user.ask("SET", "a", "1")
         assert user.ask("ECHO", "2") == b"2"
-        assert user.pool.stats().dialed == 1
+        assert user.pool.stats().connected == 1
 
 
 def test_what_comes_after_a_slow_answer_waits(side: Side) -> None:
@@ -145,7 +145,7 @@ def test_a_check_is_a_stage_of_its_own(side: Side) -> None:
 
 def test_the_last_step_is_repeated(side: Side) -> None:
     """For ever."""
-    with Script(dial=["ok", BROKEN]) as script, side(script) as user:
+    with Script(connect=["ok", BROKEN]) as script, side(script) as user:
         assert user.ask("ECHO", "1") == b"1"
         user.pool.drain()
         for _ in range(3):
@@ -155,7 +155,7 @@ def test_the_last_step_is_repeated(side: Side) -> None:
 
 def test_an_exception_that_is_repeated_is_a_new_one_each_time() -> None:
     """Two callers never share one, with the traceback of both."""
-    with Script(dial=[BROKEN]) as script:
+    with Script(connect=[BROKEN]) as script:
         connection = script.connection()
         seen = []
         for _ in range(2):
@@ -172,7 +172,7 @@ def test_a_pool_takes_them_for_redis_py_s_own() -> None:
         connection.send_command("ECHO", "lost")
         pool.release(connection)
         assert redis.Redis(connection_pool=pool).echo("mine") == b"mine"
-        assert pool.stats().dialed == 2
+        assert pool.stats().connected == 2
 
 
 def test_a_task_can_be_cancelled_at_any_stage() -> None:
@@ -190,7 +190,7 @@ def test_a_task_can_be_cancelled_at_any_stage() -> None:
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                if stage in ("send", "reply"):  # a dial goes on, for whoever comes next
+                if stage in ("send", "reply"):  # a connect goes on, for the caller that comes next
                     assert await client.echo("2") == b"2"
 
     for stage in STAGES:
@@ -199,7 +199,7 @@ def test_a_task_can_be_cancelled_at_any_stage() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_closing_a_script_ends_what_takes_for_ever(stage: str) -> None:
-    """Nobody is left hanging, no thread and no socket is left."""
+    """No caller is left hanging, no thread and no socket is left."""
     threads = threading.active_count()
     errors: list[Exception] = []
     with script_of(stage, "never", "ok") as script:
@@ -228,5 +228,5 @@ def test_what_is_no_step_is_refused(wrong: Any) -> None:
     """At once, by the stage's name; also later."""
     with pytest.raises(TypeError, match=r"reply: .* is no step"):
         Script(reply=[wrong])
-    with Script() as script, pytest.raises(TypeError, match=r"dial: .* is no step"):
-        script.dial = [wrong]
+    with Script() as script, pytest.raises(TypeError, match=r"connect: .* is no step"):
+        script.connect = [wrong]

@@ -68,7 +68,7 @@ def test_a_blocked_client_is_woken_by_a_push(server: MemoryServer) -> None:
 
 
 def test_who_leaves_while_blocked_takes_nothing(server: MemoryServer) -> None:
-    """The element goes to nobody."""
+    """The element goes to no caller."""
     with Wire(server.port) as writer:
         with Wire(server.port) as blocked:
             blocked.send("BLPOP", "a", "0")
@@ -79,7 +79,7 @@ def test_who_leaves_while_blocked_takes_nothing(server: MemoryServer) -> None:
 
 
 def test_a_change_of_a_watched_key_undoes_a_transaction(server: MemoryServer) -> None:
-    """Whoever makes it; not one of another database."""
+    """The caller that makes it; not one of another database."""
     with Wire(server.port) as wire, Wire(server.port) as other:
         wire.ask("WATCH", "a")
         other.ask("SELECT", "1")
@@ -225,7 +225,7 @@ def test_no_answer_at_all(server: MemoryServer) -> None:
         assert wire.ask("PING") == b"PONG"
 
 
-def test_one_client_too_many_is_told_and_hung_up_on() -> None:
+def test_one_client_too_many_is_raised_and_hung_up_on() -> None:
     """As soon as one leaves, the next is let in."""
     with MemoryServer(max_clients=1) as server:
         with Wire(server.port) as first:
@@ -265,7 +265,7 @@ def test_a_password_is_asked_for(protocol: int) -> None:
                 yes.get("a")
 
 
-def test_a_pause_answers_nobody(server: MemoryServer) -> None:
+def test_a_pause_answers_no_caller(server: MemoryServer) -> None:
     """Old clients and new ones; afterwards all is carried out, in order."""
     with Wire(server.port) as old:
         old.ask("PING")
@@ -318,7 +318,7 @@ def test_bytes_can_be_pushed_out_of_turn(server: MemoryServer) -> None:
 
 
 def test_nothing_is_left_of_those_who_left(server: MemoryServer, proxy: FaultProxy) -> None:
-    """Whoever ended it, client, server or proxy: no socket stays open."""
+    """The caller that ended it, client, server or proxy: no socket stays open."""
     sockets = len(os.listdir("/dev/fd"))
     for end in (Wire.close, lambda _: server.kill_clients(), lambda _: proxy.hang_up(), lambda _: proxy.reset()):
         with Wire(proxy.port) as wire:

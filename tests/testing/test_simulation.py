@@ -12,7 +12,7 @@ from redpool.testing import Simulation
 
 # A pool to which everything happens that can happen.
 ROUGH: dict[str, Any] = {
-    "arrivals": 30.0, "hold": 0.1, "patience": 0.5, "dial_failures": 0.3, "broken": 0.1, "max_connections": 3,
+    "arrivals": 30.0, "reference": 0.1, "patience": 0.5, "connect_failures": 0.3, "broken": 0.1, "max_connections": 3,
     "min_idle": 1, "max_idle_time": 0.2, "max_lifetime": 2.0, "ping_after_idle": 0.1, "validate_after_idle": 0.01,
     "timeout": 0.3, "max_waiting": 5, "leak_after": 0.4,
 }  # fmt: skip
@@ -44,7 +44,11 @@ def test_another_seed_gives_another_trace() -> None:
 def test_other_pools_meet_the_same_callers() -> None:
     """Who comes when depends on the seed alone: what differs is what the pool makes of it."""
     arrivals = []
-    pools: list[dict[str, Any]] = [{"max_connections": 1}, {"max_connections": 9}, {"dial": 0.1, "dial_failures": 0.5}]
+    pools: list[dict[str, Any]] = [
+        {"max_connections": 1},
+        {"max_connections": 9},
+        {"connect": 0.1, "connect_failures": 0.5},
+    ]
     for options in pools:
         simulation = Simulation(3, **options)
         simulation.run(5.0)
@@ -58,8 +62,8 @@ def test_everything_that_can_happen_happens() -> None:
     simulation = Simulation(1, **ROUGH)
     simulation.run(100.0)
     assert whats(simulation).keys() == {
-        "arrives", "gets", "gives back", "breaks", "found broken", "given up", "timed out", "refused",
-        "dial begins", "dial succeeds", "dial fails", "check succeeds", "check fails", "leak reported",
+        "arrives", "gets", "gives back", "breaks", "found broken", "given up", "timed out", "rejected",
+        "connect begins", "connect succeeds", "connect fails", "check succeeds", "check fails", "leak reported",
         "closed: idle", "closed: lifetime", "closed: error", "closed: check failed",
     }  # fmt: skip
 
@@ -73,13 +77,13 @@ def test_the_trace_adds_up(seed: int) -> None:
     ends = Counter(
         event.caller
         for event in simulation.trace
-        if event.what in ("gives back", "breaks", "given up", "timed out", "refused")
+        if event.what in ("gives back", "breaks", "given up", "timed out", "rejected")
     )
     assert set(ends.values()) == {1}
     assert seen["arrives"] == len(ends) + stats.in_use + stats.waiting
     assert stats.acquired == seen["gets"] + seen["found broken"]
-    assert stats.dialed == seen["dial succeeds"]
-    assert stats.dial_failures == seen["dial fails"]
+    assert stats.connected == seen["connect succeeds"]
+    assert stats.connect_failures == seen["connect fails"]
     held: set[int] = set()
     for event in simulation.trace:
         if event.what == "gets":
@@ -92,7 +96,7 @@ def test_the_trace_adds_up(seed: int) -> None:
 
 def test_callers_are_served_first_come_first_served() -> None:
     """With patience and a good network, in the order of arrival."""
-    simulation = Simulation(1, arrivals=200.0, hold=0.02, max_connections=3, timeout=None)
+    simulation = Simulation(1, arrivals=200.0, reference=0.02, max_connections=3, timeout=None)
     simulation.run(10.0)
     served = [event.caller for event in simulation.trace if event.what == "gets"]
     assert served == sorted(served)
@@ -101,7 +105,9 @@ def test_callers_are_served_first_come_first_served() -> None:
 
 def test_a_bigger_pool_waits_less() -> None:
     """The simulation answers what it is for."""
-    waits = [Simulation(7, arrivals=300.0, hold=0.01, max_connections=size).run(20.0).wait.mean for size in (3, 4, 8)]
+    waits = [
+        Simulation(7, arrivals=300.0, reference=0.01, max_connections=size).run(20.0).wait.mean for size in (3, 4, 8)
+    ]
     assert waits == sorted(waits, reverse=True)
     assert waits[0] > 10 * waits[-1]
 
@@ -115,23 +121,23 @@ def test_time_goes_on_without_callers() -> None:
     assert stats.closed["lifetime"] >= 10
 
 
-def test_a_dial_that_is_cut_ends_there_and_then() -> None:
+def test_a_connect_that_is_cut_ends_there_and_then() -> None:
     """And not once more when it would have ended."""
-    simulation = Simulation(arrivals=0.0, min_idle=1, dial=10.0)
+    simulation = Simulation(arrivals=0.0, min_idle=1, connect=10.0)
     simulation.run(0.0)
     simulation.core.shutdown(simulation.clock.now)
     simulation.run(1000.0)
-    assert whats(simulation) == {"dial begins": 1, "dial fails": 1}
+    assert whats(simulation) == {"connect begins": 1, "connect fails": 1}
 
 
 @pytest.mark.parametrize(
     ("argument", "error"),
     [
         ({"arrivals": -1.0}, ValueError),
-        ({"hold": float("inf")}, ValueError),
-        ({"dial": float("nan")}, ValueError),
+        ({"reference": float("inf")}, ValueError),
+        ({"connect": float("nan")}, ValueError),
         ({"broken": 1.5}, ValueError),
-        ({"dial_failures": -0.1}, ValueError),
+        ({"connect_failures": -0.1}, ValueError),
         ({"max_connections": 0}, ValueError),
         ({"max_conections": 1}, TypeError),
     ],

@@ -196,7 +196,7 @@ class Pair:
 
 @contextmanager
 def pair() -> Iterator[Pair]:
-    """Two servers without a Sentinel: nobody has to be waited for."""
+    """Two servers without a Sentinel: no caller has to be waited for."""
     with embedded.start() as first, embedded.start() as second:
         found = Pair([first, second])
         found.nodes[1].replicaof(*found.address(0))

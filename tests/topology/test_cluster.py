@@ -143,12 +143,12 @@ def test_a_patch_onto_redis_pys_connections_is_seen(
     owner = (redis.asyncio.connection if face.asynchronous else redis.connection).AbstractConnection
     before, calls = owner.send_packed_command, 0
 
-    def counting(*args: Any, **kwargs: Any) -> Any:
+    def tracking(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         return before(*args, **kwargs)
 
-    monkeypatch.setattr(owner, "send_packed_command", counting)
+    monkeypatch.setattr(owner, "send_packed_command", tracking)
     with client_of(face, empty) as client:
         calls = 0
         client.set("a", 1)
@@ -198,7 +198,7 @@ def test_a_client_that_is_dropped_is_collected(threads: Face, empty: Cluster) ->
 
 
 def test_a_slot_that_moves_is_followed(face: Face, empty: Cluster) -> None:
-    """ASK while it is under way, MOVED afterwards: nobody notices, not the callers nor their pipelines."""
+    """ASK while it is under way, MOVED afterwards: no caller notices, not the callers nor their pipelines."""
     with client_of(face, empty) as client:
         slot = key_slot(b"{a}")
         client.set("{a}old", "old")

@@ -64,7 +64,7 @@ def ours(request: pytest.FixtureRequest) -> bool:
 
 
 def test_a_failover_is_followed(face: Face, guarded: Guarded) -> None:
-    """With a retry policy nobody notices: not who shares, nor who has a connection of his own."""
+    """With a retry policy no caller notices: not who shares, nor who has a connection of its own."""
     retry = face.retry(40, 0.05)
     sentinel = face._wrap(face.redpool.Sentinel(guarded.sentinels, retry=retry, max_connections=5))
     client = sentinel.master_for(SERVICE, timeout=STARTS_WITHIN)
@@ -111,15 +111,15 @@ def test_replicas_are_read(face: Face, guarded: Guarded) -> None:
 
 
 def test_the_sentinels_themselves(face: Face, guarded: Guarded) -> None:
-    """Their commands, and a service that nobody knows, are as in redis-py; a closed one may be asked again."""
+    """Their commands, and a service that no caller knows, are as in redis-py; a closed one may be asked again."""
     sentinel = face._wrap(face.redpool.Sentinel(guarded.sentinels))
     assert sentinel.discover_master(SERVICE) == ("127.0.0.1", guarded.master)
     sentinel.close()
     assert sentinel.discover_master(SERVICE) == ("127.0.0.1", guarded.master)
     assert sentinel.sentinel_master(SERVICE, return_responses=True)[0]["name"] == SERVICE
-    client = sentinel.master_for("nobody")
+    client = sentinel.master_for("no caller")
     face._keep(getattr(client.connection_pool, "_target", client.connection_pool))
-    with pytest.raises(redis.ConnectionError, match="No master found for 'nobody'"):
+    with pytest.raises(redis.ConnectionError, match="No master found for 'no caller'"):
         client.ping()
     sentinel.close()
 
@@ -136,11 +136,11 @@ def test_what_a_demoted_master_refuses_goes_to_the_next_one(face: Face, pair: Pa
     pair.change_places()
     pair.master.set("n", 10)
     assert client.incr("n") == 11
-    assert pool.stats().dialed == 2
+    assert pool.stats().connected == 2
     assert pool.stats().commands == 3
 
 
-def test_without_a_policy_it_is_told_as_redis_py_tells_it(face: Face, pair: Pair, ours: bool) -> None:
+def test_without_a_policy_it_is_raised_as_redis_py_tells_it(face: Face, pair: Pair, ours: bool) -> None:
     """Once, as an error of the connection; the next call is over another one."""
     client = client_of(face, pool_of(face, pair), ours)
     client.incr("n")
@@ -206,7 +206,7 @@ def test_the_refused_of_one_master_do_not_disturb_the_next(threads: Face, pair: 
         assert pool._engine.core.generation == generation + drained
 
 
-def test_a_pool_finds_the_next_master_when_it_dials(face: Face, pair: Pair) -> None:
+def test_a_pool_finds_the_next_master_when_it_connects(face: Face, pair: Pair) -> None:
     """Then all that goes to the last one is replaced, idle ones too."""
     pool = pool_of(face, pair)
     client = client_of(face, pool)

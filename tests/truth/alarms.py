@@ -10,8 +10,8 @@ from random import Random
 from types import FrameType
 
 from .crowds import Threads, start_undisturbed
+from .interrupting import Interrupted
 from .questions import Question
-from .striking import Struck
 
 _starts = (threading.Thread.start.__code__, start_undisturbed.__code__)
 
@@ -50,8 +50,8 @@ def ask_all(crowd: Threads, supply: Iterator[Question]) -> None:
             while (question := crowd.take(supply)) is not None:
                 crowd.ask(question)
             return
-        except Struck:
-            crowd.ledger.strikes += 1
+        except Interrupted:
+            crowd.counters.interruptions += 1
 
 
 def _at_work(frame: FrameType | None) -> bool:

@@ -14,8 +14,8 @@ from .crowds import start_undisturbed
 
 
 @pytest.fixture
-def struck_anywhere(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """An exception may strike where only the test is to blame, and what is dropped is soon collected."""
+def interrupted_anywhere(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An exception may come where only the test is to blame, and what is dropped is soon collected."""
     # It can't be raised out of a finalizer.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     # It would leave the lock of the logging module locked.
@@ -28,5 +28,5 @@ def struck_anywhere(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFi
 
 @pytest.fixture
 def started_undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread is struck from another while it starts a third."""
+    """No thread is interrupted from another while it starts a third."""
     monkeypatch.setattr(threading.Thread, "start", start_undisturbed)

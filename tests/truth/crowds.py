@@ -25,8 +25,8 @@ from redis.retry import Retry as SyncRetry
 import redpool
 import redpool.asyncio
 
-from .questions import Ledger, Question
-from .striking import Struck
+from .interrupting import Interrupted
+from .questions import Counters, Question
 
 PATIENCE = 20.0  # seconds: how long a run may go on without any progress
 CALLERS = 6
@@ -45,8 +45,8 @@ _MOST_HELD_FOR_ALL = 2
 # step, and the other would wait for that step for ever. A finalizer or a handler may start one meanwhile.
 not_starting = threading.RLock()
 _thread_start = threading.Thread.start
-_strike = ctypes.pythonapi.PyThreadState_SetAsyncExc
-_strike.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_interrupt = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_interrupt.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
 
 def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
@@ -93,15 +93,15 @@ class Crowd(ABC):
 
     def __init__(
         self, url: str, random: Random, *, kind: str = DEDICATED, callers: int = CALLERS, hasty: bool = False,
-        struck: float = 0.0, forgets: bool = False, **options: Any,
+        interrupted: float = 0.0, forgets: bool = False, **options: Any,
     ) -> None:  # fmt: skip
         self.url = url
         self.pool_class, self.client_class = self.pool_classes[kind], self.client_classes[kind]
         self.random = random
         self.callers = callers
         self.hasty = hasty  # each call has a deadline, too close for many
-        self.struck = struck  # the share of questions whose task is canceled
-        self.ledger = Ledger(forgets)
+        self.interrupted = interrupted  # the share of questions whose task is canceled
+        self.counters = Counters(forgets)
         self.options: dict[str, Any] = {
             "max_connections": CONNECTIONS, "timeout": PATIENCE, "client_name": NAME, "socket_timeout": PATIENCE,
             **options,
@@ -120,8 +120,8 @@ class Crowd(ABC):
     def leave(self) -> None:
         """When there is no trouble any more: see that the pool is whole, and close it."""
 
-    def strike(self) -> None:  # noqa: B027  not abstract: there may be nothing to do
-        """Interrupt somebody. Tasks see to that themselves."""
+    def interrupt(self) -> None:  # noqa: B027  not abstract: there may be nothing to do
+        """Interrupt a caller. Tasks see to that themselves."""
 
     def limit(self) -> contextlib.AbstractContextManager[object]:
         """The deadline of one call."""
@@ -136,7 +136,7 @@ class Crowd(ABC):
 
     def _held_for_all(self) -> int:
         """Return how many connections the pool itself holds, for all callers. A slot may not be lost behind them."""
-        held = sum(lease.holder == _HELD_FOR_ALL for lease in self.pool.dump().leases)
+        held = sum(lease.borrower == _HELD_FOR_ALL for lease in self.pool.dump().leases)
         return held if held <= _MOST_HELD_FOR_ALL else 0
 
     def known_to_server(self) -> int:
@@ -165,7 +165,7 @@ class Threads(Crowd):
         self._over = threading.Event()
         self._done: set[int] = set()
         self._callers: list[threading.Thread] = []
-        self._may_be_struck: set[int] = set()
+        self._may_be_interrupted: set[int] = set()
 
     def run(self, questions: Iterator[Question]) -> None:
         callers = [threading.Thread(target=self._call, args=(questions,), daemon=True) for _ in range(self.callers)]
@@ -175,8 +175,8 @@ class Threads(Crowd):
         before = -1
         while not eventually(lambda: len(self._done) == self.callers):
             # However long it takes, as long as it goes on.
-            assert self.ledger.progress != before, f"no progress: {self.pool.stats()}\n{self._where()}"
-            before = self.ledger.progress
+            assert self.counters.progress != before, f"no progress: {self.pool.stats()}\n{self._where()}"
+            before = self.counters.progress
 
     def leave(self) -> None:
         self._over.set()
@@ -185,13 +185,13 @@ class Threads(Crowd):
             assert not caller.is_alive()
         self._check()
 
-    def strike(self) -> None:
-        # Nobody is struck again before he has recovered.
-        if self._may_be_struck:
-            caller = self.random.choice(sorted(self._may_be_struck))
-            self._may_be_struck.discard(caller)
+    def interrupt(self) -> None:
+        # No caller is interrupted again before it has recovered.
+        if self._may_be_interrupted:
+            caller = self.random.choice(sorted(self._may_be_interrupted))
+            self._may_be_interrupted.discard(caller)
             with not_starting:
-                _strike(caller, Struck)
+                _interrupt(caller, Interrupted)
 
     def _where(self) -> str:
         """Return where the callers are that hang."""
@@ -203,25 +203,25 @@ class Threads(Crowd):
         while not self._over.is_set():
             try:
                 self._ask_all(questions)
-            except Struck:
-                self.ledger.strikes += 1
+            except Interrupted:
+                self.counters.interruptions += 1
 
     def _ask_all(self, questions: Iterator[Question]) -> None:
         # A function of its own: from CPython 3.12 on no handler covers a loop's jump back (see `test_loops.py`).
         me = threading.get_ident()
-        self._may_be_struck.add(me)
+        self._may_be_interrupted.add(me)
         while (question := self.take(questions)) is not None:
             self.ask(question)
         self._done.add(me)
         time.sleep(0.01)  # no lock of `threading` may be interrupted
-        self._may_be_struck.discard(me)
+        self._may_be_interrupted.discard(me)
 
     def take(self, questions: Iterator[Question]) -> Question | None:
-        """The next question, which nobody else asks."""
+        """The next question, which no other caller asks."""
         with self._next:
             question = next(questions, None)
             if question is not None:
-                self.ledger.asked.append(question)
+                self.counters.asked.append(question)
             return question
 
     def ask(self, question: Question) -> None:
@@ -230,9 +230,9 @@ class Threads(Crowd):
             with self.limit():
                 replies = self._answer(question)
         except Exception as error:
-            self.ledger.error(question, error)
+            self.counters.error(question, error)
         else:
-            self.ledger.answer(question, replies)
+            self.counters.answer(question, replies)
 
     def _answer(self, question: Question) -> list[Any]:
         if not question.together:
@@ -294,14 +294,14 @@ class Tasks(Crowd):
             for each in done:
                 each.result()
             # However long it takes, as long as it goes on.
-            stuck = pending and self.ledger.progress == before
+            stuck = pending and self.counters.progress == before
             assert not stuck, f"no progress: {self.pool.stats()}\n{[each.get_stack() for each in pending]}"
-            before = self.ledger.progress
+            before = self.counters.progress
 
     async def _call(self, questions: Iterator[Question]) -> None:
         for question in questions:
-            self.ledger.asked.append(question)
-            if self.random.random() < self.struck:
+            self.counters.asked.append(question)
+            if self.random.random() < self.interrupted:
                 await self._ask_and_cancel(question)
             else:
                 await self.ask(question)
@@ -316,8 +316,8 @@ class Tasks(Crowd):
         try:
             await asking
         except asyncio.CancelledError:
-            self.ledger.strikes += 1
-            self.ledger.progress += 1
+            self.counters.interruptions += 1
+            self.counters.progress += 1
 
     async def ask(self, question: Question) -> None:
         """Ask, and note what comes of it."""
@@ -325,9 +325,9 @@ class Tasks(Crowd):
             with self.limit():
                 replies = await self._answer(question)
         except Exception as error:
-            self.ledger.error(question, error)
+            self.counters.error(question, error)
         else:
-            self.ledger.answer(question, replies)
+            self.counters.answer(question, replies)
 
     async def _answer(self, question: Question) -> list[Any]:
         if not question.together:

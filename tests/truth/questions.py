@@ -15,7 +15,7 @@ import redpool
 
 # Replies of these sizes come in one piece with others, alone, and in several pieces.
 _SIZES = (0, 0, 0, 30, 1000, 70_000)
-# What a caller may be told when something breaks. That he waited too long for a connection isn't among it: nothing
+# What a caller may be told when something breaks. That it waited too long for a connection isn't among it: nothing
 # lasts so long here, unless a place was lost.
 EXPECTED = (redis.ConnectionError, redis.TimeoutError)
 _NEVER = (redpool.PoolTimeout, redpool.PoolFull, redpool.PoolClosed)
@@ -31,12 +31,12 @@ class Question:
     """in one pipeline, be it `atomic` or not; else one after the other"""
     atomic: bool = False
     counter: str = ""
-    """the key that it increments: nobody else does, and nobody asks twice"""
+    """the key that it increments: no other caller does, and no caller asks twice"""
 
 
 def questions(random: Random, count: int) -> Iterator[Question]:
     """So many, of all kinds."""
-    # Not a generator: that would end for good where somebody is struck while he takes one.
+    # Not a generator: that would end for good where a caller is interrupted while it takes one.
     return map(functools.partial(_question, random), range(count))
 
 
@@ -80,7 +80,7 @@ class _Whatever:
 
 
 def _pop(token: str, counter: str) -> Question:
-    # A command that could block: nobody shares a connection with it.
+    # A command that could block: no caller shares a connection with it.
     key = f"list of {token[:20]}"
     return Question((("LPUSH", key, token), ("BLPOP", key, "1")), (_Whatever(), (key.encode(), token.encode())))
 
@@ -88,24 +88,24 @@ def _pop(token: str, counter: str) -> Question:
 _KINDS = (_echo, _count, _several, _keep, _transaction, _pop)
 
 
-class Ledger:
+class Counters:
     """What was asked, and what came of it."""
 
     def __init__(self, forgets: bool = False, keeps: int | None = None) -> None:
         self.forgets = forgets  # the server loses its data now and then
         self.answered: deque[Question] = deque(maxlen=keeps)
         self.asked: deque[Question] = deque(maxlen=keeps)
-        self.strikes = 0
+        self.interruptions = 0
         self.progress = 0  # questions that have ended; threads count together, so that some may be left out
         self.errors: Counter[str] = Counter()
         self.late = 0  # of the errors those that say that a reply didn't come in time
         self.faults: list[str] = []
 
     def answer(self, question: Question, replies: Sequence[Any]) -> None:
-        """Somebody was answered."""
+        """A caller was answered."""
         right = [
-            told == meant or (self.forgets and told is None)
-            for told, meant in zip(replies, question.replies, strict=False)
+            raised == meant or (self.forgets and raised is None)
+            for raised, meant in zip(replies, question.replies, strict=False)
         ]
         if len(right) != len(question.replies) or not all(right):
             self.faults.append(f"asked {question.commands}"[:200] + f", was told {replies}"[:400])
@@ -113,7 +113,7 @@ class Ledger:
         self.progress += 1
 
     def error(self, question: Question, error: Exception) -> None:
-        """Somebody was told that it went wrong."""
+        """A caller was told that it went wrong."""
         self.errors[type(error).__name__] += 1
         self.late += isinstance(error, redis.TimeoutError)
         self.progress += 1
@@ -121,7 +121,7 @@ class Ledger:
             self.faults.append(f"asked {question.commands}"[:200] + f", was told {type(error).__name__}: {error}"[:400])
 
     def check(self, url: str) -> None:
-        """Nobody got another's reply; what must not run twice didn't, and did run where somebody was told so."""
+        """No caller got another's reply; what must not run twice didn't, and did run where a caller was told so."""
         assert not self.faults, "\n".join(self.faults[:10])
         asked = [each.counter for each in self.asked if each.counter]
         answered = {each.counter for each in self.answered if each.counter}

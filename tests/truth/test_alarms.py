@@ -14,14 +14,14 @@ from redpool import embedded
 
 from .alarms import alarms, ask_all
 from .crowds import KINDS, Threads, descriptors, eventually
+from .interrupting import Interrupted
 from .questions import Question, questions
-from .striking import Struck
 
 ASKED = 6000 if "SOAK" in os.environ else 400
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this platform"),
-    pytest.mark.usefixtures("struck_anywhere"),
+    pytest.mark.usefixtures("interrupted_anywhere"),
     pytest.mark.filterwarnings("ignore:.*was released twice:RuntimeWarning"),
 ]
 
@@ -31,17 +31,17 @@ def test_handlers_that_raise_lose_nothing(kind: str, own_server: embedded.Server
     """Wherever the handler raises: each reply is its asker's, nothing runs twice, all places are free in the end."""
 
     def raises() -> None:
-        raise Struck
+        raise Interrupted
 
     crowd = Threads(own_server.url, Random(1), kind=kind)
     ask_under_alarms(crowd, own_server, questions(Random(2), ASKED), raises)
-    assert crowd.ledger.strikes
-    assert len(crowd.ledger.asked) > 0.9 * ASKED
+    assert crowd.counters.interruptions
+    assert len(crowd.counters.asked) > 0.9 * ASKED
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_handlers_that_use_the_pool_are_served(kind: str, own_server: embedded.Server) -> None:
-    """The handler's own questions, asked wherever it strikes, are answered as everybody's are."""
+    """The handler's own questions, asked wherever it interruptions, are answered as everybody's are."""
     crowd = Threads(own_server.url, Random(1), kind=kind)
     supply = questions(Random(2), ASKED)
     handled: list[Question] = []
@@ -51,12 +51,12 @@ def test_handlers_that_use_the_pool_are_served(kind: str, own_server: embedded.S
         number = len(handled)
         question = Question((("INCR", f"handled {number}"),), (1,), counter=f"handled {number}")
         handled.append(question)
-        crowd.ledger.asked.append(question)
+        crowd.counters.asked.append(question)
         crowd.ask(question)
 
     ask_under_alarms(crowd, own_server, supply, asks)
     assert handled
-    assert set(handled) <= set(crowd.ledger.answered)
+    assert set(handled) <= set(crowd.counters.answered)
 
 
 def ask_under_alarms(
@@ -70,6 +70,6 @@ def ask_under_alarms(
         ask_all(crowd, supply)
     others.join()
     crowd.leave()
-    crowd.ledger.check(server.url)
-    assert not crowd.ledger.late, "with a server that answers, no caller waits in vain"
+    crowd.counters.check(server.url)
+    assert not crowd.counters.late, "with a server that answers, no caller waits in vain"
     assert eventually(lambda: descriptors() <= before), "a socket was left open"

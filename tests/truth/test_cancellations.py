@@ -14,7 +14,7 @@ import redis
 from redpool import embedded
 
 from .crowds import OURS, SHARED, Tasks, TasksOnUvloop
-from .questions import Ledger, Question, questions
+from .questions import Counters, Question, questions
 
 CANCELLED = 100_000 if "SOAK" in os.environ else 500
 
@@ -25,27 +25,27 @@ def test_callers_who_leave_cost_no_connection(crowd_class: type[Tasks], kind: st
     """However many leave before their reply has come: no connection is opened, and each reply is its asker's."""
     if crowd_class is TasksOnUvloop and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop isn't installed")
-    crowd = crowd_class(own_server.url, Random(1), kind=kind, callers=50, struck=True)
-    crowd.ledger = Ledger(keeps=1000)
-    opened: list[int] = []
+    crowd = crowd_class(own_server.url, Random(1), kind=kind, callers=50, interrupted=True)
+    crowd.counters = Counters(keeps=1000)
+    connected: list[int] = []
     with redis.Redis.from_url(own_server.url) as observer:
 
         def supply() -> Iterator[Question]:
             for number, question in enumerate(filter(may_share, questions(Random(2), sys.maxsize))):
                 if number == 100:  # all is open by now that is shared
-                    opened.append(observer.info("stats")["total_connections_received"])
+                    connected.append(observer.info("stats")["total_connections_received"])
                 if number > 100 and not number % 100 and crowd.pool.stats().abandoned >= CANCELLED:
                     return
                 yield question
 
         crowd.run(supply())
-        opened.append(observer.info("stats")["total_connections_received"])
-    assert opened[0] == opened[1]
-    assert crowd.ledger.strikes >= CANCELLED
-    assert not crowd.ledger.faults, crowd.ledger.faults[:10]
+        connected.append(observer.info("stats")["total_connections_received"])
+    assert connected[0] == connected[1]
+    assert crowd.counters.interruptions >= CANCELLED
+    assert not crowd.counters.faults, crowd.counters.faults[:10]
     crowd.leave()
 
 
 def may_share(question: Question) -> bool:
-    """Whether nobody needs a connection of his own for it."""
+    """Whether no caller needs a connection of its own for it."""
     return "BLPOP" not in question.commands[-1]

@@ -20,7 +20,7 @@ import redis
 
 import redpool
 
-from .striking import Place, Striker
+from .interrupting import Interrupter, Place
 
 PATIENCE = 10.0  # seconds
 EVERY_BYTECODE = "SOAK" in os.environ
@@ -58,11 +58,13 @@ class Answering(Quiet):
 
 
 class Scene:
-    """A pool, someone who is struck, and perhaps somebody else with whom he has to do."""
+    """A pool, someone who is interrupted, and perhaps another caller with whom it has to do."""
 
     size = 2
     warm = True
-    stride = 1  # where the housekeeper makes good what was lost, each place takes a second: not all are tried at once
+    stride = (
+        1  # where the maintenance thread makes good what was lost, each place takes a second: not all are tried at once
+    )
 
     def __init__(self) -> None:
         self.pool = self.make_pool()
@@ -70,8 +72,8 @@ class Scene:
         self.other: threading.Thread | None = None
         if self.warm:
             self.pool.warm_up(1)
-            # The thread that has dialled it may hold on to a connection for a moment.
-            assert eventually(lambda: not dialling())
+            # The thread that has connected it may hold on to a connection for a moment.
+            assert eventually(lambda: not connector())
         self.prepare()
 
     def make_pool(self) -> redpool.ConnectionPool:
@@ -85,17 +87,17 @@ class Scene:
         """What comes after."""
 
     def act(self) -> None:
-        """What is struck."""
+        """What is interrupted."""
         self.pool.release(self.pool.get_connection())
 
     def beside(self, act: Callable[[], None]) -> None:
-        """Have somebody else do something, who must come through unharmed."""
+        """Have another caller do something, who must come through unharmed."""
 
         def doing() -> None:
             try:
                 act()
             except BaseException as error:
-                self.faults.append(f"somebody else: {error!r}")
+                self.faults.append(f"another caller: {error!r}")
 
         self.other = threading.Thread(target=doing, daemon=True)
         self.other.start()
@@ -112,7 +114,7 @@ class IdleOne(Scene):
 
 
 class NoneOpen(Scene):
-    """A connection is dialled for the caller, by another thread."""
+    """A connection is connected for the caller, by another thread."""
 
     warm = False
 
@@ -127,7 +129,7 @@ class CameBackDirty(Scene):
 
 
 class LookedAt(Scene):
-    """A connection has rested, so that its socket is looked at."""
+    """A connection has been idle, so that its socket is looked at."""
 
     def prepare(self) -> None:
         self.pool._engine.core.validate_after = 0.0
@@ -143,7 +145,7 @@ class Dropped(Scene):
 
 
 class HandsOver(Scene):
-    """The connection that is given back is somebody else's at once."""
+    """The connection that is given back is another caller's at once."""
 
     size = 1
 
@@ -158,23 +160,23 @@ class HandsOver(Scene):
 
 
 class IsHandedTo(Scene):
-    """The caller waits for the connection that somebody else gives back."""
+    """The caller waits for the connection that another caller gives back."""
 
     size = 1
 
     def prepare(self) -> None:
-        connection, self.struck = self.pool.get_connection(), threading.Event()
+        connection, self.interrupted = self.pool.get_connection(), threading.Event()
 
-        def hold() -> None:
-            while not self.pool._engine.core.queue and not self.struck.is_set():
+        def reference() -> None:
+            while not self.pool._engine.core.queue and not self.interrupted.is_set():
                 time.sleep(0.0001)
             self.pool.release(connection)
 
-        self.beside(hold)
+        self.beside(reference)
 
 
 class Shares(Scene):
-    """A connection is shared, and nobody else uses it now."""
+    """A connection is shared, and no other caller uses it now."""
 
     def make_pool(self) -> redpool.ConnectionPool:
         pool = redpool.MultiplexedConnectionPool(Answering, max_connections=self.size, timeout=PATIENCE)
@@ -222,7 +224,7 @@ class RetiresShared(Shares):
 
 
 class ReadsForOthers(Shares):
-    """Somebody else waits for a reply, too, and reads or is read for."""
+    """Another caller waits for a reply, too, and reads or is read for."""
 
     stride = 2
 
@@ -243,23 +245,23 @@ SCENES: list[type[Scene]] = [
 
 
 @pytest.mark.parametrize("scene", SCENES)
-@pytest.mark.usefixtures("struck_anywhere")
-def test_a_strike_anywhere_loses_nothing(scene: type[Scene]) -> None:
+@pytest.mark.usefixtures("interrupted_anywhere")
+def test_a_interruption_anywhere_loses_nothing(scene: type[Scene]) -> None:
     """Afterwards nothing is in use or on its way, and all that the pool may open can be had at once."""
-    losses = [f"{n}: {place}: {faults}" for n, place in places(scene) if (faults := strike(scene, n))]
+    losses = [f"{n}: {place}: {faults}" for n, place in places(scene) if (faults := interrupt(scene, n))]
     if losses:
         pytest.fail("\n".join(losses), pytrace=False)
 
 
 @pytest.mark.parametrize("scene", [IdleOne, HandsOver, IsHandedTo])
-@pytest.mark.usefixtures("struck_anywhere")
-def test_a_second_strike_on_the_way_out_loses_nothing(scene: type[Scene]) -> None:
-    """Wherever the first one found the caller, and wherever the second finds him while he takes back what he did."""
+@pytest.mark.usefixtures("interrupted_anywhere")
+def test_a_second_interruption_on_the_way_out_loses_nothing(scene: type[Scene]) -> None:
+    """Wherever the first one found the caller, and wherever the second finds it while it takes back what it did."""
     first = [n for n, place in places(scene) if place.possible]
     losses = []
     for n in first if EVERY_BYTECODE else first[:: len(first) // 4]:
         for second, place in places_on_the_way_out(scene, n):
-            if faults := struck(*way_out(scene, n, second)):
+            if faults := interrupted(*way_out(scene, n, second)):
                 losses.append(f"{n} and {second}: {place}: {faults}")
                 break  # each takes seconds
     if losses:
@@ -267,73 +269,73 @@ def test_a_second_strike_on_the_way_out_loses_nothing(scene: type[Scene]) -> Non
 
 
 def places_on_the_way_out(scene: type[Scene], n: int) -> Iterator[tuple[int, Place]]:
-    """Where a second strike may come."""
-    stage, striker = way_out(scene, n)
-    struck(stage, striker)
-    possible = [(second, place) for second, place in enumerate(striker.places[n:], n + 1) if place.possible]
+    """Where a second interruption may come."""
+    stage, interrupter = way_out(scene, n)
+    interrupted(stage, interrupter)
+    possible = [(second, place) for second, place in enumerate(interrupter.places[n:], n + 1) if place.possible]
     yield from possible if EVERY_BYTECODE else possible[::6]
 
 
-def way_out(scene: type[Scene], *strikes: int) -> tuple[Scene, Striker]:
-    """A scene, and a striker who after the first strike goes on in what takes things back."""
-    stage, striker = scene(), Striker(*strikes)
+def way_out(scene: type[Scene], *interruptions: int) -> tuple[Scene, Interrupter]:
+    """A scene, and a interrupter who after the first interruption goes on in what takes things back."""
+    stage, interrupter = scene(), Interrupter(*interruptions)
     engine = stage.pool._engine
     for taking_back in ("abandon", "poke"):
-        setattr(engine, taking_back, resumed(striker, getattr(engine, taking_back)))
-    return stage, striker
+        setattr(engine, taking_back, resumed(interrupter, getattr(engine, taking_back)))
+    return stage, interrupter
 
 
-def resumed(striker: Striker, call: Callable[..., None]) -> Callable[..., None]:
-    """`call`, in which strikes are counted anew."""
+def resumed(interrupter: Interrupter, call: Callable[..., None]) -> Callable[..., None]:
+    """`call`, in which interruptions are counted anew."""
 
     def called(*args: object) -> None:
-        striker.resume()
+        interrupter.resume()
         call(*args)
 
     return called
 
 
 def places(scene: type[Scene]) -> Iterator[tuple[int, Place]]:
-    """Where to strike, by a run without."""
-    stage, striker = scene(), Striker()
-    striker.run(stage.act)
+    """Where to come, by a run without."""
+    stage, interrupter = scene(), Interrupter()
+    interrupter.run(stage.act)
     settle(stage)
-    found = [(n, place) for n, place in enumerate(striker.places, 1) if place.possible or EVERY_BYTECODE]
+    found = [(n, place) for n, place in enumerate(interrupter.places, 1) if place.possible or EVERY_BYTECODE]
     yield from found[:: 1 if EVERY_BYTECODE else scene.stride]
 
 
-def strike(scene: type[Scene], n: int) -> list[str]:
-    """What was lost by a strike at the n-th bytecode."""
-    return struck(scene(), Striker(n))
+def interrupt(scene: type[Scene], n: int) -> list[str]:
+    """What was lost by an interruption at the n-th bytecode."""
+    return interrupted(scene(), Interrupter(n))
 
 
-def struck(stage: Scene, striker: Striker) -> list[str]:
+def interrupted(stage: Scene, interrupter: Interrupter) -> list[str]:
     """What was lost."""
     try:
-        striker.run(stage.act)
+        interrupter.run(stage.act)
     except redis.RedisError as error:
         stage.faults.append(f"at first: {error}")
     guard = stage.pool._engine.guard
     while guard._is_owned():  # type: ignore[attr-defined]
         # Between a `with` block's last bytecode and the lock's own release: nothing could help there.
-        if striker.places[-1].possible:
+        if interrupter.places[-1].possible:
             stage.faults.append("the lock is held for ever")
         guard.release()
-        stage.pool._engine.core.torn = True
+        stage.pool._engine.core.inconsistent = True
     return settle(stage)
 
 
 def settle(stage: Scene) -> list[str]:
     """See to it that all is as it was."""
     if isinstance(stage, IsHandedTo):
-        stage.struck.set()
+        stage.interrupted.set()
     if not eventually(lambda: at_rest(stage.pool)):
         stage.faults.append(f"not at rest: {stage.pool!r}, {stage.pool._engine.core.slots}")
     if stage.other is not None:
         stage.other.join(2 * PATIENCE)
     try:
         stage.go_on()
-        stage.pool.warm_up(stage.size, PATIENCE)  # sooner than callers would have them dialled
+        stage.pool.warm_up(stage.size, PATIENCE)  # sooner than callers would have them connected
         taken = [stage.pool.get_connection() for _ in range(stage.size)]
         if len({id(each) for each in taken} - {id(None)}) != stage.size:
             stage.faults.append(f"checked out {taken}")
@@ -347,14 +349,14 @@ def settle(stage: Scene) -> list[str]:
     return stage.faults
 
 
-def dialling() -> list[str]:
-    """The threads that dial."""
+def connector() -> list[str]:
+    """The threads that connect."""
     names = [each.name for each in threading.enumerate()]
-    return [name for name in names if name.startswith("redpool ") and not name.endswith("housekeeper")]
+    return [name for name in names if name.startswith("redpool ") and not name.endswith("maintenance thread")]
 
 
 def at_rest(pool: redpool.ConnectionPool) -> bool:
-    """Whether nobody has anything, and nothing is under way. Nothing is done about it here."""
+    """Whether no caller has anything, and nothing is under way. Nothing is done about it here."""
     gc.collect()
     core = pool._engine.core
     multiplexed = pool._engine.multiplexed

@@ -1,4 +1,4 @@
-"""Storms over a busy pool. Whatever breaks: nobody gets another's reply, nothing runs twice, no place is lost.
+"""Storms over a busy pool. Whatever breaks: no caller gets another's reply, nothing runs twice, no place is lost.
 
 With `SOAK` set each storm lasts longer; the interruptions alone are then 100 000 and more.
 """
@@ -33,9 +33,9 @@ def none(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Rando
     time.sleep(0.01)
 
 
-def strike(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
-    """Somebody is interrupted: a thread by an exception out of the blue, a task by being cancelled."""
-    crowd.strike()
+def interrupt(crowd: Crowd, server: embedded.Server, proxy: FaultProxy, random: Random) -> None:
+    """A caller is interrupted: a thread by an exception out of the blue, a task by being cancelled."""
+    crowd.interrupt()
     time.sleep(0.0005)
 
 
@@ -87,13 +87,13 @@ class Storm:
     trouble: Trouble
     questions: int
     hasty: bool = False
-    struck: bool = False
+    interrupted: bool = False
     forgets: bool = False
 
 
 STORMS = {
     "calm": Storm(none, 400),
-    "interruptions": Storm(strike, 120, struck=True),
+    "interruptions": Storm(interrupt, 120, interrupted=True),
     "connections killed": Storm(kill, 400),
     "replies lost": Storm(lose_replies, 100),
     "pauses": Storm(pause, 300),
@@ -115,8 +115,8 @@ CROWDS: list[tuple[type[Crowd], str]] = [
 
 @pytest.mark.parametrize("storm", STORMS.values(), ids=STORMS)
 @pytest.mark.parametrize(("crowd_class", "kind"), CROWDS, ids=[f"{each.name}-{kind}" for each, kind in CROWDS])
-@pytest.mark.usefixtures("struck_anywhere", "started_undisturbed")
-@pytest.mark.filterwarnings("ignore:.*was released twice:RuntimeWarning")  # by a client that was struck in between
+@pytest.mark.usefixtures("interrupted_anywhere", "started_undisturbed")
+@pytest.mark.filterwarnings("ignore:.*was released twice:RuntimeWarning")  # by a client that was interrupted in between
 def test_a_storm_swaps_and_loses_nothing(
     crowd_class: type[Crowd], kind: str, storm: Storm, own_server: embedded.Server
 ) -> None:
@@ -129,20 +129,22 @@ def test_a_storm_swaps_and_loses_nothing(
     count = storm.questions * times_longer(crowd_class, storm)
     with FaultProxy(own_server.host, own_server.port) as proxy:
         url = proxy.url if storm.trouble is lose_replies else own_server.url
-        crowd = crowd_class(url, Random(1), kind=kind, hasty=storm.hasty, struck=storm.struck, forgets=storm.forgets)
+        crowd = crowd_class(
+            url, Random(1), kind=kind, hasty=storm.hasty, interrupted=storm.interrupted, forgets=storm.forgets
+        )
         with troubled(storm, crowd, own_server, proxy):
             crowd.run(questions(Random(2), count))
         crowd.leave()
-    crowd.ledger.check(own_server.url)
-    assert len(crowd.ledger.asked) > 0.9 * count
+    crowd.counters.check(own_server.url)
+    assert len(crowd.counters.asked) > 0.9 * count
     assert eventually(lambda: descriptors() <= before), "a socket was left open"
-    if storm.struck:
-        assert crowd.ledger.strikes > count // 20
+    if storm.interrupted:
+        assert crowd.counters.interruptions > count // 20
 
 
 def times_longer(crowd_class: type[Crowd], storm: Storm) -> int:
     """A full run has 100 000 interruptions and more, most of them of tasks, which recover sooner."""
-    if storm.struck and crowd_class is not Threads:
+    if storm.interrupted and crowd_class is not Threads:
         return 600 if LONG else 5
     return 20 if LONG else 1
 

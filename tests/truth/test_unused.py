@@ -12,14 +12,14 @@ import redpool
 import redpool.asyncio
 from redpool.testing import MemoryServer
 
-from .striking import Place, Striker
+from .interrupting import Interrupter, Place
 from .test_every_bytecode import IsHandedTo, at_rest, eventually, settle
 
 TIMES = 20
 
 
 class IsHandedOne(IsHandedTo):
-    """The caller waits for the connection that somebody else gives back, and keeps it."""
+    """The caller waits for the connection that another caller gives back, and keeps it."""
 
     def act(self) -> None:
         self.kept = self.pool.get_connection()
@@ -32,23 +32,23 @@ class IsHandedOne(IsHandedTo):
 
 def the_way_through_the_queue() -> list[tuple[int, Place]]:
     """Each place at which a caller could be interrupted, from its call until it has the connection."""
-    stage, striker = IsHandedOne(), Striker()
-    striker.run(stage.act)
+    stage, interrupter = IsHandedOne(), Interrupter()
+    interrupter.run(stage.act)
     stage.go_on()
     settle(stage)
-    return [(n, place) for n, place in enumerate(striker.places, 1) if place.possible]
+    return [(n, place) for n, place in enumerate(interrupter.places, 1) if place.possible]
 
 
-@pytest.mark.usefixtures("struck_anywhere")
+@pytest.mark.usefixtures("interrupted_anywhere")
 def test_a_waiter_interrupted_anywhere_costs_no_connect() -> None:
-    """Before, when and after it is granted the connection that somebody else gives back."""
+    """Before, when and after it is granted the connection that another caller gives back."""
     costs = []
     for n, place in the_way_through_the_queue():
-        stage, striker = IsHandedOne(), Striker(n)
-        striker.run(stage.act)
-        stage.struck.set()
+        stage, interrupter = IsHandedOne(), Interrupter(n)
+        interrupter.run(stage.act)
+        stage.interrupted.set()
         assert eventually(lambda stage=stage: hasattr(stage, "kept") or at_rest(stage.pool))  # type: ignore[misc]
-        if stage.pool.stats().dialed != 1 or stage.pool.stats().closed:
+        if stage.pool.stats().connected != 1 or stage.pool.stats().closed:
             costs.append(f"{n}: {place}: {stage.pool.stats().closed}")
         stage.go_on()
         assert not settle(stage)
@@ -83,7 +83,7 @@ def test_a_thread_interrupted_again_and_again_as_it_is_granted_costs_no_connect(
             monkeypatch.undo()
             connection = pool.get_connection()
         pool.release(connection)
-        assert (pool.stats().dialed, pool.stats().closed) == (1, {})
+        assert (pool.stats().connected, pool.stats().closed) == (1, {})
 
 
 class Beside:
@@ -123,7 +123,7 @@ def test_a_task_cancelled_again_and_again_as_it_is_granted_costs_no_connect() ->
                 await waiter
             connection = await pool.get_connection()
         await pool.release(connection)
-        assert (pool.stats().dialed, pool.stats().closed) == (1, {})
+        assert (pool.stats().connected, pool.stats().closed) == (1, {})
         await pool.aclose()
 
     with MemoryServer() as server:
@@ -145,7 +145,7 @@ def test_a_task_interrupted_on_its_way_out_costs_no_connect(monkeypatch: pytest.
         for _ in range(TIMES):
             with pytest.raises(Interrupted):
                 await pool.get_connection()
-        assert (pool.stats().dialed, pool.stats().closed, pool.stats().in_use) == (1, {}, 0)
+        assert (pool.stats().connected, pool.stats().closed, pool.stats().in_use) == (1, {}, 0)
         await pool.aclose()
 
     with MemoryServer() as server:
@@ -153,7 +153,7 @@ def test_a_task_interrupted_on_its_way_out_costs_no_connect(monkeypatch: pytest.
 
 
 def test_a_connection_whose_check_was_interrupted_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PING may be on its way, and its reply would be somebody else's."""
+    """A PING may be on its way, and its reply would be another caller's."""
     with (
         MemoryServer() as server,
         redpool.ConnectionPool(host=server.host, port=server.port, max_connections=1, ping_after_idle=0.0) as pool,
@@ -164,7 +164,7 @@ def test_a_connection_whose_check_was_interrupted_is_closed(monkeypatch: pytest.
             connection.send_command("PING", check_health=False)
             raise Interrupted
 
-        monkeypatch.setattr("redpool.redispy.connections.ping", ping)
+        monkeypatch.setattr("redpool.redispy.lifecycle.ping", ping)
         with pytest.raises(Interrupted):
             pool.get_connection()
         monkeypatch.undo()

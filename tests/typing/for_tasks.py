@@ -39,7 +39,7 @@ async def the_whole_pool(pool: redpool.asyncio.ConnectionPool) -> None:
 def stats(pool: redpool.asyncio.ConnectionPool, shared: redpool.asyncio.MultiplexedConnectionPool) -> redpool.PoolStats:
     """They are the same as for threads, and nothing waits for them."""
     assert_type(pool.stats(), redpool.asyncio.PoolStats)
-    assert_type(shared.stats(), redpool.asyncio.SharedPoolStats)
+    assert_type(shared.stats(), redpool.asyncio.MultiplexedPoolStats)
     assert_type(pool.dump(), redpool.asyncio.PoolDump)
     return shared.stats()
 

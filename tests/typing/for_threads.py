@@ -56,7 +56,7 @@ def stats(pool: redpool.ConnectionPool, shared: redpool.MultiplexedConnectionPoo
     assert_type(seen.closed, Mapping[str, int])
     assert_type((seen.wait.count, seen.wait.p99, seen.utilization), tuple[int, float, float])
     assert_type(seen.to_dict(), dict[str, Any])
-    assert_type(shared.stats(), redpool.SharedPoolStats)
+    assert_type(shared.stats(), redpool.MultiplexedPoolStats)
     assert_type((shared.stats().in_flight, shared.stats().batch.mean), tuple[int, float])
     general: redpool.PoolStats = shared.stats()
     assert_type(general.open, int)
@@ -69,7 +69,7 @@ def dump(pool: redpool.ConnectionPool) -> None:
     assert_type(seen.leases, tuple[Lease, ...])
     assert_type(seen.waiters, tuple[Waiter, ...])
     for lease in seen.leases:
-        assert_type((lease.age, lease.holder, lease.last_command), tuple[float, str, str | None])
+        assert_type((lease.age, lease.borrower, lease.last_command), tuple[float, str, str | None])
 
 
 def clients(pool: redpool.ConnectionPool) -> None:
@@ -142,7 +142,7 @@ class Watch(redpool.Instrument):
     def acquired(self, pool: str, wait: float) -> None:
         """Count."""
 
-    def leaked(self, pool: str, age: float, holder: str, stack: str) -> None:
+    def leaked(self, pool: str, age: float, borrower: str, stack: str) -> None:
         """Report."""
 
 

@@ -63,7 +63,7 @@ def test_what_is_queued_goes_out_in_one_piece_and_in_order(line: Line) -> None:
 
 
 def test_a_group_is_done_with_its_last_reply(line: Line) -> None:
-    """Its replies are a list, errors among them, and nobody else's stand between."""
+    """Its replies are a list, errors among them, and no other caller's stand between."""
     group, single = line.queue_group("a", "b", "c"), line.queue("d")
     assert line.pipeline.take() == b"a,b,c;d;"
     assert line.hear(b"+1\r\n-ERR two\r\n") == []
@@ -135,7 +135,7 @@ def test_what_was_written_has_its_replies_dropped(line: Line, size: int) -> None
     assert line.pipeline.in_flight == 0
 
 
-def test_who_leaves_with_his_reply_there_has_abandoned_nothing(line: Line) -> None:
+def test_who_leaves_with_its_reply_there_has_abandoned_nothing(line: Line) -> None:
     """It came just before: nothing is dropped."""
     request = line.queue("a")
     line.pipeline.take()
@@ -449,7 +449,7 @@ def test_half_a_reply_that_comes_unasked_is_no_beginning_of_the_next(line: Line,
 @pytest.mark.parametrize("cut", range(1, 30, 4))
 @pytest.mark.parametrize("before", [b"", b">1\r\n+whole\r\n"])
 def test_half_a_push_may_have_its_rest_come_later(line: Line, cut: int, before: bytes) -> None:
-    """Nobody asks for one, and it may come in pieces."""
+    """No caller asks for one, and it may come in pieces."""
     push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n"
     line.hear(before + push[:cut])
     line.hear(push[cut:])

@@ -39,7 +39,7 @@ class Shared(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, 5))
     def call(self, size: int) -> None:
-        """Somebody queues a command, or a group of them."""
+        """A caller queues a command, or a group of them."""
         tokens = [f"t{self.tokens + place}" for place in range(max(1, size))]
         self.tokens += len(tokens)
         data = "".join(f"{token} " for token in tokens).encode()
@@ -83,7 +83,7 @@ class Shared(RuleBasedStateMachine):
     @precondition(lambda self: self.unheard)
     @rule(count=st.integers(1, 60))
     def hear(self, count: int) -> None:
-        """Some bytes come in: each who is answered has his own tokens."""
+        """Some bytes come in: each who is answered has its own tokens."""
         data, self.unheard = self.unheard[:count], self.unheard[count:]
         answered: list[Request] = []
         self.pipeline.receive(data, len(data), self.pushed.append, answered)

@@ -7,9 +7,9 @@
 """
 
 from ..core.instrument import Instrument
-from ..core.stats import PoolDump, PoolStats, SharedPoolStats
+from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
+from ..deadline import deadline
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
-from ..limit import deadline
 from .client import Redis
 from .cluster import RedisCluster
 from .multiplexed import MultiplexedConnectionPool
@@ -31,6 +31,6 @@ __all__ = [
     "ReplyLate",
     "ReplyLost",
     "Sentinel",
-    "SharedPoolStats",
+    "MultiplexedPoolStats",
     "deadline",
 ]

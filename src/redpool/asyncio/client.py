@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import redis.asyncio.client as aio
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from ..limit import current
+from ..deadline import current
 from ..redispy import clients, packing, sharing
 from ..redispy.internals import CLIENT_METHODS, untouched
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
@@ -112,7 +112,7 @@ class Redis(aio.Redis):
             reply = None
             del request  # else an error and this frame, which holds the pool, would keep each other
             try:
-                reply = await pool.first_try.after(error, lambda: self._ask(args, data, decode))
+                reply = await pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
             except ResponseError:
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]
@@ -164,7 +164,7 @@ class Pipeline(aio.Pipeline):
             return self._made(make, stack, replies, raise_on_error)
 
         try:
-            results: list[Any] = await self.connection_pool.first_try.attempt(ask)
+            results: list[Any] = await self.connection_pool.retry_guard.attempt(ask)
             return results
         finally:
             await self.reset()  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
 
 # The pool over which the running task has said ASKING: redis-py has it and the command in two calls.
-_asking: ContextVar[object] = ContextVar("redpool_asking", default=None)
+_guarded: ContextVar[object] = ContextVar("redpool_asking", default=None)
 
 
 class RedisCluster(theirs.RedisCluster):
@@ -78,7 +78,7 @@ class NodeConnection(VirtualConnection):
 
     def __init__(self, pool: MultiplexedConnectionPool, host: Any, port: Any) -> None:
         super().__init__(pool, None)  # type: ignore[arg-type]
-        self.host, self.port, self.db, self.retry = host, port, 0, pool.first_try
+        self.host, self.port, self.db, self.retry = host, port, 0, pool.retry_guard
 
     @property
     def _multiplexed(self) -> MultiplexedConnections:
@@ -159,13 +159,13 @@ class NodeConnection(VirtualConnection):
     async def send_command(self, *args: Any, **options: Any) -> None:
         """As in redis-py, but for what it says to a connection of which there may be others now."""
         if args[0] == "ASKING":
-            _asking.set(self.pool)
+            _guarded.set(self.pool)
             self._ahead = deque([b"OK"])
         elif args[0] == "AUTH":
             self.pool.drain()
             self._ahead = deque([b"OK"])
-        elif _asking.get() is self.pool:
-            _asking.set(None)
+        elif _guarded.get() is self.pool:
+            _guarded.set(None)
             own = await self._own()
             await own.send_command("ASKING")
             await own.read_response()
@@ -193,9 +193,9 @@ class _PipelineStrategy(theirs.PipelineStrategy):
                     command.result = error
         for command in stack if raise_on_error else ():
             if isinstance(command.result, Exception):
-                told, place = command.result, command.position + 1
-                self._annotate_exception(told, place, command.args)  # type: ignore[no-untyped-call]
-                raise told
+                raised, place = command.result, command.position + 1
+                self._annotate_exception(raised, place, command.args)  # type: ignore[no-untyped-call]
+                raise raised
         return [command.result for command in stack]
 
 

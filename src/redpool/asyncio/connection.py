@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import Any
 
-from ..limit import deadline
+from ..deadline import deadline
 from ..redispy import packing, sharing, transports
 from ..wire.pipeline import Pipeline, Request, ServerClosed, State
 
@@ -263,7 +263,7 @@ class MultiplexedConnection(asyncio.Protocol):
             if self._timer is not None:
                 self._timer.cancel()
             self.state = _DETACHED
-            transports.give_back(self._transport, self._before)
+            transports.restore(self._transport, self._before)
         return self.state is _LOST or self.state is _DETACHED
 
     def probe(self) -> None:

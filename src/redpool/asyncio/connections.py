@@ -13,13 +13,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..core.config import SharedConfig
+from ..core.config import MultiplexedConfig
 from ..core.pool import PoolCore
+from ..deadline import current, deadline
 from ..errors import DeadlineExceeded
 from ..forks import begin_in_child, same_process
-from ..limit import current, deadline
 from ..redispy import sharing
-from ..redispy.connections import drop_frames
+from ..redispy.lifecycle import drop_frames
 from ..redispy.routing import Routing
 from ..wire.pipeline import Request, ServerClosed, State
 from .connection import MultiplexedConnection
@@ -38,7 +38,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def __init__(
         self,
-        config: SharedConfig,
+        config: MultiplexedConfig,
         loop: asyncio.AbstractEventLoop,
         connect: Callable[[bool], Awaitable[Any]],
         release: Callable[[Any], None],

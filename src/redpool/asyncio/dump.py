@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.stacks import shown
+from ..core.callsite import shown
 from ..core.stats import Lease, PoolDump, Waiter
-from ..redispy import connections
+from ..redispy import lifecycle
 
 _FRAMES = 5
 
 
-def holder_name(task: asyncio.Task[Any] | str | None) -> str:
+def borrower_name(task: asyncio.Task[Any] | str | None) -> str:
     """`task 'Task-7'`, or that there is none; a shared connection names its holders itself."""
     if isinstance(task, str):
         return task
@@ -42,13 +42,13 @@ def describe(
         tuple(
             Lease(
                 age,
-                holder_name(task),
+                borrower_name(task),
                 shown(stack) or (_seen(task) if on_loop else None),
-                connections.last_command(connection),
+                lifecycle.last_command(connection),
             )
             for age, task, stack, connection in leases
         ),
-        tuple(Waiter(age, holder_name(task)) for age, task in waiters),
+        tuple(Waiter(age, borrower_name(task)) for age, task in waiters),
     )
 
 

@@ -1,4 +1,4 @@
-"""A pool's part on one event loop: no lock, futures, a task for each dial, one timer.
+"""A pool's part on one event loop: no lock, futures, a task for each connect, one timer.
 
 What must stay true: nothing is awaited between a decision of the core and its bookkeeping here; a caller who is
 cancelled while a grant is on its way hands the connection on.
@@ -22,20 +22,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..core.orders import AnyOrder, Check, Close, CutDial, Dial, ReportLeak, Wake
+from ..core.actions import AnyAction, Close, Connect, CutConnect, ReportLeak, Validate, Wake
+from ..core.callsite import leak_message, shown, take_stack
 from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot, State
-from ..core.stacks import leak_message, shown, take_stack
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..core.upkeep import keep
+from ..deadline import current, deadline
 from ..errors import DeadlineExceeded
 from ..forks import begin_in_child, same_process
-from ..limit import current, deadline
-from ..redispy import connections, options, parting, retrying
-from ..redispy.counting import Counted
+from ..redispy import lifecycle, options, pubsub, retry
+from ..redispy.tracking import Tracked
 from ..redispy.transports import catch_up, close_now, cut_async, quiet
-from .dump import describe, holder_name
+from .dump import borrower_name, describe
 
 if TYPE_CHECKING:
     from .pool import ConnectionPool
@@ -58,15 +58,15 @@ class Engine:
         self._config, self._hooks = owner.config, owner._hooks
         self.retry_sent = owner.config.retry_sent
         self.when_dropped = self._dropped  # one for all connections
-        budget = options.dial_budget(owner.connection_kwargs)
+        budget = options.connect_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
-        self.core.dialling.retries = owner._dial_retries.failures
+        self.core.connector.retries = owner._connect_retries.failures
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
         self._timer: asyncio.TimerHandle | None = None
         self.armed = _NEVER  # when the timer goes off
         self._tasks: set[asyncio.Task[None]] = set()
-        self._dials: dict[Slot, asyncio.Task[None]] = {}
+        self._connects: dict[Slot, asyncio.Task[None]] = {}
         self._ended: set[Slot] = set()  # on lease to listeners when the pool was closed
         self.loop = loop
         self._progress = asyncio.Event()  # a pool that was shut down has one connection less
@@ -86,10 +86,10 @@ class Engine:
             self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
             if limit is not None and limit.at < ticket.deadline:
                 raise DeadlineExceeded(str(ticket.error)) from ticket.error
-        raise connections.own_error(ticket.error)
+        raise lifecycle.own_error(ticket.error)
 
     def check_deadline(self, limit: deadline) -> None:
-        """Nobody gets a connection after his deadline."""
+        """No caller gets a connection after its deadline."""
         if limit.reached():
             raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
 
@@ -99,7 +99,7 @@ class Engine:
         The ticket is to be given to `connect_ended`. Who is at a connect of its own already gets none.
         """
         me = asyncio.current_task()
-        if self.inherited or any(each.holder is me for each in self.core.dialling.leases):
+        if self.inherited or any(each.borrower is me for each in self.core.connector.leases):
             return None
         limit = current()
         ticket = self.core.ask_to_connect(_monotonic(), _NEVER if limit is None else limit.at)
@@ -109,16 +109,16 @@ class Engine:
             self.connect_ended(ticket, None, interrupted=True)
             raise
         if ticket.error is not None:
-            error = connections.own_error(ticket.error)
-            raise retrying.final(error) if self.core.closed or self.core.dialling.hopeless else error
+            error = lifecycle.own_error(ticket.error)
+            raise retry.final(error) if self.core.closed or self.core.connector.hopeless else error
         return ticket
 
     def connect_ended(self, ticket: Ticket, error: BaseException | None, interrupted: bool = False) -> None:
         """Say how the connect went for which the ticket was granted."""
         now = _monotonic()
-        if connections.says_of_server(error):
+        if lifecycle.says_of_server(error):
             assert error is not None
-            self.core.lease_connect_failed(ticket, connections.bare_copy(error), now, options.failure(error))
+            self.core.lease_connect_failed(ticket, lifecycle.bare_copy(error), now, options.failure(error))
         elif error is not None or interrupted:
             self.core.give_up_connect(ticket, now)
         else:
@@ -141,7 +141,7 @@ class Engine:
         return replaced
 
     async def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
-        ticket.holder = asyncio.current_task()
+        ticket.borrower = asyncio.current_task()
         ticket.waker = self.loop.create_future()
         self.carry_out()
         if ticket.state is not TicketState.WAITING:
@@ -168,16 +168,16 @@ class Engine:
         return self.loop.call_later(limit.left(), end_wait)
 
     async def settle(self, slot: Slot, connection: Any) -> bool:
-        """Validate a connection that has rested long, or over which something has come. False: it was no good.
+        """Validate a connection that has been idle long, or over which something has come. False: it was no good.
 
         It is gone then. Meanwhile it is `validating`: a caller that is interrupted here leaves one to be closed.
         """
         slot.validating = True
-        if await _is_sound(connection, ask=slot.doubt == "ping"):
+        if await _is_sound(connection, ask=slot.needs_validation == "ping"):
             slot.validating = False
             return True
         slot.connection = connection
-        self.core.reject(slot, _monotonic())
+        self.core.reject_at_checkout(slot, _monotonic())
         self.carry_out()
         return False
 
@@ -188,44 +188,49 @@ class Engine:
         """
         if slot.state is State.LEASED and slot.connection is None:
             slot.connection = connection
-            whole = not slot.validating and connections.intact_async(connection)
+            whole = not slot.validating and lifecycle.intact_async(connection)
             self.core.release(slot, _monotonic(), None if whole else Reason.ERROR)
         self.carry_out()
 
     def reclaim(self, connection: Any) -> None:
-        """Take back a connection that was shared, the pool being gone; its slot waits for nobody to drop it."""
+        """Take back a connection that was shared, the pool being gone; its slot waits for no caller to drop it."""
         slot = connection._redpool.slot
         if slot.state is State.LEASED and slot.connection is None:
             slot.connection = connection
             self.core.release(slot, _monotonic(), Reason.POOL_CLOSED)
             self.carry_out()
 
-    def recover(self) -> None:
+    def repair(self) -> None:
         """A signal handler has raised in the midst of a change."""
-        self.core.recover(_monotonic())
+        self.core.repair(_monotonic())
         self.carry_out()
 
     def lends(self, connection: Any) -> bool:
         """Whether the connection is on lease from here, and the pool not shut down."""
-        hold = connection._redpool
-        return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
+        reference = connection._redpool
+        return (
+            reference.engine is self
+            and reference.slot.reference is reference
+            and reference.slot.connection is None
+            and not self.core.closed
+        )
 
     def to_be_cleared(self, slot: Slot, connection: Any) -> Any:
         """What may be used again after a check in the background, of a connection that can't be as it is; or `None`."""
-        if getattr(connection, "parting", False):
+        if getattr(connection, "handing_over", False):
             return self._succeed(slot, connection)
-        return connection if isinstance(connection, Counted) and connection.only_unread() else None
+        return connection if isinstance(connection, Tracked) and connection.only_unread() else None
 
     def _succeed(self, slot: Slot, connection: Any) -> Any:
         """A new connection with the socket of one that its subscriber has left, for the same slot."""
         owner = self.owner()
         if owner is None:
             return None
-        heir = owner.make_connection()
-        if parting.inherit(connection, heir):
-            slot.hold = connections.mark(heir, self, slot, self.when_dropped)
-            return heir
-        close_now(heir)
+        successor = owner.make_connection()
+        if pubsub.adopt_socket(connection, successor):
+            slot.reference = lifecycle.mark(successor, self, slot, self.when_dropped)
+            return successor
+        close_now(successor)
         return None
 
     def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
@@ -241,9 +246,9 @@ class Engine:
         ticket = self.core.warm_up(opens, now, _NEVER if timeout is None else now + timeout)
         await self._park(ticket)
         if ticket.error is not None:
-            raise connections.own_error(ticket.error)
+            raise lifecycle.own_error(ticket.error)
 
-    async def vacated(self, timeout: float | None) -> None:
+    async def emptied(self, timeout: float | None) -> None:
         """Wait, for so many seconds at most, until a pool that was shut down has only listeners and the caller left."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -255,7 +260,7 @@ class Engine:
 
     def _others_left(self) -> bool:
         me = asyncio.current_task()
-        waived = sum(slot.lessee is me or slot in self._ended for slot in self.core.leased())
+        waived = sum(slot.caller is me or slot in self._ended for slot in self.core.leased())
         return len(self.core.slots) - len(self.core.empty) > waived
 
     def close(self) -> None:
@@ -275,10 +280,10 @@ class Engine:
         """End subscribers and monitors, which would listen for ever: no retry policy brings them back."""
         self._ended.clear()
         for slot in self.core.leased():
-            connection = slot.occupant
-            if connection is not None and connections.listens(connection):
+            connection = slot.current
+            if connection is not None and lifecycle.listens(connection):
                 keep(slot)  # should its holder drop it now, that is no leak
-                connections.end(connection)
+                lifecycle.end(connection)
                 cut_async(connection)
                 self._ended.add(slot)
 
@@ -286,12 +291,12 @@ class Engine:
         """End the connections in use: the calling task's own are closed, others' are cut under their hands."""
         me = asyncio.current_task(self.loop)
         for slot in self.core.leased():
-            if slot.occupant is None:
+            if slot.current is None:
                 continue  # dropped: it is closed already
-            if slot.lessee is me and me is not None:
-                close_now(slot.occupant)
+            if slot.caller is me and me is not None:
+                close_now(slot.current)
             elif others:
-                cut_async(slot.occupant)
+                cut_async(slot.current)
 
     def do(self, act: Callable[[Engine], None]) -> None:
         """Let `act` change the core, on this loop, and carry out what follows."""
@@ -334,15 +339,15 @@ class Engine:
     def discard(self) -> None:
         """Drop everything without a word: the loop is closed."""
         for slot in self.core.slots:
-            if slot.occupant is not None:
-                close_now(slot.occupant)
+            if slot.current is not None:
+                close_now(slot.current)
 
     def leave_to_parent(self) -> list[Any]:
         """In a forked child: do nothing any more. Return what must never be finalized."""
         self.inherited = True
         if self.multiplexed is not None:
             self.multiplexed.inherited = True
-        return [connections.forget_async(slot.occupant) for slot in self.core.slots if slot.occupant is not None]
+        return [lifecycle.forget_async(slot.current) for slot in self.core.slots if slot.current is not None]
 
     # -- carrying out orders -----------------------------------------------------------------------------------------
 
@@ -356,19 +361,19 @@ class Engine:
         if core.closed:
             self._progress.set()
 
-    def _carry_out_one(self, order: AnyOrder) -> None:
+    def _carry_out_one(self, order: AnyAction) -> None:
         if isinstance(order, Wake):
             if not order.ticket.waker.done():
                 order.ticket.waker.set_result(None)
-        elif isinstance(order, Dial):
-            self._dials[order.slot] = self._spawn(self._dial(order.slot), order.slot)
-        elif isinstance(order, Check):
+        elif isinstance(order, Connect):
+            self._connects[order.slot] = self._spawn(self._connect_slot(order.slot), order.slot)
+        elif isinstance(order, Validate):
             self._spawn(self._check(order.slot), order.slot)
         elif isinstance(order, Close):
             self._close_one(order)
-        elif isinstance(order, CutDial):
-            if order.slot in self._dials:
-                self._dials[order.slot].cancel()
+        elif isinstance(order, CutConnect):
+            if order.slot in self._connects:
+                self._connects[order.slot].cancel()
         elif isinstance(order, ReportLeak):
             self._report_leak(order)
 
@@ -384,35 +389,37 @@ class Engine:
         if not task.cancelled():
             return
         # Cancelled before its first step, it could not answer for itself.
-        if self._dials.get(slot) is task:
-            del self._dials[slot]
-            self._dial_failed(slot, RedisTimeoutError("the dial was ended"))
-        self.core.checked(slot, False, _monotonic())
+        if self._connects.get(slot) is task:
+            del self._connects[slot]
+            self._connect_failed(slot, RedisTimeoutError("the connect was ended"))
+        self.core.validated(slot, False, _monotonic())
         self.carry_out()
 
-    async def _dial(self, slot: Slot) -> None:
+    async def _connect_slot(self, slot: Slot) -> None:
         try:
-            if not self.core.begin_dial(slot, _monotonic()):
+            if not self.core.begin_connect(slot, _monotonic()):
                 return
             started = slot.since
             try:
                 connection = await self._open(slot)
             except asyncio.CancelledError:
                 cut = slot.cut
-                self._dial_failed(slot, RedisTimeoutError("the dial took too long" if cut else "the dial was ended"))
+                self._connect_failed(
+                    slot, RedisTimeoutError("the connect took too long" if cut else "the connect was ended")
+                )
                 if not cut:
                     raise
             except BaseException as error:
-                told = connections.for_others(error)
-                self._dial_failed(slot, told)
-                if told is not error:
+                raised = lifecycle.for_others(error)
+                self._connect_failed(slot, raised)
+                if raised is not error:
                     self.loop.call_soon(_raise, error)  # out of the loop: it was the loop's thread that it was for
             else:
                 now = _monotonic()
-                self.core.dialed(slot, connection, now)
+                self.core.connected(slot, connection, now)
                 self._hooks.fire("opened", self._config.name, now - started)
         finally:
-            self._dials.pop(slot, None)
+            self._connects.pop(slot, None)
             self.carry_out()
 
     async def _open(self, slot: Slot) -> Any:
@@ -420,32 +427,32 @@ class Engine:
         if owner is None:
             raise RedisConnectionError("the pool is gone")
         connection = owner.make_connection()
-        await connections.connect_async(connection)
+        await lifecycle.connect_async(connection)
         try:
-            slot.hold = connections.mark(connection, self, slot, self.when_dropped)
+            slot.reference = lifecycle.mark(connection, self, slot, self.when_dropped)
         except BaseException:
             close_now(connection)
             raise
         return connection
 
-    def _dial_failed(self, slot: Slot, error: BaseException) -> None:
-        connections.drop_frames(error)
+    def _connect_failed(self, slot: Slot, error: BaseException) -> None:
+        lifecycle.drop_frames(error)
         owner = self.owner()
-        retryable = owner is not None and isinstance(error, owner._dial_retries.errors)
-        self.core.dial_failed(slot, error, _monotonic(), retryable, options.failure(error))
-        self._hooks.fire("dial_failed", self._config.name, error)
+        retryable = owner is not None and isinstance(error, owner._connect_retries.errors)
+        self.core.connect_failed(slot, error, _monotonic(), retryable, options.failure(error))
+        self._hooks.fire("connect_failed", self._config.name, error)
 
     async def _check(self, slot: Slot) -> None:
-        if not self.core.begin_check(slot):
+        if not self.core.begin_validation(slot):
             return
         answered = False
         try:
-            if getattr(slot.connection, "owes", None):
-                answered = await parting.unsubscribe_async(slot.connection)
+            if getattr(slot.connection, "pending_unsubscribes", None):
+                answered = await pubsub.unsubscribe_async(slot.connection)
             else:
                 answered = await _is_sound(slot.connection, ask=True)
         finally:
-            self.core.checked(slot, answered, _monotonic())
+            self.core.validated(slot, answered, _monotonic())
             self.carry_out()
 
     def _close_one(self, order: Close) -> None:
@@ -456,27 +463,32 @@ class Engine:
         self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
 
     def _report_leak(self, order: ReportLeak) -> None:
-        holder = holder_name(order.holder)
-        logger.warning("%s", leak_message(self._config.name, order, holder))
-        self._hooks.fire("leaked", self._config.name, order.age, holder, shown(order.stack))
+        borrower = borrower_name(order.borrower)
+        logger.warning("%s", leak_message(self._config.name, order, borrower))
+        self._hooks.fire("leaked", self._config.name, order.age, borrower, shown(order.stack))
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def _owner_gone(self, _: object) -> None:
-        # Garbage collection may strike anywhere: leave the work to the loop, if it still turns.
+        # Garbage collection may come anywhere: leave the work to the loop, if it still turns.
         if self.loop.is_closed():
             self.discard()
         else:
             self.loop.call_soon_threadsafe(self.do, _shutdown)
 
-    def _dropped(self, hold: Any) -> None:
-        """A connection was collected. Garbage collection may strike anywhere, in another thread too."""
-        slot = hold.slot
-        if slot.hold is hold and slot.state is State.LEASED and slot.connection is None and not self.inherited:
+    def _dropped(self, reference: Any) -> None:
+        """A connection was collected. Garbage collection may come anywhere, in another thread too."""
+        slot = reference.slot
+        if (
+            slot.reference is reference
+            and slot.state is State.LEASED
+            and slot.connection is None
+            and not self.inherited
+        ):
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.loop.call_soon_threadsafe(self._take_back, slot, slot.since)
+                self.loop.call_soon_threadsafe(self._reclaim, slot, slot.since)
 
-    def _take_back(self, slot: Slot, since: float) -> None:
+    def _reclaim(self, slot: Slot, since: float) -> None:
         if slot.state is State.LEASED and slot.since == since:
             self.core.abandoned(slot, _monotonic())
             self.carry_out()
@@ -504,8 +516,8 @@ class Engine:
     def dump(self) -> PoolDump:
         """Who holds what, and who waits how long."""
         now = _monotonic()
-        leases = [(now - slot.since, slot.lessee, slot.taken, slot.occupant) for slot in self.core.leased()]
-        waiters = [(now - ticket.since, ticket.holder) for ticket in self.core.waiting()]
+        leases = [(now - slot.since, slot.caller, slot.taken, slot.current) for slot in self.core.leased()]
+        waiters = [(now - ticket.since, ticket.borrower) for ticket in self.core.waiting()]
         return describe(self._config.name, leases, waiters, self._on_loop())
 
 
@@ -520,5 +532,5 @@ def _shutdown(engine: Engine) -> None:
 async def _is_sound(connection: Any, ask: bool) -> bool:
     """Whether nothing speaks against a connection; with `ask`, whether the server also answers over it."""
     await catch_up(connection)
-    heard = quiet(connection) or await connections.peek_async(connection)
-    return heard and (not ask or await connections.ping_async(connection))
+    heard = quiet(connection) or await lifecycle.peek_async(connection)
+    return heard and (not ask or await lifecycle.ping_async(connection))

@@ -9,17 +9,17 @@ from collections.abc import Awaitable
 from dataclasses import fields
 from typing import Any, ClassVar
 
-from ..core.config import PoolConfig, SharedConfig
+from ..core.callsite import take_site
+from ..core.config import MultiplexedConfig, PoolConfig
 from ..core.histogram import Summary
 from ..core.pool import PoolCore
-from ..core.stacks import take_site
-from ..core.stats import SharedPoolStats
+from ..core.stats import MultiplexedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..forks import begin_in_child, same_process
 from ..redispy import sharing
+from ..redispy.factory import tracking
 from ..redispy.internals import ONE_CALL_ASYNC
-from ..redispy.making import counting
-from ..redispy.retrying import FirstTryAsync, asking_copy
+from ..redispy.retry import RetryGuardAsync, guarded_copy
 from ..wire.commands import undone_where_refused
 from ..wire.pipeline import Request
 from .connections import MultiplexedConnections
@@ -53,26 +53,26 @@ class MultiplexedConnectionPool(ConnectionPool):
       `max_connections` they are a part.
     - `max_in_flight` (4096): commands awaiting a reply on one of them; more callers wait for their turn, `timeout`
       seconds at most.
-    - `also_share` (`()`): names of commands that may share beyond those that redpool knows, of modules for instance.
+    - `shareable_commands` (`()`): names of commands that may share beyond those that redpool knows, of modules for instance.
       Take only such as never block and leave the connection as it is: `("JSON.GET", "FT.SEARCH")`.
 
     Raises `ValueError` or `TypeError` where an option makes no sense.
     """
 
-    _config_class: ClassVar[type[PoolConfig]] = SharedConfig
+    _config_class: ClassVar[type[PoolConfig]] = MultiplexedConfig
     _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
-    config: SharedConfig
-    first_try: FirstTryAsync
+    config: MultiplexedConfig
+    retry_guard: RetryGuardAsync
     sharing = False
     """whether callers share, as `may_share` has found it last: at the first call, and by maintenance"""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         template = self.make_connection()
-        self.first_try = FirstTryAsync(asking_copy(getattr(template, "retry", None)))
-        self._virtual = VirtualConnection.of(template, self.first_try)
+        self.retry_guard = RetryGuardAsync(guarded_copy(getattr(template, "retry", None)))
+        self._virtual = VirtualConnection.of(template, self.retry_guard)
         self.decodes = self.get_encoder().decode_responses
-        self.sharing_names = sharing.sharing_names(self.config.also_share)
+        self.sharing_names = sharing.sharing_names(self.config.shareable_commands)
         self._template = template
 
     @classmethod
@@ -93,7 +93,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         def release(connection: Any) -> None:
             pool = me()
             if pool is not None:
-                pool._give_back(connection)
+                pool._release_now(connection)
             else:
                 connection._redpool.engine.reclaim(connection)
 
@@ -109,19 +109,19 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def may_share(self) -> bool:
         """Find out anew whether callers share connections: not where others have a say in what is sent and read."""
-        self._counting_class = counting(self.connection_class)
+        self._tracking_class = tracking(self.connection_class)
         self.sharing = self._class_shares() and sharing.shareable(self._template)
         return self.sharing
 
     def _class_shares(self) -> bool:
-        return bool(getattr(self._counting_class, "usual", False))
+        return bool(getattr(self._tracking_class, "usual", False))
 
     async def _take_shared(self, beside: bool) -> Any:
         core = self._enter().core
         if beside and not core.idle and core.open >= core.max_connections - 1:
             raise PoolTimeout(f"{self.config.name}: no slot is left for a further multiplexed connection")
         connection = await ConnectionPool.get_connection(self)
-        connection._redpool.slot.holder = _ALL
+        connection._redpool.slot.borrower = _ALL
         return connection
 
     def multiplexed_here(self) -> MultiplexedConnections:
@@ -219,19 +219,19 @@ class MultiplexedConnectionPool(ConnectionPool):
         """Use another retry policy, for the connections there are and those to come."""
         super().set_retry(retry)
         template = self.make_connection()
-        self.first_try = FirstTryAsync(asking_copy(getattr(template, "retry", None)))
-        self._virtual = VirtualConnection.of(template, self.first_try)
+        self.retry_guard = RetryGuardAsync(guarded_copy(getattr(template, "retry", None)))
+        self._virtual = VirtualConnection.of(template, self.retry_guard)
 
-    def stats(self) -> SharedPoolStats:
+    def stats(self) -> MultiplexedPoolStats:
         """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
         own = super().stats()
         values: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
         here = self._view()
         if here is None:
-            return SharedPoolStats(**values)
+            return MultiplexedPoolStats(**values)
         counts = here.multiplexed.counts()
         values["waiting"] += counts.pop("waiting")
         batches = here.multiplexed.batches
         writes, commands = sum(batches), sum(size * count for size, count in enumerate(batches))
         batch = Summary.of_counts(batches)
-        return SharedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)
+        return MultiplexedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)

@@ -17,17 +17,17 @@ from redis.asyncio.client import Redis
 from redis.asyncio.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
+from ..core.callsite import take_site
 from ..core.config import MOST_CONNECTIONS, whole_number
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.slot import Reason, State
-from ..core.stacks import take_site
 from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
+from ..deadline import current
 from ..forks import begin_in_child, note, same_process
-from ..limit import current
-from ..redispy import connections
-from ..redispy.hold import Hold
+from ..redispy import lifecycle
+from ..redispy.reference import Reference
 from ..redispy.surface import AsyncSurface
 from ..redispy.transports import close_now, quiet
 from .engine import Engine
@@ -37,7 +37,7 @@ logger = logging.getLogger("redpool")
 _monotonic = time.monotonic
 _running_loop = asyncio.get_running_loop
 _current_task = asyncio.current_task
-_intact = connections.intact_async
+_intact = lifecycle.intact_async
 _quiet = quiet
 _LEASED = State.LEASED
 _same_process = same_process
@@ -87,7 +87,7 @@ class ConnectionPool(AsyncSurface):
     async def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
         """Check a connection out, waiting at most `timeout` seconds for one. The arguments are redis-py's; unused.
 
-        Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the dial raised where the server can't be reached.
+        Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the connect raised where the server can't be reached.
         """
         if not _same_process[0]:
             begin_in_child()
@@ -101,10 +101,10 @@ class ConnectionPool(AsyncSurface):
             try:
                 got = here.core.acquire(_monotonic())
             except BaseException:
-                here.recover()
+                here.repair()
                 raise
             slot = await here.wait(got) if type(got) is Ticket else got
-            slot.holder = _current_task(here.loop)
+            slot.borrower = _current_task(here.loop)
             connection, slot.connection = slot.connection, None
             try:
                 if here.core.wake_at < here.armed:
@@ -112,9 +112,11 @@ class ConnectionPool(AsyncSurface):
                 # What the loop has read is looked at in any case, as that costs no system call. The loop may not have
                 # turned for long, so that its memory is the past: the socket knows better.
                 # One that was just opened for this caller is taken as it is.
-                doubt = slot.doubt
-                unsure = (doubt is not None or slot is got) and (
-                    doubt == "ping" or not _quiet(connection) or (doubt is not None and connection.readable(0))
+                needs_validation = slot.needs_validation
+                unsure = (needs_validation is not None or slot is got) and (
+                    needs_validation == "ping"
+                    or not _quiet(connection)
+                    or (needs_validation is not None and connection.readable(0))
                 )
                 if unsure and not await here.settle(slot, connection):
                     continue
@@ -139,17 +141,17 @@ class ConnectionPool(AsyncSurface):
             if self._dispatcher is not None:
                 await self._announce(connection)
         finally:
-            self._give_back(connection)
+            self._release_now(connection)
 
-    def _give_back(self, connection: Any) -> None:
+    def _release_now(self, connection: Any) -> None:
         if not _same_process[0]:
             begin_in_child()
-        hold: Any = getattr(connection, "_redpool", None)
-        if (hold is None or hold.engine is not self._here) and not self._reachable(hold, connection):
+        reference: Any = getattr(connection, "_redpool", None)
+        if (reference is None or reference.engine is not self._here) and not self._reachable(reference, connection):
             return
-        here, slot = hold.engine, hold.slot
-        if slot.connection is not None or slot.hold is not hold or hold() is None:
-            self._not_on_lease(hold, connection)
+        here, slot = reference.engine, reference.slot
+        if slot.connection is not None or slot.reference is not reference or reference() is None:
+            self._not_on_lease(reference, connection)
             return
         now = _monotonic()
         used = now - slot.since
@@ -159,13 +161,13 @@ class ConnectionPool(AsyncSurface):
                 here.core.release(slot, now)
             elif (unclear := here.to_be_cleared(slot, connection)) is not None:
                 slot.connection = unclear
-                here.core.release_to_check(slot, now)
+                here.core.release_to_validate(slot, now)
             else:
                 here.core.release(slot, now, Reason.ERROR)
             if here.core.outbox:
                 here.carry_out()
         except BaseException:
-            here.recover()
+            here.repair()
             raise
         if self._hooks.released:
             self._hooks.fire("released", self.config.name, used)
@@ -183,12 +185,12 @@ class ConnectionPool(AsyncSurface):
         """Whether this pool opened the connection, on a loop that it still serves."""
         if not _same_process[0]:
             begin_in_child()
-        hold: Any = getattr(connection, "_redpool", None)
-        return hold is not None and hold.engine in self._by_loop.values()
+        reference: Any = getattr(connection, "_redpool", None)
+        return reference is not None and reference.engine in self._by_loop.values()
 
-    def _not_on_lease(self, hold: Hold, connection: Any) -> None:
+    def _not_on_lease(self, reference: Reference, connection: Any) -> None:
         """Deal with a release of what is not on lease, or not any more."""
-        if hold() is not None:
+        if reference() is not None:
             warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=4)
             return
         # The collector clears the weak references to all that it has found before it runs the first finalizer: so this
@@ -196,9 +198,9 @@ class ConnectionPool(AsyncSurface):
         # connection that was dropped.
         close_now(connection)
 
-    def _reachable(self, hold: Hold | None, connection: Any) -> bool:
+    def _reachable(self, reference: Reference | None, connection: Any) -> bool:
         """Whether a release may go on here and now; if not, it was dealt with."""
-        here = None if hold is None else hold.engine
+        here = None if reference is None else reference.engine
         if here is None or here.owner() is not self:
             warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=4)
         elif here.inherited:
@@ -248,7 +250,7 @@ class ConnectionPool(AsyncSurface):
     async def warm_up(self, n: int | None = None, timeout: float | None = 30.0) -> None:
         """Have `n` connections (default `min_idle`) open on the running loop, within `timeout` seconds.
 
-        Raises what a dial raised, or `PoolTimeout`; `ValueError` where `n` is more than `max_connections`.
+        Raises what a connect raised, or `PoolTimeout`; `ValueError` where `n` is more than `max_connections`.
         """
         await self._enter().warm_up(self.config.min_idle if n is None else n, timeout)
 
@@ -315,7 +317,7 @@ class ConnectionPool(AsyncSurface):
             self._each(Engine.cut_leases)
         here = self._by_loop.get(_running_loop())
         if here is not None:
-            await here.vacated(timeout)
+            await here.emptied(timeout)
             here.cut_leases(others=False)
             await asyncio.sleep(0)
 
@@ -362,9 +364,9 @@ class ConnectionPool(AsyncSurface):
         """What a new engine shares: nothing."""
         return None
 
-    def _dial_retries_changed(self) -> None:
+    def _connect_retries_changed(self) -> None:
         for here in self._by_loop.values():
-            here.core.dialling.retries = self._dial_retries.failures
+            here.core.connector.retries = self._connect_retries.failures
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]
@@ -372,7 +374,7 @@ class ConnectionPool(AsyncSurface):
 
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
-        return {slot.occupant for slot in self._core().leased()} - {None}
+        return {slot.current for slot in self._core().leased()} - {None}
 
     @property
     def _created_connections(self) -> int:
@@ -380,7 +382,7 @@ class ConnectionPool(AsyncSurface):
 
     def begin_in_child(self) -> None:
         """After a fork, in the child: start empty. The parent's transports share its selector, so none is touched."""
-        _graveyard.extend((here, here.leave_to_parent()) for here in self._by_loop.values())
+        _parked_for_exit.extend((here, here.leave_to_parent()) for here in self._by_loop.values())
         self._by_loop = {}
         self._here = None
         self._entering = threading.Lock()
@@ -392,4 +394,4 @@ def _log_hook_fault(hook: object, error: BaseException) -> None:
 
 # What a forked child inherited must not even be finalized: closing a transport would take it out of the selector that
 # the child shares with its parent.
-_graveyard: list[Any] = []
+_parked_for_exit: list[Any] = []

@@ -10,7 +10,7 @@ import redis.asyncio.sentinel as theirs
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 
-from ..limit import deadline
+from ..deadline import deadline
 from ..redispy import sharing
 from ..wire.pipeline import Request
 from .client import Redis
@@ -47,7 +47,7 @@ class ManagedSSLConnection(ManagedConnection, theirs.SentinelManagedSSLConnectio
 
 
 class _Service:
-    """What a pool's connections ask for the address when they are dialled."""
+    """What a pool's connections ask for the address when they are connected."""
 
     rotate_slaves: Any = theirs.SentinelConnectionPool.rotate_slaves
 
@@ -90,9 +90,9 @@ class _MultiplexedConnections(MultiplexedConnections):
     def _looked_at(self, replies: Any, request: Request, before: int | None) -> Any:
         if self.service.is_master and sharing.refused(replies):
             pool = self.service.pool()
-            if pool is not None and before == self._generation():  # else somebody has seen to it
+            if pool is not None and before == self._generation():  # else a caller has seen to it
                 pool.drain()
-                self.service.reset()  # the next dial has nothing to replace
+                self.service.reset()  # the next connect has nothing to replace
             if sharing.may_start_over(request, replies, self.config.retry_sent):
                 raise sharing.Demoted
         return replies
@@ -124,7 +124,7 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
         super().__init__(**kwargs, connection_pool=self._service)
 
     def _class_shares(self) -> bool:
-        return issubclass(self.connection_class, ManagedConnection) and not self._counting_class.foreign
+        return issubclass(self.connection_class, ManagedConnection) and not self._tracking_class.foreign
 
     def make_multiplexed(self, engine: Engine) -> Any:
         """Return what a new engine shares."""

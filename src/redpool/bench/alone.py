@@ -1,4 +1,4 @@
-"""One caller: what the pool itself costs when nobody competes for it."""
+"""One caller: what the pool itself costs when no caller competes for it."""
 
 import asyncio
 import time

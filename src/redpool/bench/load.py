@@ -100,7 +100,7 @@ class ThreadLoad(_Load):
         super().__init__(len(calls))
         self._seconds = 0.0
         self._bug: BaseException | None = None
-        # Thread start-up is slow and uneven: nobody begins before all are there.
+        # Thread start-up is slow and uneven: no caller begins before all are there.
         self._gate = threading.Barrier(len(calls), action=lambda: self._open(self._seconds))
         self._threads = [
             threading.Thread(target=self._guarded, args=pair, daemon=True)

@@ -78,7 +78,7 @@ class PoolConfig:
             del chosen["name"]
         if isinstance(chosen.get("max_connections"), int):
             chosen["max_connections"] = min(chosen["max_connections"], MOST_CONNECTIONS)
-        for name in chosen.keys() & {"instruments", "also_share"}:
+        for name in chosen.keys() & {"instruments", "shareable_commands"}:
             chosen[name] = _several(name, chosen[name])
         return cls(**chosen)
 
@@ -95,17 +95,19 @@ class PoolConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedConfig(PoolConfig):
+class MultiplexedConfig(PoolConfig):
     """The options of a pool whose connections are shared."""
 
     shared_connections: int = 1
     max_in_flight: int = 4096
-    also_share: tuple[str, ...] = ()
+    shareable_commands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         PoolConfig.__post_init__(self)
-        if not isinstance(self.also_share, tuple) or not all(isinstance(name, str) for name in self.also_share):
-            raise TypeError(f"also_share must be a sequence of names of commands, not {self.also_share!r}")
+        if not isinstance(self.shareable_commands, tuple) or not all(
+            isinstance(name, str) for name in self.shareable_commands
+        ):
+            raise TypeError(f"also_share must be a sequence of names of commands, not {self.shareable_commands!r}")
         whole_number("shared_connections", self.shared_connections, at_least=1)
         whole_number("max_in_flight", self.max_in_flight, at_least=1)
         if self.shared_connections > self.max_connections:
@@ -116,7 +118,7 @@ class SharedConfig(PoolConfig):
 
 def suggest(unknown: str, known: Iterable[str]) -> str:
     """`; did you mean 'max_idle_time'?` where an option is close to a known one, else nothing."""
-    names = [*known, *(field.name for field in fields(SharedConfig))]
+    names = [*known, *(field.name for field in fields(MultiplexedConfig))]
     # A word of two or three letters is close to anything.
     close = difflib.get_close_matches(unknown, names, n=1) if len(unknown) > 3 else []
     return f"; did you mean {close[0]!r}?" if close else ""

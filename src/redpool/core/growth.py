@@ -1,4 +1,4 @@
-"""Dials: how many a pool needs, the only place where one is ordered, and what becomes of it."""
+"""Connects: how many a pool needs, the only place where one is ordered, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from . import policy
-from .dialling import Failure
-from .orders import Dial
+from .actions import Connect
+from .connector import Failure
 from .slot import Reason, Slot, State
 from .ticket import Ticket
 
@@ -20,52 +20,52 @@ _REPLACED = -1
 
 
 def grow(core: PoolCore, now: float) -> None:
-    """Order the dials that are needed and allowed. While the server is down or full, one at a time, with pauses."""
-    dialling = core.dialling
-    while core.empty and dialling.under_way < dialling.limit and len(dialling.slots) < _dials_due(core, now):
+    """Order the connects that are needed and allowed. While the server is down or full, one at a time, with pauses."""
+    connector = core.connector
+    while core.empty and connector.under_way < connector.limit and len(connector.slots) < _connects_due(core, now):
         pause_until = _pause_until(core)
         if now < pause_until:
             core.wake_by(pause_until)
             return
         slot = core.empty.pop()
-        slot.state = State.DIALLING
-        dialling.slots[slot] = None
-        core.outbox.append(Dial(slot))
+        slot.state = State.CONNECTING
+        connector.slots[slot] = None
+        core.outbox.append(Connect(slot))
 
 
 def _pause_until(core: PoolCore) -> float:
     """Return when the next connect may begin, for those who need it now."""
-    dialling, tickets = core.dialling, core.queue.tickets
-    if tickets and dialling.may_be_passing and next(reversed(tickets)).since >= dialling.failed_at:
+    connector, tickets = core.connector, core.queue.tickets
+    if tickets and connector.may_be_passing and next(reversed(tickets)).since >= connector.failed_at:
         return -math.inf  # that caller came after the failure
-    return dialling.pause_until if tickets or core.queue.warming else dialling.background_pause_until
+    return connector.pause_until if tickets or core.queue.warming else connector.background_pause_until
 
 
-def dials_wanted(core: PoolCore) -> int:
-    """How many dials under way would serve a purpose."""
-    return max(_dials_for_upkeep(core), len(core.queue.tickets) + max(0, core.min_idle - len(core.rested)))
+def connects_wanted(core: PoolCore) -> int:
+    """How many connects under way would serve a purpose."""
+    return max(_connects_for_upkeep(core), len(core.queue.tickets) + max(0, core.min_idle - len(core.idle_since)))
 
 
-def _dials_due(core: PoolCore, now: float) -> int:
+def _connects_due(core: PoolCore, now: float) -> int:
     """The same, but counting callers only where connections don't come back to them soon enough."""
-    if len(core.queue.tickets) <= len(core.dialling.slots):
-        return _dials_for_upkeep(core)
+    if len(core.queue.tickets) <= len(core.connector.slots):
+        return _connects_for_upkeep(core)
     if not comes_back(core):
-        return dials_wanted(core)  # and no timer is waited for: the clock may be a frozen one
+        return connects_wanted(core)  # and no timer is waited for: the clock may be a frozen one
     # After each step the queue gets time to show what the new connections did for it.
-    stalled_since = max(min(core.queue.since, core.available_at), core.dialling.stepped_at)
-    due_at = stalled_since + core.dialling.patience
+    stalled_since = max(min(core.queue.since, core.available_at), core.connector.stepped_at)
+    due_at = stalled_since + core.connector.patience
     if now < due_at:
         core.wake_by(due_at)
-        return _dials_for_upkeep(core)
-    return dials_wanted(core)
+        return _connects_for_upkeep(core)
+    return connects_wanted(core)
 
 
-def _dials_for_upkeep(core: PoolCore) -> int:
-    ready = core.min_idle - len(core.rested)
+def _connects_for_upkeep(core: PoolCore) -> int:
+    ready = core.min_idle - len(core.idle_since)
     if core.queue.warming:
         ready = max(ready, max(ticket.opens for ticket in core.queue.warming) - core.open)
-    return max(ready, len(core.outlived), int(core.dialling.broken and not core.resting))
+    return max(ready, len(core.expired), int(core.connector.broken and not core.resting))
 
 
 def comes_back(core: PoolCore) -> bool:
@@ -73,7 +73,7 @@ def comes_back(core: PoolCore) -> bool:
 
     What the pool keeps for itself doesn't come back, nor does a lease that was reported as a leak.
     """
-    if core.checking:
+    if core.validating:
         return True
     # What is taken first stands last.
     return core.in_use > 0 and any(
@@ -82,56 +82,56 @@ def comes_back(core: PoolCore) -> bool:
 
 
 def begin(core: PoolCore, slot: Slot, now: float) -> bool:
-    """Start a dial that was ordered, if its need hasn't passed."""
-    if slot.begun or slot.state is not State.DIALLING:
+    """Start a connect that was ordered, if its need hasn't passed."""
+    if slot.begun or slot.state is not State.CONNECTING:
         return False  # ordered twice
-    if core.closed or core.surplus or len(core.dialling) > dials_wanted(core):
-        core.dialling.slots.pop(slot, None)
-        core.vacate(slot)
+    if core.closed or core.surplus or len(core.connector) > connects_wanted(core):
+        core.connector.slots.pop(slot, None)
+        core.free(slot)
         return False
     slot.begun = True
     slot.generation = core.generation
     slot.since = now
-    slot.dial_deadline = now + core.dialling.budget
-    core.wake_by(slot.dial_deadline)
+    slot.connect_deadline = now + core.connector.budget
+    core.wake_by(slot.connect_deadline)
     return True
 
 
 def finish(core: PoolCore, slot: Slot, connection: object, now: float) -> None:
-    """A dial is through: its connection goes to who waits longest, unless it came too late for anybody."""
-    core.ledger.dial.add(now - slot.since)
-    core.dialling.succeeded(slot, core.ledger.dial.mean)
+    """A connect is through: its connection goes to who waits longest, unless it came too late for anybody."""
+    core.counters.connect.add(now - slot.since)
+    core.connector.succeeded(slot, core.counters.connect.mean)
     slot.connection = connection
-    slot.dial_deadline = math.inf
-    slot.opened_at = slot.verified_at = now
+    slot.connect_deadline = math.inf
+    slot.connected_at = slot.verified_at = now
     if core.config.max_lifetime is not None:
         slot.expires_at = now + policy.lifetime(core.config.max_lifetime, core.config.lifetime_jitter, core.random)
     if slot.cut:
         # It was through at the last moment, but may have been cut all the same.
         core.close_slot(slot, core.why_ended(slot, now) if core.closed else Reason.ERROR, now)
     elif core.steady and slot.generation == core.generation:
-        core.available_at = core.dialling.stepped_at = now
+        core.available_at = core.connector.stepped_at = now
         core.offer(slot, now)
-        _replace_outlived(core, now)
+        _replace_expired(core, now)
         core.end_warming()
     else:
         core.close_slot(slot, core.why_ended(slot, now), now)
-    core.wake_by(min(slot.expires_at, now + core.longest_rest))
+    core.wake_by(min(slot.expires_at, now + core.longest_idle_time))
     core.grow(now)
 
 
 def fail(
     core: PoolCore, slot: Slot, error: BaseException, now: float, retryable: bool, failure: Failure = Failure.DOWN
 ) -> None:
-    """A dial has failed: whom that concerns is told."""
-    dialling = core.dialling
-    dialling.failed(slot, error, now, failure, retryable)
-    core.vacate(slot)
-    core.ledger.dial_failures += 1
+    """A connect has failed: whom that concerns is told."""
+    connector = core.connector
+    connector.failed(slot, error, now, failure, retryable)
+    core.free(slot)
+    core.counters.connect_failures += 1
     for ticket in (*_concerned(core, now), *core.queue.warming):
-        ticket.dial_failures += 1
-        if dialling.broken or not dialling.retryable or ticket.dial_failures > ticket.dial_retries:
-            core.refuse(ticket, error)
+        ticket.connect_failures += 1
+        if connector.broken or not connector.retryable or ticket.connect_failures > ticket.connect_retries:
+            core.reject_ticket(ticket, error)
     core.grow(now)
 
 
@@ -140,22 +140,22 @@ def give_up(core: PoolCore, slot: Slot, begun_at: float, now: float) -> Any:
 
     Returns the connection that it has left half-made, if any.
     """
-    if slot.state is not State.DIALLING or slot.since != begun_at:
+    if slot.state is not State.CONNECTING or slot.since != begun_at:
         return None  # it was through
     connection = slot.connection
-    core.dialling.slots.pop(slot, None)
-    core.vacate(slot)
+    core.connector.slots.pop(slot, None)
+    core.free(slot)
     core.grow(now)
     return connection
 
 
 def _concerned(core: PoolCore, now: float) -> list[Ticket]:
-    """Those in the queue for whom a failed dial is news."""
+    """Those in the queue for whom a failed connect is news."""
     waiting = list(core.queue)
-    if core.dialling.broken or not _served_otherwise(core, now):
+    if core.connector.broken or not _served_otherwise(core, now):
         return waiting
     # A server that is full still serves what is open; of any other failure one caller is told at a time.
-    return [] if core.dialling.last_failure is Failure.FULL else waiting[:1]
+    return [] if core.connector.last_failure is Failure.FULL else waiting[:1]
 
 
 def _served_otherwise(core: PoolCore, now: float) -> bool:
@@ -163,10 +163,10 @@ def _served_otherwise(core: PoolCore, now: float) -> bool:
 
     Where the server has failed, what is on loan counts only if such connections have come back of late.
     """
-    if core.dialling.slots:
+    if core.connector.slots:
         return True
     of_late = now < core.available_at + policy.LONGEST_PAUSE
-    return comes_back(core) and (of_late or core.dialling.last_failure is Failure.FULL)
+    return comes_back(core) and (of_late or core.connector.last_failure is Failure.FULL)
 
 
 def failure_in_pause(core: PoolCore, now: float) -> BaseException | None:
@@ -175,31 +175,31 @@ def failure_in_pause(core: PoolCore, now: float) -> BaseException | None:
     One whose retry policy sits through failures waits for the next connect; where no slot is left for one, all wait
     for what is in use.
     """
-    dialling = core.dialling
-    if not dialling.in_pause(now) or dialling.sits_through or dialling.may_be_passing:
+    connector = core.connector
+    if not connector.in_pause(now) or connector.sits_through or connector.may_be_passing:
         return None
     if not core.empty or _served_otherwise(core, now):
         return None
-    last = dialling.last_error  # which another thread may change, where none holds the guard
+    last = connector.last_error  # which another thread may change, where none holds the guard
     return None if last is None else own_copy(last)
 
 
 def broken(core: PoolCore) -> bool:
     """Whether callers who find nothing idle are turned away, until a probe succeeds.
 
-    Where no place is left for a probe, none was left for their own dial either: they wait for what is in use.
+    Where no place is left for a probe, none was left for their own connect either: they wait for what is in use.
     """
-    return core.dialling.broken and bool(core.empty or core.dialling.slots)
+    return core.connector.broken and bool(core.empty or core.connector.slots)
 
 
-def not_dialling(core: PoolCore, now: float) -> BaseException:
-    """What they are told: an error of the kind that the last dial raised, which is its cause."""
-    dialling = core.dialling
-    last = dialling.last_error
+def not_connecting(core: PoolCore, now: float) -> BaseException:
+    """What they are told: an error of the kind that the last connect raised, which is its cause."""
+    connector = core.connector
+    last = connector.last_error
     assert last is not None
     message = (
-        f"{core.config.name}: not trying to connect: every dial has failed for {now - dialling.failed_since:.1f} s, "
-        f"{dialling.failures} in a row; the last one: {last}"
+        f"{core.config.name}: not trying to connect: every connect has failed for {now - connector.failed_since:.1f} s, "
+        f"{connector.failures} in a row; the last one: {last}"
     )
     try:
         error = type(last)(message)
@@ -219,10 +219,10 @@ def own_copy(error: BaseException) -> BaseException:
     return copy
 
 
-def _replace_outlived(core: PoolCore, now: float) -> None:
-    if not core.outlived:
+def _replace_expired(core: PoolCore, now: float) -> None:
+    if not core.expired:
         return
-    slot, _ = core.outlived.popitem(last=False)
+    slot, _ = core.expired.popitem(last=False)
     if slot.state is State.IDLE:
         core.close_idle(slot, Reason.LIFETIME, now)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 Hook = Callable[..., None]
 
-HOOKS = ("opened", "dial_failed", "closed", "acquired", "released", "timed_out", "leaked")
+HOOKS = ("opened", "connect_failed", "closed", "acquired", "released", "timed_out", "leaked")
 
 
 class Instrument:
@@ -17,10 +17,10 @@ class Instrument:
     the thing happened; they should be quick. One that raises is dropped, and the error is logged.
     """
 
-    def opened(self, pool: str, seconds: float) -> None:
+    def connected(self, pool: str, seconds: float) -> None:
         """A connection was opened; it took `seconds`."""
 
-    def dial_failed(self, pool: str, error: BaseException) -> None:
+    def connect_failed(self, pool: str, error: BaseException) -> None:
         """A connection could not be opened."""
 
     def closed(self, pool: str, reason: str, age: float) -> None:
@@ -35,8 +35,8 @@ class Instrument:
     def timed_out(self, pool: str, wait: float) -> None:
         """A caller waited `wait` seconds in vain."""
 
-    def leaked(self, pool: str, age: float, holder: str, stack: str) -> None:
-        """`holder` has held a connection for `age` seconds, longer than `leak_after`; `stack` took it."""
+    def leaked(self, pool: str, age: float, borrower: str, stack: str) -> None:
+        """`borrower` has held a connection for `age` seconds, longer than `leak_after`; `stack` took it."""
 
 
 class Hooks:
@@ -44,8 +44,8 @@ class Hooks:
 
     __slots__ = (*HOOKS, "_on_fault")
 
-    opened: tuple[Hook, ...]
-    dial_failed: tuple[Hook, ...]
+    connected: tuple[Hook, ...]
+    connect_failed: tuple[Hook, ...]
     closed: tuple[Hook, ...]
     acquired: tuple[Hook, ...]
     released: tuple[Hook, ...]

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def warm_up(core: PoolCore, opens: int, now: float, deadline: float) -> Ticket:
-    """A ticket that is granted when `opens` connections are open, or refused with what a dial raised."""
+    """A ticket that is granted when `opens` connections are open, or refused with what a connect raised."""
     if whole_number("n", opens, at_least=0) > core.max_connections:
         raise ValueError(f"n={opens!r} is more than max_connections={core.max_connections!r}")
     ticket = Ticket(now, deadline, opens=opens)
     if core.closed:
-        core.turn_away(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
+        core.reject(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
     elif core.open >= opens:
         core.queue.end(ticket, TicketState.GRANTED)
-    elif core.dialling.denials and core.dialling.in_pause(now):
-        assert core.dialling.last_error is not None  # and the next connect may be long in coming
-        core.queue.end(ticket, TicketState.REFUSED, growth.own_copy(core.dialling.last_error))
+    elif core.connector.denials and core.connector.in_pause(now):
+        assert core.connector.last_error is not None  # and the next connect may be long in coming
+        core.queue.end(ticket, TicketState.REJECTED, growth.own_copy(core.connector.last_error))
     else:
         core.serve_again(now)
         core.queue.join(ticket, now)
@@ -38,7 +38,7 @@ def resize(core: PoolCore, max_connections: int, now: float) -> None:
     """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
     whole_number("max_connections", max_connections, at_least=max(1, core.config.min_idle))
     max_connections = min(max_connections, MOST_CONNECTIONS)
-    core.ledger.capacity_changes(core.max_connections, now)
+    core.counters.capacity_changes(core.max_connections, now)
     core.max_connections = max_connections
     added = [Slot() for _ in range(max_connections - len(core.slots))]
     core.slots += added
@@ -59,10 +59,10 @@ def resize(core: PoolCore, max_connections: int, now: float) -> None:
 def drain(core: PoolCore, now: float) -> None:
     """Replace every connection: a new generation begins, and the old one ends as it comes back."""
     core.generation += 1
-    core.dialling.try_again()
-    core.outlived.clear()
+    core.connector.try_again()
+    core.expired.clear()
     for slot in list(core.idle):
-        core.close_idle(slot, Reason.GENERATION, now)
+        core.close_idle(slot, Reason.DRAINED, now)
     core.grow(now)
 
 
@@ -94,7 +94,7 @@ def close(core: PoolCore, now: float) -> None:
         core.resting = True
         core.min_idle = 0
     core.generation += 1
-    core.outlived.clear()
+    core.expired.clear()
     for slot in list(core.idle):
         core.close_idle(slot, Reason.POOL_CLOSED, now)
     core.wake_by(now)  # maintenance may have nothing left to do
@@ -103,7 +103,7 @@ def close(core: PoolCore, now: float) -> None:
 
 def disconnect(core: PoolCore, now: float) -> None:
     """Close the same way; the next caller connects, whatever the last connects have ended with."""
-    core.dialling.try_again()
+    core.connector.try_again()
     close(core, now)
 
 
@@ -120,11 +120,11 @@ def shutdown(core: PoolCore, now: float) -> None:
     core.closed = True
     core.steady = False
     for ticket in (*core.queue, *core.queue.warming):
-        core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
-        core.ledger.refused += 1
+        core.reject_ticket(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
+        core.counters.rejected += 1
     for ticket in list(core.queue.reconnects):
-        core.refuse(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
+        core.reject_ticket(ticket, PoolClosed(f"{core.config.name}: the pool was shut down"))
     for slot in list(core.idle):
         core.close_idle(slot, Reason.POOL_CLOSED, now)
-    for slot in core.dialling.slots:
-        core.cut_dial(slot)
+    for slot in core.connector.slots:
+        core.cut_connect(slot)

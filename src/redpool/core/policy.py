@@ -21,7 +21,7 @@ LONGEST_DENIED_BACKGROUND_PAUSE = 300.0
 """where none does"""
 
 # However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
-LEAST_REST = 0.05
+LEAST_IDLE_TIME = 0.05
 
 # How long after its deadline a call may go on, in seconds, before it is cut off.
 CALL_GRACE = 0.01
@@ -47,11 +47,11 @@ def picker(order: str, random: Random) -> Callable[[int], int] | None:
 
 def lifetime(max_lifetime: float, jitter: float, random: Random) -> float:
     """How long one connection may live, in seconds: shortened by up to `jitter`, so that they don't end together."""
-    return max(LEAST_REST, max_lifetime * (1 - jitter * random.random()))
+    return max(LEAST_IDLE_TIME, max_lifetime * (1 - jitter * random.random()))
 
 
 def pause_after(failures: int, random: Random) -> float:
-    """Seconds until the next dial after so many failed in a row: doubling, capped, shortened by some jitter."""
+    """Seconds until the next connect after so many failed in a row: doubling, capped, shortened by some jitter."""
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
     return float(pause * (1 - PAUSE_JITTER * random.random()))
 
@@ -67,12 +67,12 @@ def pause_when_denied(denials: int, random: Random) -> float:
     return float(pause * (1 + PAUSE_JITTER * random.random()))
 
 
-def growth_patience(mean_dial: float, timeout: float | None) -> float:
+def growth_patience(mean_connect: float, timeout: float | None) -> float:
     """How long a queue may last, in seconds, before the pool opens more connections for it.
 
-    In the time of a few dials a burst of short commands is over, served by few connections. Where callers still
+    In the time of a few connects a burst of short commands is over, served by few connections. Where callers still
     queue then, or where nothing has come back in that time, the pool is too small for its load.
     """
-    patience = min(MOST_PATIENCE, max(LEAST_PATIENCE, 4 * mean_dial))
-    # Whoever waits only briefly must see the dial, too.
+    patience = min(MOST_PATIENCE, max(LEAST_PATIENCE, 4 * mean_connect))
+    # The caller that waits only briefly must see the connect, too.
     return patience if timeout is None else min(patience, timeout / 4)

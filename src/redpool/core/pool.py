@@ -1,9 +1,9 @@
 """The pool's decisions: who gets which connection, who waits, and what must be opened, checked or closed, and when.
 
 Theory of operation. There are as many slots as there may be connections. A caller who finds an idle slot leaves with
-it; any other draws a ticket and waits. Whatever becomes available, by a release, a dial or a check, goes to the
-longest-waiting ticket, and becomes idle only where nobody waits: so an idle slot means an empty queue, and no newcomer
-can overtake. `growth` is the only place where a dial is ordered, and it is asked after everything that could make one
+it; any other draws a ticket and waits. Whatever becomes available, by a release, a connect or a check, goes to the
+longest-waiting ticket, and becomes idle only where no caller waits: so an idle slot means an empty queue, and no newcomer
+can overtake. `growth` is the only place where a connect is ordered, and it is asked after everything that could make one
 necessary. `upkeep` is what time brings about.
 
 Each call takes `now`, changes state, returns the caller's outcome and leaves orders in the outbox. It never performs
@@ -19,15 +19,15 @@ from random import Random
 from typing import Any
 
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from . import checks, growth, lifecycle, policy, reconnecting, recovery, upkeep, view
+from . import growth, lifecycle, policy, reconnecting, repair, upkeep, validation, view
+from .actions import AnyAction, Close, CutConnect, ReportLeak, Wake
 from .config import PoolConfig
-from .dialling import Dialling, Failure
+from .connector import Connector, Failure
+from .counters import Counters
 from .histogram import GATHER
-from .ledger import Ledger
-from .orders import AnyOrder, Close, CutDial, ReportLeak, Wake
-from .queue import Queue
 from .slot import Reason, Slot, State
 from .ticket import Ticket, TicketState
+from .waiters import Queue
 
 # Looking a member up in its Enum costs more than the rest of a checkout's bookkeeping.
 _EMPTY, _IDLE = State.EMPTY, State.IDLE
@@ -39,35 +39,35 @@ _NEVER = math.inf
 class PoolCore:
     """One pool, without a socket, a thread, a loop or a clock."""
 
-    def __init__(self, config: PoolConfig, now: float, random: Random, dial_budget: float = _NEVER) -> None:
+    def __init__(self, config: PoolConfig, now: float, random: Random, connect_budget: float = _NEVER) -> None:
         self.config = config
         self.max_connections = config.max_connections
         self.generation = 0
         self.closed = False  # shut down
         self.resting = False  # closed until a caller asks: connects nothing by itself
         self.wake_at = now if config.min_idle else _NEVER
-        self.outbox: list[AnyOrder] = []
-        self.ledger = Ledger(now)
-        self._uses = self.ledger.use.gathered
+        self.outbox: list[AnyAction] = []
+        self.counters = Counters(now)
+        self._uses = self.counters.use.gathered
         self.queue = Queue()
         self._tickets = self.queue.tickets
-        self.dialling = Dialling(config.max_connecting, dial_budget, config.timeout, random, config.break_after)
+        self.connector = Connector(config.max_connecting, connect_budget, config.timeout, random, config.break_after)
 
         self.slots = [Slot() for _ in range(config.max_connections)]
         self.empty = list(self.slots)
         self.idle: list[Slot] = []
-        self.checking: set[Slot] = set()
+        self.validating: set[Slot] = set()
         self.closing: set[Slot] = set()
         # Idle or in use beyond their lifetime, waiting for a replacement.
-        self.outlived: OrderedDict[Slot, None] = OrderedDict()
+        self.expired: OrderedDict[Slot, None] = OrderedDict()
         # When the number of idle (or checking) connections last rose to 1, 2, 3, ...: the oldest entry says since
         # when one of them has not been needed, whichever the order in which they are taken.
-        self.rested: deque[float] = deque()
+        self.idle_since: deque[float] = deque()
 
         self.random = random
         self._pick = policy.picker(config.order, random)
         self.ping_after = _NEVER if config.ping_after_idle is None else config.ping_after_idle
-        self.ping_every = max(self.ping_after, policy.LEAST_REST)
+        self.ping_every = max(self.ping_after, policy.LEAST_IDLE_TIME)
         self.validate_after = min(config.validate_after_idle, self.ping_after)
         self.max_idle_time = _NEVER if config.max_idle_time is None else config.max_idle_time
         self.min_idle = config.min_idle  # 0 while it is resting
@@ -76,26 +76,26 @@ class PoolCore:
         self.available_at = -_NEVER  # when a caller last got a connection
         self.others_asked_at = -_NEVER  # when a PING that went unanswered last had the other idle ones asked
         self.refused_at = -_NEVER  # when connections were last replaced since a replica had refused a write
-        self.torn = False  # a change or the carrying out of orders was interrupted: `recover` is due
+        self.inconsistent = False  # a change or the carrying out of orders was interrupted: `repair` is due
 
     # -- checkout and release ------------------------------------------------------------------------------------
 
     def acquire(self, now: float) -> Slot | Ticket:
         """A leased slot, or a ticket: one that waits, or one that has ended already (full, closed, never waits).
 
-        Where the slot has a `doubt`, the caller checks the connection and says `reject` if it is no good.
+        Where the slot has a `needs_validation`, the caller checks the connection and says `reject_at_checkout` if it is no good.
         """
         idle = self.idle
         if not idle:
             return self._join_queue(now)
         slot = idle.pop() if self._pick is None else idle.pop(self._pick(len(idle)))
-        self.rested.pop()
+        self.idle_since.pop()
         rest = now - slot.verified_at
-        slot.doubt = None if rest < self.validate_after else "ping" if rest >= self.ping_after else "peek"
+        slot.needs_validation = None if rest < self.validate_after else "ping" if rest >= self.ping_after else "peek"
         slot.state = _LEASED
         slot.since = self.available_at = now
-        if self.min_idle and len(self.rested) < self.min_idle:
-            self.wake_by(now + self.dialling.patience)  # unless it is back by then
+        if self.min_idle and len(self.idle_since) < self.min_idle:
+            self.wake_by(now + self.connector.patience)  # unless it is back by then
         return slot
 
     def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
@@ -104,34 +104,34 @@ class PoolCore:
         uses = self._uses
         uses.append(now - slot.since)
         if len(uses) >= GATHER:
-            self.ledger.use.sort_in()
+            self.counters.use.sort_in()
         if fault is not None or not self.steady or slot.generation != self.generation or now >= slot.expires_at:
-            self._take_back(slot, now, fault)
+            self._reclaim(slot, now, fault)
         elif self._tickets:
             self._grant(slot, now)
         else:
             slot.state = _IDLE
             slot.verified_at = now
             self.idle.append(slot)
-            self.rested.append(now)
+            self.idle_since.append(now)
 
-    def release_to_check(self, slot: Slot, now: float) -> None:
+    def release_to_validate(self, slot: Slot, now: float) -> None:
         """The lease ends; what it leaves behind on the connection has to be cleared away first."""
-        self.ledger.use.add(now - slot.since)
+        self.counters.use.add(now - slot.since)
         slot.taken = None
         if self.may_stay(slot, now):
-            checks.ask_returned(self, slot, now)
+            validation.validate_returned(self, slot, now)
         else:
             self.close_slot(slot, self.why_ended(slot, now), now)
         self.grow(now)
 
-    def reject(self, slot: Slot, now: float) -> None:
+    def reject_at_checkout(self, slot: Slot, now: float) -> None:
         """An idle connection failed its check at checkout: the lease ends, and the caller acquires again."""
-        self.ledger.use.add(now - slot.since)
-        self.close_slot(slot, Reason.CHECK_FAILED, now)
+        self.counters.use.add(now - slot.since)
+        self.close_slot(slot, Reason.INVALID, now)
         if slot.since - slot.verified_at >= self.ping_after:
-            checks.ask_others(self, slot.since, now)
-        checks.distrust(self, now)
+            validation.validate_others(self, slot.since, now)
+        validation.suspect_all(self, now)
         self.grow(now)
 
     def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
@@ -146,48 +146,48 @@ class PoolCore:
 
     def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
-        ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.dialling.retries)
+        ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.connector.retries)
         self.serve_again(now)
-        spare = self._spare
-        refusal = self.refusal(now)
-        if refusal is not None:
-            self.turn_away(ticket, refusal)
+        servable = self._servable
+        rejection = self.rejection(now)
+        if rejection is not None:
+            self.reject(ticket, rejection)
         elif (failure := self.failure_in_pause(now)) is not None:
-            self.queue.end(ticket, TicketState.REFUSED, failure)
-        elif self.config.max_waiting is not None and spare <= -self.config.max_waiting:
-            self.turn_away(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
-        elif timeout == 0 and spare <= 0:
+            self.queue.end(ticket, TicketState.REJECTED, failure)
+        elif self.config.max_waiting is not None and servable <= -self.config.max_waiting:
+            self.reject(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
+        elif timeout == 0 and servable <= 0:
             self.time_out(ticket, now)
         else:
-            if timeout == 0:  # whoever never waits in a queue still waits for the dial made for him
-                ticket.deadline = now + self.dialling.budget
+            if timeout == 0:  # the caller that never waits in a queue still waits for the connect made for it
+                ticket.deadline = now + self.connector.budget
             self.queue.join(ticket, now)
             self.wake_by(ticket.deadline)
             self.grow(now)
         return ticket
 
     @property
-    def _spare(self) -> int:
+    def _servable(self) -> int:
         """How many slots may serve one more caller without a release; below zero, how many wait for one."""
-        slots = len(self.empty) + len(self.dialling) + len(self.checking) + len(self.closing)
+        slots = len(self.empty) + len(self.connector) + len(self.validating) + len(self.closing)
         return slots - len(self.queue)
 
     @property
     def crowded(self) -> bool:
         """Whether callers wait that only a release can serve."""
-        return self._spare < 0
+        return self._servable < 0
 
     def _grant(self, slot: Slot, now: float) -> None:
         ticket = self.queue.first()
-        ticket.slot = slot  # from here on `recovery` would complete it
-        slot.holder = ticket
+        ticket.slot = slot  # from here on `repair` would complete it
+        slot.borrower = ticket
         ticket.state = TicketState.GRANTED
         slot.state = _LEASED
         # Its last borrower may have lost it without noticing; one just opened, which had none, is taken as it is.
-        slot.doubt = None if self.validate_after or slot.opened_at == now else "peek"
+        slot.needs_validation = None if self.validate_after or slot.connected_at == now else "peek"
         slot.since = slot.verified_at = self.available_at = now
         del self._tickets[ticket]
-        self.ledger.wait.add(now - ticket.since)
+        self.counters.wait.add(now - ticket.since)
         self.outbox.append(Wake(ticket))
 
     def offer(self, slot: Slot, now: float, to_far_end: bool = False) -> None:
@@ -198,15 +198,15 @@ class PoolCore:
         slot.state = _IDLE
         slot.verified_at = now
         self.idle.insert(0 if to_far_end else len(self.idle), slot)
-        self.rested.append(now)
+        self.idle_since.append(now)
 
-    def _take_back(self, slot: Slot, now: float, fault: Reason | None) -> None:
+    def _reclaim(self, slot: Slot, now: float, fault: Reason | None) -> None:
         if fault is None and self.may_stay(slot, now):
             self.offer(slot, now)
         else:
             self.close_slot(slot, self.why_ended(slot, now) if self.closed or fault is None else fault, now)
             if fault is Reason.ERROR:
-                checks.distrust(self, now)
+                validation.suspect_all(self, now)
         self.grow(now)
 
     def may_stay(self, slot: Slot, now: float) -> bool:
@@ -215,9 +215,9 @@ class PoolCore:
             return False
         if now < slot.expires_at:
             return True
-        self.outlived[slot] = None
+        self.expired[slot] = None
         # With a place left, it serves until its replacement is open; without, it makes room.
-        return bool(self.empty or self.dialling)
+        return bool(self.empty or self.connector)
 
     def why_ended(self, slot: Slot, now: float) -> Reason:
         """Why it may not."""
@@ -225,52 +225,52 @@ class PoolCore:
             return Reason.POOL_CLOSED
         if self.surplus:
             return Reason.SURPLUS
-        return Reason.LIFETIME if now >= slot.expires_at else Reason.GENERATION
+        return Reason.LIFETIME if now >= slot.expires_at else Reason.DRAINED
 
-    def turn_away(self, ticket: Ticket, error: BaseException) -> None:
+    def reject(self, ticket: Ticket, error: BaseException) -> None:
         """The caller is not even let into the queue."""
-        self.queue.end(ticket, TicketState.REFUSED, error)
-        self.ledger.refused += 1
+        self.queue.end(ticket, TicketState.REJECTED, error)
+        self.counters.rejected += 1
 
-    def refuse(self, ticket: Ticket, error: BaseException) -> None:
+    def reject_ticket(self, ticket: Ticket, error: BaseException) -> None:
         """The ticket ends with an error."""
-        self.queue.end(ticket, TicketState.REFUSED, error)
+        self.queue.end(ticket, TicketState.REJECTED, error)
         self.outbox.append(Wake(ticket))
 
     def abandoned(self, slot: Slot, now: float) -> None:
         """The connection of a lease was collected: its caller has dropped it without giving it back."""
         if slot.leak_reported_for != slot.since:
-            self.report_dropped(slot, now - slot.since, slot.lessee, slot.taken)
-        self.release(slot, now, Reason.ABANDONED)
+            self.report_dropped(slot, now - slot.since, slot.caller, slot.taken)
+        self.release(slot, now, Reason.LEAKED)
 
-    def report_dropped(self, slot: Slot, age: float, holder: Any, taken: Any) -> None:
+    def report_dropped(self, slot: Slot, age: float, borrower: Any, taken: Any) -> None:
         """A lease of such an age was dropped by its holder, who took it there."""
-        self.ledger.leaks += 1
-        self.outbox.append(ReportLeak(slot, age, holder, taken, dropped=True))
+        self.counters.leaks += 1
+        self.outbox.append(ReportLeak(slot, age, borrower, taken, dropped=True))
 
     def time_out(self, ticket: Ticket, now: float) -> None:
         """The ticket's time is up: its error says how things stand."""
         self.queue.end(ticket, TicketState.TIMED_OUT, self.timeout_error(ticket.since, now))
-        self.ledger.timeouts += not (ticket.opens or ticket.reconnects)
+        self.counters.timeouts += not (ticket.opens or ticket.reconnects)
 
     def timeout_error(self, since: float, now: float) -> PoolTimeout:
         """Return what a caller gets that has waited since then: it says how things stand."""
-        last = self.dialling.last_error
+        last = self.connector.last_error
         error = PoolTimeout(
             f"{self.config.name}: no connection within {now - since:.3f} s: {self.counts(now)}"
-            + (f"; last dial failed: {last}" if last else "")
+            + (f"; last connect failed: {last}" if last else "")
         )
         error.__cause__ = last
         return error
 
-    # -- dials -----------------------------------------------------------------------------------------------------
+    # -- connects -----------------------------------------------------------------------------------------------------
 
-    begin_dial = growth.begin
+    begin_connect = growth.begin
 
-    dialed = growth.finish
-    give_up_dial = growth.give_up
+    connected = growth.finish
+    abandon_connect = growth.give_up
 
-    def dial_failed(
+    def connect_failed(
         self,
         slot: Slot,
         error: BaseException,
@@ -278,31 +278,31 @@ class PoolCore:
         retryable: bool = True,
         failure: Failure = Failure.DOWN,
     ) -> None:
-        """The dial failed: the longest-waiting caller is told, and all of them where nothing else can serve them.
+        """The connect failed: the longest-waiting caller is told, and all of them where nothing else can serve them.
 
         Where the error is `retryable`, callers sit through as many failures as they said they would. Of a server that
         is full, callers wait on for what is open, if anything is.
         """
-        reconnecting.refuse_all(self, error)
+        reconnecting.reject_all(self, error)
         growth.fail(self, slot, error, now, retryable, failure)
 
-    def cut_dial(self, slot: Slot) -> None:
-        """A dial that nobody needs any more, or that takes too long, is made to fail."""
+    def cut_connect(self, slot: Slot) -> None:
+        """A connect that no caller needs any more, or that takes too long, is made to fail."""
         slot.cut = True
-        slot.dial_deadline = _NEVER
+        slot.connect_deadline = _NEVER
         if slot.begun:
-            self.outbox.append(CutDial(slot))
+            self.outbox.append(CutConnect(slot))
 
-    def refusal(self, now: float) -> BaseException | None:
-        """Why nothing is dialled for a caller, if so: the pool was shut down, or the server is given up for now."""
+    def rejection(self, now: float) -> BaseException | None:
+        """Why nothing is connected for a caller, if so: the pool was shut down, or the server is given up for now."""
         if self.closed:
             return PoolClosed(f"{self.config.name}: the pool was shut down")
-        return growth.not_dialling(self, now) if growth.broken(self) else None
+        return growth.not_connecting(self, now) if growth.broken(self) else None
 
     failure_in_pause = growth.failure_in_pause
 
     def grow(self, now: float) -> None:
-        """Let leases connect anew whose turn it is, and order the dials that are needed and allowed."""
+        """Let leases connect anew whose turn it is, and order the connects that are needed and allowed."""
         if not self.closed:
             reconnecting.serve(self, now)
             growth.grow(self, now)
@@ -325,14 +325,14 @@ class PoolCore:
         slot.state = _CLOSING
         self.closing.add(slot)
         self.steady = not self.closed and not self.surplus
-        self.outlived.pop(slot, None)
-        self.ledger.closed[reason] += 1
-        self.outbox.append(Close(slot, slot.connection, reason, now - slot.opened_at))
+        self.expired.pop(slot, None)
+        self.counters.closed[reason] += 1
+        self.outbox.append(Close(slot, slot.connection, reason, now - slot.connected_at))
 
     def close_idle(self, slot: Slot, reason: Reason, now: float) -> None:
         """End an idle connection."""
         self.idle.remove(slot)
-        self.rested.pop()
+        self.idle_since.pop()
         self.close_slot(slot, reason, now)
 
     def closed_connection(self, slot: Slot, now: float) -> None:
@@ -340,10 +340,10 @@ class PoolCore:
         if slot not in self.closing:
             return  # closed twice
         self.closing.discard(slot)
-        self.vacate(slot)
+        self.free(slot)
         self.grow(now)
 
-    def vacate(self, slot: Slot) -> None:
+    def free(self, slot: Slot) -> None:
         """The slot has no connection any more: it is empty, or one too many."""
         slot.clear()
         slot.state = _EMPTY
@@ -357,23 +357,23 @@ class PoolCore:
 
     def tick(self, now: float) -> None:
         """Do what is due; `wake_at` says when to come back."""
-        recovery.reclaim(self, now)
+        repair.reclaim(self, now)
         upkeep.end_waits(self, now)
-        upkeep.cut_dials(self, now)
+        upkeep.cut_connects(self, now)
         upkeep.shrink(self, now)
         upkeep.renew(self, now)
-        checks.ask_rested(self, now)
+        validation.validate_idle(self, now)
         upkeep.report_leaks(self, now)
         upkeep.cut_calls(self, now)
         self.wake_at = upkeep.next_deadline(self, now)
         self.grow(now)
 
     def set_aside(self, slot: Slot, begun: bool = True) -> bool:
-        """Keep an idle connection from being handed out until `checked`. False where it isn't idle."""
-        return checks.set_aside(self, slot, begun)
+        """Keep an idle connection from being handed out until `validated`. False where it isn't idle."""
+        return validation.set_aside(self, slot, begun)
 
-    begin_check = checks.begin
-    checked = checks.finish
+    begin_validation = validation.begin
+    validated = validation.finish
 
     def wake_by(self, when: float) -> None:
         """`tick` is due at that time, or sooner."""
@@ -381,9 +381,9 @@ class PoolCore:
             self.wake_at = when
 
     @property
-    def longest_rest(self) -> float:
+    def longest_idle_time(self) -> float:
         """Seconds after which a connection, used or not, may at the soonest be up for something."""
-        return max(policy.LEAST_REST, min(self.max_idle_time, self.ping_after, self.leak_after))
+        return max(policy.LEAST_IDLE_TIME, min(self.max_idle_time, self.ping_after, self.leak_after))
 
     # -- the whole pool --------------------------------------------------------------------------------------------
 
@@ -406,16 +406,16 @@ class PoolCore:
     @property
     def in_use(self) -> int:
         """Connections on lease."""
-        elsewhere = len(self.empty) + len(self.idle) + len(self.dialling) + len(self.checking) + len(self.closing)
+        elsewhere = len(self.empty) + len(self.idle) + len(self.connector) + len(self.validating) + len(self.closing)
         return len(self.slots) - elsewhere
 
     @property
     def open(self) -> int:
         """Connections idle (or being checked) or in use."""
-        return len(self.rested) + self.in_use
+        return len(self.idle_since) + self.in_use
 
     @property
-    def vacant(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether no place holds a connection, not even one being opened or closed."""
         return len(self.empty) == len(self.slots)
 
@@ -431,11 +431,11 @@ class PoolCore:
         """Those in the queue, the longest-waiting first."""
         return tuple(self.queue)
 
-    def take_orders(self) -> list[AnyOrder]:
+    def take_actions(self) -> list[AnyAction]:
         """Empty the outbox."""
         orders, self.outbox = self.outbox, []
         return orders
 
-    recover = recovery.recover
+    repair = repair.repair
     counts = view.counts
     stats = view.stats

@@ -29,11 +29,11 @@ class PoolStats:
     """checkouts that found no idle connection"""
     timeouts: int
     """callers who waited `timeout` in vain"""
-    refused: int
+    rejected: int
     """callers turned away at once: the queue was full, or the pool closed"""
-    dialed: int
+    connected: int
     """connections opened"""
-    dial_failures: int
+    connect_failures: int
     released: int
     leaks: int
     """leases reported because they were older than `leak_after`"""
@@ -43,8 +43,8 @@ class PoolStats:
     """from asking to getting; a checkout that found an idle connection counts as 0"""
     use: Summary = field(default_factory=Summary)
     """from checkout to release"""
-    dial: Summary = field(default_factory=Summary)
-    """from the start of a dial to the last reply of its handshake"""
+    connect: Summary = field(default_factory=Summary)
+    """from the start of a connect to the last reply of its handshake"""
     utilization: float = 0.0
     """mean share of `max_connections` in use since the pool was created"""
 
@@ -55,7 +55,7 @@ class PoolStats:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedPoolStats(PoolStats):
+class MultiplexedPoolStats(PoolStats):
     """The same of a pool whose connections are shared. `acquired` and so on count connections of a caller's own."""
 
     in_flight: int = 0
@@ -76,7 +76,7 @@ class Lease:
 
     age: float
     """seconds since checkout"""
-    holder: str
+    borrower: str
     """the thread or task that took it"""
     taken_at: str | None
     """the stack that took it, where `leak_after` is set; else the line that took it, `None` where redis-py's client did
@@ -93,7 +93,7 @@ class Waiter:
 
     age: float
     """seconds in the queue"""
-    holder: str
+    borrower: str
     """the thread or task that waits"""
 
 
@@ -109,10 +109,10 @@ class PoolDump:
         lines = [f"{self.name}: {len(self.leases)} in use, {len(self.waiters)} waiting"]
         for lease in self.leases:
             lines.append(
-                f"  in use {lease.age:.3f} s by {lease.holder}, last command {lease.last_command or 'unknown'}"
+                f"  in use {lease.age:.3f} s by {lease.borrower}, last command {lease.last_command or 'unknown'}"
             )
             lines += [f"    {line}" for line in (lease.taken_at or "").splitlines()]
-        lines += [f"  waiting {waiter.age:.3f} s: {waiter.holder}" for waiter in self.waiters]
+        lines += [f"  waiting {waiter.age:.3f} s: {waiter.borrower}" for waiter in self.waiters]
         return "\n".join(lines)
 
 

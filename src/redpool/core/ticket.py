@@ -16,7 +16,7 @@ class TicketState(enum.Enum):
     GRANTED = "granted"
     TIMED_OUT = "timed out"
     GIVEN_UP = "given up"
-    REFUSED = "refused"
+    REJECTED = "rejected"
 
 
 @final
@@ -24,15 +24,15 @@ class Ticket:
     """Someone who waits for a connection; with `opens` above 0, for so many to be open; with `reconnects`, a lease that
     waits for its turn to connect anew.
 
-    `waker` and `holder` belong to the shell: how to wake the caller, and who it is.
+    `waker` and `borrower` belong to the shell: how to wake the caller, and who it is.
     """
 
     __slots__ = (
         "deadline",
-        "dial_failures",
-        "dial_retries",
+        "connect_failures",
+        "connect_retries",
         "error",
-        "holder",
+        "borrower",
         "opens",
         "reconnects",
         "since",
@@ -42,19 +42,24 @@ class Ticket:
     )
 
     def __init__(
-        self, now: float, deadline: float = math.inf, dial_retries: float = 0, opens: int = 0, reconnects: bool = False
+        self,
+        now: float,
+        deadline: float = math.inf,
+        connect_retries: float = 0,
+        opens: int = 0,
+        reconnects: bool = False,
     ) -> None:
         self.state = TicketState.WAITING
         self.since = now
         self.deadline = deadline
-        self.dial_failures = 0
-        self.dial_retries = dial_retries
+        self.connect_failures = 0
+        self.connect_retries = connect_retries
         self.opens = opens
         self.reconnects = reconnects
         self.slot: Slot | None = None
         self.error: BaseException | None = None
         self.waker: Any = None
-        self.holder: Any = None
+        self.borrower: Any = None
 
     def __repr__(self) -> str:
         return f"<Ticket {self.state.value} since={self.since:.6f}>"

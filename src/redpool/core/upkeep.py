@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from . import policy, reconnecting
-from .orders import CutCall, ReportLeak, Wake
+from .actions import CutCall, ReportLeak, Wake
 from .slot import Reason, Slot, State
 
 if TYPE_CHECKING:
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 def end_waits(core: PoolCore, now: float) -> None:
-    """Nobody waits beyond his deadline."""
+    """No caller waits beyond its deadline."""
     for ticket in core.queue.expired(now):
         core.time_out(ticket, now)
         core.outbox.append(Wake(ticket))
 
 
-def cut_dials(core: PoolCore, now: float) -> None:
-    """A dial that has used up its own time is cut off, so that it can't hold its place for ever."""
-    for slot in list(core.dialling.slots):
-        if now >= slot.dial_deadline:
-            core.cut_dial(slot)
+def cut_connects(core: PoolCore, now: float) -> None:
+    """A connect that has used up its own time is cut off, so that it can't hold its place for ever."""
+    for slot in list(core.connector.slots):
+        if now >= slot.connect_deadline:
+            core.cut_connect(slot)
     reconnecting.expire(core, now)
 
 
 def shrink(core: PoolCore, now: float) -> None:
-    """Close the connections above `min_idle` that nobody has needed for `max_idle_time`, longest-rested first."""
-    rested = core.rested
-    while core.idle and len(rested) > core.config.min_idle and now >= rested[0] + core.max_idle_time:
-        since = rested.popleft()
-        rested.append(since)  # close_idle takes the last
+    """Close the connections above `min_idle` that no caller has needed for `max_idle_time`, longest-idle first."""
+    idle_since = core.idle_since
+    while core.idle and len(idle_since) > core.config.min_idle and now >= idle_since[0] + core.max_idle_time:
+        since = idle_since.popleft()
+        idle_since.append(since)  # close_idle takes the last
         core.close_idle(core.idle[0], Reason.IDLE, now)
 
 
@@ -67,8 +67,8 @@ def report_leaks(core: PoolCore, now: float) -> None:
     for slot in core.leased():
         if slot.leak_reported_for != slot.since and now >= slot.since + core.leak_after:
             slot.leak_reported_for = slot.since
-            core.ledger.leaks += 1
-            core.outbox.append(ReportLeak(slot, now - slot.since, slot.lessee, slot.taken))
+            core.counters.leaks += 1
+            core.outbox.append(ReportLeak(slot, now - slot.since, slot.caller, slot.taken))
 
 
 def keep(slot: Slot) -> None:
@@ -79,17 +79,17 @@ def keep(slot: Slot) -> None:
 def next_deadline(core: PoolCore, now: float) -> float:
     """When the next thing is due: always later than `now`.
 
-    What goes idle or on lease from now on is due no sooner than `longest_rest`. Where a check is under way, its end
+    What goes idle or on lease from now on is due no sooner than `longest_idle_time`. Where a check is under way, its end
     brings about the next.
     """
-    due = min((core.queue.next_deadline(), *core.dialling.leases.values()))
-    if not core.vacant:
-        due = min(due, now + core.longest_rest)
-    if core.idle and len(core.rested) > core.config.min_idle:
-        due = min(due, core.rested[0] + core.max_idle_time)
-    may_check = len(core.checking) < core.config.max_connecting
+    due = min((core.queue.next_deadline(), *core.connector.leases.values()))
+    if not core.is_empty:
+        due = min(due, now + core.longest_idle_time)
+    if core.idle and len(core.idle_since) > core.config.min_idle:
+        due = min(due, core.idle_since[0] + core.max_idle_time)
+    may_check = len(core.validating) < core.config.max_connecting
     for slot in core.slots:
-        due = min(due, slot.dial_deadline)
+        due = min(due, slot.connect_deadline)
         if slot.state is State.IDLE and may_check:
             due = min(due, slot.verified_at + core.ping_every)
         elif slot.state is State.LEASED and slot.leak_reported_for != slot.since:

@@ -14,7 +14,7 @@ def counts(core: PoolCore, now: float) -> str:
     """`10 of 10 in use, 37 waiting, oldest lease 12.4 s`, for messages."""
     leased = core.leased()
     parts = [f"{len(leased)} of {core.max_connections} in use"]
-    parts += [f"{len(core.dialling)} connecting"] if core.dialling else []
+    parts += [f"{len(core.connector)} connecting"] if core.connector else []
     parts += [f"{len(core.queue)} waiting"]
     parts += [f"oldest lease {now - leased[0].since:.1f} s"] if leased else []
     return ", ".join(parts)
@@ -22,30 +22,30 @@ def counts(core: PoolCore, now: float) -> str:
 
 def stats(core: PoolCore, now: float) -> PoolStats:
     """Everything that is counted, at one moment."""
-    ledger, leased = core.ledger, core.leased()
-    waited, released = ledger.wait.count, ledger.use.count
+    counters, leased = core.counters, core.leased()
+    waited, released = counters.wait.count, counters.use.count
     acquired = released + len(leased)
-    used = ledger.use.total + sum(now - slot.since for slot in leased)
-    capacity = ledger.capacity(core.max_connections, now)
+    used = counters.use.total + sum(now - slot.since for slot in leased)
+    capacity = counters.capacity(core.max_connections, now)
     return PoolStats(
         name=core.config.name,
         max_connections=core.max_connections,
         open=core.open,
-        idle=len(core.rested),
+        idle=len(core.idle_since),
         in_use=len(leased),
-        connecting=len(core.dialling),
+        connecting=len(core.connector),
         waiting=len(core.queue),
         acquired=acquired,
         waited=waited,
-        timeouts=ledger.timeouts,
-        refused=ledger.refused,
-        dialed=ledger.dial.count,
-        dial_failures=ledger.dial_failures,
+        timeouts=counters.timeouts,
+        rejected=counters.rejected,
+        connected=counters.connect.count,
+        connect_failures=counters.connect_failures,
         released=released,
-        leaks=ledger.leaks,
-        closed={reason.value: count for reason, count in ledger.closed.items()},
-        wait=ledger.wait.summary(zeros=acquired - waited),
-        use=ledger.use.summary(),
-        dial=ledger.dial.summary(),
+        leaks=counters.leaks,
+        closed={reason.value: count for reason, count in counters.closed.items()},
+        wait=counters.wait.summary(zeros=acquired - waited),
+        use=counters.use.summary(),
+        connect=counters.connect.summary(),
         utilization=used / capacity if capacity > 0 else 0.0,
     )

@@ -49,7 +49,7 @@ class Outcome:
 
 
 class Watcher(Protocol):
-    """Whoever looks on."""
+    """The caller that looks on."""
 
     def __enter__(self) -> "Watcher": ...
 
@@ -60,7 +60,7 @@ class Watcher(Protocol):
 
 
 class Stage(Protocol):
-    """Whoever has a place for a watcher."""
+    """The caller that has a place for a watcher."""
 
     def watcher(self, seconds: float) -> Watcher:
         """Someone to look on for `seconds`."""

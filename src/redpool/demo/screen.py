@@ -69,7 +69,7 @@ class JsonScreen:
         self._document["lines"] = asdict(lines)
 
     def watcher(self, seconds: float) -> Watcher:
-        """Nobody."""
+        """No caller."""
         return _NoWatcher()
 
     def outcome(self, outcome: Outcome) -> None:
@@ -179,8 +179,8 @@ def _cells(moment: Moment) -> dict[str, str]:
         "wait p50 / p99 / max ms": " / ".join(number(1e3 * seconds) for seconds in (wait.p50, wait.p99, wait.max)),
         "commands": number(moment.turns),
         "errors": _counts(moment.errors),
-        "connections opened": str(stats.dialed),
-        "failed dials": str(stats.dial_failures),
+        "connections opened": str(stats.connected),
+        "failed connects": str(stats.connect_failures),
         "closed": _counts(Counter(stats.closed)),
     }
 

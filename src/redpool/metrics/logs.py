@@ -1,4 +1,4 @@
-"""Pools in the log: a line of key=value now and then, for whoever has nothing but logs."""
+"""Pools in the log: a line of key=value now and then, for the caller that has nothing but logs."""
 
 from __future__ import annotations
 

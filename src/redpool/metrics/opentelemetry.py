@@ -54,7 +54,7 @@ def instrument(*pools: HasStats, meter: Meter | None = None) -> None:
 
 
 class OpenTelemetryInstrument(Instrument):
-    """Records how long callers wait, use a connection, and dial: `ConnectionPool(instruments=[...])`.
+    """Records how long callers wait, use a connection, and connect: `ConnectionPool(instruments=[...])`.
 
     Its hooks run at every checkout and release, and cost about 10 us at each; a pool without it pays nothing.
     """
@@ -65,7 +65,7 @@ class OpenTelemetryInstrument(Instrument):
         self._wait = _histogram(meter, "wait_time", "The time it took to get a connection from the pool.")
         self._use = _histogram(meter, "use_time", "The time from getting a connection to giving it back.")
 
-    def opened(self, pool: str, seconds: float) -> None:
+    def connected(self, pool: str, seconds: float) -> None:
         """A connection was opened."""
         self._create.record(seconds, {POOL: pool})
 

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from ..core.histogram import Summary
-from ..core.stats import PoolStats, SharedPoolStats
+from ..core.stats import MultiplexedPoolStats, PoolStats
 from .pools import HasStats, Pools
 
 STATES = ("idle", "in_use", "connecting")
@@ -18,9 +18,9 @@ COUNTERS = {
     "acquired": "Checkouts, in all.",
     "waited": "Checkouts that found no idle connection.",
     "timeouts": "Callers who waited for a connection in vain.",
-    "refused": "Callers turned away at once.",
-    "dialed": "Connections opened.",
-    "dial_failures": "Connections that could not be opened.",
+    "rejected": "Callers turned away at once.",
+    "connected": "Connections opened.",
+    "connect_failures": "Connections that could not be opened.",
     "released": "Connections given back.",
     "leaks": "Leases reported because they were older than leak_after.",
 }
@@ -34,7 +34,7 @@ SHARED_COUNTERS = {
 SUMMARIES = {
     "wait": "From asking for a connection to getting one.",
     "use": "From checkout to release.",
-    "dial": "From the start of a dial to the last reply of its handshake.",
+    "connect": "From the start of a connect to the last reply of its handshake.",
 }
 
 QUANTILES = {"0.5": "p50", "0.9": "p90", "0.99": "p99", "0.999": "p999"}
@@ -59,7 +59,7 @@ class PoolCollector(Collector):
         every = self._pools.stats()
         yield from _gauges(every)
         yield from _counters(every)
-        yield from _shared([stats for stats in every if isinstance(stats, SharedPoolStats)])
+        yield from _shared([stats for stats in every if isinstance(stats, MultiplexedPoolStats)])
         for name, text in SUMMARIES.items():
             family = SummaryMetricFamily(f"redpool_{name}_seconds", text)
             for stats in every:
@@ -109,7 +109,7 @@ def _counters(every: list[PoolStats]) -> Iterator[Metric]:
     yield closed
 
 
-def _shared(every: list[SharedPoolStats]) -> Iterator[Metric]:
+def _shared(every: list[MultiplexedPoolStats]) -> Iterator[Metric]:
     if not every:
         return
     in_flight = GaugeMetricFamily("redpool_in_flight", "Commands that await a reply.", labels=("pool",))

@@ -3,7 +3,7 @@
 The server sends invalidations to the connection that read a key, so before a cached value is believed, what has come
 in over that connection must be read. redis-py reads it there and then; but another thread may be using the connection,
 and would lose its reply. So a connection is only read from while it is set aside, and what can't be set aside is a
-miss. A key that somebody is about to cache is a miss for everybody else, too.
+miss. A key that a caller is about to cache is a miss for everybody else, too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CachingConnection(CacheProxyConnection):
             self._conn.send_command(*args, **kwargs)
 
     def _look_up(self, key: CacheKey) -> None:
-        """Find a hit; or announce that this connection will cache the key, if nobody else has."""
+        """Find a hit; or announce that this connection will cache the key, if no other caller has."""
         with self._pool_lock:
             entry = self._cache.get(key)
             if entry is not None and entry.status is CacheEntryStatus.VALID and self._is_true(entry):

@@ -16,11 +16,11 @@ _OF_ITS_POOL = frozenset({"himport_registry", "maint_notifications_pool_handler"
                           "orig_socket_timeout", "orig_socket_connect_timeout"})  # fmt: skip
 
 
-class _Deaf:
+class _NullDispatcher:
     """A dispatcher without listeners."""
 
     def dispatch(self, event: object) -> None:
-        """Nobody hears of it."""
+        """No caller hears of it."""
 
 
 # Where `connection_pool` stands among the positional arguments.
@@ -41,7 +41,7 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
     ours = {
         name: kwargs.pop(name) for name in pool_class.option_names() if name in kwargs and name != "max_connections"
     }
-    silent = {**kwargs, "single_connection_client": False, "event_dispatcher": _Deaf()}
+    silent = {**kwargs, "single_connection_client": False, "event_dispatcher": _NullDispatcher()}
     template = client_class(*args, **silent).connection_pool
     read = {name: value for name, value in template.connection_kwargs.items() if name not in _OF_ITS_POOL}
     for name in ("cache", "cache_config", "maint_notifications_config"):

@@ -17,7 +17,7 @@ from redis.retry import AbstractRetry
 from redis.retry import Retry as SyncRetry
 
 from ..core.config import PoolConfig, suggest
-from ..core.dialling import Failure
+from ..core.connector import Failure
 
 # What hints, in the name of an option or in the one that was probably meant, that its value is a secret.
 _TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
@@ -26,8 +26,8 @@ _INJECTED = frozenset({"himport_registry", "maint_notifications_config", "maint_
                        "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout"})  # fmt: skip
 
 
-class DialRetries(NamedTuple):
-    """How many failed dials a caller sits through, and which errors count."""
+class ConnectRetries(NamedTuple):
+    """How many failed connects a caller sits through, and which errors count."""
 
     failures: float
     errors: tuple[type[BaseException], ...]
@@ -40,18 +40,18 @@ def pool_name(options: Mapping[str, Any]) -> str:
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
 
 
-def dial_retries(options: Mapping[str, Any]) -> DialRetries:
-    """The part of the user's retry policy that concerns dials, read as redis-py's connections read it."""
+def connect_retries(options: Mapping[str, Any]) -> ConnectRetries:
+    """The part of the user's retry policy that concerns connects, read as redis-py's connections read it."""
     retry = options.get("retry")
     if retry is None:
         asked = bool(options.get("retry_on_error") or options.get("retry_on_timeout"))
-        return DialRetries(1 if asked else 0, (redis.ConnectionError, redis.TimeoutError))
+        return ConnectRetries(1 if asked else 0, (redis.ConnectionError, redis.TimeoutError))
     failures = retry.get_retries()
-    return DialRetries(failures if failures >= 0 else math.inf, tuple(retry._supported_errors))
+    return ConnectRetries(failures if failures >= 0 else math.inf, tuple(retry._supported_errors))
 
 
 def server_is_full(error: BaseException) -> bool:
-    """Whether a dial failed because the server has as many clients as its `maxclients` allows.
+    """Whether a connect failed because the server has as many clients as its `maxclients` allows.
 
     It says so in words only: "max number of clients reached", or "max number of clients + cluster connections reached".
     Over TLS it says nothing and hangs up.
@@ -67,8 +67,8 @@ def failure(error: BaseException) -> Failure:
     return Failure.DENIED if denied else Failure.DOWN
 
 
-def dial_budget(options: Mapping[str, Any]) -> float:
-    """Seconds that one dial may take in all: connecting and, on top, the handshake; infinity where unbounded."""
+def connect_budget(options: Mapping[str, Any]) -> float:
+    """Seconds that one connect may take in all: connecting and, on top, the handshake; infinity where unbounded."""
     read = options.get("socket_timeout", 5.0)
     connect = options.get("socket_connect_timeout", read)
     if read is None:

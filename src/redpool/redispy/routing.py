@@ -18,16 +18,16 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..core.config import SharedConfig
+from ..core.config import MultiplexedConfig
 from ..core.pool import PoolCore
 from ..core.slot import Slot
 from ..core.upkeep import keep
+from ..deadline import deadline
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from ..limit import deadline
 from ..wire.pipeline import Pipeline, Request, State
 from ..wire.shapes import ShapedPipeline
 from . import sharing
-from .connections import own_error
+from .lifecycle import own_error
 from .sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_ENDING, MOST_MOVES, HealthAction
 
 _monotonic = time.monotonic
@@ -78,7 +78,7 @@ class Routing(Generic[C]):
 
     def __init__(
         self,
-        config: SharedConfig,
+        config: MultiplexedConfig,
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
         may_share: Callable[[], bool],

@@ -18,18 +18,18 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ExecAbortError, MaxConnectionsError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..core.config import SharedConfig
+from ..core.config import MultiplexedConfig
+from ..deadline import deadline
 from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
-from ..limit import deadline
 from ..wire import commands
 from ..wire.attributes import AttributeWatch
 from ..wire.pipeline import Pipeline, Request, ServerClosed
 from ..wire.table import CONTAINERS, KNOWN
-from .connections import own_error
-from .counting import lost_reply
 from .internals import untouched
-from .retrying import final
+from .lifecycle import own_error
+from .retry import final
 from .sockets import ANSWER_WITHIN
+from .tracking import lost_reply
 
 MOST_ENDING = 4
 """So many connections may still be ending when another one is taken to be stalled: the server may be at fault."""
@@ -164,7 +164,7 @@ class HealthAction(Enum):
     LOSE = "nothing has flowed for so long that it is dead"
 
 
-def probe_after(config: SharedConfig, connection: Any) -> float:
+def probe_after(config: MultiplexedConfig, connection: Any) -> float:
     """Return the seconds of silence after which a multiplexed connection is probed.
 
     They are the pool's `ping_after_idle` or redis-py's `health_check_interval`, whichever is shorter. An interval of
@@ -175,7 +175,7 @@ def probe_after(config: SharedConfig, connection: Any) -> float:
 
 
 def health_action(
-    pipeline: Pipeline, flow: int, now: float, patience: float, config: SharedConfig, probe_after: float
+    pipeline: Pipeline, flow: int, now: float, patience: float, config: MultiplexedConfig, probe_after: float
 ) -> HealthAction | None:
     """Return what is due; `flow` changes whenever bytes have come or have got on their way."""
     seen = pipeline.observe(now, flow)

@@ -39,10 +39,10 @@ from redis.observability.attributes import (
 from redis.utils import check_protocol_version
 
 from ..core.config import PoolConfig
-from . import connections, hello, maintenance, options, retrying, sockets, transports
+from . import hello, lifecycle, maintenance, options, retry, sockets, transports
 from .caching import CachingConnection
-from .counting import Counted
-from .making import counted, counting, driver_options
+from .factory import driver_options, tracked, tracking
+from .tracking import Tracked
 
 
 class _Surface:
@@ -54,7 +54,7 @@ class _Surface:
 
     config: PoolConfig
     himport_registry: HImportRegistry
-    _dial_retries: options.DialRetries
+    _connect_retries: options.ConnectRetries
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -80,19 +80,19 @@ class _Surface:
         self.connection_class = connection_class
         self._connection_kwargs = kwargs
         self._driver_options = driver_options(connection_class, kwargs)
-        self._dial_retries = options.dial_retries(kwargs)
-        options.dial_budget(kwargs)  # refused here where it makes no sense
+        self._connect_retries = options.connect_retries(kwargs)
+        options.connect_budget(kwargs)  # refused here where it makes no sense
         self._pool_id = secrets.token_hex(4)
-        # Whoever brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
+        # The caller that brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
         self._dispatcher = kwargs.get("event_dispatcher")
         self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
 
     def _make_counted(self) -> Any:
         """Return a connection that counts, not yet connected."""
-        connection = counted(self._counting_class(**{**self._driver_options, **self._connection_kwargs}))
-        retrying.make_ask(connection)
+        connection = tracked(self._tracking_class(**{**self._driver_options, **self._connection_kwargs}))
+        retry.guard_retries(connection)
         sockets.watch(connection, self._connection_kwargs)
-        if isinstance(connection, Counted) and hello.may_speak_resp2(self._connection_kwargs):
+        if isinstance(connection, Tracked) and hello.may_speak_resp2(self._connection_kwargs):
             connection.without_hello = self._without_hello
         return connection
 
@@ -116,7 +116,7 @@ class _Surface:
 
     @connection_class.setter
     def connection_class(self, value: Any) -> None:
-        self._connection_class, self._counting_class = value, counting(value)
+        self._connection_class, self._tracking_class = value, tracking(value)
 
     @property
     def connection_kwargs(self) -> dict[str, Any]:
@@ -152,10 +152,10 @@ class _Surface:
         changed = {**self._connection_kwargs, "retry": retry}
         (options.check_async if self._asynchronous else options.check_sync)(changed)
         self._connection_kwargs["retry"] = retry
-        self._dial_retries = options.dial_retries(changed)
-        self._dial_retries_changed()
+        self._connect_retries = options.connect_retries(changed)
+        self._connect_retries_changed()
         for connection in (*self._available_connections, *self._in_use_connections):
-            connections.set_retry(connection, retry)
+            lifecycle.set_retry(connection, retry)
 
     def get_connection_count(self) -> list[tuple[int, dict[str, Any]]]:
         """How many connections are idle and in use, each with the attributes that OpenTelemetry wants beside it."""
@@ -173,8 +173,8 @@ class _Surface:
         return f"<{self.config.name} {state}: {counts}; {rule}; {type(self).__module__}.{type(self).__name__}({made})>"
 
     @abstractmethod
-    def _dial_retries_changed(self) -> None:
-        """Callers sit through another number of failed dials from now on."""
+    def _connect_retries_changed(self) -> None:
+        """Callers sit through another number of failed connects from now on."""
 
     @property
     @abstractmethod
@@ -236,7 +236,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         super().update_connections_settings(*args, **settings)
 
     def _begin_cache_in_child(self) -> None:
-        """After a fork: what the parent's connections have cached nobody here will invalidate; locks may be held."""
+        """After a fork: what the parent's connections have cached no caller here will invalidate; locks may be held."""
         self._lock = threading.RLock()
         if self.cache is not None:
             self.cache = self._make_cache()
@@ -247,8 +247,8 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         try:
             self._dispatcher.dispatch(AfterConnectionReleasedEvent(connection))
         except BaseException:
-            connections.close(connection)
-            connections.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
+            lifecycle.close(connection)
+            lifecycle.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
 
     def make_connection(self) -> Any:
         """A connection of this pool's kind, not yet opened and not counted."""
@@ -315,7 +315,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
             transports.close_now(connection)
             if not isinstance(error, Exception):
                 raise
-            connections.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
+            lifecycle.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
 
     def get_available_connection(self) -> NoReturn:
         """Half of a checkout, which this pool doesn't have. Raises `NotImplementedError`."""

@@ -59,7 +59,7 @@ def _nothing(timeout: int) -> bool:
     return False
 
 
-def give_back(transport: Any, protocol: Any) -> None:
+def restore(transport: Any, protocol: Any) -> None:
     """Leave the transport as redis-py had it."""
     transport.set_protocol(protocol)
 

@@ -1,1 +1,1 @@
-"""The shell for threads: one short lock, parked callers, a thread for each dial, one housekeeper."""
+"""The shell for threads: one short lock, parked callers, a thread for each connect, one maintenance thread."""

@@ -9,7 +9,7 @@ import redis.client
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from ..limit import current
+from ..deadline import current
 from ..redispy import clients, packing, sharing
 from ..redispy.internals import CLIENT_METHODS, untouched
 from ..wire.commands import PLAIN, shares
@@ -103,7 +103,7 @@ class Redis(redis.client.Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except Exception as error:
             try:
-                reply = pool.first_try.after(error, lambda: self._ask(args, data, decode))
+                reply = pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
             except Reentered:
                 return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
             except ResponseError:
@@ -163,7 +163,7 @@ class Pipeline(redis.client.Pipeline):
             return self._made(make, stack, replies, raise_on_error)
 
         try:
-            results: list[Any] = self.connection_pool.first_try.attempt(ask)
+            results: list[Any] = self.connection_pool.retry_guard.attempt(ask)
             return results
         except Reentered:
             return super().execute(raise_on_error)

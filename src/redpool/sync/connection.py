@@ -30,8 +30,8 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse
 
-from ..limit import deadline
-from ..redispy import connections, packing, sharing
+from ..deadline import deadline
+from ..redispy import lifecycle, packing, sharing
 from ..redispy.streams import DONT_WAIT, take_over
 from ..wire.attributes import AttributeReceived
 from ..wire.pipeline import Pipeline, Request, ServerClosed, State, UnexpectedReply
@@ -445,7 +445,7 @@ class MultiplexedConnection:
         """Give the connection up: wake all callers that it has, who see it by its state."""
         with self._lock:
             if self.state is _OPEN or self.state is _DRAINING:
-                connections.cut(self.connection)  # before the state: what a caller finds unsent can't leave any more
+                lifecycle.cut(self.connection)  # before the state: what a caller finds unsent can't leave any more
                 self.connection._sock = None  # its socket is the stream's alone, which closes it
                 self.error = sharing.as_raised(error, self.connection)
                 self.state = _LOST
@@ -454,7 +454,7 @@ class MultiplexedConnection:
 
     def forget(self) -> None:
         """In a forked child: give it up without a word to the server. Only greenlets can be waiting for it here."""
-        connections.forget(self.connection)
+        lifecycle.forget(self.connection)
         self.error, self.state = sharing.inherited(), _LOST
         self._stream.close()
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from ..core.config import SharedConfig
+from ..core.config import MultiplexedConfig
 from ..core.pool import PoolCore
+from ..deadline import current, deadline
 from ..errors import DeadlineExceeded
 from ..forks import begin_in_child, same_process
-from ..limit import current, deadline
-from ..redispy import connections, sharing
+from ..redispy import lifecycle, sharing
 from ..redispy.routing import Routing
 from ..wire.pipeline import Request, State
 from . import threads
@@ -50,7 +50,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def __init__(
         self,
-        config: SharedConfig,
+        config: MultiplexedConfig,
         connect: Callable[[bool], Any],
         release: Callable[[Any], None],
         core: Callable[[], PoolCore | None],
@@ -196,7 +196,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         try:
             return MultiplexedConnection(connection, self.new_pipeline(connection), self.config.timeout)
         except BaseException:
-            connections.close(connection)
+            lifecycle.close(connection)
             self._release(connection)
             raise
 
@@ -282,7 +282,7 @@ class _Connecting:
             self._connect()
             self._failed = None
         except of_connecting as error:
-            connections.drop_frames(error)
+            lifecycle.drop_frames(error)
             self._failed_at = _monotonic()
             self._note_failure(error)
             if not patient:

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.stacks import shown
+from ..core.callsite import shown
 from ..core.stats import Lease, PoolDump, Waiter
-from ..redispy import connections
+from ..redispy import lifecycle
 
 
-def holder_name(thread: int | str | None) -> str:
+def borrower_name(thread: int | str | None) -> str:
     """`thread 'worker-3' (140...)`, or that it has ended; a shared connection names its holders itself."""
     if isinstance(thread, str):
         return thread
@@ -31,8 +31,8 @@ def describe(
     return PoolDump(
         name,
         tuple(
-            Lease(age, holder_name(thread), shown(stack) or None, connections.last_command(connection))
+            Lease(age, borrower_name(thread), shown(stack) or None, lifecycle.last_command(connection))
             for age, thread, stack, connection in leases
         ),
-        tuple(Waiter(age, holder_name(thread)) for age, thread in waiters),
+        tuple(Waiter(age, borrower_name(thread)) for age, thread in waiters),
     )

@@ -1,4 +1,4 @@
-"""What drives a pool's core with threads: one short lock, parked callers, a thread for each dial, one housekeeper.
+"""What drives a pool's core with threads: one short lock, parked callers, a thread for each connect, one maintenance thread.
 
 What must stay true: no I/O, no hook, no log call under `guard`; each order is carried out once, by the thread that took
 it out of the outbox. A signal handler or a finalizer may interrupt a thread that holds the guard, and use the pool: it
@@ -18,23 +18,23 @@ from random import Random
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..core.orders import AnyOrder, Wake
+from ..core.actions import AnyAction, Wake
+from ..core.callsite import take_stack
 from ..core.policy import CALL_GRACE
 from ..core.pool import PoolCore
-from ..core.recovery import reclaim
+from ..core.repair import reclaim
 from ..core.slot import Reason, Slot, State
-from ..core.stacks import take_stack
 from ..core.stats import PoolDump
 from ..core.ticket import Ticket, TicketState
 from ..core.upkeep import keep
+from ..deadline import current, deadline
 from ..errors import DeadlineExceeded, PoolClosed
 from ..forks import begin_in_child, same_process
-from ..limit import current, deadline
-from ..redispy import connections, options, parting, retrying
-from ..redispy.counting import Counted
+from ..redispy import lifecycle, options, pubsub, retry
+from ..redispy.tracking import Tracked
 from . import threads
 from .dump import describe
-from .housekeeper import Housekeeper
+from .maintenance import MaintenanceThread
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _NEVER = float("inf")
-# Word of something may be lost to an interruption, so nobody sleeps on for longer than this, in seconds.
+# Word of something may be lost to an interruption, so no caller sleeps on for longer than this, in seconds.
 _LONGEST_SLEEP = 1.0
-# Where no thread is to be had for the housekeeper, those that wait do what is due, which may change while they sleep.
+# Where no thread is to be had for the maintenance thread, those that wait do what is due, which may change while they sleep.
 _LONGEST_SLEEP_ALONE = 0.05
-_NEXT_THREAD_AFTER = 1.0  # seconds after which a thread for the housekeeper is asked for again
-# Where anything is open the housekeeper comes within so many seconds, though nothing may be due; then it stays.
+_NEXT_THREAD_AFTER = 1.0  # seconds after which a thread for the maintenance thread is asked for again
+# Where anything is open the maintenance thread comes within so many seconds, though nothing may be due; then it stays.
 _LONGEST_WITHOUT_UPKEEP = 60.0
 
 
-class Spare:
+class Overflow:
     """In an engine's place, for a connection that was made beside the pool."""
 
     def __init__(self, core: PoolCore, retry_sent: str) -> None:
@@ -61,19 +61,19 @@ class Spare:
 
     def turn_to_connect(self) -> None:
         """Raise why it is not connected again, if so; no caller waits for a turn."""
-        refusal = self.core.refusal(_monotonic())
-        if refusal is not None:
-            raise retrying.final(refusal)
+        rejection = self.core.rejection(_monotonic())
+        if rejection is not None:
+            raise retry.final(rejection)
 
     def bound(self, slot: object, limit: deadline) -> None:
-        """Nobody is there to cut the call off."""
+        """No caller is there to cut the call off."""
 
     def refused_write(self, slot: object, starts_over: bool) -> bool:
         """Return that it isn't replaced."""
         return False
 
     def lends(self, connection: object) -> bool:
-        """Return that it is not on lease: it goes on to nobody."""
+        """Return that it is not on lease: it goes on to no caller."""
         return False
 
 
@@ -81,7 +81,7 @@ class Engine:
     """The connections of one pool in one process, from its creation (or reset) on."""
 
     def __init__(self, owner: ConnectionPool, max_connections: int) -> None:
-        self._housekeeper: Housekeeper | None = None
+        self._maintenance: MaintenanceThread | None = None
         self.owner = weakref.ref(owner, self._owner_gone)
         self.inherited = False  # from the parent of a forked child
         self.guard = threading.RLock()
@@ -91,20 +91,20 @@ class Engine:
         # connection, which is kept here until then.
         self.returned: deque[tuple[Slot, float, Reason | None, Any]] = deque()
         self.left: deque[Slot | Ticket | None] = deque()  # what callers had got who were interrupted on their way out
-        # What redis-py gave back for somebody who had dropped its holder: the slot, the age, the thread, and the place.
+        # What redis-py gave back for a caller who had dropped its holder: the slot, the age, the thread, and the place.
         self._collected: deque[tuple[Slot, float, Any, Any]] = deque()
         self._config, self._hooks = owner.config, owner._hooks
         self.retry_sent = owner.config.retry_sent
         self.when_dropped = self._dropped  # one for all connections
-        self.mending = _Mending(self)
+        self.transaction = _Transaction(self)
         self._workers = Workers(self, owner.config.name, owner._hooks)
-        budget = options.dial_budget(owner.connection_kwargs)
+        budget = options.connect_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
-        self.core.dialling.retries = owner._dial_retries.failures
+        self.core.connector.retries = owner._connect_retries.failures
         self._to_be_closed = False  # a client was collected that owns the pool; maintenance takes the note
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
-        self.armed = _NEVER  # when the housekeeper wakes
+        self.armed = _NEVER  # when the maintenance thread wakes
         self._next_thread_at = -_NEVER  # when a thread is asked for again; written under `guard`
         self._progress = threading.Event()  # a pool that was shut down has one connection less
         self.multiplexed: Any = owner.make_multiplexed()  # of a pool that shares connections
@@ -112,13 +112,13 @@ class Engine:
     # -- callers -----------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def take_place(ticket: Ticket) -> None:
-        """Give a ticket what wakes its caller, who parks on it: nobody else is ever woken by it. Under `guard`."""
-        ticket.holder = threading.get_ident()
+    def give_waker(ticket: Ticket) -> None:
+        """Give a ticket what wakes its caller, who parks on it: no other caller is ever woken by it. Under `guard`."""
+        ticket.borrower = threading.get_ident()
         ticket.waker = threading.Lock()
         ticket.waker.acquire()
 
-    def spare_connection(self) -> Any:
+    def overflow_connection(self) -> Any:
         """For a caller who has interrupted the pool in this very thread: a connection beside it, for once."""
         owner = self.owner()
         if owner is None or self.core.closed:
@@ -126,12 +126,12 @@ class Engine:
         if (failure := self.core.failure_in_pause(_monotonic())) is not None:
             raise failure
         connection = owner.make_connection()
-        connections.connect(connection)
-        connections.mark(connection, Spare(self.core, self.retry_sent), None)
+        lifecycle.connect(connection)
+        lifecycle.mark(connection, Overflow(self.core, self.retry_sent), None)
         return connection
 
     def check_deadline(self, limit: deadline) -> None:
-        """Nobody gets a connection after his deadline."""
+        """No caller gets a connection after its deadline."""
         if limit.reached():
             raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
 
@@ -145,28 +145,28 @@ class Engine:
         if self.inherited or self.reentered():
             return None
         limit = current()
-        with self.guard, self.mending:
-            if any(each.holder == me for each in self.core.dialling.leases):
+        with self.guard, self.transaction:
+            if any(each.borrower == me for each in self.core.connector.leases):
                 return None
             ticket = self.core.ask_to_connect(_monotonic(), _NEVER if limit is None else limit.at)
-            self.take_place(ticket)
+            self.give_waker(ticket)
         try:
             self._park(ticket)
         except BaseException:
             self.connect_ended(ticket, None, interrupted=True)
             raise
         if ticket.error is not None:
-            error = connections.own_error(ticket.error)
-            raise retrying.final(error) if self.core.closed or self.core.dialling.hopeless else error
+            error = lifecycle.own_error(ticket.error)
+            raise retry.final(error) if self.core.closed or self.core.connector.hopeless else error
         return ticket
 
     def connect_ended(self, ticket: Ticket, error: BaseException | None, interrupted: bool = False) -> None:
         """Say how the connect went for which the ticket was granted."""
-        with self.guard, self.mending:
+        with self.guard, self.transaction:
             core, now = self.core, _monotonic()
-            if connections.says_of_server(error):
+            if lifecycle.says_of_server(error):
                 assert error is not None
-                core.lease_connect_failed(ticket, connections.bare_copy(error), now, options.failure(error))
+                core.lease_connect_failed(ticket, lifecycle.bare_copy(error), now, options.failure(error))
             elif error is not None or interrupted:
                 core.give_up_connect(ticket, now)
             else:
@@ -180,7 +180,7 @@ class Engine:
         """
         if self.inherited or self.reentered():
             return False
-        with self.guard, self.mending:
+        with self.guard, self.transaction:
             before = self.core.generation
             replaced = self.core.refused_write(slot, starts_over, _monotonic())
             drained = self.core.generation != before
@@ -191,22 +191,22 @@ class Engine:
 
     def collected(self, slot: Slot) -> None:
         """Its holder was collected and gives it back now; that is told later, as this may be anywhere."""
-        self._collected.append((slot, _monotonic() - slot.since, slot.lessee, slot.taken))
-        self.poke()
+        self._collected.append((slot, _monotonic() - slot.since, slot.caller, slot.taken))
+        self.wake_maintenance()
 
     def reclaim(self, connection: Any) -> None:
-        """Take back a connection that was shared, the pool being gone; its slot waits for nobody to drop it."""
+        """Take back a connection that was shared, the pool being gone; its slot waits for no caller to drop it."""
         slot = connection._redpool.slot
         self.returned.append((slot, slot.since, Reason.POOL_CLOSED, connection))
-        self.poke()
+        self.wake_maintenance()
 
     def bound(self, slot: Slot, limit: deadline) -> None:
-        """The call under way over a connection on lease ends with the deadline; if need be the housekeeper ends it."""
+        """The call under way over a connection on lease ends with the deadline; if need be the maintenance thread ends it."""
         if slot.limited is not None and slot.limited[1] is limit and slot.limited[0] == slot.since:
             return
         slot.limited = (slot.since, limit)
         if not self.reentered():
-            with self.guard, self.mending:
+            with self.guard, self.transaction:
                 self.core.wake_by(limit.at + CALL_GRACE)
             if self.core.wake_at < self.armed:
                 self.arm()
@@ -216,25 +216,25 @@ class Engine:
         if got is None:
             self.flush()
             return
-        self.core.torn = True
-        with self.guard, self.mending:
+        self.core.inconsistent = True
+        with self.guard, self.transaction:
             self._hand_on(got, threading.get_ident())
         if self._workers.short_of_threads:
-            self.poke()  # others connect for themselves: the caller has no time for it
+            self.wake_maintenance()  # others connect for themselves: the caller has no time for it
         else:
             self.flush()
 
-    def _hand_on(self, got: Slot | Ticket, holder: int | None = None) -> None:
+    def _hand_on(self, got: Slot | Ticket, borrower: int | None = None) -> None:
         """Take back what its caller has not used yet: whole, it goes on to the next one. Under `guard`.
 
         Nothing but a check can have been made over it; where one was under way, the connection is closed.
         """
         now = _monotonic()
         slot = self.core.give_up(got, now) if isinstance(got, Ticket) else got
-        if slot is None or slot.state is not State.LEASED or slot.holder not in (got, holder):
+        if slot is None or slot.state is not State.LEASED or slot.borrower not in (got, borrower):
             return
-        slot.connection = connection = slot.occupant
-        whole = connection is not None and not slot.validating and connections.intact(connection)
+        slot.connection = connection = slot.current
+        whole = connection is not None and not slot.validating and lifecycle.intact(connection)
         self.core.release(slot, now, None if whole else Reason.ERROR)
 
     def wait(self, ticket: Ticket) -> Slot | None:
@@ -245,7 +245,7 @@ class Engine:
         self._park(ticket, current())
         return ticket.slot
 
-    def refused(self, ticket: Ticket) -> BaseException:
+    def rejected(self, ticket: Ticket) -> BaseException:
         """What the caller is told whose ticket was not granted."""
         assert ticket.error is not None
         if ticket.state is TicketState.TIMED_OUT:
@@ -255,34 +255,34 @@ class Engine:
                 error = DeadlineExceeded(str(ticket.error))
                 error.__cause__ = ticket.error
                 return error
-        return connections.own_error(ticket.error)
+        return lifecycle.own_error(ticket.error)
 
     def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         core = self.core
-        if core.outbox or core.torn or self.left or self.returned:
+        if core.outbox or core.inconsistent or self.left or self.returned:
             self.flush()
         elif core.wake_at < self.armed:
             self.arm()
         end = ticket.deadline if limit is None else min(ticket.deadline, limit.at)
         while ticket.state is TicketState.WAITING:
             left = end - _monotonic()
-            longest = _LONGEST_SLEEP_ALONE if self._housekeeper is None else _LONGEST_SLEEP
+            longest = _LONGEST_SLEEP_ALONE if self._maintenance is None else _LONGEST_SLEEP
             if ticket.waker.acquire(timeout=max(0.0, min(left, longest))):
                 continue
             self.look_around()
             if left <= longest:
-                with self.guard, self.mending:
+                with self.guard, self.transaction:
                     self.core.give_up(ticket, _monotonic(), timed_out=True)
 
     def look_around(self) -> None:
         """Take back what was dropped, also where an interruption has swallowed the word of it.
 
-        Where no thread was to be had for the housekeeper, do its work.
+        Where no thread was to be had for the maintenance thread, do its work.
         """
         if self.reentered():
             return
-        alone = self._housekeeper is None
-        with self.guard, self.mending:
+        alone = self._maintenance is None
+        with self.guard, self.transaction:
             now = _monotonic()
             reclaim(self.core, now)
             if alone and now >= self.core.wake_at:
@@ -293,8 +293,8 @@ class Engine:
             self._look_after_multiplexed(now)
 
     def stand_in(self) -> None:
-        """Do the housekeeper's work, for want of a thread: called by a caller that has waited in vain."""
-        if self._housekeeper is None:
+        """Do the maintenance thread's work, for want of a thread: called by a caller that has waited in vain."""
+        if self._maintenance is None:
             self.look_around()
 
     def _look_after_multiplexed(self, now: float) -> float:
@@ -307,41 +307,46 @@ class Engine:
         return _LONGEST_SLEEP
 
     def settle(self, slot: Slot, connection: Any) -> bool:
-        """Validate a connection that has rested long, or over which something has come. False: it was no good.
+        """Validate a connection that has been idle long, or over which something has come. False: it was no good.
 
         It is gone then. Meanwhile it is `validating`: a caller that is interrupted here leaves one to be closed.
         """
         slot.validating = True
-        if connections.peek(connection) and (slot.doubt != "ping" or connections.ping(connection)):
+        if lifecycle.peek(connection) and (slot.needs_validation != "ping" or lifecycle.ping(connection)):
             slot.validating = False
             return True
-        with self.guard, self.mending:
+        with self.guard, self.transaction:
             slot.connection = connection
-            self.core.reject(slot, _monotonic())
+            self.core.reject_at_checkout(slot, _monotonic())
         self.flush()
         return False
 
     def lends(self, connection: Any) -> bool:
         """Whether the connection is on lease from here, and the pool not shut down."""
-        hold = connection._redpool
-        return hold.engine is self and hold.slot.hold is hold and hold.slot.connection is None and not self.core.closed
+        reference = connection._redpool
+        return (
+            reference.engine is self
+            and reference.slot.reference is reference
+            and reference.slot.connection is None
+            and not self.core.closed
+        )
 
     def to_be_cleared(self, slot: Slot, connection: Any) -> Any:
         """What may be used again after a check in the background, of a connection that can't be as it is; or `None`."""
-        if getattr(connection, "parting", False):
+        if getattr(connection, "handing_over", False):
             return self._succeed(slot, connection)
-        return connection if isinstance(connection, Counted) and connection.only_unread() else None
+        return connection if isinstance(connection, Tracked) and connection.only_unread() else None
 
     def _succeed(self, slot: Slot, connection: Any) -> Any:
         """A new connection with the socket of one that its subscriber has left, for the same slot."""
         owner = self.owner()
         if owner is None:
             return None
-        heir = owner.make_connection()
-        if parting.inherit(connection, heir):
-            slot.hold = connections.mark(heir, self, slot, self.when_dropped)
-            return heir
-        connections.close(heir)
+        successor = owner.make_connection()
+        if pubsub.adopt_socket(connection, successor):
+            slot.reference = lifecycle.mark(successor, self, slot, self.when_dropped)
+            return successor
+        lifecycle.close(successor)
         return None
 
     def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
@@ -356,18 +361,18 @@ class Engine:
         if self.reentered():
             raise RuntimeError("warm_up() was called by what has interrupted the pool in this very thread")
         now = _monotonic()
-        with self.guard, self.mending:
+        with self.guard, self.transaction:
             ticket = self.core.warm_up(opens, now, _NEVER if timeout is None else now + timeout)
-            self.take_place(ticket)
+            self.give_waker(ticket)
         try:
             self._park(ticket)
         except BaseException:
             self.abandon(ticket)
             raise
         if ticket.error is not None:
-            raise connections.own_error(ticket.error)
+            raise lifecycle.own_error(ticket.error)
 
-    def vacated(self, timeout: float | None, but: Container[Slot] = ()) -> None:
+    def emptied(self, timeout: float | None, but: Container[Slot] = ()) -> None:
         """Wait, for so many seconds at most, until a pool that was shut down has only these and the caller's left."""
         end = _NEVER if timeout is None else _monotonic() + timeout
         while not self.reentered():
@@ -380,7 +385,7 @@ class Engine:
     def _others_left(self, but: Container[Slot]) -> bool:
         me = threading.get_ident()
         with self.guard:
-            waived = sum(slot.lessee == me or slot in but for slot in self.core.leased())
+            waived = sum(slot.caller == me or slot in but for slot in self.core.leased())
             return bool(len(self.core.slots) - len(self.core.empty) > waived)
 
     def close(self) -> None:
@@ -398,9 +403,9 @@ class Engine:
 
     def close_later(self) -> None:
         """Have maintenance do that: a finalizer may run anywhere. Where there is none, nothing is open."""
-        if self._housekeeper is not None:
+        if self._maintenance is not None:
             self._to_be_closed = True
-            self.poke()
+            self.wake_maintenance()
 
     def end_listeners(self) -> set[Slot]:
         """End subscribers and monitors, which would listen for ever: no retry policy brings them back."""
@@ -408,10 +413,10 @@ class Engine:
         with self.guard:
             leased = self._leases()
         for slot, connection in leased:
-            if connection is not None and connections.listens(connection):
+            if connection is not None and lifecycle.listens(connection):
                 keep(slot)  # should its holder drop it now, that is no leak
-                connections.end(connection)
-                connections.cut(connection)
+                lifecycle.end(connection)
+                lifecycle.cut(connection)
                 ended.add(slot)
         return ended
 
@@ -423,11 +428,11 @@ class Engine:
         for slot, connection in leased:
             if connection is None:
                 continue  # dropped: it is closed already
-            mine = slot.lessee == me
-            if mine and connections.unshared(connection):
-                connections.close(connection)
+            mine = slot.caller == me
+            if mine and lifecycle.unshared(connection):
+                lifecycle.close(connection)
             elif others:
-                connections.cut(connection)
+                lifecycle.cut(connection)
 
     @contextlib.contextmanager
     def set_aside(self, slot: Slot) -> Iterator[bool]:
@@ -435,16 +440,16 @@ class Engine:
         if self.inherited:
             yield False
             return
-        with self.guard, self.mending:
+        with self.guard, self.transaction:
             alone = self.core.set_aside(slot)
         alive = False
         try:
             yield alone
-            alive = alone and connections.is_open(slot.connection)
+            alive = alone and lifecycle.is_open(slot.connection)
         finally:
             if alone:
-                with self.guard, self.mending:
-                    self.core.checked(slot, alive, _monotonic())
+                with self.guard, self.transaction:
+                    self.core.validated(slot, alive, _monotonic())
                 self.flush()
 
     def do(self, act: Callable[[PoolCore, float], None]) -> None:
@@ -452,7 +457,7 @@ class Engine:
         if self.reentered():
             threads.start(self.do, f"redpool {self._config.name}", act)
             return
-        with self.guard, self.mending:
+        with self.guard, self.transaction:
             act(self.core, _monotonic())
         self.flush()
 
@@ -461,41 +466,41 @@ class Engine:
     def flush(self) -> None:
         """Take in what came back in interruptions, and carry out what the core has ordered."""
         try:
-            with self.guard, self.mending:
+            with self.guard, self.transaction:
                 self._take_in()
-                orders = self.core.take_orders() if self.core.outbox else []
+                orders = self.core.take_actions() if self.core.outbox else []
             self.carry_out(orders)
         except BaseException:
-            self.core.torn = True  # whoever comes next has the core order anew what was not done
-            self.poke()
+            self.core.inconsistent = True  # the caller that comes next has the core order anew what was not done
+            self.wake_maintenance()
             raise
 
     def _take_in(self) -> None:
         while self.left:
-            self._see_off(self.left[0])
+            self._release_interrupted(self.left[0])
             self.left.popleft()
         while self._collected:
             self.core.report_dropped(*self._collected.popleft())
         while self.returned:
-            self._take_back(*self.returned[0])
+            self._reclaim(*self.returned[0])
             self.returned.popleft()
 
-    def _see_off(self, got: Slot | Ticket | None) -> None:
+    def _release_interrupted(self, got: Slot | Ticket | None) -> None:
         """A caller was interrupted on its way out: what it had is collected, what it was granted goes on."""
         if isinstance(got, Ticket):
             self._hand_on(got)
 
-    def _take_back(self, slot: Slot, since: float, fault: Reason | None, connection: Any) -> None:
+    def _reclaim(self, slot: Slot, since: float, fault: Reason | None, connection: Any) -> None:
         if slot.state is not State.LEASED or slot.since != since:
             return
-        if fault is Reason.ABANDONED:
+        if fault is Reason.LEAKED:
             self.core.abandoned(slot, _monotonic())
         else:
             slot.connection = connection
             self.core.release(slot, _monotonic(), fault)
 
-    def carry_out(self, orders: list[AnyOrder]) -> None:
-        """Carry out these orders, and those that follow. Whoever is struck in the midst says that the core is torn."""
+    def carry_out(self, orders: list[AnyAction]) -> None:
+        """Carry out these orders, and those that follow. The caller that is interrupted in the midst says that the core is torn."""
         core = self.core
         while orders:
             only_wakes = True
@@ -508,85 +513,90 @@ class Engine:
                     self._workers.carry_out(order)
             if only_wakes:
                 break  # nothing can follow from them
-            with self.guard, self.mending:
-                orders = core.take_orders()
+            with self.guard, self.transaction:
+                orders = core.take_actions()
         if core.wake_at < self.armed:
             self.arm()
         if core.closed:
             self._progress.set()
-        if core.vacant and (core.closed or core.resting):
-            self.poke()
+        if core.is_empty and (core.closed or core.resting):
+            self.wake_maintenance()
 
-    def _dropped(self, hold: Any) -> None:
-        """A connection was collected. Garbage collection may strike anywhere, under `guard` too."""
-        slot = hold.slot
-        if slot.hold is hold and slot.state is State.LEASED and slot.connection is None and not self.inherited:
-            self.returned.append((slot, slot.since, Reason.ABANDONED, None))
-            self.poke()
+    def _dropped(self, reference: Any) -> None:
+        """A connection was collected. Garbage collection may come anywhere, under `guard` too."""
+        slot = reference.slot
+        if (
+            slot.reference is reference
+            and slot.state is State.LEASED
+            and slot.connection is None
+            and not self.inherited
+        ):
+            self.returned.append((slot, slot.since, Reason.LEAKED, None))
+            self.wake_maintenance()
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def _owner_gone(self, _: object) -> None:
-        # Garbage collection may strike anywhere, under `guard` too: leave the work to the housekeeper.
-        self.poke()
+        # Garbage collection may come anywhere, under `guard` too: leave the work to the maintenance thread.
+        self.wake_maintenance()
 
-    def poke(self) -> None:
-        """Have the housekeeper look; safe wherever an interruption may strike."""
-        housekeeper = self._housekeeper
-        if housekeeper is not None:
-            housekeeper.poke()
+    def wake_maintenance(self) -> None:
+        """Have the maintenance thread look; safe wherever an interruption may come."""
+        maintenance = self._maintenance
+        if maintenance is not None:
+            maintenance.wake_maintenance()
 
     def arm(self) -> None:
-        """Have the housekeeper wake in time."""
+        """Have the maintenance thread wake in time."""
         with self.guard:
             if self.core.wake_at >= self.armed:
                 return
-            if self._housekeeper is None:
+            if self._maintenance is None:
                 if _monotonic() < self._next_thread_at:
                     return
-                housekeeper = Housekeeper(self, f"redpool {self._config.name} housekeeper")
+                maintenance = MaintenanceThread(self, f"redpool {self._config.name} maintenance thread")
                 try:
-                    housekeeper.start()
+                    maintenance.start()
                 except threads.NoThread:
                     # As when the interpreter is going down: a later caller tries again.
                     self._next_thread_at = _monotonic() + _NEXT_THREAD_AFTER
                     return
                 # Should an interruption keep it from being known here, its thread sees to that (`takes_on`).
-                self._housekeeper = housekeeper
+                self._maintenance = maintenance
             self.armed = self.core.wake_at
-        self.poke()
+        self.wake_maintenance()
 
-    def takes_on(self, housekeeper: Housekeeper) -> bool:
-        """Return whether this is the pool's housekeeper: called by the thread of it before all else.
+    def takes_on(self, maintenance: MaintenanceThread) -> bool:
+        """Return whether this is the pool's maintenance thread: called by the thread of it before all else.
 
         It may be unknown so far, as what started it was interrupted; but not where there is another one meanwhile.
         """
         with self.guard:
-            if self._housekeeper is None:
-                self._housekeeper = housekeeper
-            return self._housekeeper is housekeeper
+            if self._maintenance is None:
+                self._maintenance = maintenance
+            return self._maintenance is maintenance
 
     def expect_upkeep(self, now: float) -> None:
-        """Have the housekeeper come, though nothing may be due: some things have no time. Under `guard`."""
-        if not self.core.vacant:
+        """Have the maintenance thread come, though nothing may be due: some things have no time. Under `guard`."""
+        if not self.core.is_empty:
             self.core.wake_by(now + _LONGEST_WITHOUT_UPKEEP)
 
-    def keep_house(self) -> float | None:
+    def run_maintenance(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
         if not same_process[0]:  # greenlets are forked, too
             begin_in_child()
         if self.inherited:
             return None
-        with self.guard, self.mending:
+        with self.guard, self.transaction:
             core, now = self.core, _monotonic()
             if self.owner() is None and not core.closed:
                 core.shutdown(now)
-            if now >= core.wake_at or core.vacant:  # what was due of a connection that is closed now is not any more
+            if now >= core.wake_at or core.is_empty:  # what was due of a connection that is closed now is not any more
                 core.tick(now)
             settled = not (core.outbox or self.returned or self.left or self._collected)
-            if settled and core.vacant and (core.closed or core.wake_at == _NEVER):
+            if settled and core.is_empty and (core.closed or core.wake_at == _NEVER):
                 # Nothing is open, nothing is due, and nothing is left to be carried out or reported: `arm` begins anew.
-                self._housekeeper, self.armed, self._to_be_closed = None, _NEVER, False
+                self._maintenance, self.armed, self._to_be_closed = None, _NEVER, False
                 return None
             self.armed = core.wake_at
             reclaim(core, now)
@@ -596,7 +606,7 @@ class Engine:
             self.close()
         longest = self._look_after_multiplexed(now)
         wait = max(0.0, core.wake_at - _monotonic())
-        if core.vacant:
+        if core.is_empty:
             return wait if settled else 0.0  # there may be nothing left to do now
         return min(wait, longest)
 
@@ -606,7 +616,7 @@ class Engine:
 
     def _leases(self) -> list[tuple[Slot, Any]]:
         """Return the slots on lease, each with its connection, `None` where that was dropped. Under `guard`."""
-        return [(slot, slot.occupant) for slot in self.core.leased()]
+        return [(slot, slot.current) for slot in self.core.leased()]
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 
@@ -618,24 +628,24 @@ class Engine:
 
     def _seen(self) -> tuple[list[Any], list[Any]]:
         core, now = self.core, _monotonic()
-        leases = [(now - slot.since, slot.lessee, slot.taken, slot.occupant) for slot in core.leased()]
-        return leases, [(now - ticket.since, ticket.holder) for ticket in core.waiting()]
+        leases = [(now - slot.since, slot.caller, slot.taken, slot.current) for slot in core.leased()]
+        return leases, [(now - ticket.since, ticket.borrower) for ticket in core.waiting()]
 
 
-class _Mending:
-    """`with engine.guard, engine.mending:` whatever strikes in the block, the core is in order when the guard goes."""
+class _Transaction:
+    """`with engine.guard, engine.transaction:` whatever interruptions in the block, the core is in order when the guard goes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def __enter__(self) -> None:
         core = self._engine.core
-        if core.torn:
-            core.recover(_monotonic())
-        core.torn = True  # until the block is through: its end may be struck, too
+        if core.inconsistent:
+            core.repair(_monotonic())
+        core.inconsistent = True  # until the block is through: its end may be interrupted, too
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         core = self._engine.core
         if kind is not None:
-            core.recover(_monotonic())
-        core.torn = False
+            core.repair(_monotonic())
+        core.inconsistent = False

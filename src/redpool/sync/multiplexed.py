@@ -7,16 +7,16 @@ import weakref
 from dataclasses import fields
 from typing import Any, ClassVar
 
-from ..core.config import PoolConfig, SharedConfig
+from ..core.callsite import take_site
+from ..core.config import MultiplexedConfig, PoolConfig
 from ..core.histogram import Summary
 from ..core.pool import PoolCore
-from ..core.stacks import take_site
-from ..core.stats import SharedPoolStats
+from ..core.stats import MultiplexedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
+from ..redispy.factory import tracking
 from ..redispy.internals import ONE_CALL
-from ..redispy.making import counting
-from ..redispy.retrying import FirstTry, asking_copy
+from ..redispy.retry import RetryGuard, guarded_copy
 from ..wire.commands import undone_where_refused
 from ..wire.pipeline import Request
 from .connections import MultiplexedConnections
@@ -47,27 +47,27 @@ class MultiplexedConnectionPool(ConnectionPool):
       `max_connections` they are a part.
     - `max_in_flight` (4096): commands awaiting a reply on one of them; more callers wait for their turn, `timeout`
       seconds at most.
-    - `also_share` (`()`): names of commands that may share beyond those that redpool knows, of modules for instance.
+    - `shareable_commands` (`()`): names of commands that may share beyond those that redpool knows, of modules for instance.
       Take only such as never block and leave the connection as it is: `("JSON.GET", "FT.SEARCH")`.
 
     Raises `ValueError` or `TypeError` where an option makes no sense.
     """
 
-    _config_class: ClassVar[type[PoolConfig]] = SharedConfig
+    _config_class: ClassVar[type[PoolConfig]] = MultiplexedConfig
     _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
     _virtual_class: ClassVar[type[VirtualConnection]] = VirtualConnection
-    config: SharedConfig
-    first_try: FirstTry
+    config: MultiplexedConfig
+    retry_guard: RetryGuard
     sharing = False
     """whether callers share, as `may_share` has found it last: at the first call, and by maintenance"""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         template = self.make_connection()
-        self.first_try = FirstTry(asking_copy(getattr(template, "retry", None)))
-        self._virtual = self._virtual_class.of(template, self.first_try)
+        self.retry_guard = RetryGuard(guarded_copy(getattr(template, "retry", None)))
+        self._virtual = self._virtual_class.of(template, self.retry_guard)
         self.decodes = self.get_encoder().decode_responses
-        self.sharing_names = sharing.sharing_names(self.config.also_share)
+        self.sharing_names = sharing.sharing_names(self.config.shareable_commands)
         self._template = template
 
     @classmethod
@@ -103,7 +103,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         def wake() -> None:
             pool = me()
             if pool is not None:
-                pool._engine.poke()
+                pool._engine.wake_maintenance()
 
         def stand_in() -> None:
             pool = me()
@@ -118,19 +118,19 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def may_share(self) -> bool:
         """Find out anew whether callers share connections: not where others have a say in what is sent and read."""
-        self._counting_class = counting(self.connection_class)
+        self._tracking_class = tracking(self.connection_class)
         self.sharing = self.cache is None and self._class_shares() and sharing.shareable(self._template)
         return self.sharing
 
     def _class_shares(self) -> bool:
-        return bool(getattr(self._counting_class, "usual", False))
+        return bool(getattr(self._tracking_class, "usual", False))
 
     def _take_shared(self, beside: bool) -> Any:
         core = self._engine.core
         if beside and not core.idle and core.open >= core.max_connections - 1:
             raise PoolTimeout(f"{self.config.name}: no slot is left for a further multiplexed connection")
         connection = ConnectionPool.get_connection(self)
-        connection._redpool.slot.holder = _ALL
+        connection._redpool.slot.borrower = _ALL
         return connection
 
     # -- checkout and release ----------------------------------------------------------------------------------------
@@ -215,10 +215,10 @@ class MultiplexedConnectionPool(ConnectionPool):
         """Use another retry policy, for the connections there are and those to come."""
         super().set_retry(retry)
         template = self.make_connection()
-        self.first_try = FirstTry(asking_copy(getattr(template, "retry", None)))
-        self._virtual = self._virtual_class.of(template, self.first_try)
+        self.retry_guard = RetryGuard(guarded_copy(getattr(template, "retry", None)))
+        self._virtual = self._virtual_class.of(template, self.retry_guard)
 
-    def stats(self) -> SharedPoolStats:
+    def stats(self) -> MultiplexedPoolStats:
         """The pool at this moment, and its counters since it was created (or reset)."""
         multiplexed: MultiplexedConnections = self._engine.multiplexed
         own = super().stats()
@@ -227,4 +227,4 @@ class MultiplexedConnectionPool(ConnectionPool):
         values["waiting"] += counts.pop("waiting")
         writes, commands = sum(multiplexed.batches), sum(n * count for n, count in enumerate(multiplexed.batches))
         batch = Summary.of_counts(multiplexed.batches)
-        return SharedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)
+        return MultiplexedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)

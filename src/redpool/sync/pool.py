@@ -15,24 +15,24 @@ from redis.client import Redis
 from redis.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
+from ..core.callsite import take_site
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.slot import Reason, State
-from ..core.stacks import take_site
 from ..core.stats import PoolDump, PoolStats
 from ..core.ticket import Ticket
+from ..deadline import current
 from ..forks import begin_in_child, note, same_process
-from ..limit import current
-from ..redispy import connections, parting
-from ..redispy.hold import Hold
+from ..redispy import lifecycle, pubsub
+from ..redispy.reference import Reference
 from ..redispy.surface import SyncSurface
-from .engine import Engine, Spare
+from .engine import Engine, Overflow
 
 logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 _thread = threading.get_ident
-_intact = connections.intact
+_intact = lifecycle.intact
 _LEASED = State.LEASED
 _same_process = same_process
 
@@ -57,11 +57,11 @@ class ConnectionPool(SyncSurface):
     - `timeout` (5.0): how long a caller waits for a connection; `None` for ever; 0 never waits in the queue.
     - `max_waiting` (`None`): the most callers in the queue; one more gets `PoolFull` at once.
     - `min_idle` (0): connections kept ready, opened in the background.
-    - `max_idle_time` (300.0): a connection above `min_idle` that nobody needed for so long is closed; `None` never.
+    - `max_idle_time` (300.0): a connection above `min_idle` that no caller needed for so long is closed; `None` never.
     - `max_lifetime` (3600.0): the age at which a connection is replaced; `None` never.
     - `lifetime_jitter` (0.1): the share by which each lifetime is randomly shortened.
-    - `max_connecting` (4): dials under way at once.
-    - `break_after` (`None`): after so many failed dials in a row nobody waits for one, until a probe has succeeded.
+    - `max_connecting` (4): connects under way at once.
+    - `break_after` (`None`): after so many failed connects in a row no caller waits for one, until a probe has succeeded.
     - `validate_after_idle` (0.0): after so much rest a connection's socket is looked at, without a round trip, before
       it is handed out; 0: at every checkout.
     - `ping_after_idle` (30.0): after so much rest it answers a PING first, in the background where possible; `None`
@@ -99,14 +99,14 @@ class ConnectionPool(SyncSurface):
     def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
         """Check a connection out, waiting at most `timeout` seconds for one. The arguments are redis-py's; unused.
 
-        Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the dial raised where the server can't be reached.
+        Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the connect raised where the server can't be reached.
         """
         if not _same_process[0]:
             begin_in_child()
         while True:
             engine, got = self._engine, None
             if engine.reentered():
-                return engine.spare_connection()
+                return engine.overflow_connection()
             limit = current()
             if limit is not None:
                 engine.check_deadline(limit)
@@ -116,13 +116,13 @@ class ConnectionPool(SyncSurface):
                     try:
                         got = core.acquire(_monotonic())
                         if type(got) is Ticket:
-                            engine.take_place(got)
+                            engine.give_waker(got)
                         else:
-                            got.holder = _thread()
+                            got.borrower = _thread()
                             connection, got.connection = got.connection, None
                     except BaseException:
-                        core.torn = True
-                        core.recover(_monotonic())
+                        core.inconsistent = True
+                        core.repair(_monotonic())
                         raise
                 if engine.returned or core.wake_at < engine.armed:
                     engine.flush()
@@ -131,10 +131,12 @@ class ConnectionPool(SyncSurface):
                     if slot is None:
                         break
                     connection, slot.connection = slot.connection, None
-                    slot.holder = got.holder
+                    slot.borrower = got.borrower
                 else:
                     slot = got
-                unsure = slot.doubt is not None and (slot.doubt == "ping" or connection.readable(0))
+                unsure = slot.needs_validation is not None and (
+                    slot.needs_validation == "ping" or connection.readable(0)
+                )
                 if unsure and not engine.settle(slot, connection):
                     continue
                 frame = _calling_frame(1)
@@ -145,10 +147,10 @@ class ConnectionPool(SyncSurface):
                     engine.watch(slot, got, frame)
                 return connection
             except BaseException:
-                engine.left.append(got)  # should this be struck, too, whoever comes next sees to it
+                engine.left.append(got)  # should this be interrupted, too, the caller that comes next sees to it
                 engine.abandon(got)
                 raise
-        raise engine.refused(got)
+        raise engine.rejected(got)
 
     def release(self, connection: Any) -> None:
         """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
@@ -158,13 +160,13 @@ class ConnectionPool(SyncSurface):
         """
         if not _same_process[0]:
             begin_in_child()
-        hold: Any = getattr(connection, "_redpool", None)
-        if (hold is None or hold.engine is not self._engine) and not self._reachable(hold, connection):
+        reference: Any = getattr(connection, "_redpool", None)
+        if (reference is None or reference.engine is not self._engine) and not self._reachable(reference, connection):
             return
-        engine, slot = hold.engine, hold.slot
+        engine, slot = reference.engine, reference.slot
         since = slot.since
-        if slot.connection is not None or slot.hold is not hold or hold() is None:
-            self._not_on_lease(hold, connection)
+        if slot.connection is not None or slot.reference is not reference or reference() is None:
+            self._not_on_lease(reference, connection)
             return
         try:
             if self._dispatcher is not None:
@@ -175,7 +177,7 @@ class ConnectionPool(SyncSurface):
                 return
             unclear = None if fault is None else engine.to_be_cleared(slot, connection)
             # Only under the guard is the connection of a lease in its slot again: where it is found there otherwise,
-            # its caller was interrupted (`recovery`).
+            # its caller was interrupted (`repair`).
             with engine.guard:
                 core, now = engine.core, _monotonic()
                 try:
@@ -183,25 +185,25 @@ class ConnectionPool(SyncSurface):
                         pass  # taken back already
                     elif unclear is not None:
                         slot.connection = unclear
-                        core.release_to_check(slot, now)
+                        core.release_to_validate(slot, now)
                     else:
                         slot.connection = connection
                         core.release(slot, now, fault)
                 except BaseException:
-                    core.torn = True
-                    core.recover(now)
+                    core.inconsistent = True
+                    core.repair(now)
                     raise
-                orders = core.take_orders() if core.outbox else None
+                orders = core.take_actions() if core.outbox else None
             if orders:
                 engine.carry_out(orders)
             if engine.returned:
                 engine.flush()
         except BaseException:
-            # Interrupted, perhaps before the core knew: then the next call takes it in, or the housekeeper. It is
+            # Interrupted, perhaps before the core knew: then the next call takes it in, or the maintenance thread. It is
             # closed, since redis-py may release it once more: by then it might be another borrower's.
-            engine.core.torn = True
+            engine.core.inconsistent = True
             engine.returned.append((slot, since, Reason.ERROR, connection))
-            engine.poke()
+            engine.wake_maintenance()
             raise
         if self._hooks.released:
             self._hooks.fire("released", self.config.name, now - since)
@@ -217,30 +219,30 @@ class ConnectionPool(SyncSurface):
 
     def owns_connection(self, connection: Any) -> bool:
         """Whether this pool, in this process, opened the connection."""
-        hold: Any = getattr(connection, "_redpool", None)
-        return hold is not None and hold.engine is self._engine_here()
+        reference: Any = getattr(connection, "_redpool", None)
+        return reference is not None and reference.engine is self._engine_here()
 
-    def _not_on_lease(self, hold: Hold, connection: Any) -> None:
+    def _not_on_lease(self, reference: Reference, connection: Any) -> None:
         """Deal with a release of what is not on lease, or not any more."""
-        if hold() is not None:
+        if reference() is not None:
             warnings.warn(f"{connection!r} was released twice to {self!r}", RuntimeWarning, stacklevel=3)
             return
         # The collector clears the weak references to all that it has found before it runs the first finalizer: so this
         # connection is garbage, and its socket is finalized in the same pass. Its slot is freed as that of any
         # connection that was dropped.
-        connections.close(connection)
+        lifecycle.close(connection)
 
-    def _reachable(self, hold: Hold | None, connection: Any) -> bool:
+    def _reachable(self, reference: Reference | None, connection: Any) -> bool:
         """Whether a release may go on; if not, it was dealt with."""
-        engine = None if hold is None else hold.engine
-        if isinstance(engine, Spare):
-            connections.close(connection)
+        engine = None if reference is None else reference.engine
+        if isinstance(engine, Overflow):
+            lifecycle.close(connection)
             return False
         if engine is None or engine.owner() is not self:
             warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=3)
             return False
         if engine.inherited:
-            connections.forget(connection)
+            lifecycle.forget(connection)
         return not engine.inherited
 
     # -- the whole pool ----------------------------------------------------------------------------------------------
@@ -248,7 +250,7 @@ class ConnectionPool(SyncSurface):
     def warm_up(self, n: int | None = None, timeout: float | None = 30.0) -> None:
         """Have `n` connections (default `min_idle`) open, within `timeout` seconds.
 
-        Raises what a dial raised, or `PoolTimeout`; `ValueError` where `n` is more than `max_connections`.
+        Raises what a connect raised, or `PoolTimeout`; `ValueError` where `n` is more than `max_connections`.
         """
         self._engine_here().warm_up(self.config.min_idle if n is None else n, timeout)
 
@@ -297,7 +299,7 @@ class ConnectionPool(SyncSurface):
         redis-py's clients call it when they are closed, and when they are collected: then maintenance closes what is
         idle, and subscribers go on.
         """
-        if parting.in_finalizer(_calling_frame(1)):
+        if pubsub.in_finalizer(_calling_frame(1)):
             if same_process[0]:  # a child has nothing open as long as it hasn't asked
                 self._engine.close_later()
             return
@@ -317,7 +319,7 @@ class ConnectionPool(SyncSurface):
         ended = engine.end_listeners()
         if force:
             engine.cut_leases()
-        engine.vacated(timeout, but=ended)
+        engine.emptied(timeout, but=ended)
         engine.cut_leases(others=False)
 
     def __enter__(self) -> Self:
@@ -346,16 +348,16 @@ class ConnectionPool(SyncSurface):
 
     @staticmethod
     def _set_aside(connection: Any) -> contextlib.AbstractContextManager[bool]:
-        hold: Any = getattr(connection, "_redpool", None)
-        known = hold is not None and isinstance(hold.engine, Engine)
-        return hold.engine.set_aside(hold.slot) if known else contextlib.nullcontext(False)
+        reference: Any = getattr(connection, "_redpool", None)
+        known = reference is not None and isinstance(reference.engine, Engine)
+        return reference.engine.set_aside(reference.slot) if known else contextlib.nullcontext(False)
 
     def make_multiplexed(self) -> Any:
         """What a new engine shares: nothing."""
         return None
 
-    def _dial_retries_changed(self) -> None:
-        self._engine.core.dialling.retries = self._dial_retries.failures
+    def _connect_retries_changed(self) -> None:
+        self._engine.core.connector.retries = self._connect_retries.failures
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]
@@ -383,7 +385,7 @@ class ConnectionPool(SyncSurface):
         """After a fork, in the child: start empty. Other threads are gone, and what they held may be half-changed."""
         parents = self._engine
         parents.inherited = True
-        inherited = [slot.occupant for slot in parents.core.slots if slot.occupant is not None]
+        inherited = [slot.current for slot in parents.core.slots if slot.current is not None]
         fresh = Engine(self, parents.core.max_connections)
         if parents.multiplexed is not None:
             # Callers may have looked it up already: so it stays, and begins anew.
@@ -394,9 +396,9 @@ class ConnectionPool(SyncSurface):
         if parents.core.closed:
             fresh.core.shutdown(_monotonic())
         for connection in inherited:
-            connections.forget(connection)
+            lifecycle.forget(connection)
         if inherited:
-            fresh.core.ledger.closed[Reason.FORK] += len(inherited)
+            fresh.core.counters.closed[Reason.FORK] += len(inherited)
         if self._engine is parents:  # else a signal handler or a finalizer has begun anew meanwhile
             self._engine = fresh
 

@@ -9,7 +9,7 @@ import redis.sentinel as theirs
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 
-from ..limit import deadline
+from ..deadline import deadline
 from ..redispy import sharing
 from ..wire.pipeline import Request
 from .client import Redis
@@ -45,7 +45,7 @@ class ManagedSSLConnection(ManagedConnection, theirs.SentinelManagedSSLConnectio
 
 
 class _Service(theirs.SentinelConnectionPoolProxy):
-    """What a pool's connections ask for the address when they are dialled."""
+    """What a pool's connections ask for the address when they are connected."""
 
     def get_master_address(self) -> Any:
         """Where the master is now; where it is another one, the connections to the last one are replaced."""
@@ -73,9 +73,9 @@ class _MultiplexedConnections(MultiplexedConnections):
     def _looked_at(self, replies: Any, request: Request, before: int | None) -> Any:
         if self.service.is_master and sharing.refused(replies):
             pool = self.service.connection_pool_ref()
-            if pool is not None and before == self._generation():  # else somebody has seen to it
+            if pool is not None and before == self._generation():  # else a caller has seen to it
                 pool.drain()
-                # The next dial has nothing to replace.
+                # The next connect has nothing to replace.
                 self.service.reset()  # type: ignore[no-untyped-call]
             if sharing.may_start_over(request, replies, self.config.retry_sent):
                 raise sharing.Demoted
@@ -109,7 +109,7 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
         super().__init__(**kwargs, connection_pool=self._service)
 
     def _class_shares(self) -> bool:
-        return issubclass(self.connection_class, ManagedConnection) and not self._counting_class.foreign
+        return issubclass(self.connection_class, ManagedConnection) and not self._tracking_class.foreign
 
     def make_multiplexed(self) -> Any:
         """Return what a new engine shares."""

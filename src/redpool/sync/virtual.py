@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import ReadOnlyError
 
-from ..limit import current
+from ..deadline import current
 from ..redispy import packing, virtual
 from ..wire.commands import shares
 from ..wire.pipeline import Request

@@ -83,16 +83,16 @@ class Backend:
 
     def publish(self, channel: bytes, message: bytes) -> int:
         """Tell everybody who listens; how many times it was told."""
-        told = 0
+        raised = 0
         for session in list(self.sessions.values()):
             if channel in session.channels:
                 session.send(Push([b"message", channel, message]))
-                told += 1
+                raised += 1
             for pattern in session.patterns:
                 if matches(pattern, channel):
                     session.send(Push([b"pmessage", pattern, channel, message]))
-                    told += 1
-        return told
+                    raised += 1
+        return raised
 
 
 def matches(pattern: bytes, channel: bytes) -> bool:

@@ -216,7 +216,7 @@ class FaultProxy:
         self._loop.call(self._stop_listening)
 
     def stall_accept(self) -> None:
-        """Let no connect complete: the listener's queue is full, and nobody empties it. For Linux.
+        """Let no connect complete: the listener's queue is full, and no caller empties it. For Linux.
 
         A connect that waits when the fault ends is through when its side tries again, mostly after a second.
         Raises `RuntimeError` where the system's queue can't be filled.

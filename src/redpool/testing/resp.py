@@ -15,7 +15,7 @@ class Raw(bytes):
 
 
 class Push(list[Any]):
-    """What nobody asked for: a push in RESP3, an array in RESP2."""
+    """What no caller asked for: a push in RESP3, an array in RESP2."""
 
 
 class Several(list[Any]):

@@ -1,6 +1,6 @@
-"""redis-py's own connections with nobody behind them but a script.
+"""redis-py's own connections with no caller behind them but a script.
 
-A scripted connection is a real one: redis-py's classes, a real socket, real bytes. What the script says of dials and
+A scripted connection is a real one: redis-py's classes, a real socket, real bytes. What the script says of connects and
 sends happens in the caller's own thread or task, so it can block there and be interrupted there; what it says of
 answers happens at the other end of the socket, which a thread of the script's plays.
 """
@@ -44,7 +44,7 @@ Step = Literal["ok", "never"] | BaseException | Slow
 class Script:
     """What befalls the connections of a pool, step by step.
 
-        with Script(dial=[ConnectionRefusedError(), "ok"], reply=["ok", "never"]) as script:
+        with Script(connect=[ConnectionRefusedError(), "ok"], reply=["ok", "never"]) as script:
             pool = redpool.ConnectionPool(connection_class=script.connection)
 
     `connection` is the class for a pool of threads, `async_connection` the one for an event loop. Each stage has a list
@@ -53,7 +53,7 @@ class Script:
 
     The stages are
 
-        dial       opening the connection
+        connect       opening the connection
         handshake  the answer to HELLO, AUTH, CLIENT and SELECT, each a step
         check      the answer to PING
         send       sending anything else: a step for each packet, and a pipeline is one
@@ -65,7 +65,7 @@ class Script:
         "ok"          as it should be
         "never"       it takes for ever: as long as redis-py's timeout for it, or until the script is closed
         Slow(seconds) it takes so long; what comes after it on the same connection waits
-        an exception  in dial and send, it is raised (redis-py makes what it does of an `OSError`: a `ConnectionError`);
+        an exception  in connect and send, it is raised (redis-py makes what it does of an `OSError`: a `ConnectionError`);
                       in an answer, a `redis.ResponseError` is an error reply, by its text as a server writes it
                       (`ResponseError("READONLY no writes here")`), and any other a hang-up
 
@@ -77,13 +77,13 @@ class Script:
     def __init__(
         self,
         *,
-        dial: Iterable[Step] = (),
+        connect: Iterable[Step] = (),
         handshake: Iterable[Step] = (),
         check: Iterable[Step] = (),
         send: Iterable[Step] = (),
         reply: Iterable[Step] = (),
     ) -> None:
-        self.dial = dial
+        self.connect = connect
         self.handshake = handshake
         self.check = check
         self.send = send
@@ -130,7 +130,7 @@ class Script:
             async with asyncio.timeout(timeout):
                 await asyncio.sleep(seconds)
 
-    def _dialled(self) -> socket.socket:
+    def _connected(self) -> socket.socket:
         near, far = socket.socketpair()
         try:
             self._loop.call(lambda: _Peer(self, self._loop, far))
@@ -141,7 +141,7 @@ class Script:
         return near
 
 
-_STAGES = ("dial", "handshake", "check", "send", "reply")
+_STAGES = ("connect", "handshake", "check", "send", "reply")
 
 
 def _steps(stage: str, steps: Iterable[Step]) -> list[Step]:
@@ -250,8 +250,8 @@ class ScriptedConnection(AbstractConnection):
     port = 0
 
     def _connect(self) -> socket.socket:
-        self._script._play("dial", self.socket_connect_timeout)
-        sock = _Socket(fileno=self._script._dialled().detach())
+        self._script._play("connect", self.socket_connect_timeout)
+        sock = _Socket(fileno=self._script._connected().detach())
         sock.script = self._script
         sock.settimeout(self.socket_timeout)
         return sock
@@ -292,11 +292,11 @@ class ScriptedAsyncConnection(aio.AbstractConnection):
     port = 0
 
     async def _connect(self) -> None:
-        await self._script._play_async("dial", self.socket_connect_timeout)
+        await self._script._play_async("connect", self.socket_connect_timeout)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport, _ = await loop.create_connection(lambda: protocol, sock=self._script._dialled())
+        transport, _ = await loop.create_connection(lambda: protocol, sock=self._script._connected())
         self._reader = reader
         self._writer = _Writer(transport, protocol, reader, loop)
         self._writer.script = self._script

@@ -98,7 +98,7 @@ class MemoryServer:
         self._loop.call(change)
 
     def pause(self) -> None:
-        """Answer nobody until `resume()`: as a stopped process, connections are still accepted, by the system."""
+        """Answer no caller until `resume()`: as a stopped process, connections are still accepted, by the system."""
         self._loop.call(lambda: setattr(self._backend, "paused", True))
 
     def resume(self) -> None:

@@ -150,7 +150,7 @@ class Session:
             self.send(each)
 
     def send(self, value: Any) -> None:
-        """Send a reply or a push, whoever asked for it."""
+        """Send a reply or a push, the caller that asked for it."""
         self.channel.send(encode(value, self.protocol))
 
     def wait(self, waiting: Waiting) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
+from ..core.actions import Close, Connect, CutConnect, ReportLeak, Validate, Wake
 from ..core.config import PoolConfig
-from ..core.orders import Check, Close, CutDial, Dial, ReportLeak, Wake
 from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot
 from ..core.stats import PoolStats
@@ -35,7 +35,7 @@ class Event(NamedTuple):
 @dataclass(frozen=True)
 class _Caller:
     number: int
-    hold: float
+    reference: float
     patience: float
     breaks: bool
 
@@ -54,8 +54,8 @@ class Simulation:
         arrivals: how many callers come in a second, on average, independently of each other
         hold: how long each holds its connection
         patience: how long a caller waits before it leaves of its own accord; None: as long as the pool lets it
-        dial: how long it takes to open a connection, or to check one in the background
-        dial_failures: the share of dials that fail
+        connect: how long it takes to open a connection, or to check one in the background
+        connect_failures: the share of connects that fail
         broken: the share of leases after which a connection is broken, and of checks that find it so
 
     Attributes:
@@ -71,29 +71,29 @@ class Simulation:
         seed: int = 0,
         *,
         arrivals: float = 100.0,
-        hold: float = 0.01,
+        reference: float = 0.01,
         patience: float | None = None,
-        dial: float = 0.005,
-        dial_failures: float = 0.0,
+        connect: float = 0.005,
+        connect_failures: float = 0.0,
         broken: float = 0.0,
         **options: Any,
     ) -> None:
-        _check(arrivals=arrivals, hold=hold, patience=patience or 0.0, dial=dial)
-        _check_shares(dial_failures=dial_failures, broken=broken)
+        _check(arrivals=arrivals, reference=reference, patience=patience or 0.0, connect=connect)
+        _check_shares(connect_failures=connect_failures, broken=broken)
         self.clock = Clock()
         self.core = PoolCore(PoolConfig(**options), 0.0, Random(f"pool {seed}"))
         self.trace: list[Event] = []
-        self._arrivals, self._hold, self._patience, self._dial = arrivals, hold, patience, dial
-        self._dial_failures, self._broken = dial_failures, broken
+        self._arrivals, self._reference, self._patience, self._connect_slot = arrivals, reference, patience, connect
+        self._connect_failures, self._broken = connect_failures, broken
         self._load, self._network = Random(f"load {seed}"), Random(f"network {seed}")
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._turns, self._callers, self._connections = itertools.count(), itertools.count(1), itertools.count(1)
         self._waiting: dict[Ticket, _Caller] = {}
-        self._dials: dict[Slot, int] = {}
+        self._connects: dict[Slot, int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Dial: self._begin_dial,
-            CutDial: lambda order: self._end_dial(order.slot, self._dials[order.slot], fails=True),
-            Check: self._begin_check,
+            Connect: self._begin_connect,
+            CutConnect: lambda order: self._end_connect(order.slot, self._connects[order.slot], fails=True),
+            Validate: self._begin_check,
             Close: self._close,
             Wake: self._wake,
             ReportLeak: lambda order: self._note("leak reported", connection=order.slot.connection),
@@ -125,7 +125,9 @@ class Simulation:
     def _arrive(self) -> None:
         draw = self._load
         patience = draw.expovariate(1 / self._patience) if self._patience else math.inf
-        caller = _Caller(next(self._callers), self._spell(draw, self._hold), patience, draw.random() < self._broken)
+        caller = _Caller(
+            next(self._callers), self._spell(draw, self._reference), patience, draw.random() < self._broken
+        )
         self._after(draw.expovariate(self._arrivals), self._arrive)
         self._note("arrives", caller)
         self._ask(caller)
@@ -142,19 +144,19 @@ class Simulation:
             self._note(got.state.value, caller)
 
     def _look_at(self, caller: _Caller, slot: Slot) -> None:
-        if slot.doubt and self._network.random() < self._broken:
+        if slot.needs_validation and self._network.random() < self._broken:
             self._note("found broken", caller, slot.connection)
-            self.core.reject(slot, self.clock.now)
+            self.core.reject_at_checkout(slot, self.clock.now)
             self._ask(caller)
             return
-        slot.doubt = None
+        slot.needs_validation = None
         self._use(caller, slot)
 
     def _use(self, caller: _Caller, slot: Slot) -> None:
         self._note("gets", caller, slot.connection)
-        self._after(caller.hold, lambda: self._give_back(caller, slot))
+        self._after(caller.reference, lambda: self._release_now(caller, slot))
 
-    def _give_back(self, caller: _Caller, slot: Slot) -> None:
+    def _release_now(self, caller: _Caller, slot: Slot) -> None:
         self._note("breaks" if caller.breaks else "gives back", caller, slot.connection)
         self.core.release(slot, self.clock.now, Reason.ERROR if caller.breaks else None)
 
@@ -173,31 +175,33 @@ class Simulation:
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _begin_dial(self, order: Dial) -> None:
-        if self.core.begin_dial(order.slot, self.clock.now):
-            number = self._dials[order.slot] = next(self._connections)
-            fails = self._network.random() < self._dial_failures
-            self._note("dial begins", connection=number)
-            self._after(self._spell(self._network, self._dial), lambda: self._end_dial(order.slot, number, fails))
+    def _begin_connect(self, order: Connect) -> None:
+        if self.core.begin_connect(order.slot, self.clock.now):
+            number = self._connects[order.slot] = next(self._connections)
+            fails = self._network.random() < self._connect_failures
+            self._note("connect begins", connection=number)
+            self._after(
+                self._spell(self._network, self._connect_slot), lambda: self._end_connect(order.slot, number, fails)
+            )
 
-    def _end_dial(self, slot: Slot, number: int, fails: bool) -> None:
-        if self._dials.get(slot) != number:
+    def _end_connect(self, slot: Slot, number: int, fails: bool) -> None:
+        if self._connects.get(slot) != number:
             return  # cut
-        del self._dials[slot]
-        self._note("dial fails" if fails else "dial succeeds", connection=number)
+        del self._connects[slot]
+        self._note("connect fails" if fails else "connect succeeds", connection=number)
         if fails:
-            self.core.dial_failed(slot, ConnectionError(f"dial {number} failed"), self.clock.now)
+            self.core.connect_failed(slot, ConnectionError(f"connect {number} failed"), self.clock.now)
         else:
-            self.core.dialed(slot, number, self.clock.now)
+            self.core.connected(slot, number, self.clock.now)
 
-    def _begin_check(self, order: Check) -> None:
-        if self.core.begin_check(order.slot):
+    def _begin_check(self, order: Validate) -> None:
+        if self.core.begin_validation(order.slot):
             ok = self._network.random() >= self._broken
-            self._after(self._spell(self._network, self._dial), lambda: self._end_check(order.slot, ok))
+            self._after(self._spell(self._network, self._connect_slot), lambda: self._end_check(order.slot, ok))
 
     def _end_check(self, slot: Slot, ok: bool) -> None:
         self._note("check succeeds" if ok else "check fails", connection=slot.connection)
-        self.core.checked(slot, ok, self.clock.now)
+        self.core.validated(slot, ok, self.clock.now)
 
     def _close(self, order: Close) -> None:
         self._note(f"closed: {order.reason.value}", connection=order.connection)
@@ -215,7 +219,7 @@ class Simulation:
         self.clock.advance(max(0.0, when - self.clock.now))
 
     def _carry_out(self) -> None:
-        while orders := self.core.take_orders():
+        while orders := self.core.take_actions():
             for order in orders:
                 self._handlers[type(order)](order)
 

@@ -158,7 +158,7 @@ def _kill(session: Session, args: list[bytes]) -> Any:
 
 
 def _end(session: Session, chosen: list[Session]) -> int:
-    # Whoever kills itself gets its answer first.
+    # The caller that kills itself gets its answer first.
     session.leaving = session.leaving or session in chosen
     session.backend.kill(each for each in chosen if each is not session)
     return len(chosen)

@@ -1,4 +1,4 @@
-"""Putting a pool in order that an exception has struck in the midst of a change.
+"""Putting a pool in order that an exception has interrupted in the midst of a change.
 
 Signal handlers, asynchronous exceptions and Ctrl-C may raise between any two bytecodes. What a slot's state says is
 then taken for the truth, the lists are made to agree with it, and every order is given again: to carry one out twice
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import reconnecting
-from .orders import Check, Close, CutDial, Dial, Wake
+from .actions import Close, Connect, CutConnect, Validate, Wake
 from .slot import Reason, Slot, State
 from .ticket import Ticket, TicketState
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from .pool import PoolCore
 
 
-def recover(core: PoolCore, now: float) -> None:
+def repair(core: PoolCore, now: float) -> None:
     """Make the lists agree with the slots, and order anew what has not been begun."""
-    core.torn = True  # until this is through
+    core.inconsistent = True  # until this is through
     _complete_grants(core, now)
-    reconnecting.recover(core)
+    reconnecting.repair(core)
     _sort_slots(core, now)
     reclaim(core, now)
     for slot in core.slots:
@@ -34,27 +34,27 @@ def recover(core: PoolCore, now: float) -> None:
     core.steady = not core.closed and not core.surplus
     while core.queue and core.idle:
         slot = core.idle.pop()
-        core.rested.pop()
+        core.idle_since.pop()
         core.offer(slot, now)
     core.grow(now)
     core.wake_at = now
-    core.torn = False
+    core.inconsistent = False
 
 
 def reclaim(core: PoolCore, now: float) -> None:
     """Take back each lease whose connection was collected, where word of it was lost."""
     for slot in core.slots:
-        if slot.state is State.LEASED and slot.hold is not None and slot.occupant is None:
+        if slot.state is State.LEASED and slot.reference is not None and slot.current is None:
             core.abandoned(slot, now)
 
 
 def _complete_grants(core: PoolCore, now: float) -> None:
-    """Whoever was being given a slot has it; whoever drew a ticket without ever learning of it has left."""
+    """The caller that was being given a slot has it; the caller that drew a ticket without ever learning of it has left."""
     for ticket in list(core.queue):
         if ticket.slot is not None:
             ticket.state = TicketState.GRANTED
-            ticket.slot.state, ticket.slot.holder = State.LEASED, ticket
-            ticket.slot.since = now  # a lease of its own, whoever still means the one before
+            ticket.slot.state, ticket.slot.borrower = State.LEASED, ticket
+            ticket.slot.since = now  # a lease of its own, the caller that still means the one before
         elif ticket.waker is None:
             ticket.state = TicketState.GIVEN_UP
         if ticket.state is not TicketState.WAITING:
@@ -65,20 +65,20 @@ def _complete_grants(core: PoolCore, now: float) -> None:
 def _sort_slots(core: PoolCore, now: float) -> None:
     """Each slot into the list of its state; those that were in it keep their order."""
     by_state: dict[State, list[Slot]] = {state: [] for state in State}
-    for slot in dict.fromkeys((*core.empty, *core.idle, *core.dialling.slots, *core.slots)):
+    for slot in dict.fromkeys((*core.empty, *core.idle, *core.connector.slots, *core.slots)):
         by_state[slot.state].append(slot)
     core.slots[:] = dict.fromkeys(core.slots)
     core.empty[:] = by_state[State.EMPTY]
     core.idle[:] = by_state[State.IDLE]
-    core.dialling.slots = dict.fromkeys(by_state[State.DIALLING])
-    core.checking = set(by_state[State.CHECKING])
+    core.connector.slots = dict.fromkeys(by_state[State.CONNECTING])
+    core.validating = set(by_state[State.VALIDATING])
     core.closing = set(by_state[State.CLOSING])
-    resting = len(core.idle) + len(core.checking)
-    while len(core.rested) > resting:
-        core.rested.pop()
-    core.rested.extend([now] * (resting - len(core.rested)))
-    for slot in [slot for slot in core.outlived if slot.state not in (State.IDLE, State.LEASED)]:
-        del core.outlived[slot]
+    resting = len(core.idle) + len(core.validating)
+    while len(core.idle_since) > resting:
+        core.idle_since.pop()
+    core.idle_since.extend([now] * (resting - len(core.idle_since)))
+    for slot in [slot for slot in core.expired if slot.state not in (State.IDLE, State.LEASED)]:
+        del core.expired[slot]
 
 
 def _see_to_lease(core: PoolCore, slot: Slot, now: float) -> None:
@@ -86,19 +86,19 @@ def _see_to_lease(core: PoolCore, slot: Slot, now: float) -> None:
 
     That was in a checkout or a release, between the core's decision and what follows from it, both under the guard.
     """
-    if isinstance(slot.holder, Ticket):
-        core.outbox.append(Wake(slot.holder))
+    if isinstance(slot.borrower, Ticket):
+        core.outbox.append(Wake(slot.borrower))
     else:
         core.close_slot(slot, Reason.ERROR, now)
 
 
 def _order_again(core: PoolCore, now: float) -> None:
-    for slot in core.dialling.slots:
+    for slot in core.connector.slots:
         if not slot.begun:
-            core.outbox.append(Dial(slot))
+            core.outbox.append(Connect(slot))
         elif slot.cut:
-            core.outbox.append(CutDial(slot))
-    core.outbox.extend(Check(slot) for slot in core.checking if not slot.begun)
+            core.outbox.append(CutConnect(slot))
+    core.outbox.extend(Validate(slot) for slot in core.validating if not slot.begun)
     ordered = {order.slot for order in core.outbox if isinstance(order, Close)}
     for slot in core.closing - ordered:
-        core.outbox.append(Close(slot, slot.connection, Reason.ERROR, now - slot.opened_at))
+        core.outbox.append(Close(slot, slot.connection, Reason.ERROR, now - slot.connected_at))

@@ -15,16 +15,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ..deadline import current, deadline
 from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
-from ..limit import current, deadline
 from ..wire.commands import PLAIN
-from . import connections, hello, sockets
-from .counting import HEARTBEAT, Counted
+from . import hello, lifecycle, sockets
+from .tracking import HEARTBEAT, Tracked
 from .transports import abort, close_now, quiet
 
 
-class CountedAsync(Counted, aio.AbstractConnection):
+class TrackedAsync(Tracked, aio.AbstractConnection):
     """Mixin for the connection classes of an event loop."""
 
     redis_pys = aio.AbstractConnection
@@ -59,7 +59,7 @@ class CountedAsync(Counted, aio.AbstractConnection):
             self.readable = sockets.readable(self._writer.transport.get_extra_info("socket"))  # type: ignore[union-attr]
         except BaseException as error:
             self._break_off()
-            raised = connections.of_connecting(error)
+            raised = lifecycle.of_connecting(error)
             if raised is not error:
                 raise raised from error
             raise
@@ -302,17 +302,17 @@ class CountedAsync(Counted, aio.AbstractConnection):
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close the connection; one that its subscriber leaves goes on to others."""
-        if self.session is not None and self.is_connected and self.may_part(sys._getframe(1)):
-            self.parting = True
+        if self.session is not None and self.is_connected and self.may_hand_over(sys._getframe(1)):
+            self.handing_over = True
             return
         if self.unanswered and self._writer is not None:
-            # Nobody wants what may still be to be sent, and a dead path would never take it.
+            # No caller wants what may still be to be sent, and a dead path would never take it.
             abort(self._writer)
         await super().disconnect(*args, **kwargs)
         self._begin_session()
 
     def received(self) -> bool:
-        """Whether anything has come in that nobody has read."""
+        """Whether anything has come in that no caller has read."""
         reader = getattr(self._parser, "_reader", None)  # hiredis's; others can't be asked
         return reader is None or reader.has_data() or not quiet(self)
 

@@ -1,4 +1,4 @@
-"""`recover` and a pool's size, its end, and all that was in order before."""
+"""`repair` and a pool's size, its end, and all that was in order before."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .shell import Shell, shell
 
 
 def test_a_place_too_many_goes_when_it_is_empty() -> None:
-    """A resize that was struck before the last empty places were taken away."""
+    """A resize that was interrupted before the last empty places were taken away."""
     pool = shell(idle=1)
     pool.core.max_connections = 1
-    pool.recover(1.0)
+    pool.repair(1.0)
     assert len(pool.core.slots) == 1
     pool.all_can_be_had(2.0)
 
@@ -28,40 +28,40 @@ def test_a_place_too_many_that_is_in_use_goes_when_it_comes_back() -> None:
     pool = shell()
     leases = [pool.lease(1.0) for _ in range(3)]
     pool.core.max_connections = 2
-    pool.core.torn = True
-    pool.core.recover(2.0)
+    pool.core.inconsistent = True
+    pool.core.repair(2.0)
     pool.collect(2.0)
     check_step(pool, 2.0)
     pool.come_back(*leases[0], 3.0)
     assert pool.reasons == [Reason.SURPLUS]
 
 
-def test_a_close_that_was_struck_is_still_a_close() -> None:
+def test_a_close_that_was_interrupted_is_still_a_close() -> None:
     """Once everything is done, every place is empty."""
     pool = shell()
     slot, connection = pool.lease(1.0)
     pool.core.shutdown(2.0)
     pool.forget_orders()
-    pool.recover(3.0)
+    pool.repair(3.0)
     pool.come_back(slot, connection, 4.0)
     pool.close_all(5.0)
     check_emptied(pool)
 
 
-def test_a_recovery_that_is_struck_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repair_that_is_interrupted_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it is through, the core counts as torn."""
     pool = shell()
     pool.core.idle.pop()
 
-    def strike(now: float) -> None:
+    def interrupt(now: float) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool.core, "grow", strike)
+        patch.setattr(pool.core, "grow", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            pool.core.recover(1.0)
-    assert pool.core.torn
-    pool.recover(2.0)
+            pool.core.repair(1.0)
+    assert pool.core.inconsistent
+    pool.repair(2.0)
     assert len(pool.core.idle) == 2
 
 
@@ -71,9 +71,9 @@ def looks(pool: Shell) -> Any:
     slots = [tuple(getattr(slot, name) for name in Slot.__slots__) for slot in core.slots]
     tickets = [tuple(getattr(ticket, name) for name in Ticket.__slots__) for ticket in core.waiting()]
     lists = [
-        list(each) for each in (core.slots, core.empty, core.idle, core.dialling.slots, core.rested, core.outlived)
+        list(each) for each in (core.slots, core.empty, core.idle, core.connector.slots, core.idle_since, core.expired)
     ]
-    sets = [set(core.checking), set(core.closing)]
+    sets = [set(core.validating), set(core.closing)]
     return slots, tickets, lists, sets, core.steady, core.closed, core.generation, pool.stats(100.0)
 
 
@@ -90,19 +90,19 @@ def busy(pool: Shell) -> None:
 
 
 def growing(pool: Shell) -> None:
-    """One is being dialled, another is ordered."""
+    """One is being connected, another is ordered."""
     pool.drain(1.0)
     pool.close_all(1.0)
     pool.warm_up(2, 2.0)
-    pool.begin_dials(2.0, count=1)
+    pool.begin_connects(2.0, count=1)
 
 
-def checking(pool: Shell) -> None:
+def validating(pool: Shell) -> None:
     """One is being asked, another is to be."""
     first, second = pool.core.idle
     pool.core.set_aside(first, begun=False)
     pool.core.set_aside(second, begun=False)
-    pool.core.begin_check(first)
+    pool.core.begin_validation(first)
     pool.checks += [first, second]
 
 
@@ -125,7 +125,7 @@ def closed(pool: Shell) -> None:
     pool.shutdown(2.0)
 
 
-@pytest.mark.parametrize("prepare", [at_rest, busy, growing, checking, draining, shrinking, closed])
+@pytest.mark.parametrize("prepare", [at_rest, busy, growing, validating, draining, shrinking, closed])
 def test_what_was_in_order_stays_as_it_is(prepare: Callable[[Shell], None]) -> None:
     """But for the time to wake; ordered is only what was ordered before and has not begun."""
     pool = shell()
@@ -133,7 +133,7 @@ def test_what_was_in_order_stays_as_it_is(prepare: Callable[[Shell], None]) -> N
     before = looks(pool)
     asked = len(pool.ordered), len(pool.closes), len(pool.checks), len(pool.woken)
     for now in (50.0, 60.0):
-        pool.core.recover(now)
+        pool.core.repair(now)
         pool.collect(now)
         assert looks(pool) == before
         assert pool.core.wake_at == now

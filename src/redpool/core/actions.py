@@ -8,23 +8,23 @@ from .slot import Reason, Slot
 from .ticket import Ticket
 
 
-class Dial(NamedTuple):
-    """Ask `PoolCore.begin_dial` whether it is still wanted; then open a connection for `slot`.
+class Connect(NamedTuple):
+    """Ask `PoolCore.begin_connect` whether it is still wanted; then open a connection for `slot`.
 
-    Answer with `dialed` or `dial_failed`, exactly once.
+    Answer with `connected` or `connect_failed`, exactly once.
     """
 
     slot: Slot
 
 
-class CutDial(NamedTuple):
-    """The dial of `slot` has used up its time: make it fail."""
+class CutConnect(NamedTuple):
+    """The connect of `slot` has used up its time: make it fail."""
 
     slot: Slot
 
 
-class Check(NamedTuple):
-    """Ask `PoolCore.begin_check`; then send a PING over the connection in `slot`, and answer with `checked`."""
+class Validate(NamedTuple):
+    """Ask `PoolCore.begin_validation`; then send a PING over the connection in `slot`, and answer with `validated`."""
 
     slot: Slot
 
@@ -59,9 +59,9 @@ class ReportLeak(NamedTuple):
 
     slot: Slot
     age: float
-    holder: Any
+    borrower: Any
     stack: Any
     dropped: bool = False
 
 
-AnyOrder = Dial | CutDial | Check | CutCall | Close | Wake | ReportLeak
+AnyAction = Connect | CutConnect | Validate | CutCall | Close | Wake | ReportLeak

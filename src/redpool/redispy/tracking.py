@@ -25,11 +25,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ..deadline import current, deadline
 from ..errors import DeadlineExceeded, PoolTimeout, ReplyLate, ReplyLost
-from ..limit import current, deadline
 from ..wire import commands
 from ..wire.session import RESTORING, Session
-from . import parting, retrying, sockets
+from . import pubsub, retry, sockets
 from .internals import CONNECTION_METHODS, untouched
 
 logger = logging.getLogger("redpool")
@@ -44,13 +44,13 @@ _NOTHING: frozenset[str] = frozenset()
 SERVER_FULL = "max number of clients reached"
 
 
-class Counted:
+class Tracked:
     """What both kinds of connection know."""
 
     redis_pys: ClassVar[type]
     """redis-py's class at the bottom"""
     usual = True
-    """whether nobody but redis-py has a say in how bytes are sent and read"""
+    """whether no caller but redis-py has a say in how bytes are sent and read"""
     foreign = False
     """whether others than redis-py and redpool have a say in it"""
     made_of: ClassVar[type]
@@ -64,24 +64,24 @@ class Counted:
     """nothing below was ever touched: the session is as it was made, and no reply was lost"""
     session: Session | None = None
     cached = False
-    """redis-py's client-side cache reads what nobody asked for: it needs the invalidations"""
+    """redis-py's client-side cache reads what no caller asked for: it needs the invalidations"""
     unread = False
-    """something came with the last reply that nobody asked for"""
+    """something came with the last reply that no caller asked for"""
     lost = 0
     """how many replies were still to come when the connection broke, since it was handed out"""
-    stood: frozenset[str] = _NOTHING
+    at_loss: frozenset[str] = _NOTHING
     """how the session differed before the last command that might change it"""
-    bygone: frozenset[str] = _NOTHING
+    session_before: frozenset[str] = _NOTHING
     """how the session differed that broke with them, before they were sent"""
     beat: tuple[float, float] | None = None
     """the last PING to a subscribed connection: what was known then of the last reply, and when it was sent"""
     reading = False
-    """somebody waits for messages"""
-    parting = False
+    """a caller waits for messages"""
+    handing_over = False
     """its subscriber has left: it is done with"""
     ended = False
     """the pool was closed, and it was cut: its listener gets the error, and connects again only when it asks again"""
-    owes: frozenset[str] = _NOTHING
+    pending_unsubscribes: frozenset[str] = _NOTHING
     """the subscriptions that it was left with"""
     asked: float | None = None
     """how long the command under way has asked the server to wait, in seconds"""
@@ -137,7 +137,7 @@ class Counted:
 
     def _note_unusual(self, args: Any) -> None:
         """Take in what may block, or may change the session: one command, or several."""
-        self.stood = self._differences()
+        self.at_loss = self._differences()
         if type(args) is tuple:
             self._note_one(args)
             return
@@ -170,28 +170,28 @@ class Counted:
 
     @property
     def subscribed(self) -> bool:
-        """Whether there was a subscription that nobody ended."""
+        """Whether there was a subscription that no caller ended."""
         return self.session is not None and not self.session.changed.isdisjoint(_SUBSCRIBED)
 
-    def may_part(self, frame: FrameType) -> bool:
+    def may_hand_over(self, frame: FrameType) -> bool:
         """Whether it is its subscriber that leaves, and the connection could go on to others."""
         if (
             not self.subscribed
             or self.reading
             or self.ended
             or self.protocol not in (3, "3")
-            or not parting.leaves(frame)
+            or not pubsub.leaves(frame)
         ):
             return False
         engine = None if self._redpool is None else self._redpool.engine
         return engine is not None and engine.lends(self) and not self.received()
 
     def received(self) -> bool:
-        """Whether anything has come in that nobody has read."""
+        """Whether anything has come in that no caller has read."""
         raise NotImplementedError
 
     def _look_behind(self, parser: Any) -> None:
-        """All that was asked for is answered: what the parser still has is a push, or belongs to nobody."""
+        """All that was asked for is answered: what the parser still has is a push, or belongs to no caller."""
         if self.cached:
             return
         reader = getattr(parser, "_reader", None)
@@ -199,7 +199,7 @@ class Counted:
             self.unread, self.plain = True, False
 
     def only_unread(self) -> bool:
-        """Whether nothing speaks against it but what nobody has read, which may be pushes; it has to be looked at."""
+        """Whether nothing speaks against it but what no caller has read, which may be pushes; it has to be looked at."""
         if not self.unread or self.unanswered or self.protocol not in (3, "3"):
             return False
         self.unread = False
@@ -207,16 +207,16 @@ class Counted:
 
     def settled(self) -> None:
         """What was sent has been answered, by pushes, too."""
-        self.unanswered, self.owes = 0, _NOTHING
+        self.unanswered, self.pending_unsubscribes = 0, _NOTHING
 
     def as_it_was_made(self) -> bool:
         """Whether nothing keeps the connection from being used again; it is asked where it isn't `plain`."""
-        if self._redpool is not None and self._redpool.slot is not None and parting.is_finalizer(sys._getframe(2)):
+        if self._redpool is not None and self._redpool.slot is not None and pubsub.is_finalizer(sys._getframe(2)):
             self._redpool.engine.collected(self._redpool.slot)
         if self.unread or (self.session is not None and not self.session.clean):
             return False
         self.session, self.lost, self.plain = None, 0, True
-        self.bygone = _NOTHING
+        self.session_before = _NOTHING
         return True
 
     def _begin_session(self) -> None:
@@ -224,7 +224,7 @@ class Counted:
         if self.unanswered and not self.handshaking:
             self.lost, self.plain = self.unanswered, False
             ordinary = type(self.sent) is tuple and self.sent[:1] and self.sent[0] in commands.PLAIN
-            self.bygone = self._differences() if ordinary else self.stood
+            self.session_before = self._differences() if ordinary else self.at_loss
         self.unanswered = 0
         self.session = self.asked = None
         self.readable = sockets.unknown  # its descriptor may be another socket's by now
@@ -233,7 +233,7 @@ class Counted:
 
     def _reconnects_for(self) -> Any:
         """The engine that has to be asked before the connection is opened anew; `None` where that opens it itself."""
-        if self.parting:
+        if self.handing_over:
             raise RedisConnectionError("the subscriber has left")
         return None if self._redpool is None or self.handshaking else self._redpool.engine
 
@@ -286,12 +286,12 @@ class Counted:
 
         It is, once, where it stands alone and the session is as it was made. Other connections are replaced, too.
         """
-        hold = self._redpool
-        if not isinstance(error, ReadOnlyError) or hold is None or hold.slot is None or self.handshaking:
+        reference = self._redpool
+        if not isinstance(error, ReadOnlyError) or reference is None or reference.slot is None or self.handshaking:
             return False
         alone = type(self.sent) is tuple and not self.unanswered and not self.starting_over
         again = alone and not self._differences() and commands.undone_where_refused(self.sent)
-        return bool(hold.engine.refused_write(hold.slot, again)) and again
+        return bool(reference.engine.refused_write(reference.slot, again)) and again
 
     # -- what went wrong ---------------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class Counted:
         if not self.ended:
             return False
         self.ended = False
-        retrying.final(error)
+        retry.final(error)
         self._break_off()
         return True
 
@@ -323,9 +323,9 @@ class Counted:
         several: list[Sequence[Any]] = self.sent if isinstance(self.sent, list) else [self.sent]
         if rule == "all" or not several or not several[0]:
             return None
-        if rule == "none" or self.bygone - {"WATCH"}:
+        if rule == "none" or self.session_before - {"WATCH"}:
             return several[0]  # the session in which it made sense is gone
-        if "WATCH" in self.bygone and not _only_looks(several):
+        if "WATCH" in self.session_before and not _only_looks(several):
             return several[0]
         return commands.first_unrepeatable(several)
 

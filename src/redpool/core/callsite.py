@@ -6,7 +6,7 @@ import traceback
 from itertools import islice
 from types import CodeType, FrameType
 
-from .orders import ReportLeak
+from .actions import ReportLeak
 
 _DEEPEST = 30
 
@@ -41,11 +41,11 @@ def shown(stack: Stack | None) -> str:
     return "".join(stack.format()) if stack else ""
 
 
-def leak_message(pool: str, leak: ReportLeak, holder: str) -> str:
+def leak_message(pool: str, leak: ReportLeak, borrower: str) -> str:
     """What the log says of a leak."""
     if leak.dropped:
         where = f", which took it here:\n{shown(leak.stack)}" if leak.stack else ""
-        return f"{pool}: a connection was dropped without being given back, after {leak.age:.1f} s, by {holder}{where}"
-    return (
-        f"{pool}: a connection has been held for {leak.age:.1f} s by {holder}, which took it here:\n{shown(leak.stack)}"
-    )
+        return (
+            f"{pool}: a connection was dropped without being given back, after {leak.age:.1f} s, by {borrower}{where}"
+        )
+    return f"{pool}: a connection has been held for {leak.age:.1f} s by {borrower}, which took it here:\n{shown(leak.stack)}"

@@ -1,4 +1,4 @@
-"""One limit for everything that a call does: the wait, the dial, the handshake, the reply, the retries."""
+"""One limit for everything that a call does: the wait, the connect, the handshake, the reply, the retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The housekeeper: the one thread of a pool that stays, and calls `tick` when it is due."""
+"""The maintenance thread: the one thread of a pool that stays, and calls `tick` when it is due."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ logger = logging.getLogger("redpool")
 _AFTER_A_FAULT = 1.0
 
 
-class Kept(Protocol):
-    """What has a housekeeper."""
+class Maintained(Protocol):
+    """What has a maintenance thread."""
 
-    def takes_on(self, housekeeper: Housekeeper) -> bool:
-        """Return whether this is its housekeeper: called by the thread of it before all else."""
+    def takes_on(self, maintenance: MaintenanceThread) -> bool:
+        """Return whether this is its maintenance thread: called by the thread of it before all else."""
 
-    def keep_house(self) -> float | None:
+    def run_maintenance(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
 
 
-class Housekeeper:
+class MaintenanceThread:
     """Wakes when it is time, or when it is poked because the time has changed.
 
     A poke is a put into a `SimpleQueue`, the one primitive that may be used from a finalizer.
     """
 
-    def __init__(self, kept: Kept, name: str) -> None:
+    def __init__(self, kept: Maintained, name: str) -> None:
         self._kept = kept
-        self._pokes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._name = name
 
     def start(self) -> None:
         """Have a thread of its own begin. Raises `NoThread` where none is to be had."""
         threads.start(self._run, self._name)
 
-    def poke(self) -> None:
+    def wake_maintenance(self) -> None:
         """Look at the time again."""
-        self._pokes.put(None)
+        self._wakes.put(None)
 
     def _run(self) -> None:
         if not self._kept.takes_on(self):
             return
         while (wait := self._keep_house()) is not None:
             with contextlib.suppress(queue.Empty):
-                self._pokes.get(timeout=min(wait, threading.TIMEOUT_MAX))
+                self._wakes.get(timeout=min(wait, threading.TIMEOUT_MAX))
 
     def _keep_house(self) -> float | None:
         while True:
             try:
-                return self._kept.keep_house()
+                return self._kept.run_maintenance()
             except Exception:
                 # Were it to end, nothing would be looked after any more: the pool counts on it.
                 logger.exception("%s: went wrong", self._name)

@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 
-class Hold(weakref.ref[Any]):
+class Reference(weakref.ref[Any]):
     """A weak reference to a connection, and whose it is: an engine, and the slot there.
 
     A leased connection is kept by its caller alone, so that one that was dropped instead of given back (a PubSub, a

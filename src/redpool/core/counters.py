@@ -1,4 +1,4 @@
-"""What a pool counts. Whatever can be derived is: a lease that ended is a duration of use, a dial one of dialling."""
+"""What a pool counts. Whatever can be derived is: a lease that ended is a duration of use, a connect one of connecting."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from .histogram import Histogram
 from .slot import Reason
 
 
-class Ledger:
+class Counters:
     """Counters since the pool was created."""
 
-    __slots__ = ("_capacity", "_capacity_since", "closed", "dial", "dial_failures", "leaks", "refused", "timeouts",
+    __slots__ = ("_capacity", "_capacity_since", "closed", "connect", "connect_failures", "leaks", "rejected", "timeouts",
                  "use", "wait")  # fmt: skip
 
     def __init__(self, now: float) -> None:
-        self.wait, self.use, self.dial = Histogram(), Histogram(), Histogram()
-        self.timeouts = self.refused = self.dial_failures = self.leaks = 0
+        self.wait, self.use, self.connect = Histogram(), Histogram(), Histogram()
+        self.timeouts = self.rejected = self.connect_failures = self.leaks = 0
         self.closed: Counter[Reason] = Counter()
         self._capacity = 0.0  # connection-seconds on offer, up to _capacity_since
         self._capacity_since = now

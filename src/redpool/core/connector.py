@@ -21,8 +21,8 @@ class Failure(enum.Enum):
     DENIED = "it doesn't accept the credentials, or allows them too little"
 
 
-class Dialling:
-    """The dials under way, and how dialling has gone so far."""
+class Connector:
+    """The connects under way, and how connecting has gone so far."""
 
     __slots__ = (
         "_at_once",
@@ -54,9 +54,9 @@ class Dialling:
         self._timeout = timeout
         self._random = random
         self.budget = budget
-        """seconds that one dial may take in all"""
+        """seconds that one connect may take in all"""
         self.retries = 0.0
-        """how many failed dials in a row a caller sits through"""
+        """how many failed connects in a row a caller sits through"""
         self.slots: dict[Slot, None] = {}  # in the order in which they were ordered
         self.leases: dict[Ticket, float] = {}
         """leases that connect anew, each with the time until which it counts"""
@@ -79,7 +79,7 @@ class Dialling:
         self.stepped_at = -_NEVER
         """when the pool last grew by a connection"""
         self.patience = policy.growth_patience(0.0, timeout)
-        """seconds for which a queue may last before it is a reason to dial"""
+        """seconds for which a queue may last before it is a reason to connect"""
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -96,14 +96,14 @@ class Dialling:
 
     @property
     def broken(self) -> bool:
-        """Whether so many dials have failed in a row that the next one is to be a probe, for nobody's sake."""
+        """Whether so many connects have failed in a row that the next one is to be a probe, for no caller's sake."""
         return self.failures >= self._break_after
 
-    def succeeded(self, slot: Slot, mean_dial: float) -> None:
-        """A connection is open; the mean of all dials took so many seconds."""
+    def succeeded(self, slot: Slot, mean_connect: float) -> None:
+        """A connection is open; the mean of all connects took so many seconds."""
         self.slots.pop(slot, None)
         self.answered()
-        self.patience = policy.growth_patience(mean_dial, self._timeout)
+        self.patience = policy.growth_patience(mean_connect, self._timeout)
 
     def answered(self) -> None:
         """The server is up."""
@@ -113,7 +113,7 @@ class Dialling:
         self.pause_until = self.background_pause_until = -_NEVER
 
     def in_pause(self, now: float) -> bool:
-        """Return whether a connect has failed, and the next one must wait, whoever needs it."""
+        """Return whether a connect has failed, and the next one must wait, the caller that needs it."""
         return now < self.pause_until and self.last_error is not None
 
     @property

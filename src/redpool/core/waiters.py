@@ -58,7 +58,7 @@ class Queue:
         ticket.error = error
 
     def next_deadline(self) -> float:
-        """When the next one's time is up; infinity where nobody's is."""
+        """When the next one's time is up; infinity where no caller's is."""
         deadlines = [ticket.deadline for ticket in (*self.warming, *self.reconnects)]
         deadlines += [next(iter(self.tickets)).deadline] if self.tickets else []
         return min(deadlines, default=math.inf)

@@ -1,4 +1,4 @@
-"""Whatever an exception has left half-done, `recover` puts in order: every list agrees, and no place is lost.
+"""Whatever an exception has left half-done, `repair` puts in order: every list agrees, and no place is lost.
 
 The halves are made by hand, each as it is between two steps of the core.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from redpool.core.orders import CutDial, Wake
+from redpool.core.actions import CutConnect, Wake
 from redpool.core.slot import Reason, Slot, State
 from redpool.core.ticket import Ticket, TicketState
 
@@ -21,25 +21,25 @@ from .shell import Shell, shell
 # -- idle --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rested", [False, True])
-def test_popped_but_still_idle(rested: bool) -> None:
-    """A checkout that was struck between the list and the state: the connection is idle as before."""
+@pytest.mark.parametrize("idle_since", [False, True])
+def test_popped_but_still_idle(idle_since: bool) -> None:
+    """A checkout that was interrupted between the list and the state: the connection is idle as before."""
     pool = shell()
     slot = pool.core.idle.pop()
-    if rested:
-        pool.core.rested.pop()
-    pool.recover(1.0)
+    if idle_since:
+        pool.core.idle_since.pop()
+    pool.repair(1.0)
     assert slot in pool.core.idle
     assert len(pool.core.idle) == 2
     pool.all_can_be_had(2.0)
 
 
 def test_idle_but_not_listed_yet() -> None:
-    """A release that was struck between the state and the list."""
+    """A release that was interrupted between the state and the list."""
     pool = shell()
     slot, connection = pool.lease(1.0)
     slot.connection, slot.state = connection, State.IDLE
-    pool.recover(2.0)
+    pool.repair(2.0)
     assert set(pool.numbers()) == {1, 2}
     pool.all_can_be_had(3.0)
 
@@ -48,21 +48,21 @@ def test_idle_but_not_listed_yet() -> None:
 def test_rest_out_of_step(entries: list[float]) -> None:
     """As many entries as there are connections at rest; those that were there stay, the oldest first."""
     pool = shell()
-    pool.core.rested.clear()
-    pool.core.rested.extend(entries)
-    pool.recover(1.0)
-    assert list(pool.core.rested) == [*entries[:2], *[1.0] * (2 - len(entries))]
+    pool.core.idle_since.clear()
+    pool.core.idle_since.extend(entries)
+    pool.repair(1.0)
+    assert list(pool.core.idle_since) == [*entries[:2], *[1.0] * (2 - len(entries))]
 
 
 def test_the_order_of_rest_is_kept() -> None:
-    """Who rested longest still does."""
+    """Who idle longest still does."""
     pool = shell(idle=3)
     before = pool.numbers()
-    pool.recover(1.0)
+    pool.repair(1.0)
     assert pool.numbers() == before
 
 
-def test_idle_while_somebody_waits() -> None:
+def test_idle_while_a_caller_waits() -> None:
     """The longest-waiting has it, and the next the next."""
     pool = shell(idle=3)
     leases = [pool.lease(1.0) for _ in range(3)]
@@ -70,8 +70,8 @@ def test_idle_while_somebody_waits() -> None:
     for slot, connection in leases[:2]:
         slot.connection, slot.state = connection, State.IDLE
         pool.core.idle.append(slot)
-        pool.core.rested.append(5.0)
-    pool.recover(6.0)
+        pool.core.idle_since.append(5.0)
+    pool.repair(6.0)
     assert [ticket.state for ticket in waiting] == [TicketState.GRANTED] * 2
     assert pool.woken == waiting
     assert pool.core.idle == []
@@ -81,10 +81,10 @@ def test_idle_while_somebody_waits() -> None:
 
 
 def test_on_lease_but_never_handed_out() -> None:
-    """A checkout that was struck after the core had decided: nobody has the connection, so it is closed."""
+    """A checkout that was interrupted after the core had decided: no caller has the connection, so it is closed."""
     pool = shell()
     slot = pool.core.acquire(1.0)
-    pool.recover(2.0)
+    pool.repair(2.0)
     assert [(order.slot, order.reason) for order in pool.closes] == [(slot, Reason.ERROR)]
     pool.all_can_be_had(3.0)
 
@@ -93,7 +93,7 @@ def test_a_lease_that_was_taken_is_left_alone() -> None:
     """Its holder has it, and gives it back as ever."""
     pool = shell()
     slot, connection = pool.lease(1.0)
-    pool.recover(2.0)
+    pool.repair(2.0)
     assert (slot.state, slot.since, pool.closes) == (State.LEASED, 1.0, [])
     pool.come_back(slot, connection, 3.0)
     assert pool.numbers() == [1, 2]
@@ -104,10 +104,12 @@ def test_a_dead_hold() -> None:
     """The connection was collected, and word of it was lost: the place is taken back, and it is told as a leak."""
     pool = shell()
     slot, _ = pool.lease(1.0)
-    slot.hold = lambda: None
-    pool.recover(5.0)
-    assert [(leak.slot, leak.age, leak.holder, leak.dropped) for leak in pool.leaks] == [(slot, 4.0, "somebody", True)]
-    assert pool.reasons == [Reason.ABANDONED]
+    slot.reference = lambda: None
+    pool.repair(5.0)
+    assert [(leak.slot, leak.age, leak.borrower, leak.dropped) for leak in pool.leaks] == [
+        (slot, 4.0, "a caller", True)
+    ]
+    assert pool.reasons == [Reason.LEAKED]
     pool.all_can_be_had(6.0)
 
 
@@ -115,10 +117,10 @@ def test_a_tick_finds_a_dead_hold_too() -> None:
     """Where nothing else happens."""
     pool = shell()
     slot, _ = pool.lease(1.0)
-    slot.hold = lambda: None
+    slot.reference = lambda: None
     pool.tick(5.0)
     check_step(pool, 5.0)
-    assert pool.reasons == [Reason.ABANDONED]
+    assert pool.reasons == [Reason.LEAKED]
 
 
 # -- grants ------------------------------------------------------------------------------------------------------------
@@ -126,7 +128,7 @@ def test_a_tick_finds_a_dead_hold_too() -> None:
 # `PoolCore._grant`, step by step.
 GRANT: list[Callable[[Any, Slot, Ticket], None]] = [
     lambda core, slot, ticket: setattr(ticket, "slot", slot),
-    lambda core, slot, ticket: setattr(slot, "holder", ticket),
+    lambda core, slot, ticket: setattr(slot, "borrower", ticket),
     lambda core, slot, ticket: setattr(ticket, "state", TicketState.GRANTED),
     lambda core, slot, ticket: setattr(slot, "state", State.LEASED),
     lambda core, slot, ticket: setattr(slot, "since", 4.0),
@@ -135,9 +137,9 @@ GRANT: list[Callable[[Any, Slot, Ticket], None]] = [
 
 
 @pytest.mark.parametrize("steps", range(1, len(GRANT) + 1))
-@pytest.mark.parametrize("state", [State.LEASED, State.IDLE, State.CHECKING, State.DIALLING])
+@pytest.mark.parametrize("state", [State.LEASED, State.IDLE, State.VALIDATING, State.CONNECTING])
 def test_granted_half_way(state: State, steps: int) -> None:
-    """Whoever was being given a connection has it, by a lease of his own, and is woken; the next one waits on."""
+    """The caller that was being given a connection has it, by a lease of its own, and is woken; the next one waits on."""
     pool = shell(idle=1, max_connections=1)
     slot, connection = pool.lease(0.0)
     ticket, other = pool.wait(1.0), pool.wait(2.0)
@@ -145,9 +147,9 @@ def test_granted_half_way(state: State, steps: int) -> None:
     pool.transitions.clear()
     for step in GRANT[:steps]:
         step(pool.core, slot, ticket)
-    pool.recover(5.0)
+    pool.repair(5.0)
     assert (ticket.state, ticket.slot, pool.woken) == (TicketState.GRANTED, slot, [ticket])
-    assert (slot.state, slot.holder) == (State.LEASED, ticket)
+    assert (slot.state, slot.borrower) == (State.LEASED, ticket)
     assert slot.since in (4.0, 5.0)
     assert list(pool.core.queue) == [other]
     slot.connection = None
@@ -155,26 +157,26 @@ def test_granted_half_way(state: State, steps: int) -> None:
     assert pool.woken == [ticket, other]
 
 
-def test_a_ticket_that_nobody_has_learned_of() -> None:
-    """A checkout that was struck before its caller got the ticket: he has left, and keeps nobody waiting."""
+def test_a_ticket_that_no_caller_has_learned_of() -> None:
+    """A checkout that was interrupted before its caller got the ticket: it has left, and keeps no caller waiting."""
     pool = shell(idle=1, max_connections=1)
     slot, connection = pool.lease(0.0)
     ticket, other = pool.ask(1.0), pool.wait(2.0)
     pool.line.remove(ticket)
-    pool.recover(3.0)
+    pool.repair(3.0)
     assert (ticket.state, list(pool.core.queue)) == (TicketState.GIVEN_UP, [other])
     pool.come_back(slot, connection, 4.0)
     assert pool.woken == [other]
 
 
 def test_a_caller_who_was_woken_but_has_not_come_yet_is_woken_again() -> None:
-    """His connection waits for him."""
+    """Its connection waits for it."""
     pool = shell(idle=1, max_connections=1)
     slot, connection = pool.lease(0.0)
     ticket = pool.wait(1.0)
     pool.come_back(slot, connection, 2.0)
-    pool.recover(3.0)
-    assert (pool.woken, pool.again, slot.holder) == ([ticket], [Wake(ticket)], ticket)
+    pool.repair(3.0)
+    assert (pool.woken, pool.again, slot.borrower) == ([ticket], [Wake(ticket)], ticket)
 
 
 # -- orders ------------------------------------------------------------------------------------------------------------
@@ -185,84 +187,84 @@ def test_closing_without_its_order(listed: bool) -> None:
     """It is ordered anew, with the connection that is to be closed."""
     pool = shell()
     slot = pool.core.idle.pop()
-    pool.core.rested.pop()
+    pool.core.idle_since.pop()
     pool.core.close_slot(slot, Reason.IDLE, 1.0)
     pool.forget_orders()
     if not listed:
         pool.core.closing.discard(slot)
-    pool.recover(2.0)
+    pool.repair(2.0)
     assert [(order.slot, order.connection) for order in pool.closes] == [(slot, slot.connection)]
     pool.all_can_be_had(3.0)
 
 
 @pytest.mark.parametrize("listed", [False, True])
-def test_dialling_without_its_order(listed: bool) -> None:
+def test_connecting_without_its_order(listed: bool) -> None:
     """It is ordered anew, and the caller for whom it was meant is served."""
     pool = Shell(max_connections=1)
     pool.core.warm_up(1, 0.0, 9.0)
     (slot,) = pool.core.slots
-    assert slot.state is State.DIALLING
+    assert slot.state is State.CONNECTING
     pool.forget_orders()
     if not listed:
-        del pool.core.dialling.slots[slot]
-    pool.recover(1.0)
+        del pool.core.connector.slots[slot]
+    pool.repair(1.0)
     assert pool.ordered == [slot]
     pool.all_can_be_had(2.0)
 
 
-def test_a_dial_that_has_begun_is_not_ordered_again() -> None:
-    """Whoever dials answers for it; one that is to be cut is cut."""
+def test_a_connect_that_has_begun_is_not_ordered_again() -> None:
+    """The caller that connects answers for it; one that is to be cut is cut."""
     pool = Shell(max_connections=2)
     pool.warm_up(2, 0.0)
-    first, second = pool.begin_dials(1.0)
-    pool.core.cut_dial(second)
-    assert pool.core.take_orders() == [CutDial(second)]
-    pool.recover(2.0)
+    first, second = pool.begin_connects(1.0)
+    pool.core.cut_connect(second)
+    assert pool.core.take_actions() == [CutConnect(second)]
+    pool.repair(2.0)
     assert (pool.ordered, pool.cuts) == ([], [second])
     assert first in pool.begun
-    pool.fail_dials(OSError("cut"), 3.0)
+    pool.fail_connects(OSError("cut"), 3.0)
     check_step(pool, 3.0)
 
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_checking_without_its_order(listed: bool) -> None:
-    """It is ordered anew; nobody gets the connection before it has answered."""
+    """It is ordered anew; no caller gets the connection before it has answered."""
     pool = shell()
     slot = pool.core.idle[0]
     pool.core.set_aside(slot, begun=False)
     if not listed:
-        pool.core.checking.discard(slot)
-    pool.recover(1.0)
+        pool.core.validating.discard(slot)
+    pool.repair(1.0)
     assert pool.checks == [slot]
     pool.all_can_be_had(2.0)
 
 
 def test_a_check_that_has_begun_is_not_ordered_again() -> None:
-    """Whoever asks says how it was answered."""
+    """The caller that asks says how it was answered."""
     pool = shell()
     slot = pool.core.idle[0]
     pool.core.set_aside(slot)
-    pool.core.recover(1.0)
-    assert pool.core.take_orders() == []
-    pool.core.checked(slot, True, 2.0)
-    pool.recover(3.0)
+    pool.core.repair(1.0)
+    assert pool.core.take_actions() == []
+    pool.core.validated(slot, True, 2.0)
+    pool.repair(3.0)
     assert len(pool.core.idle) == 2
 
 
 def test_an_order_that_is_given_twice_is_carried_out_once() -> None:
-    """Of two dials, two checks, two closes in the same slot the second comes to nothing."""
+    """Of two connects, two checks, two closes in the same slot the second comes to nothing."""
     pool = Shell(max_connections=1)
     core = pool.core
     core.warm_up(1, 0.0, 9.0)
     (slot,) = core.slots
-    assert [core.begin_dial(slot, 1.0), core.begin_dial(slot, 1.0)] == [True, False]
-    core.dialed(slot, Connection(1), 2.0)
-    assert core.begin_dial(slot, 2.0) is False
+    assert [core.begin_connect(slot, 1.0), core.begin_connect(slot, 1.0)] == [True, False]
+    core.connected(slot, Connection(1), 2.0)
+    assert core.begin_connect(slot, 2.0) is False
     core.set_aside(slot, begun=False)
-    assert [core.begin_check(slot), core.begin_check(slot)] == [True, False]
-    core.checked(slot, True, 3.0)
-    core.checked(slot, False, 3.0)
-    assert core.begin_check(slot) is False
+    assert [core.begin_validation(slot), core.begin_validation(slot)] == [True, False]
+    core.validated(slot, True, 3.0)
+    core.validated(slot, False, 3.0)
+    assert core.begin_validation(slot) is False
     assert slot.state is State.IDLE
     core.drain(4.0)
     core.closed_connection(slot, 5.0)

@@ -22,8 +22,8 @@ from redis.retry import Retry as SyncRetry
 
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
 from ..wire.commands import command_name
-from . import retrying, sockets
-from .hold import Hold
+from . import retry, sockets
+from .reference import Reference
 from .transports import close_now
 
 logger = logging.getLogger("redpool")
@@ -45,18 +45,18 @@ def _inner(connection: Any) -> Any:
     return connection._conn if isinstance(connection, CacheProxyConnection) else connection
 
 
-def mark(connection: Any, engine: Any, slot: Any, dropped: Any = None) -> Hold:
+def mark(connection: Any, engine: Any, slot: Any, dropped: Any = None) -> Reference:
     """Note whose connection it is; `dropped` is called when it is collected."""
-    _loosen(_inner(connection))
-    hold = Hold(connection, dropped)
-    hold.engine, hold.slot = engine, slot
-    connection._redpool = _inner(connection)._redpool = hold
+    _weaken(_inner(connection))
+    reference = Reference(connection, dropped)
+    reference.engine, reference.slot = engine, slot
+    connection._redpool = _inner(connection)._redpool = reference
     if not hasattr(connection, "readable"):  # a class that isn't redis-py's
         connection.readable = sockets.unknown
-    return hold
+    return reference
 
 
-def _loosen(connection: Any) -> None:
+def _weaken(connection: Any) -> None:
     """Let redis-py's handlers of maintenance notifications hold their connection weakly.
 
     Otherwise one that was dropped would wait for the collector of cycles.
@@ -75,7 +75,7 @@ def is_open(connection: Any) -> bool:
 def intact(connection: Any) -> bool:
     """Whether a connection that comes back may be used again. It forgets what it was last used for.
 
-    It may if it is open, all that it sent was answered, its session is as it was made, and nobody wants it replaced.
+    It may if it is open, all that it sent was answered, its session is as it was made, and no caller wants it replaced.
     """
     try:
         connection.sent = ()
@@ -115,12 +115,12 @@ def _intact_otherwise(connection: Any) -> bool:
 def set_retry(connection: Any, retry: Any) -> None:
     """Give one connection the user's new retry policy."""
     inner = _inner(connection)
-    inner.retry = retrying.asking_copy(retry)
+    inner.retry = retry.guarded_copy(retry)
     connection.retry = inner.retry
 
 
 def drop_frames(error: BaseException) -> None:
-    """Let the frames go that a failed dial has left behind: the error is kept for long, and would keep the pool."""
+    """Let the frames go that a failed connect has left behind: the error is kept for long, and would keep the pool."""
     link: BaseException | None = error
     while link is not None:
         traceback.clear_frames(link.__traceback__)
@@ -148,7 +148,7 @@ def connect(connection: Any) -> None:
 
 
 def peek(connection: Any) -> bool:
-    """Whether a rested connection is open and has nothing to say but push messages. No round trip."""
+    """Whether a idle connection is open and has nothing to say but push messages. No round trip."""
     if not getattr(connection, "is_connected", True):
         return False
     try:
@@ -177,7 +177,7 @@ def _read_pushes(connection: Any) -> bool:
     parser, pushes = connection._parser, [0]
     dispatch = parser.handle_push_response
 
-    def counted(response: Any, **kwargs: Any) -> Any:
+    def tracked(response: Any, **kwargs: Any) -> Any:
         pushes[0] += 1
         return dispatch(response, **kwargs)
 
@@ -190,7 +190,7 @@ def _read_pushes(connection: Any) -> bool:
                 return False
         return True
 
-    parser.handle_push_response = counted
+    parser.handle_push_response = tracked
     try:
         return only_pushes()
     finally:
@@ -213,7 +213,7 @@ def ping(connection: Any) -> bool:
 
 
 def close(connection: Any) -> None:
-    """Close a connection that nobody uses."""
+    """Close a connection that no caller uses."""
     try:
         connection.disconnect()
     except Exception:
@@ -252,7 +252,7 @@ def forget_async(connection: Any) -> Any:
 
 
 async def connect_async(connection: Any) -> None:
-    """As `connect`, on the running loop; also closes the half-made connection of a cancelled dial."""
+    """As `connect`, on the running loop; also closes the half-made connection of a cancelled connect."""
     policy = getattr(connection, "retry", None)
     connection.retry = _ONE_TRY_ASYNC
     try:
@@ -281,11 +281,11 @@ async def _read_pushes_async(connection: Any) -> bool:
     parser, pushes, reads = connection._parser, [0], 0
     dispatch = parser.handle_push_response
 
-    async def counted(response: Any) -> Any:
+    async def tracked(response: Any) -> Any:
         pushes[0] += 1
         return await dispatch(response)
 
-    parser.handle_push_response = counted
+    parser.handle_push_response = tracked
     try:
         while connection._reader._buffer or parser._reader.has_data():
             # A frame that has only come in part does not come in whole without waiting.
@@ -311,7 +311,7 @@ async def ping_async(connection: Any) -> bool:
 
 
 def unshared(connection: Any) -> bool:
-    """Whether nobody but its holder can be using a connection: a subscription may be read by another thread."""
+    """Whether no caller but its holder can be using a connection: a subscription may be read by another thread."""
     return not getattr(_inner(connection), "_connect_callbacks", None)
 
 

@@ -11,41 +11,41 @@ from redpool.core.slot import Reason, Slot, State
 from .driver import Driver
 
 
-def doubt_after(rest: float, **options: Any) -> str | None:
-    """What a connection must pass that rested for so long, in a pool that nobody ticks."""
+def validate_after(rest: float, **options: Any) -> str | None:
+    """What a connection must pass that idle for so long, in a pool that no caller ticks."""
     driver = Driver(**options)
     driver.open(1, 0.0)
     slot = driver.core.acquire(rest)
     assert isinstance(slot, Slot)
-    return slot.doubt
+    return slot.needs_validation
 
 
 @pytest.mark.parametrize("rest", [0.0, 0.001, 10.0, 29.999])
 def test_each_checkout_looks(rest: float) -> None:
     """However short the rest was, the server may have hung up in it."""
-    assert doubt_after(rest) == "peek"
+    assert validate_after(rest) == "peek"
 
 
 @pytest.mark.parametrize(("rest", "expected"), [(0.0, None), (0.999, None), (1.0, "peek"), (29.9, "peek")])
 def test_after_validate_after_idle_it_is_peeked_at(rest: float, expected: str | None) -> None:
     """Those who want to save the look say for how long. It is no round trip."""
-    assert doubt_after(rest, validate_after_idle=1.0) == expected
+    assert validate_after(rest, validate_after_idle=1.0) == expected
 
 
 @pytest.mark.parametrize("rest", [30.0, 1000.0])
 def test_after_ping_after_idle_it_answers_first(rest: float) -> None:
     """Where the background check didn't come to it in time."""
-    assert doubt_after(rest) == "ping"
+    assert validate_after(rest) == "ping"
 
 
 def test_without_ping_after_idle_a_peek_is_all() -> None:
     """`None` never."""
-    assert doubt_after(1e6, ping_after_idle=None) == "peek"
+    assert validate_after(1e6, ping_after_idle=None) == "peek"
 
 
 def test_ping_after_idle_counts_though_it_is_shorter_than_validate_after_idle() -> None:
     """The stricter of the two is what the option's words promise."""
-    assert doubt_after(0.7, validate_after_idle=1.0, ping_after_idle=0.5) == "ping"
+    assert validate_after(0.7, validate_after_idle=1.0, ping_after_idle=0.5) == "ping"
 
 
 @pytest.mark.parametrize(("option", "expected"), [(0.0, "peek"), (0.001, None)])
@@ -55,7 +55,7 @@ def test_a_hand_over_is_no_rest_and_looked_at_like_the_shortest_one(option: floa
     slot = driver.take(0.0)
     driver.ask(1.0)
     driver.give(slot, 60.0)
-    assert slot.doubt == expected
+    assert slot.needs_validation == expected
 
 
 def test_a_rejected_connection_is_closed() -> None:
@@ -64,8 +64,8 @@ def test_a_rejected_connection_is_closed() -> None:
     driver.open(2, 0.0)
     slot = driver.core.acquire(5.0)
     assert isinstance(slot, Slot)
-    driver.reject(slot, 5.0)
-    assert driver.reasons == [Reason.CHECK_FAILED]
+    driver.reject_at_checkout(slot, 5.0)
+    assert driver.reasons == [Reason.INVALID]
     assert slot.state is State.CLOSING
     assert driver.stats(5.0).acquired == driver.stats(5.0).released == 1
     driver.take(5.0)
@@ -84,18 +84,18 @@ def test_one_that_is_found_dead_makes_the_others_doubted(how: str) -> None:
     else:
         bad = driver.take(30.5)
         driver.give(driver.take(30.5), 30.5)
-        driver.reject(bad, 30.5) if how == "reject" else driver.give(bad, 30.5, Reason.ERROR)
+        driver.reject_at_checkout(bad, 30.5) if how == "reject" else driver.give(bad, 30.5, Reason.ERROR)
     slot = driver.core.acquire(30.75)
     assert isinstance(slot, Slot)
-    assert slot.doubt is not None
+    assert slot.needs_validation is not None
 
 
 def test_one_that_comes_back_later_is_trusted_again() -> None:
-    """Doubt is for those that rested when one was found dead."""
+    """Doubt is for those that idle when one was found dead."""
     driver = Driver(validate_after_idle=1.0)
     driver.open(2, 0.0)
     bad, good = driver.take(0.1), driver.take(0.1)
     driver.give(bad, 0.2, Reason.ERROR)
     driver.give(good, 0.3)
     assert driver.core.acquire(0.4) is good
-    assert good.doubt is None
+    assert good.needs_validation is None

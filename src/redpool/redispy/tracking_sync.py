@@ -15,15 +15,15 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.utils import SENTINEL
 
+from ..deadline import current, deadline
 from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
-from ..limit import current, deadline
 from ..wire.commands import PLAIN
-from . import connections, hello, sockets
-from .counting import HEARTBEAT, Counted
+from . import hello, lifecycle, sockets
+from .tracking import HEARTBEAT, Tracked
 
 
-class CountedSync(Counted, AbstractConnection):
+class TrackedSync(Tracked, AbstractConnection):
     """Mixin for the connection classes of threads."""
 
     redis_pys = AbstractConnection
@@ -60,7 +60,7 @@ class CountedSync(Counted, AbstractConnection):
             self.readable = sockets.readable(self._sock)
         except BaseException as error:
             self.disconnect()
-            raised = connections.of_connecting(error)
+            raised = lifecycle.of_connecting(error)
             if isinstance(raised, RedisConnectionError | RedisTimeoutError):
                 self._explain(raised)
             if raised is not error:
@@ -232,18 +232,18 @@ class CountedSync(Counted, AbstractConnection):
     def _reading_failed(self, error: BaseException, disconnect: bool) -> None:
         if disconnect:
             self.disconnect()
-        told, server = error, self._host_error()  # type: ignore[no-untyped-call]
+        raised, server = error, self._host_error()  # type: ignore[no-untyped-call]
         if isinstance(error, TimeoutError):
-            told = RedisTimeoutError(f"Timeout reading from {server}")
+            raised = RedisTimeoutError(f"Timeout reading from {server}")
         elif isinstance(error, OSError):
-            told = RedisConnectionError(f"Error while reading from {server}: {error}")
-        if isinstance(told, RedisConnectionError | RedisTimeoutError):
-            self._explain(told)
-        if told is not error:
+            raised = RedisConnectionError(f"Error while reading from {server}: {error}")
+        if isinstance(raised, RedisConnectionError | RedisTimeoutError):
+            self._explain(raised)
+        if raised is not error:
             try:
-                raise told from error
+                raise raised from error
             finally:
-                del told, error  # as above
+                del raised, error  # as above
 
     def _read_otherwise(self, disable_decoding: bool, timeout: Any, disconnect: bool, push_request: bool) -> Any:
         """By way of redis-py: with a deadline or a time of its own, for pushes, or for a class with other ways."""
@@ -296,7 +296,7 @@ class CountedSync(Counted, AbstractConnection):
         return limit.left() if seconds is None else min(seconds, limit.left())
 
     def _bound(self, limit: deadline) -> None:
-        """Nothing is begun after the deadline; what is under way then, the pool's housekeeper cuts off.
+        """Nothing is begun after the deadline; what is under way then, the pool's maintenance thread cuts off.
 
         A timeout of the socket can't do that alone: it begins anew with each byte that comes.
         """
@@ -341,7 +341,7 @@ class CountedSync(Counted, AbstractConnection):
         return False
 
     def received(self) -> bool:
-        """Whether anything has come in that nobody has read, be it the end."""
+        """Whether anything has come in that no caller has read, be it the end."""
         try:
             return bool(super().can_read())
         except (RedisConnectionError, RedisTimeoutError):
@@ -354,8 +354,8 @@ class CountedSync(Counted, AbstractConnection):
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close the connection; one that its subscriber leaves goes on to others."""
-        if self.session is not None and self.is_connected and self.may_part(sys._getframe(1)):
-            self.parting = True
+        if self.session is not None and self.is_connected and self.may_hand_over(sys._getframe(1)):
+            self.handing_over = True
             return
         super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._begin_session()

@@ -1,4 +1,4 @@
-"""What strikes in the middle of a call: at each step of a thread, or at each await of a task."""
+"""What interruptions in the middle of a call: at each step of a thread, or at each await of a task."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _POOL_CODE = (queue.__file__, redis.connection.__file__, os.path.dirname(redpool
 _SEES_TO_OTHERS = ("CALL", "RESUME", "JUMP_BACKWARD")
 
 
-def at_each_step(work: Callable[[], object], strike: Callable[[], object]) -> int:
-    """Do `work` again and again, with `strike` at its first step, at the second, and so on; returns how many there are.
+def at_each_step(work: Callable[[], object], interrupt: Callable[[], object]) -> int:
+    """Do `work` again and again, with `interruption` at its first step, at the second, and so on; returns how many there are.
 
-    A step is where, in the code of either side's pools, the interpreter could call a signal handler. `strike` runs
+    A step is where, in the code of either side's pools, the interpreter could call a signal handler. `interruption` runs
     there as one would: in the same thread, with whatever lock it holds.
     """
     for step in itertools.count():
-        if not at_step(work, step, strike):
+        if not at_step(work, step, interrupt):
             return step
     raise AssertionError
 
 
-def at_step(work: Callable[[], object], step: int, strike: Callable[[], object]) -> bool:
+def at_step(work: Callable[[], object], step: int, interrupt: Callable[[], object]) -> bool:
     """The same for one step, counted from 0; whether the work came so far."""
     left = step + 1
     last: dict[types.FrameType, int] = {}
@@ -50,7 +50,7 @@ def at_step(work: Callable[[], object], step: int, strike: Callable[[], object])
             if before in _steps_of(frame.f_code):
                 left -= 1
                 if not left:
-                    strike()
+                    interrupt()
         return steps
 
     def calls(frame: types.FrameType, event: str, _: object) -> Any:
@@ -64,7 +64,7 @@ def at_step(work: Callable[[], object], step: int, strike: Callable[[], object])
         work()
     finally:
         sys.settrace(None)
-        last.clear()  # frames that were struck never return; they would keep what they hold until garbage collection
+        last.clear()  # frames that were interrupted never return; they would keep what they hold until garbage collection
     return left <= 0
 
 

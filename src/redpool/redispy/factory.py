@@ -11,26 +11,26 @@ from redis.connection import AbstractConnection
 from redis.driver_info import resolve_driver_info
 from redis.utils import SENTINEL
 
-from .counting import Counted
-from .counting_async import CountedAsync
-from .counting_sync import CountedSync
 from .internals import watch_connections
+from .tracking import Tracked
+from .tracking_async import TrackedAsync
+from .tracking_sync import TrackedSync
 
 # Where a class keeps what was made of it, so that both go together.
 _MADE = "_redpool_counting"
 
 
-def counting(connection_class: Any) -> Any:
+def tracking(connection_class: Any) -> Any:
     """`connection_class` with the counting mixed in; anything that isn't a connection class of redis-py, as it is.
 
     Whether it is `usual` is found out anew each time: a method may have been replaced since.
     """
-    if not isinstance(connection_class, type) or issubclass(connection_class, Counted):
+    if not isinstance(connection_class, type) or issubclass(connection_class, Tracked):
         return connection_class
     if issubclass(connection_class, AbstractConnection):
-        mixin: type[Counted] = CountedSync
+        mixin: type[Tracked] = TrackedSync
     elif issubclass(connection_class, aio.AbstractConnection):
-        mixin = CountedAsync
+        mixin = TrackedAsync
     else:
         return connection_class
     made: Any = vars(connection_class).get(_MADE) or _make(mixin, connection_class)
@@ -38,7 +38,7 @@ def counting(connection_class: Any) -> Any:
     return made
 
 
-def _make(mixin: type[Counted], connection_class: type) -> type[Counted]:
+def _make(mixin: type[Tracked], connection_class: type) -> type[Tracked]:
     names = {
         "made_of": connection_class,
         "replaced": staticmethod(watch_connections(connection_class)),
@@ -47,7 +47,7 @@ def _make(mixin: type[Counted], connection_class: type) -> type[Counted]:
         # To all that compare classes, a pool's connections are of the class that its user has asked for.
         "__class__": property(lambda self: connection_class),
     }
-    made: type[Counted] = type(connection_class.__name__, (mixin, connection_class), names)
+    made: type[Tracked] = type(connection_class.__name__, (mixin, connection_class), names)
     setattr(connection_class, _MADE, made)
     return made
 
@@ -78,10 +78,10 @@ def _takes_driver_info(connection_class: Any) -> bool:
     return False
 
 
-def counted(connection: Any) -> Any:
+def tracked(connection: Any) -> Any:
     """A new connection; one of a class of redis-py's that a factory has made gets the counting here."""
-    if isinstance(connection, Counted):
-        counting(connection.__class__)
-    elif (counts := counting(type(connection))) is not type(connection):
+    if isinstance(connection, Tracked):
+        tracking(connection.__class__)
+    elif (counts := tracking(type(connection))) is not type(connection):
         connection.__class__ = counts
     return connection

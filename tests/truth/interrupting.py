@@ -1,7 +1,7 @@
 """Raising before the n-th bytecode that a piece of work runs inside redpool.
 
 That is stricter than life: the interpreter looks for signals and asynchronous exceptions only when a function begins,
-when a call returns and where a loop goes back. So each strike says whether one of those could have come there.
+when a call returns and where a loop goes back. So each interruption says whether one of those could have come there.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _NOTHING_YET = -1
 _NEVER_RAISES = "NOP"
 
 
-class Struck(BaseException):
-    """What strikes."""
+class Interrupted(BaseException):
+    """What interruptions."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a strike may come: before a bytecode, in a function where another one had run last."""
+    """Where an interruption may come: before a bytecode, in a function where another one had run last."""
 
     code: CodeType
     at: int
@@ -51,27 +51,27 @@ class Place:
         return f"{file}:{self.line} {self.code.co_qualname}, before {_names(self.code)[self.at]} ({how})"
 
 
-class Striker:
-    """Counts the bytecodes that this thread runs inside redpool while it does some work, and strikes before some.
+class Interrupter:
+    """Counts the bytecodes that this thread runs inside redpool while it does some work, and interruptions before some.
 
-    `places` is where it came by, in order. After a strike nothing is counted until `resume`.
+    `places` is where it came by, in order. After an interruption nothing is counted until `resume`.
     """
 
-    def __init__(self, *strikes: int) -> None:
-        self.strikes = strikes
+    def __init__(self, *interruptions: int) -> None:
+        self.interruptions = interruptions
         self.places: list[Place] = []
         self._last: dict[FrameType, int] = {}
         self._worker = 0  # the thread that is at it
 
     @property
     def through(self) -> bool:
-        """Whether there were so many bytecodes that every strike came."""
-        return len(self.places) >= max(self.strikes)
+        """Whether there were so many bytecodes that every interruption came."""
+        return len(self.places) >= max(self.interruptions)
 
     def run(self, work: Callable[[], object]) -> None:
-        """Do `work`; a strike ends it, and is heard of no more."""
+        """Do `work`; an interruption ends it, and is heard of no more."""
         before = sys.gettrace()
-        with contextlib.suppress(Struck):
+        with contextlib.suppress(Interrupted):
             try:
                 self._worker = threading.get_ident()
                 self.resume()
@@ -98,8 +98,8 @@ class Striker:
         elif event == "opcode" and _names(frame.f_code)[frame.f_lasti] != _NEVER_RAISES:
             last = self._last.get(frame, _NOTHING_YET)
             self.places.append(Place(frame.f_code, frame.f_lasti, last, frame.f_lineno))
-            if len(self.places) in self.strikes:
-                raise Struck
+            if len(self.places) in self.interruptions:
+                raise Interrupted
             self._last[frame] = frame.f_lasti
         return self._stepped
 

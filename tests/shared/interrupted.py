@@ -1,4 +1,4 @@
-"""Eight threads share a connection, and one of them is struck again and again. Run as a program."""
+"""Eight threads share a connection, and one of them is interrupted again and again. Run as a program."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import redis
 
 import redpool
 
-STRIKES, PATIENCE = 300, 30.0
+INTERRUPTIONS, PATIENCE = 300, 30.0
 
 
-class Struck(BaseException):
+class Interrupted(BaseException):
     """As a worker's time limit raises it in a thread."""
 
 
@@ -44,22 +44,22 @@ def main(url: str, kind: str) -> None:
             if reply != token:
                 wrong.append(f"{reply!r} for {token!r}")
 
-    def be_struck() -> None:
+    def be_interrupted() -> None:
         while not stop.is_set():
-            with contextlib.suppress(Struck):
+            with contextlib.suppress(Interrupted):
                 work(0)
 
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(1, 8)]
-    victim = threading.Thread(target=be_struck, daemon=True)
+    victim = threading.Thread(target=be_interrupted, daemon=True)
     for thread in (*threads, victim):
         thread.start()
     dice = random.Random(1)
-    for _ in range(STRIKES):
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(victim.ident or 0), ctypes.py_object(Struck))
+    for _ in range(INTERRUPTIONS):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(victim.ident or 0), ctypes.py_object(Interrupted))
         time.sleep(dice.random() * 0.008)
     stop.set()
     end = time.monotonic() + PATIENCE
-    for thread in (*threads, victim):  # a call beside one that is struck may be lost with it
+    for thread in (*threads, victim):  # a call beside one that is interrupted may be lost with it
         thread.join(max(0.0, end - time.monotonic()))
     answers = repr(client.get("key"))
     while pool.stats().in_flight and time.monotonic() < end:

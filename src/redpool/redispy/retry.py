@@ -14,8 +14,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry as SyncRetry
 
+from ..deadline import current
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLost
-from ..limit import current
 
 _FINAL = (ReplyLost, DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout)
 
@@ -31,13 +31,13 @@ def _may_try_again(error: Exception) -> bool:
     return not (isinstance(error, _FINAL) or hasattr(error, "redpool_final"))
 
 
-class _AskingSync(SyncRetry):
+class _GuardedSync(SyncRetry):
     def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
         asked = _may_try_again if is_retryable is None else _both(is_retryable)
         return super().call_with_retry(do, fail, asked, with_failure_count)
 
 
-class _AskingAsync(AsyncRetry):
+class _GuardedAsync(AsyncRetry):
     async def call_with_retry(
         self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
     ) -> Any:
@@ -71,7 +71,7 @@ class _WithinDeadline(AbstractBackoff):
         return hash(self._backoff)
 
 
-class FirstTry:
+class RetryGuard:
     """A retry policy that many calls share: each call that fails goes on with a copy of its own."""
 
     __slots__ = ("policy",)
@@ -113,7 +113,7 @@ class FirstTry:
         return copy.deepcopy(self.policy).call_with_retry(again, _nothing_to_close)
 
 
-class FirstTryAsync(FirstTry):
+class RetryGuardAsync(RetryGuard):
     """The same on an event loop."""
 
     __slots__ = ()
@@ -174,24 +174,24 @@ async def _nothing_to_close_async(error: Exception) -> None:
 _made: dict[type, type] = {}
 
 
-def make_ask(connection: Any) -> None:
+def guard_retries(connection: Any) -> None:
     """Have a new connection's own copy of the policy ask; a connection that isn't redis-py's may have none."""
     retry = getattr(connection, "retry", None)
     if retry is not None:
-        connection.retry = _asking(retry)
+        connection.retry = _guarded(retry)
 
 
-def asking_copy(retry: Any) -> Any:
+def guarded_copy(retry: Any) -> Any:
     """A copy of the user's policy for one connection, which asks."""
-    return _asking(copy.deepcopy(retry))
+    return _guarded(copy.deepcopy(retry))
 
 
-def _asking(retry: Any) -> Any:
+def _guarded(retry: Any) -> Any:
     kind = type(retry)
     if kind not in _made:
-        if not isinstance(retry, SyncRetry | AsyncRetry) or issubclass(kind, _AskingSync | _AskingAsync):
+        if not isinstance(retry, SyncRetry | AsyncRetry) or issubclass(kind, _GuardedSync | _GuardedAsync):
             return retry
-        mixin = _AskingSync if isinstance(retry, SyncRetry) else _AskingAsync
+        mixin = _GuardedSync if isinstance(retry, SyncRetry) else _GuardedAsync
         _made[kind] = type(kind.__name__, (mixin, kind), {"__module__": kind.__module__})
     retry.__class__ = _made[kind]
     if not isinstance(retry._backoff, NoBackoff | _WithinDeadline):

@@ -1,7 +1,7 @@
 """A subscriber has left: what becomes of its connection, and how one that was only dropped is told from it.
 
 redis-py's PubSub closes its connection when it leaves. A good one can serve others once it is unsubscribed. They get a
-new connection object with the socket in it: whoever still has the old object, say a thread that was polling for
+new connection object with the socket in it: the caller that still has the old object, say a thread that was polling for
 messages, must not read what is others' by then.
 """
 
@@ -31,7 +31,7 @@ def leaves(frame: FrameType) -> bool:
 
 
 def is_finalizer(frame: FrameType | None) -> bool:
-    """Whether redis-py gives a connection back for somebody who has dropped its holder."""
+    """Whether redis-py gives a connection back for a caller who has dropped its holder."""
     for _ in range(_DEEPEST):
         if frame is None:
             return False
@@ -52,22 +52,22 @@ def in_finalizer(frame: FrameType | None) -> bool:
     return False
 
 
-def inherit(connection: Any, heir: Any) -> bool:
+def adopt_socket(connection: Any, successor: Any) -> bool:
     """Move the socket of a connection that its subscriber has left to another, which is to be unsubscribed first.
 
-    False, and nothing is moved, where somebody is reading from it.
+    False, and nothing is moved, where a caller is reading from it.
     """
-    heir.owes = connection.session.changed
-    # Whoever is about to read says so before he looks for the socket, so he is seen here or finds none.
+    successor.pending_unsubscribes = connection.session.changed
+    # The caller that is about to read says so before it looks for the socket, so it is seen here or finds none.
     if hasattr(connection, "_sock"):
-        heir._sock, connection._sock = connection._sock, None
+        successor._sock, connection._sock = connection._sock, None
     else:
-        heir._reader, connection._reader = connection._reader, None
-        heir._writer, connection._writer = connection._writer, None
-    heir.readable, connection.readable = connection.readable, sockets.unknown
+        successor._reader, connection._reader = connection._reader, None
+        successor._writer, connection._writer = connection._writer, None
+    successor.readable, connection.readable = connection.readable, sockets.unknown
     connection._parser.on_disconnect()
-    heir._parser.on_connect(heir)
-    heir.handshake_metadata = getattr(connection, "handshake_metadata", {})
+    successor._parser.on_connect(successor)
+    successor.handshake_metadata = getattr(connection, "handshake_metadata", {})
     return not connection.reading
 
 
@@ -77,9 +77,9 @@ def unsubscribe(connection: Any) -> bool:
     The answer to the PING comes behind all confirmations. It may be an error: the user may not be allowed to PING.
     """
     end = time.monotonic() + time_to_answer(connection)
-    unconfirmed = {_ending(subscription) for subscription in connection.owes}
+    unconfirmed = {_ending(subscription) for subscription in connection.pending_unsubscribes}
     try:
-        for subscription in connection.owes:
+        for subscription in connection.pending_unsubscribes:
             connection.send_command(_ending(subscription), check_health=False)
         connection.send_command("PING", check_health=False)
         while (said := connection.read_response(timeout=time_to_answer(connection), push_request=True)) not in _PONGS:
@@ -98,9 +98,9 @@ def unsubscribe(connection: Any) -> bool:
 async def unsubscribe_async(connection: Any) -> bool:
     """The same on the running loop."""
     end = time.monotonic() + time_to_answer(connection)
-    unconfirmed = {_ending(subscription) for subscription in connection.owes}
+    unconfirmed = {_ending(subscription) for subscription in connection.pending_unsubscribes}
     try:
-        for subscription in connection.owes:
+        for subscription in connection.pending_unsubscribes:
             await connection.send_command(_ending(subscription), check_health=False)
         await connection.send_command("PING", check_health=False)
         patience = time_to_answer(connection)
