@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import importlib
 import math
 import threading
 from decimal import Decimal
@@ -15,15 +16,18 @@ import pytest
 
 import redpool
 import redpool.asyncio
-from redpool import deadline
+from redpool.deadline import current, deadline
 from redpool.testing import Clock
+
+# `redpool.deadline` is the class.
+_MODULE = importlib.import_module("redpool.deadline")
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What the deadlines of the test go by; it stands at 100 seconds."""
     made = Clock(100.0)
-    monkeypatch.setattr(limit, "_monotonic", made)
+    monkeypatch.setattr(_MODULE, "_monotonic", made)
     return made
 
 
@@ -53,7 +57,7 @@ def test_every_other_number_will_do(seconds: Any, clock: Clock) -> None:
 
 def test_both_shells_have_the_same() -> None:
     """One block bounds the calls of both."""
-    assert redpool.deadline is redpool.asyncio.deadline is deadline.deadline
+    assert redpool.deadline is redpool.asyncio.deadline is deadline
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
@@ -98,29 +102,29 @@ def test_it_shows_what_is_left(clock: Clock) -> None:
 
 def test_it_holds_within_its_block_and_no_longer(clock: Clock) -> None:
     """However the block is left."""
-    assert deadline.current() is None
+    assert current() is None
     with redpool.deadline(1) as entered:
-        assert (deadline.current(), entered.over) == (entered, False)
-    assert (deadline.current(), entered.over) == (None, True)
+        assert (current(), entered.over) == (entered, False)
+    assert (current(), entered.over) == (None, True)
     left = redpool.deadline(1)
     with contextlib.suppress(ZeroDivisionError), left:
         _ = 1 / 0
-    assert (deadline.current(), left.over) == (None, True)
+    assert (current(), left.over) == (None, True)
 
 
 def test_of_nested_blocks_the_first_to_end_counts(clock: Clock) -> None:
     """An inner one may shorten the time, never lengthen it; after it the outer one holds as before."""
     with redpool.deadline(10) as outer:
         with redpool.deadline(3) as shorter:
-            assert deadline.current() is shorter
+            assert current() is shorter
             assert shorter.at == 103.0
         clock.advance(4.0)
         with redpool.deadline(30) as longer:
-            assert deadline.current() is longer
+            assert current() is longer
             assert (longer.at, longer.left()) == (110.0, 6.0)
             with redpool.deadline(2) as innermost:
                 assert innermost.at == 106.0
-        assert deadline.current() is outer
+        assert current() is outer
         assert (outer.at, outer.over, longer.over) == (110.0, False, True)
 
 
@@ -129,7 +133,7 @@ def test_it_opens_one_block_at_a_time(clock: Clock) -> None:
     made = redpool.deadline(5)
     with made, pytest.raises(RuntimeError, match="one block at a time"), made:
         pass
-    assert deadline.current() is None
+    assert current() is None
     clock.advance(20.0)
     with made:
         assert made.at == 125.0
@@ -140,7 +144,7 @@ def test_it_holds_for_the_thread_that_opens_the_block(clock: Clock) -> None:
     seen: list[Any] = []
     with redpool.deadline(1) as entered:
         context = contextvars.copy_context()
-        for target in (lambda: seen.append(deadline.current()), lambda: seen.append(context.run(deadline.current))):
+        for target in (lambda: seen.append(current()), lambda: seen.append(context.run(current))):
             thread = threading.Thread(target=target)
             thread.start()
             thread.join()
@@ -152,7 +156,7 @@ def test_it_holds_for_the_tasks_that_are_started_in_the_block(clock: Clock) -> N
 
     async def look() -> Any:
         await asyncio.sleep(0)
-        return deadline.current()
+        return current()
 
     async def start() -> Any:
         return await asyncio.create_task(look())
@@ -160,7 +164,7 @@ def test_it_holds_for_the_tasks_that_are_started_in_the_block(clock: Clock) -> N
     async def bound() -> Any:
         with redpool.deadline(1):
             await asyncio.sleep(0)
-            return deadline.current()
+            return current()
 
     async def main() -> None:
         before = asyncio.create_task(look())
@@ -168,9 +172,9 @@ def test_it_holds_for_the_tasks_that_are_started_in_the_block(clock: Clock) -> N
             inside, grandchild = asyncio.create_task(look()), asyncio.create_task(start())
             mine = asyncio.create_task(bound())
             await asyncio.sleep(0)
-            assert deadline.current() is entered
+            assert current() is entered
         assert [await each for each in (before, inside, grandchild)] == [None, entered, entered]
         assert (await mine).at == 101.0
-        assert deadline.current() is None
+        assert current() is None
 
     asyncio.run(main())

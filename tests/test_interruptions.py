@@ -19,7 +19,7 @@ from truth.alarms import starts_a_thread
 
 
 def test_a_command_from_within_the_pool_is_served(redis_url: str) -> None:
-    """The caller that interrupts a thread that holds the pool's lock gets a connection beside the pool, closed afterwards."""
+    """A caller that interrupts a thread that holds the pool's lock gets an overflow connection, closed afterwards."""
     with redpool.ConnectionPool.from_url(redis_url) as pool:
         client = redis.Redis(connection_pool=pool)
         client.set("key", "value")
@@ -118,7 +118,7 @@ def test_a_multiplexed_call_from_within_the_pool_waits_for_no_connection(
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this platform")
 def test_a_storm_of_signal_handlers_that_use_the_pool(redis_url: str) -> None:
-    """Handlers that send a command interruption a busy pool wherever they may: each is served once, and nothing is lost."""
+    """Handlers that send a command interrupt a busy pool anywhere: each is served once, and nothing is lost."""
     handled = 0
     with redpool.ConnectionPool.from_url(redis_url, max_connections=3) as pool:
         client = redis.Redis(connection_pool=pool)

@@ -34,16 +34,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
     "redpool.redispy": {
-        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.core", "redpool.wire",
+        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.core",
+        "redpool.wire",
     },
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.redispy",
-        "redis.client", "redis.connection", "redis.exceptions", "redis.maint_notifications",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline",
+        "redpool.redispy", "redis.client", "redis.connection", "redis.exceptions", "redis.maint_notifications",
     },
     "redpool.asyncio": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.redispy",
-        "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions", "redis.maint_notifications",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline",
+        "redpool.redispy", "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions",
+        "redis.maint_notifications",
     },
     # redis-py's own code knows the topology.
     "redpool.sync.cluster": {
@@ -77,9 +79,9 @@ IMPURE = {"threading", "asyncio", "socket", "ssl", "select", "selectors", "time"
 PURE = ("redpool.core", "redpool.wire")
 
 NAMES = [
-    "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool", "PoolClosed", "PoolDump",
-    "PoolFull", "PoolStats", "PoolTimeout", "Redis", "RedisCluster", "ReplyLate", "ReplyLost", "Sentinel",
-    "MultiplexedPoolStats", "deadline",
+    "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool", "MultiplexedPoolStats",
+    "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout", "Redis", "RedisCluster", "ReplyLate", "ReplyLost",
+    "Sentinel", "deadline",
 ]  # fmt: skip
 
 

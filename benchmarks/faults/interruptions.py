@@ -24,10 +24,10 @@ _SEES_TO_OTHERS = ("CALL", "RESUME", "JUMP_BACKWARD")
 
 
 def at_each_step(work: Callable[[], object], interrupt: Callable[[], object]) -> int:
-    """Do `work` again and again, with `interruption` at its first step, at the second, and so on; returns how many there are.
+    """Do `work` again and again, interrupted at its first step, at the second, and so on; return how many there are.
 
-    A step is where, in the code of either side's pools, the interpreter could call a signal handler. `interruption` runs
-    there as one would: in the same thread, with whatever lock it holds.
+    A step is where, in the code of either side's pools, the interpreter could call a signal handler. `interruption`
+    runs there as one would: in the same thread, with whatever lock it holds.
     """
     for step in itertools.count():
         if not at_step(work, step, interrupt):
@@ -64,7 +64,7 @@ def at_step(work: Callable[[], object], step: int, interrupt: Callable[[], objec
         work()
     finally:
         sys.settrace(None)
-        last.clear()  # frames that were interrupted never return; they would keep what they hold until garbage collection
+        last.clear()  # frames that were interrupted never return; they would keep what they hold
     return left <= 0
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "DeadlineExceeded",
     "Instrument",
     "MultiplexedConnectionPool",
+    "MultiplexedPoolStats",
     "PoolClosed",
     "PoolDump",
     "PoolFull",
@@ -44,7 +45,6 @@ __all__ = [
     "ReplyLate",
     "ReplyLost",
     "Sentinel",
-    "MultiplexedPoolStats",
     "deadline",
 ]
 

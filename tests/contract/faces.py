@@ -403,7 +403,7 @@ class Recorder:
         return [hook for hook, _ in list(self.raised)]
 
     def connected(self, pool: str, seconds: float) -> None:
-        self._tell("opened", pool, seconds)
+        self._tell("connected", pool, seconds)
 
     def connect_failed(self, pool: str, error: BaseException) -> None:
         self._tell("connect_failed", pool, error)

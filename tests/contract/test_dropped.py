@@ -1,4 +1,4 @@
-"""The caller that drops a connection instead of giving it back: its place comes free, and the log says who it was. Note 51."""
+"""A connection that is dropped instead of released: its slot comes free, and the log says who it was. Note 51."""
 
 from __future__ import annotations
 
@@ -143,10 +143,10 @@ def test_it_is_counted_and_raised(face: Face, pool: Any, recorder: Recorder) -> 
     """As a leak, and as a close with a reason of its own."""
     forget(face, pool, "lease")
     assert eventually(lambda: recorder.named("closed"))
-    assert [reason for reason, _ in recorder.named("closed")] == ["abandoned"]
+    assert [reason for reason, _ in recorder.named("closed")] == ["leaked"]
     assert len(recorder.named("leaked")) == 1
     stats = pool.stats()
-    assert (stats.leaks, stats.closed, stats.in_use) == (1, {"abandoned": 1}, 0)
+    assert (stats.leaks, stats.closed, stats.in_use) == (1, {"leaked": 1}, 0)
     assert stats.acquired == stats.released
 
 

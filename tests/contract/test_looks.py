@@ -136,7 +136,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 class Secured:
-    """A server over TLS that answers everything with `+PONG`; its sessions begin with tickets that no caller asked for."""
+    """A server over TLS that answers everything with `+PONG`; its sessions begin with tickets, unasked."""
 
     def __init__(self, certificate: tuple[str, str]) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -73,7 +73,7 @@ def test_a_server_that_refuses_is_news_for_all_of_them(
     """In a caller's thread as in any other: a connection error is told, remembered and counted."""
     pool = threads.pool(host="127.0.0.1", port=refusing.port, timeout=PATIENCE)
     monkeypatch.setattr(own_threads, "start", no_thread)
-    with pytest.raises(redis.ConnectionError, match="rejected"):
+    with pytest.raises(redis.ConnectionError, match="refused"):
         pool.get_connection()
     assert isinstance(pool._engine.core.connector.last_error, redis.ConnectionError)
     assert pool.stats().connect_failures == 1

@@ -141,13 +141,13 @@ def test_the_breaker_opens_by_their_failures_alone(face: Face, vanishing: Vanish
     vanishing.go_down()
 
     def connected() -> bool:
-        return any("not trying to connect" in str(error) for error in ask_in_vain(connections[0], 1))
+        return any("not connecting" in str(error) for error in ask_in_vain(connections[0], 1))
 
     assert eventually(connected)
     rejected = vanishing.rejected
     raised = [error for each in connections[1:] for error in ask_in_vain(each, 1)]
     assert len(raised) == HELD - 1
-    assert vanishing.rejected - rejected <= 1 + sum("not trying" not in str(error) for error in raised)
+    assert vanishing.rejected - rejected <= 1 + sum("not connecting" not in str(error) for error in raised)
     vanishing.down = False
     assert all(eventually(lambda each=each: reconnects(each)) for each in connections)  # type: ignore[misc]
     give_back(pool, connections)

@@ -190,7 +190,7 @@ def test_a_leak_is_reported_once(face: Face, at: dict[str, Any], caplog: pytest.
 
 
 def test_every_hook_fires(face: Face, at: dict[str, Any], refusing: Listener) -> None:
-    """`connected`, `acquired`, `released`, `timed_out`, `leaked`, `closed` and `connect_failed`, with the pool's name."""
+    """`connected`, `acquired`, `released`, `timed_out`, `leaked`, `closed`, `connect_failed`, with the pool's name."""
     recorder = Recorder()
     pool = face.pool(**at, max_connections=1, timeout=0.01, leak_after=0.05, name="hooked", instruments=(recorder,))
     pool.warm_up(1)
@@ -201,8 +201,8 @@ def test_every_hook_fires(face: Face, at: dict[str, Any], refusing: Listener) ->
     pool.release(connection)
     pool.close()
     assert eventually(lambda: recorder.named("closed"))
-    assert recorder.hooks == ["opened", "acquired", "leaked", "timed_out", "released", "closed"]
-    assert recorder.named("opened")[0][0] > 0
+    assert recorder.hooks == ["connected", "acquired", "leaked", "timed_out", "released", "closed"]
+    assert recorder.named("connected")[0][0] > 0
     assert recorder.named("acquired") == [(0.0,)]
     assert recorder.named("timed_out")[0][0] >= 0.01
     assert recorder.named("released")[0][0] >= 0.05
@@ -229,7 +229,7 @@ def test_the_hook_for_a_wait_knows_how_long(face: Face, at: dict[str, Any]) -> N
     assert recorder.named("acquired")[-1][0] >= 0.05
 
 
-@pytest.mark.parametrize("hook", ["opened", "acquired", "released", "closed", "timed_out", "leaked"])
+@pytest.mark.parametrize("hook", ["connected", "acquired", "released", "closed", "timed_out", "leaked"])
 def test_a_hook_that_raises_is_dropped(
     face: Face, at: dict[str, Any], caplog: pytest.LogCaptureFixture, hook: str
 ) -> None:
@@ -275,8 +275,8 @@ def test_an_instrument_may_be_anything(face: Face, at: dict[str, Any]) -> None:
     half = Half()
     face.client(face.pool(**at, instruments=[half, object()])).ping()
     assert eventually(lambda: half.seen == 1)
-    with pytest.raises(TypeError, match="opened"):
-        face.pool(instruments=[type("Odd", (), {"opened": 7})()])
+    with pytest.raises(TypeError, match="connected"):
+        face.pool(instruments=[type("Odd", (), {"connected": 7})()])
 
 
 def test_views_for_other_libraries(face: Face, at: dict[str, Any]) -> None:

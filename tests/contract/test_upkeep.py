@@ -1,4 +1,4 @@
-"""What the pool does by itself: it keeps connections ready, lets go of those no caller needs, renews and checks them."""
+"""What the pool does by itself: it keeps connections ready, closes idle ones, renews and validates them."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_old_age(face: Face, at: dict[str, Any], watch: Watch) -> None:
     while not (recorder.named("closed") and first not in watch.ids("aged")):
         assert client.ping() is True
         assert len(recorder.raised) < 1_000_000
-    events = [hook for hook in recorder.hooks if hook in ("opened", "closed")]
-    assert events[:2] == ["opened", "opened"]
+    events = [hook for hook in recorder.hooks if hook in ("connected", "closed")]
+    assert events[:2] == ["connected", "connected"]
     reason, age = recorder.named("closed")[0]
     assert reason == "lifetime"
     assert age >= 0.1
@@ -80,7 +80,7 @@ def test_old_age_while_idle(face: Face, at: dict[str, Any], watch: Watch) -> Non
     first = _id(pool, face)
     assert eventually(lambda: len(recorder.named("closed")) >= 2)
     assert first not in watch.ids("aged-idle")
-    assert recorder.hooks.index("closed") > [hook == "opened" for hook in recorder.hooks].index(True)
+    assert recorder.hooks.index("closed") > [hook == "connected" for hook in recorder.hooks].index(True)
     assert {reason for reason, _ in recorder.named("closed")} == {"lifetime"}
 
 
@@ -138,7 +138,7 @@ def test_each_checkout_looks(face: Face, at: dict[str, Any], watch: Watch) -> No
     client.ping()
     watch.kill(*watch.ids("looked-at"))
     assert client.ping() is True
-    assert pool.stats().closed == {"check failed": 1}
+    assert pool.stats().closed == {"invalid": 1}
 
 
 def test_a_look_costs_no_round_trip(face: Face, at: dict[str, Any], watch: Watch) -> None:
@@ -172,7 +172,7 @@ def test_the_resting_are_pinged_in_the_background(face: Face, at: dict[str, Any]
     assert pool.stats().open == 3
     watch.kill(*watch.ids("pinged"))
     assert eventually(lambda: pool.stats().open == 0)
-    assert pool.stats().closed == {"check failed": 3}
+    assert pool.stats().closed == {"invalid": 3}
 
 
 def test_pings_may_be_left_out(face: Face, at: dict[str, Any], watch: Watch) -> None:

@@ -107,7 +107,7 @@ def test_drain(face: Face, at: dict[str, Any], watch: Watch) -> None:
     pool.release(held)
     assert client.ping() is True
     assert eventually(lambda: not set(old) & set(watch.ids("drained")))
-    assert pool.stats().closed == {"generation": 3}
+    assert pool.stats().closed == {"drained": 3}
 
 
 def test_after_a_shutdown_nothing_is_handed_out(face: Face, at: dict[str, Any], watch: Watch) -> None:

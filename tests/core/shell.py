@@ -1,6 +1,6 @@
 """A shell made by hand, for a core that is interrupted half-way: it takes connections out, and knows its orders.
 
-As a shell does, the caller that gets a connection takes it out of its slot, and the caller that gets a ticket gives it what wakes it.
+As a shell does, a caller that gets a connection takes it out of its slot, and one that gets a ticket gives it a waker.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_they_are_raised_how_long_and_how_often() -> None:
     first, second = raised_at_once(driver, 22.5), raised_at_once(driver, 22.5)
     assert type(first) is ConnectionError
     assert str(first) == (
-        "shop: not trying to connect: every connect has failed for 12.5 s, 2 in a row; the last one: connection refused"
+        "shop: not connecting: every connect has failed for 12.5 s, 2 in a row; the last one: connection refused"
     )
     assert first.__cause__ is DOWN
     assert first is not second

@@ -16,7 +16,7 @@ class Watcher(Instrument):
         self.seen: list[tuple[Any, ...]] = []
 
     def connected(self, pool: str, seconds: float) -> None:
-        self.seen.append(("opened", pool, seconds))
+        self.seen.append(("connected", pool, seconds))
 
     def closed(self, pool: str, reason: str, age: float) -> None:
         self.seen.append(("closed", pool, reason, age))
@@ -39,13 +39,13 @@ def no_fault(hook: object, error: BaseException) -> None:
 def test_only_overridden_hooks_are_registered() -> None:
     """The others cost nothing, not even a call."""
     hooks = Hooks([Watcher(), Instrument()], no_fault)
-    assert [name for name in HOOKS if getattr(hooks, name)] == ["opened", "closed"]
+    assert [name for name in HOOKS if getattr(hooks, name)] == ["connected", "closed"]
 
 
 def test_any_object_with_some_of_the_methods_will_do() -> None:
     """No base class is asked for."""
     hooks = Hooks([Broken(), object()], no_fault)
-    assert [name for name in HOOKS if getattr(hooks, name)] == ["opened", "closed"]
+    assert [name for name in HOOKS if getattr(hooks, name)] == ["connected", "closed"]
 
 
 def test_the_base_class_has_every_hook() -> None:
@@ -57,8 +57,8 @@ def test_hooks_are_called_in_the_order_of_their_instruments() -> None:
     """With what they were fired with."""
     first, second = Watcher(), Watcher()
     second.seen = first.seen
-    Hooks([first, second], no_fault).fire("opened", "cache", 0.5)
-    assert first.seen == [("opened", "cache", 0.5)] * 2
+    Hooks([first, second], no_fault).fire("connected", "cache", 0.5)
+    assert first.seen == [("connected", "cache", 0.5)] * 2
 
 
 def test_one_that_raises_is_dropped_and_reported_and_the_others_go_on() -> None:
@@ -66,8 +66,8 @@ def test_one_that_raises_is_dropped_and_reported_and_the_others_go_on() -> None:
     faults: list[tuple[object, BaseException]] = []
     broken, watcher = Broken(), Watcher()
     hooks = Hooks([broken, watcher], lambda hook, error: faults.append((hook, error)))
-    hooks.fire("opened", "cache", 0.5)
-    hooks.fire("opened", "cache", 0.6)
+    hooks.fire("connected", "cache", 0.5)
+    hooks.fire("connected", "cache", 0.6)
     assert [(hook, type(error)) for hook, error in faults] == [(broken.connected, ValueError)]
     assert len(watcher.seen) == 2
     assert broken.closed in hooks.closed

@@ -139,7 +139,7 @@ GRANT: list[Callable[[Any, Slot, Ticket], None]] = [
 @pytest.mark.parametrize("steps", range(1, len(GRANT) + 1))
 @pytest.mark.parametrize("state", [State.LEASED, State.IDLE, State.VALIDATING, State.CONNECTING])
 def test_granted_half_way(state: State, steps: int) -> None:
-    """The caller that was being given a connection has it, by a lease of its own, and is woken; the next one waits on."""
+    """A caller that was being given a connection has it, by a lease of its own, and is woken; the next one waits on."""
     pool = shell(idle=1, max_connections=1)
     slot, connection = pool.lease(0.0)
     ticket, other = pool.wait(1.0), pool.wait(2.0)

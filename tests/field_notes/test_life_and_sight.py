@@ -76,7 +76,7 @@ def test_gauges_equal_the_truth(face: Face, at: dict[str, Any]) -> None:
     stats = pool.stats()
     assert (stats.open, stats.idle, stats.in_use) == (3, 3, 0)
     assert stats.closed == {"error": 8}
-    assert stats.connected == 11 == len(recorder.named("opened"))
+    assert stats.connected == 11 == len(recorder.named("connected"))
     assert stats.acquired == stats.released == stats.use.count == 100
     assert sum(stats.closed.values()) == len(recorder.named("closed"))
 

@@ -47,7 +47,7 @@ WORKERS = 32
 
 
 def test_no_caller_starves_threads(threads: Face, at: dict[str, Any]) -> None:
-    """Note 16: 32 threads on 4 connections: the caller that gets a turn has waited for longer than those who still wait."""
+    """Note 16: 32 threads on 4 connections: a caller that gets a turn has waited longer than those who still wait."""
     pool = threads.pool(**at, max_connections=4, timeout=None)
     pool.warm_up(4)
     overtaken: list[float] = []
@@ -203,7 +203,7 @@ class Connects(Recorder):
 
 
 def test_no_herd_while_the_server_is_down(face: Face, own_server: embedded.Server) -> None:
-    """Note 38: 100 waiters, the server down: one connect a pause, each pause longer; then `max_connecting` at a time."""
+    """Note 38: 100 waiters, the server down: one connect a pause, each longer; then `max_connecting` at a time."""
     connects = Connects(face.redis.Connection)
     pool = face.pool(
         connects.connection_class, 100, host=own_server.host, port=own_server.port, retry=face.retry(10_000),
@@ -213,7 +213,7 @@ def test_no_herd_while_the_server_is_down(face: Face, own_server: embedded.Serve
     own_server.kill()
     doings = [Doing(lambda: client.incr("n")) for _ in range(100)]
     assert eventually(lambda: pool.stats().waiting == 100)
-    # Up to `max_connecting` connects may have been under way when the first failed; from here on the pauses have set in.
+    # Up to `max_connecting` connects may have been under way when the first failed; from here on there are pauses.
     begun = connects.started
     assert eventually(lambda: connects.started >= begun + 2)
     connects.most = 0

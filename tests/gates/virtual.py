@@ -134,7 +134,7 @@ class World:
     def _release_now(self, slot: Slot, how: str | None, fault: Reason | None) -> Walk:
         if how == "never":
             yield COLLECTED_AFTER
-            self.core.abandoned(slot, self.now)
+            self.core.leaked(slot, self.now)
             return
         yield _duration(how) if how == "slow" else 0.0
         self.core.release(slot, self.now, Reason.ERROR if how in ("error", "cancelled") else fault)

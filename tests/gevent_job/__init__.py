@@ -1,1 +1,1 @@
-"""The pool for threads under gevent: greenlets in the place of threads, and timeouts that interruption anywhere in a call."""
+"""The pool for threads under gevent: greenlets instead of threads, and timeouts that interrupt a call anywhere."""

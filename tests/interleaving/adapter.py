@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from random import Random
 from typing import Any, ClassVar
@@ -9,9 +10,9 @@ from typing import Any, ClassVar
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from redpool import deadline
 from redpool.core.config import MultiplexedConfig
 from redpool.core.pool import PoolCore
+from redpool.deadline import deadline
 from redpool.errors import DeadlineExceeded, PoolTimeout
 from redpool.redispy import packing, routing, sharing, sockets, streams
 from redpool.sync import connection, connections, role, threads
@@ -27,7 +28,7 @@ def deadline_in(world: World, seconds: float | None) -> Any:
     """Return an open deadline of the virtual clock."""
     if seconds is None:
         return None
-    made = deadline.deadline(seconds)
+    made = deadline(seconds)
     made.at, made.over = world.scheduler.now + seconds, False
     return made
 
@@ -178,7 +179,7 @@ class _Adapter:
             (streams, "select", world.select),
             (connections, "threading", world.threading),
             (connections, "_monotonic", world.clock),
-            (limit, "_monotonic", world.clock),
+            (sys.modules["redpool.deadline"], "_monotonic", world.clock),
         ]
 
 

@@ -53,7 +53,7 @@ def test_everything_is_exported(face: Face, at: dict[str, Any]) -> None:
         counters = ("acquired", "waited", "timeouts", "rejected", "connected", "connect_failures", "released", "leaks")
         for name in counters:
             assert registry.get_sample_value(f"redpool_{name}_total", own) == getattr(stats, name)
-        assert registry.get_sample_value("redpool_closed_total", {**own, "reason": "generation"}) == 3
+        assert registry.get_sample_value("redpool_closed_total", {**own, "reason": "drained"}) == 3
         assert registry.get_sample_value("redpool_connections_max", own) == 3
         assert registry.get_sample_value("redpool_waiting", own) == 0
         for name in ("wait", "use", "connect"):
@@ -153,4 +153,4 @@ def test_what_is_shared_is_exported(redis_url: str) -> None:
         assert registry.get_sample_value("redpool_in_flight", own) == 0
         assert registry.get_sample_value("redpool_commands_total", own) == 2
         assert registry.get_sample_value("redpool_writes_total", own) == 2
-        assert registry.get_sample_value("redpool_abandoned_total", own) == 0
+        assert registry.get_sample_value("redpool_cancelled_total", own) == 0

@@ -41,7 +41,7 @@ def end(mute: Mute, *doings: Doing) -> None:
 def test_more_callers_wait_their_turn(
     shell: Sharing, at: dict[str, Any], bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are answered, each with its own: the caller that is through has the next one written, and none is left asleep."""
+    """All are answered, each with its own: a caller that is through has the next one written; none is left asleep."""
     monkeypatch.setattr("redpool.sync.connection._LONGEST_LOOK", 3 * PATIENCE)
     monkeypatch.setattr("redpool.sync.engine._LONGEST_SLEEP", 3 * PATIENCE)
     pool = shell.pool(**at, max_in_flight=bound)

@@ -115,7 +115,7 @@ def test_one_of_eight_is_interrupted_again_and_again(redis_url: str, client: str
 
 
 def _raised(program: str, *arguments: str) -> Any:
-    """What a program says in the end. What interruptions anywhere would also interruption pytest's hooks, so it has its own."""
+    """What a program says in the end. Interruptions would also hit pytest's hooks, so it has its own process."""
     command = [sys.executable, str(Path(__file__).with_name(program)), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What is large, or long, has a connection of its kind to share, so that it holds up no caller who is quick: note 62."""
+"""What is large, or long, has a connection of its kind to share, so that it holds up no quick caller: note 62."""
 
 from __future__ import annotations
 

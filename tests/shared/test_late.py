@@ -22,7 +22,7 @@ LATE = 0.8
 
 
 def test_a_server_that_pauses(shell: Sharing, own_server: embedded.Server) -> None:
-    """The caller that may ask again gets a `TimeoutError`, who may not a `ReplyLate`; once it goes on, so does the connection.
+    """A caller that may ask again gets a `TimeoutError`, any other a `ReplyLate`. The connection goes on.
 
     The replies that come after all are no caller's.
     """
@@ -42,7 +42,7 @@ def test_a_server_that_pauses(shell: Sharing, own_server: embedded.Server) -> No
     assert eventually(lambda: pool.stats().in_flight == 0)
     assert client.get("n") == b"4"
     assert client.get("key") == b"value"
-    assert pool.stats().abandoned == 8
+    assert pool.stats().cancelled == 8
     assert pool.stats().connected <= 2
 
 
@@ -54,7 +54,7 @@ def test_one_late_reply_harms_no_other_caller(shell: Sharing, mute: Mute, late: 
     client.set("key", "value")
     mute.proxy.delay(3 * TESTS_PATIENCE)
     doing = Doing(lambda: client.get("key") if late == "GET" else client.incr("n"))
-    assert eventually(lambda: pool.stats().abandoned == 1)
+    assert eventually(lambda: pool.stats().cancelled == 1)
     mute.proxy.heal()  # which lets pass what it has held back: the late reply comes before all others
     if late == "GET":
         assert doing.result() == b"value"
@@ -114,7 +114,7 @@ def test_a_deadline_before_a_connection(shell: Sharing, silent: Any) -> None:
 
 
 def test_a_half_written_pipeline_and_a_deadline(threads: Sharing, own_server: embedded.Server) -> None:
-    """Its writer goes in time, with more behind it in the line; the caller that comes next writes on where it stopped."""
+    """Its writer goes in time, with more queued behind it; the next caller writes on where it stopped."""
     pool = threads.pool(host=own_server.host, port=own_server.port, socket_timeout=30.0, timeout=30.0)
     client = threads.client(pool)
     client.set("n", 0)

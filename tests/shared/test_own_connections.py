@@ -73,7 +73,7 @@ def test_a_command_that_the_user_vouches_for(face: Sharing, at: dict[str, Any]) 
 
 @pytest.mark.parametrize("name", ["SCRIPT KILL", "script kill", "Client  Unpause", "FAILOVER", "SCRIPT", "client"])
 def test_nothing_makes_a_rescue_share(face: Sharing, name: str) -> None:
-    """`shareable_commands` takes no command that must not be queued, in no spelling, and no name that covers such a command."""
+    """`shareable_commands` takes no command that must not be queued, however it is spelled or covered by a name."""
     with pytest.raises(ValueError, match="also_share="):
         face.pool(shareable_commands=(name,))
 

@@ -142,7 +142,7 @@ def test_replaced_under_load(shell: Sharing, at: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("when", ["drain", "make room"])
 def test_replaced_between_choice_and_sending(shell: Sharing, at: dict[str, Any], when: str) -> None:
-    """The caller that has chosen a connection that is given back just then writes nothing over it, and takes another."""
+    """A caller whose chosen connection is released just then writes nothing over it, and takes another."""
     pool = shell.pool(**at, max_connections=2)
     client = shell.client(pool)
     client.set("key", "value")
@@ -181,7 +181,7 @@ def test_what_is_seen(shell: Sharing, at: dict[str, Any]) -> None:
     assert stats.batch.count == stats.writes
     assert stats.batch.max >= 4
     assert stats.batch.mean == pytest.approx(stats.commands / stats.writes)
-    assert (stats.in_flight, stats.abandoned, stats.waiting) == (0, 0, 0)
+    assert (stats.in_flight, stats.cancelled, stats.waiting) == (0, 0, 0)
     assert json.loads(json.dumps(stats.to_dict()))["batch"]["count"] == stats.writes
 
 

@@ -83,8 +83,8 @@ class Stress:
     def _crowd(self, phase: str, interrupted: bool) -> Crowd:
         # A database of its own, since no other caller may use its counters.
         url = f"{self.server.url.removesuffix('/0')}/{1 + interrupted}"
-        interrupted = CANCELED if interrupted else 0.0
-        crowd = self.crowd_class(url, Random(1), kind=self.kind, interrupted=interrupted, client_name=f"stress-{phase}")
+        share = CANCELED if interrupted else 0.0
+        crowd = self.crowd_class(url, Random(1), kind=self.kind, interrupted=share, client_name=f"stress-{phase}")
         crowd.counters = Counters()
         return crowd
 

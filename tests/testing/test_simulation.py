@@ -64,7 +64,7 @@ def test_everything_that_can_happen_happens() -> None:
     assert whats(simulation).keys() == {
         "arrives", "gets", "gives back", "breaks", "found broken", "given up", "timed out", "rejected",
         "connect begins", "connect succeeds", "connect fails", "check succeeds", "check fails", "leak reported",
-        "closed: idle", "closed: lifetime", "closed: error", "closed: check failed",
+        "closed: idle", "closed: lifetime", "closed: error", "closed: invalid",
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def test_callers_who_leave_cost_no_connection(crowd_class: type[Tasks], kind: st
             for number, question in enumerate(filter(may_share, questions(Random(2), sys.maxsize))):
                 if number == 100:  # all is open by now that is shared
                     connected.append(observer.info("stats")["total_connections_received"])
-                if number > 100 and not number % 100 and crowd.pool.stats().abandoned >= CANCELLED:
+                if number > 100 and not number % 100 and crowd.pool.stats().cancelled >= CANCELLED:
                     return
                 yield question
 

@@ -280,7 +280,7 @@ def way_out(scene: type[Scene], *interruptions: int) -> tuple[Scene, Interrupter
     """A scene, and a interrupter who after the first interruption goes on in what takes things back."""
     stage, interrupter = scene(), Interrupter(*interruptions)
     engine = stage.pool._engine
-    for taking_back in ("abandon", "poke"):
+    for taking_back in ("abandon", "wake_maintenance"):
         setattr(engine, taking_back, resumed(interrupter, getattr(engine, taking_back)))
     return stage, interrupter
 

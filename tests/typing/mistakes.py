@@ -27,7 +27,7 @@ def arguments(pool: redpool.ConnectionPool) -> None:
 
 def results(pool: redpool.ConnectionPool) -> None:
     """Results have types, and can't be changed."""
-    pool.stats().connected  # type: ignore[attr-defined]  # noqa: B018  # it is `open`
+    pool.stats().opened  # type: ignore[attr-defined]  # noqa: B018  # it is `open`
     pool.stats().in_flight  # type: ignore[attr-defined]  # noqa: B018  # only a shared pool has it
     pool.stats().open = 1  # type: ignore[misc]  # it is frozen
     pool.max_connections = 20  # type: ignore[misc]  # it is `resize` that changes it

@@ -131,7 +131,7 @@ def test_what_was_written_has_its_replies_dropped(line: Line, size: int) -> None
     assert line.pipeline.abandon(left) is True
     line.hear(b"+1\r\n" + b"+2\r\n" * size + b"+3\r\n")
     assert (first.replies, last.replies) == (b"1", b"3")
-    assert line.pipeline.abandoned == 1
+    assert line.pipeline.cancelled == 1
     assert line.pipeline.in_flight == 0
 
 
@@ -141,7 +141,7 @@ def test_who_leaves_with_its_reply_there_has_abandoned_nothing(line: Line) -> No
     line.pipeline.take()
     line.hear(b"+1\r\n")
     line.pipeline.abandon(request)
-    assert line.pipeline.abandoned == 0
+    assert line.pipeline.cancelled == 0
 
 
 # -- what comes in -----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ __all__ = [
     "DeadlineExceeded",
     "Instrument",
     "MultiplexedConnectionPool",
+    "MultiplexedPoolStats",
     "PoolClosed",
     "PoolDump",
     "PoolFull",
@@ -31,6 +32,5 @@ __all__ = [
     "ReplyLate",
     "ReplyLost",
     "Sentinel",
-    "MultiplexedPoolStats",
     "deadline",
 ]

@@ -417,7 +417,7 @@ class Engine:
             else:
                 now = _monotonic()
                 self.core.connected(slot, connection, now)
-                self._hooks.fire("opened", self._config.name, now - started)
+                self._hooks.fire("connected", self._config.name, now - started)
         finally:
             self._connects.pop(slot, None)
             self.carry_out()
@@ -490,7 +490,7 @@ class Engine:
 
     def _reclaim(self, slot: Slot, since: float) -> None:
         if slot.state is State.LEASED and slot.since == since:
-            self.core.abandoned(slot, _monotonic())
+            self.core.leaked(slot, _monotonic())
             self.carry_out()
 
     def _arm(self) -> None:

@@ -48,4 +48,4 @@ def leak_message(pool: str, leak: ReportLeak, borrower: str) -> str:
         return (
             f"{pool}: a connection was dropped without being given back, after {leak.age:.1f} s, by {borrower}{where}"
         )
-    return f"{pool}: a connection has been held for {leak.age:.1f} s by {borrower}, which took it here:\n{shown(leak.stack)}"
+    return f"{pool}: a connection has been held for {leak.age:.1f} s by {borrower}, taken here:\n{shown(leak.stack)}"

@@ -1,4 +1,4 @@
-"""What a pool counts. Whatever can be derived is: a lease that ended is a duration of use, a connect one of connecting."""
+"""What a pool counts. Whatever can be derived is: a lease that ended is a duration of use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from .slot import Reason
 class Counters:
     """Counters since the pool was created."""
 
-    __slots__ = ("_capacity", "_capacity_since", "closed", "connect", "connect_failures", "leaks", "rejected", "timeouts",
-                 "use", "wait")  # fmt: skip
+    __slots__ = (
+        "_capacity", "_capacity_since", "closed", "connect", "connect_failures", "leaks", "rejected", "timeouts", "use",
+        "wait",
+    )  # fmt: skip
 
     def __init__(self, now: float) -> None:
         self.wait, self.use, self.connect = Histogram(), Histogram(), Histogram()

@@ -198,7 +198,7 @@ def not_connecting(core: PoolCore, now: float) -> BaseException:
     last = connector.last_error
     assert last is not None
     message = (
-        f"{core.config.name}: not trying to connect: every connect has failed for {now - connector.failed_since:.1f} s, "
+        f"{core.config.name}: not connecting: every connect has failed for {now - connector.failed_since:.1f} s, "
         f"{connector.failures} in a row; the last one: {last}"
     )
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 Hook = Callable[..., None]
 
-HOOKS = ("opened", "connect_failed", "closed", "acquired", "released", "timed_out", "leaked")
+HOOKS = ("connected", "connect_failed", "closed", "acquired", "released", "timed_out", "leaked")
 
 
 class Instrument:

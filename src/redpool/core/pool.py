@@ -2,9 +2,9 @@
 
 Theory of operation. There are as many slots as there may be connections. A caller who finds an idle slot leaves with
 it; any other draws a ticket and waits. Whatever becomes available, by a release, a connect or a check, goes to the
-longest-waiting ticket, and becomes idle only where no caller waits: so an idle slot means an empty queue, and no newcomer
-can overtake. `growth` is the only place where a connect is ordered, and it is asked after everything that could make one
-necessary. `upkeep` is what time brings about.
+longest-waiting ticket, and becomes idle only where no caller waits: so an idle slot means an empty queue, and no
+newcomer can overtake. `growth` is the only place where a connect is ordered, and it is asked after everything that
+could make one necessary. `upkeep` is what time brings about.
 
 Each call takes `now`, changes state, returns the caller's outcome and leaves orders in the outbox. It never performs
 I/O. `tick` is due at `wake_at`: that is the whole contract on time.
@@ -83,7 +83,7 @@ class PoolCore:
     def acquire(self, now: float) -> Slot | Ticket:
         """A leased slot, or a ticket: one that waits, or one that has ended already (full, closed, never waits).
 
-        Where the slot has a `needs_validation`, the caller checks the connection and says `reject_at_checkout` if it is no good.
+        Where the slot `needs_validation`, the caller validates and calls `reject_at_checkout` if it is no good.
         """
         idle = self.idle
         if not idle:
@@ -237,7 +237,7 @@ class PoolCore:
         self.queue.end(ticket, TicketState.REJECTED, error)
         self.outbox.append(Wake(ticket))
 
-    def abandoned(self, slot: Slot, now: float) -> None:
+    def leaked(self, slot: Slot, now: float) -> None:
         """The connection of a lease was collected: its caller has dropped it without giving it back."""
         if slot.leak_reported_for != slot.since:
             self.report_dropped(slot, now - slot.since, slot.caller, slot.taken)

@@ -45,11 +45,11 @@ def reclaim(core: PoolCore, now: float) -> None:
     """Take back each lease whose connection was collected, where word of it was lost."""
     for slot in core.slots:
         if slot.state is State.LEASED and slot.reference is not None and slot.current is None:
-            core.abandoned(slot, now)
+            core.leaked(slot, now)
 
 
 def _complete_grants(core: PoolCore, now: float) -> None:
-    """The caller that was being given a slot has it; the caller that drew a ticket without ever learning of it has left."""
+    """Complete each grant; a caller that drew a ticket without ever learning of it has left."""
     for ticket in list(core.queue):
         if ticket.slot is not None:
             ticket.state = TicketState.GRANTED

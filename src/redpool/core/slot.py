@@ -23,10 +23,10 @@ class Reason(enum.StrEnum):
 
     IDLE = "idle"
     LIFETIME = "lifetime"
-    INVALID = "check failed"
+    INVALID = "invalid"
     ERROR = "error"
-    LEAKED = "abandoned"
-    DRAINED = "generation"
+    LEAKED = "leaked"
+    DRAINED = "drained"
     SURPLUS = "surplus"
     POOL_CLOSED = "pool closed"
     FORK = "fork"
@@ -60,24 +60,24 @@ Validation = Literal["peek", "ping"]
 class Slot:
     """A place for one connection, and what is known of the connection in it.
 
-    `connection`, `reference` and `borrower` belong to the shell: the core carries them and never touches the connection. The
-    shell takes `connection` out for as long as a caller has it, so that one that its caller has dropped is collected;
-    `reference` is a weak reference to it.
+    `connection`, `reference` and `borrower` belong to the shell: the core carries them and never touches the
+    connection. The shell takes `connection` out for as long as a caller has it, so that one that its caller has dropped
+    is collected; `reference` is a weak reference to it.
     """
 
     __slots__ = (
         "begun",
+        "borrower",
+        "connect_deadline",
+        "connected_at",
         "connection",
         "cut",
-        "connect_deadline",
-        "needs_validation",
         "expires_at",
         "generation",
-        "reference",
-        "borrower",
         "leak_reported_for",
         "limited",
-        "connected_at",
+        "needs_validation",
+        "reference",
         "since",
         "state",
         "taken",

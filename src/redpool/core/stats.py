@@ -64,7 +64,7 @@ class MultiplexedPoolStats(PoolStats):
     """commands sent over shared connections"""
     writes: int = 0
     """pieces in which they were sent"""
-    abandoned: int = 0
+    cancelled: int = 0
     """commands whose callers left before the reply came: it was dropped"""
     batch: Summary = field(default_factory=Summary)
     """commands per write; the largest is counted as 4096 where it is more"""

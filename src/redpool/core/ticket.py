@@ -28,11 +28,11 @@ class Ticket:
     """
 
     __slots__ = (
-        "deadline",
+        "borrower",
         "connect_failures",
         "connect_retries",
+        "deadline",
         "error",
-        "borrower",
         "opens",
         "reconnects",
         "since",

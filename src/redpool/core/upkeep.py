@@ -79,8 +79,8 @@ def keep(slot: Slot) -> None:
 def next_deadline(core: PoolCore, now: float) -> float:
     """When the next thing is due: always later than `now`.
 
-    What goes idle or on lease from now on is due no sooner than `longest_idle_time`. Where a check is under way, its end
-    brings about the next.
+    What goes idle or on lease from now on is due no sooner than `longest_idle_time`. Where a check is under way, its
+    end brings about the next.
     """
     due = min((core.queue.next_deadline(), *core.connector.leases.values()))
     if not core.is_empty:

@@ -28,7 +28,7 @@ COUNTERS = {
 SHARED_COUNTERS = {
     "commands": "Commands sent over shared connections.",
     "writes": "Pieces in which they were sent.",
-    "abandoned": "Commands whose callers left before the reply came.",
+    "cancelled": "Commands whose callers left before the reply came.",
 }
 
 SUMMARIES = {

@@ -112,10 +112,10 @@ def _intact_otherwise(connection: Any) -> bool:
     return not should_reconnect() and bool(getattr(connection, "is_connected", True))
 
 
-def set_retry(connection: Any, retry: Any) -> None:
+def set_retry(connection: Any, policy: Any) -> None:
     """Give one connection the user's new retry policy."""
     inner = _inner(connection)
-    inner.retry = retry.guarded_copy(retry)
+    inner.retry = retry.guarded_copy(policy)
     connection.retry = inner.retry
 
 

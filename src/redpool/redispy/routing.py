@@ -99,7 +99,7 @@ class Routing(Generic[C]):
         self._only: C | None = None  # where there is just one to choose
         self._bulk: C | None = None
         self._ending: list[C] = []  # retired or lost, and still to be released
-        self._abandoned = 0  # by the callers of connections that are gone
+        self._cancelled = 0  # by the callers of connections that are gone
 
     def connect_shared(self) -> None:
         """Begin to connect a further one, unless that is under way or has failed just now."""
@@ -321,7 +321,7 @@ class Routing(Generic[C]):
                 released = connection.unreleased.pop()  # only one thread gets beyond this
             except IndexError:
                 return
-            self._abandoned += connection.pipeline.abandoned
+            self._cancelled += connection.pipeline.cancelled
             if sharing.hung_up(connection.error) and self._is_current(connection):  # else the pool itself has cut it
                 self.large.note_hang_up(connection.pipeline.unanswered())
             self._release(released)
@@ -373,10 +373,10 @@ class Routing(Generic[C]):
         return {
             "in_flight": sum(each.in_flight for each in pipelines),
             "waiting": sum(each.waiting for each in pipelines),
-            "abandoned": self._abandoned + sum(each.abandoned for each in pipelines),
+            "cancelled": self._cancelled + sum(each.cancelled for each in pipelines),
         }
 
 
 def _without(connections: Iterable[C], one: C) -> list[C]:
-    # A function of its own: see `tests/test_interrupted.py`, on loops.
+    # A function of its own: see `tests/test_loops.py`.
     return [each for each in connections if each is not one]

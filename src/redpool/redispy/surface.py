@@ -83,7 +83,7 @@ class _Surface:
         self._connect_retries = options.connect_retries(kwargs)
         options.connect_budget(kwargs)  # refused here where it makes no sense
         self._pool_id = secrets.token_hex(4)
-        # The caller that brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
+        # A caller that brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
         self._dispatcher = kwargs.get("event_dispatcher")
         self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
 

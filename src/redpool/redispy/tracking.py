@@ -199,7 +199,7 @@ class Tracked:
             self.unread, self.plain = True, False
 
     def only_unread(self) -> bool:
-        """Whether nothing speaks against it but what no caller has read, which may be pushes; it has to be looked at."""
+        """Return whether nothing speaks against it but what no caller has read: pushes, perhaps."""
         if not self.unread or self.unanswered or self.protocol not in (3, "3"):
             return False
         self.unread = False

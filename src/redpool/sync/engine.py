@@ -1,4 +1,4 @@
-"""What drives a pool's core with threads: one short lock, parked callers, a thread for each connect, one maintenance thread.
+"""What drives a pool's core with threads: one short lock, parked callers, a thread for each connect, maintenance.
 
 What must stay true: no I/O, no hook, no log call under `guard`; each order is carried out once, by the thread that took
 it out of the outbox. A signal handler or a finalizer may interrupt a thread that holds the guard, and use the pool: it
@@ -46,7 +46,7 @@ _monotonic = time.monotonic
 _NEVER = float("inf")
 # Word of something may be lost to an interruption, so no caller sleeps on for longer than this, in seconds.
 _LONGEST_SLEEP = 1.0
-# Where no thread is to be had for the maintenance thread, those that wait do what is due, which may change while they sleep.
+# Where no thread is to be had for maintenance, those that wait do what is due, which may change while they sleep.
 _LONGEST_SLEEP_ALONE = 0.05
 _NEXT_THREAD_AFTER = 1.0  # seconds after which a thread for the maintenance thread is asked for again
 # Where anything is open the maintenance thread comes within so many seconds, though nothing may be due; then it stays.
@@ -201,7 +201,7 @@ class Engine:
         self.wake_maintenance()
 
     def bound(self, slot: Slot, limit: deadline) -> None:
-        """The call under way over a connection on lease ends with the deadline; if need be the maintenance thread ends it."""
+        """End the call under way over a connection on lease with the deadline; if need be, maintenance ends it."""
         if slot.limited is not None and slot.limited[1] is limit and slot.limited[0] == slot.since:
             return
         slot.limited = (slot.since, limit)
@@ -494,13 +494,13 @@ class Engine:
         if slot.state is not State.LEASED or slot.since != since:
             return
         if fault is Reason.LEAKED:
-            self.core.abandoned(slot, _monotonic())
+            self.core.leaked(slot, _monotonic())
         else:
             slot.connection = connection
             self.core.release(slot, _monotonic(), fault)
 
     def carry_out(self, orders: list[AnyAction]) -> None:
-        """Carry out these orders, and those that follow. The caller that is interrupted in the midst says that the core is torn."""
+        """Carry out these actions, and those that follow. Who is interrupted says that the core is inconsistent."""
         core = self.core
         while orders:
             only_wakes = True
@@ -633,7 +633,7 @@ class Engine:
 
 
 class _Transaction:
-    """`with engine.guard, engine.transaction:` whatever interruptions in the block, the core is in order when the guard goes."""
+    """`with engine.guard, engine.transaction:` whatever interrupts it, the core is in order when the guard goes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -28,9 +28,9 @@ class Maintained(Protocol):
 
 
 class MaintenanceThread:
-    """Wakes when it is time, or when it is poked because the time has changed.
+    """Wakes when it is time, or when it is woken because the time has changed.
 
-    A poke is a put into a `SimpleQueue`, the one primitive that may be used from a finalizer.
+    To wake it is a put into a `SimpleQueue`, the one primitive that may be used from a finalizer.
     """
 
     def __init__(self, kept: Maintained, name: str) -> None:

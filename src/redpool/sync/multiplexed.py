@@ -47,7 +47,7 @@ class MultiplexedConnectionPool(ConnectionPool):
       `max_connections` they are a part.
     - `max_in_flight` (4096): commands awaiting a reply on one of them; more callers wait for their turn, `timeout`
       seconds at most.
-    - `shareable_commands` (`()`): names of commands that may share beyond those that redpool knows, of modules for instance.
+    - `shareable_commands` (`()`): names of further commands that may share, of modules for instance.
       Take only such as never block and leave the connection as it is: `("JSON.GET", "FT.SEARCH")`.
 
     Raises `ValueError` or `TypeError` where an option makes no sense.

@@ -61,7 +61,7 @@ class ConnectionPool(SyncSurface):
     - `max_lifetime` (3600.0): the age at which a connection is replaced; `None` never.
     - `lifetime_jitter` (0.1): the share by which each lifetime is randomly shortened.
     - `max_connecting` (4): connects under way at once.
-    - `break_after` (`None`): after so many failed connects in a row no caller waits for one, until a probe has succeeded.
+    - `break_after` (`None`): after so many failed connects in a row no caller waits for one until a probe succeeds.
     - `validate_after_idle` (0.0): after so much rest a connection's socket is looked at, without a round trip, before
       it is handed out; 0: at every checkout.
     - `ping_after_idle` (30.0): after so much rest it answers a PING first, in the background where possible; `None`
@@ -199,7 +199,7 @@ class ConnectionPool(SyncSurface):
             if engine.returned:
                 engine.flush()
         except BaseException:
-            # Interrupted, perhaps before the core knew: then the next call takes it in, or the maintenance thread. It is
+            # Interrupted, perhaps before the core knew: then the next call takes it in, or maintenance. It is
             # closed, since redis-py may release it once more: by then it might be another borrower's.
             engine.core.inconsistent = True
             engine.returned.append((slot, since, Reason.ERROR, connection))

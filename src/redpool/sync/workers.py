@@ -95,7 +95,7 @@ class Workers:
             engine.core.connected(slot, connection, now)
             engine.expect_upkeep(now)
         engine.flush()
-        self._hooks.fire("opened", self._name, now - started)
+        self._hooks.fire("connected", self._name, now - started)
 
     def _open(self, slot: Slot) -> object:
         engine = self._engine

@@ -65,7 +65,7 @@ class Script:
         "ok"          as it should be
         "never"       it takes for ever: as long as redis-py's timeout for it, or until the script is closed
         Slow(seconds) it takes so long; what comes after it on the same connection waits
-        an exception  in connect and send, it is raised (redis-py makes what it does of an `OSError`: a `ConnectionError`);
+        an exception  in connect and send, it is raised (redis-py makes a `ConnectionError` of an `OSError`);
                       in an answer, a `redis.ResponseError` is an error reply, by its text as a server writes it
                       (`ResponseError("READONLY no writes here")`), and any other a hang-up
 

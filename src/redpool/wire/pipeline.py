@@ -128,7 +128,7 @@ class Pipeline:
         self.pending: deque[Request] = deque()
         self.written = self.answered = 0  # commands
         self.heard = 0  # times that anything came in
-        self.abandoned = 0
+        self.cancelled = 0
         self.probes = 0  # of the commands those that the pool has sent
         self._max_in_flight = max_in_flight
         self._feed, self._gets, self._has_data = reader.feed, reader.gets, reader.has_data
@@ -276,7 +276,7 @@ class Pipeline:
         """Note that the caller leaves. Return whether its commands may have run."""
         request.gone = True
         if not request.done:
-            self.abandoned += 1
+            self.cancelled += 1
         return request.sent
 
     def unfinished(self) -> list[Request]:
