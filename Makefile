@@ -13,7 +13,8 @@ COUNT_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; pr
 OTHER_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(*find_servers()[1:])'
 # Most tests wait for a server or a clock, so that two files at a time take little longer than the slower half.
 TWO_FILES := --numprocesses 2 --dist loadfile
-ON_EACH_SERVER := tests/contract tests/field_notes tests/test_interrupted.py
+ON_EACH_SERVER := $(addprefix tests/integration/,connecting deadlines dedicated \
+	interruption/test_interrupted.py interruption/test_dropped.py interruption/test_finalizers.py)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -49,7 +50,7 @@ unit: server ## pytest, two files at a time; what talks to a server once more on
 	done
 
 outside: server ## tracers, fakeredis and users' own connection classes over each kind of pool
-	@$(BIN)/pytest -q tests/outside
+	@$(BIN)/pytest -q tests/integration/outside
 
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py
@@ -58,14 +59,14 @@ faults: server ## the same faults against redis-py's pools and ours; ARGS='--row
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.faults $(ARGS)
 
 soak: server ## all kinds of pools under faults for SOAK seconds (120): nothing may grow; then interleavings
-	@PYTHONPATH=tests $(BIN)/python -m soak $${SOAK:-120}
-	@SOAK=$${SOAK:-120} $(BIN)/pytest -q tests/interleaving
+	@PYTHONPATH=tests $(BIN)/python -m stress.soak $${SOAK:-120}
+	@SOAK=$${SOAK:-120} $(BIN)/pytest -q tests/stress/interleaving
 
 stress: server ## threads switched and garbage collected as often as can be, STRESS seconds for each kind (60)
-	@PYTHONPATH=tests $(BIN)/python -m stress $${STRESS:-60}
+	@PYTHONPATH=tests $(BIN)/python -m stress.switching $${STRESS:-60}
 
-storms: server ## tests/truth at full length: 100 000 interruptions and more
-	@SOAK=1 $(BIN)/pytest -q tests/truth
+storms: server ## every bytecode interrupted, and storms at full length: 100 000 interruptions and more
+	@SOAK=1 $(BIN)/pytest -q tests/stress/storms $(addprefix tests/integration/interruption/test_,every_bytecode.py unused.py)
 
 bench: server ## measure against redis-py; ARGS='checkout --rounds 1' one case, once
 	@$(BIN)/redpool bench $(ARGS)

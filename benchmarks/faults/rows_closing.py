@@ -13,7 +13,7 @@ import redis
 from redis.cache import CacheConfig
 from redis.connection import CacheProxyConnection
 
-from contract.faces import Doing, eventually
+from support.faces import Doing, eventually
 
 from .rows import Finding, row
 from .sides import Side

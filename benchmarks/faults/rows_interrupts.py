@@ -10,7 +10,7 @@ import warnings
 from collections import Counter
 from typing import Any
 
-from contract.faces import Doing
+from support.faces import Doing
 
 from .interruptions import at_each_step, at_step, cancelled_at
 from .rows import Finding, row

@@ -17,8 +17,8 @@ from typing import Any
 import redis
 from redis._parsers import _HiredisParser, _RESP3Parser
 
-from contract.faces import Doing
-from forked.children import begun, ended
+from support.children import begun, ended
+from support.faces import Doing
 
 from .rows import Finding, row
 from .scenes import Outcome, attempt, attempt_on_a_loop

@@ -8,9 +8,9 @@ from collections import Counter
 
 from redis.maint_notifications import MaintNotificationsConfig
 
-from contract.faces import Doing
 from redpool.testing import MemoryServer
-from servers.pushes import announcement
+from support.faces import Doing
+from support.pushes import announcement
 
 from .rows import Finding, row
 from .scenes import attempt

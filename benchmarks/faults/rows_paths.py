@@ -7,8 +7,8 @@ import statistics
 import time
 from typing import Any
 
-from contract.faces import eventually, together
 from redpool.testing import FaultProxy
+from support.faces import eventually, together
 
 from .rows import Finding, row
 from .scenes import Outcome, Path, attempt, attempt_on_a_loop

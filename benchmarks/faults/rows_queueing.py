@@ -12,7 +12,7 @@ from unittest import mock
 
 import redis
 
-from contract.faces import Doing, Listener, eventually, together
+from support.faces import Doing, Listener, eventually, together
 
 from .rows import Finding, row
 from .scenes import Outcome, attempt, best

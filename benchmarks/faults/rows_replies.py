@@ -11,7 +11,7 @@ from typing import Any
 from redis.credentials import CredentialProvider
 from redis.sentinel import SentinelManagedConnection
 
-from contract.faces import Doing, eventually
+from support.faces import Doing, eventually
 
 from .interruptions import cancelled_at
 from .rows import Finding, row

@@ -8,8 +8,8 @@ from typing import Any
 
 import redis.connection
 
-from contract.faces import Doing
 from redpool.testing import FaultProxy
+from support.faces import Doing
 
 from .rows import Finding, row
 from .scenes import Outcome, attempt, attempt_on_a_loop, best

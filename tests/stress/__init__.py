@@ -1,1 +1,1 @@
-"""Every kind of pool where the interpreter switches threads and collects garbage as often as it can."""
+"""Long runs: storms, interleavings, strict interpreters, soaking."""

@@ -6,11 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from contract.fixtures import face, threads
-
 from . import servers
-
-__all__ = ["face", "threads"]
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from typing import Any
 
 import redis
 
-from contract.faces import eventually
 from redpool import embedded
+from support.faces import eventually
 
 SERVICE = "mymaster"
 SLOTS = 16384

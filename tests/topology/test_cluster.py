@@ -15,9 +15,9 @@ import redis.asyncio.connection
 from redis.crc import key_slot
 
 import redpool
-from contract.faces import PATIENCE, Doing, Face, eventually, together
 from redpool import ReplyLost
 from redpool.testing import FaultProxy
+from support.faces import PATIENCE, Doing, Face, eventually, together
 
 from .servers import Cluster
 

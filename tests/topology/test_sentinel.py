@@ -9,10 +9,10 @@ import pytest
 import redis
 from redis.exceptions import ExecAbortError, ReadOnlyError
 
-from contract.faces import Face, eventually, say
 from redpool import ReplyLost
 from redpool.redispy import sharing
 from redpool.wire.pipeline import Request
+from support.faces import Face, eventually, say
 
 from .servers import SERVICE, STARTS_WITHIN, Guarded, Pair
 

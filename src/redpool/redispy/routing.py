@@ -378,5 +378,5 @@ class Routing(Generic[C]):
 
 
 def _without(connections: Iterable[C], one: C) -> list[C]:
-    # A function of its own: see `tests/test_loops.py`.
+    # A function of its own: see `tests/docs/test_loops.py`.
     return [each for each in connections if each is not one]

@@ -1,1 +1,0 @@
-"""The public contract of the pool, written once and held against both shells, on a real server."""

@@ -1,0 +1,1 @@
+"""What the pages promise is so: code runs, layers hold, each promise has its tests."""

@@ -1,0 +1,23 @@
+"""The diagram of the docs is drawn from the table of transitions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redpool.core.slot import TRANSITIONS, State
+
+from .draw_states import page
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_page_of_states_is_what_the_table_says() -> None:
+    """A change of the table is a change of the page."""
+    drawn = (DOCS / "states.md").read_text(encoding="utf-8")
+    redraw = "cd tests && PYTHONPATH=../src python -m docs.draw_states > ../docs/states.md"
+    assert drawn == page(), f"docs/states.md is out of date; redraw: {redraw}"
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    """No state is a dead end, and none is there for nothing."""
+    assert {old for old, _ in TRANSITIONS} == {new for _, new in TRANSITIONS} == set(State)

@@ -1,1 +1,0 @@
-"""Children that were forked without Python's knowledge, as uWSGI forks its workers."""

@@ -1,0 +1,1 @@
+"""Pools and clients with a server, by subject."""

@@ -1,0 +1,1 @@
+"""The comparison with other clients, and the fault table."""

@@ -1,0 +1,1 @@
+"""How pools are made and how they connect: options, handshakes, failures, connecting again."""

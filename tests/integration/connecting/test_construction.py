@@ -1,0 +1,370 @@
+"""How a pool is made: every option, every constructor, and nonsense refused at the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
+from redis.maint_notifications import MaintNotificationsConfig
+
+from redpool import embedded
+from support.faces import Asyncio, Face, Threads
+
+REJECTED: list[tuple[str, Any, type[Exception]]] = [
+    ("max_connections", 0, ValueError),
+    ("max_connections", -3, ValueError),
+    ("max_connections", 2.5, ValueError),
+    ("max_connections", "10", ValueError),
+    ("max_connections", True, ValueError),
+    ("timeout", -0.5, ValueError),
+    ("timeout", float("nan"), ValueError),
+    ("timeout", "5", TypeError),
+    ("max_waiting", -1, ValueError),
+    ("max_waiting", 1.5, TypeError),
+    ("min_idle", -1, ValueError),
+    ("min_idle", None, TypeError),
+    ("min_idle", 51, ValueError),
+    ("max_idle_time", -1, ValueError),
+    ("max_idle_time", "soon", TypeError),
+    ("max_lifetime", 0, ValueError),
+    ("max_lifetime", -1.0, ValueError),
+    ("lifetime_jitter", 1, ValueError),
+    ("lifetime_jitter", -0.1, ValueError),
+    ("lifetime_jitter", None, TypeError),
+    ("max_connecting", 0, ValueError),
+    ("max_connecting", None, TypeError),
+    ("validate_after_idle", -1, ValueError),
+    ("validate_after_idle", None, TypeError),
+    ("ping_after_idle", -1, ValueError),
+    ("ping_after_idle", "30", TypeError),
+    ("order", "newest", ValueError),
+    ("order", None, ValueError),
+    ("leak_after", 0, ValueError),
+    ("leak_after", -1, ValueError),
+    ("retry_sent", "sometimes", ValueError),
+    ("name", 7, TypeError),
+    ("instruments", "tracer", TypeError),
+    ("instruments", 7, TypeError),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "error"), REJECTED, ids=lambda each: str(each))
+def test_nonsense_is_refused_with_the_name_and_the_value(
+    face: Face, option: str, value: Any, error: type[Exception]
+) -> None:
+    """An option that makes no sense is a `ValueError` or `TypeError` at construction, with its name and the value."""
+    with pytest.raises(error) as caught:
+        face.pool(**{option: value})
+    assert option in str(caught.value)
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("max_idle_tme", "max_idle_time"), ("max_connection", "max_connections"), ("sockettimeout", "socket_timeout")],
+)
+def test_an_unknown_option_is_refused_with_a_suggestion(face: Face, wrong: str, right: str) -> None:
+    """A misspelt option is refused at construction, by name and value, and the one that was meant is named."""
+    with pytest.raises(TypeError, match=rf"{wrong}.*7.*{right}"):
+        face.pool(**{wrong: 7})
+
+
+def test_an_unknown_option_like_none_goes_to_the_connection_class(face: Face) -> None:
+    """Where nothing is close, the connection class judges, as in redis-py: the first caller gets its error."""
+    with face.pool(zzzzqqq=7) as pool, pytest.raises(TypeError, match="zzzzqqq"):
+        pool.get_connection()
+
+
+@pytest.mark.parametrize("option", [{"path": "/nowhere"}, {"connection_class": dict}], ids=["path", "class"])
+def test_maintenance_notifications_are_refused_in_redis_pys_words(face: Face, option: dict[str, Any]) -> None:
+    """Where the connections can't have them and they were asked for, the error is the one of redis-py's pool."""
+    aio = isinstance(face, Asyncio)
+    theirs = redis.asyncio.ConnectionPool if aio else redis.ConnectionPool
+    if "path" in option:
+        option = {**option, "connection_class": (redis.asyncio if aio else redis).UnixDomainSocketConnection}
+    option["maint_notifications_config"] = MaintNotificationsConfig(enabled=True)
+    with pytest.raises(redis.RedisError) as expected:
+        theirs(**option)
+    with pytest.raises(redis.RedisError) as caught:
+        face.pool(**option)
+    assert str(caught.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("option", ["passwrod", "pasword", "passwd"])
+def test_a_refused_option_never_shows_a_password(face: Face, option: str) -> None:
+    """The message about a misspelt password does not contain it."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        face.pool(**{option: "s3cret"})
+    assert "s3cret" not in str(caught.value)
+
+
+class OnlyThreads(CredentialProvider):
+    """A provider that would block an event loop."""
+
+    def get_credentials(self) -> tuple[str]:
+        return ("s3cret",)
+
+
+class OnlyLoops(CredentialProvider):
+    """A provider for event loops alone."""
+
+    async def get_credentials_async(self) -> tuple[str]:
+        return ("s3cret",)
+
+
+class CoroutineForThreads(CredentialProvider):
+    """A provider whose method for threads is a coroutine function."""
+
+    async def get_credentials(self) -> tuple[str]:  # type: ignore[override]
+        return ("s3cret",)
+
+
+def test_the_other_shells_retry_is_refused(face: Face) -> None:
+    """A retry policy of the wrong flavour would be ignored or break: it is a `TypeError` at construction."""
+    other: Face = Threads() if face.asynchronous else Asyncio()
+    try:
+        with pytest.raises(TypeError, match="retry"):
+            face.pool(retry=other.retry(3))
+        with pytest.raises(TypeError, match="retry"):
+            face.pool().set_retry(other.retry(3))
+    finally:
+        other.close()
+
+
+def test_a_provider_on_a_loop_may_leave_the_coroutine_to_its_base_class() -> None:
+    """As in redis-py, which warns of it; one that has none at all is a `TypeError` at construction."""
+
+    class WithoutCoroutine:
+        def get_credentials(self) -> tuple[str]:
+            return ("s3cret",)
+
+    face = Asyncio()
+    try:
+        assert face.pool(credential_provider=OnlyThreads()).stats().open == 0
+        with pytest.raises(TypeError, match="credential_provider"):
+            face.pool(credential_provider=WithoutCoroutine())
+    finally:
+        face.close()
+
+
+@pytest.mark.parametrize("provider", [OnlyLoops, CoroutineForThreads])
+def test_a_provider_for_loops_is_refused_by_the_pool_for_threads(
+    threads: Face, provider: type[CredentialProvider]
+) -> None:
+    """A credential provider that only works on a loop is a `TypeError` at construction."""
+    with pytest.raises(TypeError, match="credential_provider"):
+        threads.pool(credential_provider=provider())
+
+
+def test_redis_pys_own_provider_serves_both(face: Face) -> None:
+    """A provider with both methods is accepted by both."""
+    face.pool(credential_provider=UsernamePasswordCredentialProvider("user", "s3cret"))
+
+
+def test_a_coroutine_to_greet_the_server_is_refused_by_the_pool_for_threads(threads: Face) -> None:
+    """`redis_connect_func` must not be a coroutine function where no caller could await it."""
+
+    async def greet(connection: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="redis_connect_func"):
+        threads.pool(redis_connect_func=greet)
+
+
+def test_defaults(face: Face) -> None:
+    """The defaults are those of the contract, and `None` for `max_connections` is the default, too."""
+    config = face.pool(max_connections=None).config
+    assert (config.max_connections, config.timeout, config.max_waiting, config.min_idle) == (50, 5.0, None, 0)
+    assert (config.max_idle_time, config.max_lifetime, config.lifetime_jitter) == (300.0, 3600.0, 0.1)
+    assert (config.max_connecting, config.validate_after_idle, config.ping_after_idle) == (4, 0.0, 30.0)
+    assert (config.order, config.leak_after, config.retry_sent, config.instruments) == ("lifo", None, "safe", ())
+    pool = face.pool()
+    assert (pool.max_connections, pool.stats().name) == (50, "localhost:6379/0")
+
+
+def test_positions_are_redis_pys(face: Face, at: dict[str, Any]) -> None:
+    """The first two arguments are `connection_class` and `max_connections`."""
+
+    class Own(face.redis.Connection):  # type: ignore[misc, name-defined]
+        pass
+
+    pool = face.pool(Own, 3, **at)
+    assert pool.max_connections == 3
+    with pool.connection() as connection:
+        assert isinstance(getattr(connection, "_target", connection), Own)
+
+
+def test_the_keywords_of_the_blocking_pool(face: Face, at: dict[str, Any]) -> None:
+    """It takes `BlockingConnectionPool`'s keywords; `queue_class` is accepted and ignored."""
+
+    class Unused:
+        def __init__(self, *args: Any) -> None:
+            raise AssertionError("no caller asked for a queue")
+
+    pool = face.pool(max_connections=2, timeout=0.01, connection_class=face.redis.Connection, queue_class=Unused, **at)
+    assert (pool.max_connections, pool.timeout) == (2, 0.01)
+    pool.warm_up(2)
+    assert face.client(pool).ping() is True
+    with pool.connection(), pool.connection(), pytest.raises(face.redpool.PoolTimeout):
+        pool.get_connection()
+
+
+def test_other_keywords_reach_the_connection_unchanged(face: Face, at: dict[str, Any]) -> None:
+    """Whatever the pool does not know goes to the connection class, and `connection_kwargs` shows it."""
+    pool = face.pool(**at, socket_timeout=7.5, client_name="me", encoding="latin-1", max_connections=3)
+    with pool.connection() as connection:
+        assert (connection.socket_timeout, connection.client_name) == (7.5, "me")
+    kwargs = pool.connection_kwargs
+    assert (kwargs["socket_timeout"], kwargs["client_name"], kwargs["port"]) == (7.5, "me", at["port"])
+    assert "max_connections" not in kwargs
+    assert pool.get_encoder().encoding == "latin-1"
+
+
+def test_the_name(face: Face, at: dict[str, Any]) -> None:
+    """A pool is called `host:port/db`, by its socket's path, or as it was told to be."""
+    assert face.pool(**at, db=3).stats().name == f"127.0.0.1:{at['port']}/3"
+    unix = face.redis.UnixDomainSocketConnection
+    assert "/tmp/a.sock" in face.pool(unix, path="/tmp/a.sock").stats().name
+    assert face.pool(name="jobs").stats().name == "jobs"
+
+
+# -- from_url ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_url(face: Face, redis_server: embedded.Server, redis_url: str) -> None:
+    """`redis://host:port/db` is a pool to that database."""
+    client = face.client(face.pool_from_url(f"{redis_url}/4"))
+    client.set("foo", "bar")
+    with redis.Redis.from_url(redis_url, db=4) as other:
+        assert other.get("foo") == b"bar"
+
+
+def test_a_url_of_a_unix_socket(face: Face, unix_server: embedded.Server) -> None:
+    """`unix://path?db=n` is a pool to that socket."""
+    pool = face.pool_from_url(f"unix://{unix_server.path}?db=2")
+    client = face.client(pool)
+    client.set("foo", "bar")
+    with redis.Redis.from_url(unix_server.url, db=2) as other:
+        assert other.get("foo") == b"bar"
+    assert pool.stats().name == f"{unix_server.path}/2"
+
+
+def test_a_url_for_tls(face: Face) -> None:
+    """`rediss://` chooses the connection class for TLS."""
+    pool = face.pool_from_url("rediss://example.invalid:6380/1")
+    assert issubclass(pool.connection_class, face.redis.SSLConnection)
+
+
+def test_options_in_a_url(face: Face, redis_url: str) -> None:
+    """Every option may stand in the query, those of the pool and those of the connection."""
+    pool = face.pool_from_url(
+        f"{redis_url}/0?max_connections=7&timeout=5.5&max_waiting=3&min_idle=2&max_idle_time=none&max_lifetime=60"
+        "&lifetime_jitter=0.2&max_connecting=2&validate_after_idle=0&ping_after_idle=None&order=fifo&leak_after=9"
+        "&retry_sent=all&name=jobs&protocol=2&socket_timeout=7&client_name=me&decode_responses=yes"
+    )
+    config = pool.config
+    assert (config.max_connections, config.timeout, config.max_waiting, config.min_idle) == (7, 5.5, 3, 2)
+    assert (config.max_idle_time, config.max_lifetime, config.lifetime_jitter) == (None, 60.0, 0.2)
+    assert (config.max_connecting, config.validate_after_idle, config.ping_after_idle) == (2, 0.0, None)
+    assert (config.order, config.leak_after, config.retry_sent, config.name) == ("fifo", 9.0, "all", "jobs")
+    assert face.client(pool).client_getname() in ("me", b"me")
+    with pool.connection() as connection:
+        assert connection.socket_timeout == 7.0
+
+
+def test_a_url_may_say_that_waits_never_end(face: Face, redis_url: str) -> None:
+    """`timeout=none` in the query is `timeout=None`, as it is for the other options that may be `None`."""
+    assert face.pool_from_url(f"{redis_url}?timeout=none").timeout is None
+
+
+def test_what_the_url_says_wins(face: Face, redis_url: str) -> None:
+    """Keywords fill in what the URL leaves open, and yield where it does not."""
+    pool = face.pool_from_url(f"{redis_url}/3?timeout=0.5", timeout=9, max_connections=2, db=1)
+    assert (pool.timeout, pool.max_connections, pool.connection_kwargs["db"]) == (0.5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("max_connections=many", "max_connections.*many"),
+        ("max_connections=0", "max_connections.*0"),
+        ("timeout=soon", "timeout.*soon"),
+        ("timeout=-1", "timeout.*-1"),
+        ("min_idle=1.5", "min_idle.*1.5"),
+        ("max_idle_time=never", "max_idle_time.*never"),
+        ("order=newest", "order.*newest"),
+        ("max_lifetime=0", "max_lifetime.*0"),
+        ("max_idle_tme=3", "max_idle_tme.*max_idle_time"),
+    ],
+)
+def test_bad_values_in_a_url(face: Face, query: str, says: str) -> None:
+    """A bad value in a URL is refused at once, with the option's name and the value."""
+    with pytest.raises((ValueError, TypeError), match=says):
+        face.pool_from_url(f"redis://localhost:6379/0?{query}")
+
+
+@pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", "", "redis//localhost"])
+def test_urls_of_another_kind(face: Face, url: str) -> None:
+    """A URL that is not redis-py's is a `ValueError`."""
+    with pytest.raises(ValueError):
+        face.pool_from_url(url)
+
+
+def test_a_subclass_keeps_its_kind(face: Face, redis_url: str) -> None:
+    """`from_url` of a subclass makes one of the subclass: a framework's dotted path may name any."""
+
+    class Own(face.pool_class):  # type: ignore[misc, name-defined]
+        pass
+
+    face._made.append(made := face._wrap(Own.from_url(redis_url)))
+    assert isinstance(getattr(made, "_target", made), Own)
+    assert face.client(made).ping() is True
+
+
+# -- passwords ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_password_is_never_shown(
+    face: Face,
+    own_server: embedded.Server,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither `repr`, nor stats, dump, errors, logs or warnings ever hold a password."""
+    caplog.set_level("DEBUG")
+    with redis.Redis.from_url(own_server.url) as admin:
+        admin.config_set("requirepass", "s3cret")
+    url = f"redis://:{{}}@{own_server.host}:{own_server.port}/0?max_connections=1&timeout=1"
+    pool = face.pool_from_url(url.format("s3cret"))
+    said = []
+    with pool.connection():
+        said += [repr(pool), str(pool.stats()), str(pool.dump())]
+        with pytest.raises(face.redpool.PoolTimeout) as timed_out:
+            pool.get_connection()
+        said.append(repr(timed_out.value))
+    with pytest.warns(RuntimeWarning) as stranger:
+        pool.release(object())
+    connection = pool.get_connection()
+    pool.release(connection)
+    with pytest.warns(RuntimeWarning) as twice:
+        pool.release(connection)
+    said += [str(each.message) for each in (*stranger, *twice)]
+    wrong = face.pool_from_url(url.format("not-the-s3cret"))
+    with pytest.raises(redis.AuthenticationError) as rejected:
+        wrong.get_connection()
+    said += [repr(rejected.value), repr(wrong), str(wrong.stats()), str(wrong.dump())]
+    assert face.client(pool).ping() is True
+    said += [caplog.text, *capsys.readouterr()]
+    assert not [each for each in said if "s3cret" in each]
+
+
+def test_more_connections_than_there_can_be_cost_nothing(face: Face, at: dict[str, Any]) -> None:
+    """2**31, once redis-py's own default, is taken as the most that one machine can open to a server."""
+    pool = face.pool(**at, max_connections=2**31)
+    assert pool.max_connections == 65_535
+    pool.resize(2)
+    pool.resize(2**31)
+    assert pool.max_connections == 65_535
+    pool.release(pool.get_connection())

@@ -1,0 +1,1 @@
+"""Who waits for how long: deadlines, timeouts, blocking commands, the queue."""

@@ -1,0 +1,1 @@
+"""Dedicated connections, in both shells: the rules of the public contract, each written once."""

@@ -1,0 +1,181 @@
+"""A subscriber whose path has died in silence: it is found out, and listens again over another. Notes 10 and 25.
+
+The path is a server that swallows each PING until a caller connects anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from redpool.testing import FaultProxy, MemoryServer
+from support.faces import Doing, Face, eventually
+
+INTERVAL = 0.05
+"""Seconds between two PINGs."""
+
+
+class Station:
+    """A server in memory that may swallow PINGs."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self.server = server
+        self.silent = False
+        """whether it does"""
+        self.swallowed = 0
+        self.publisher = redis.Redis.from_url(server.url)
+        self.publisher.ping()
+        server.answer("PING", self._answer)
+        server.answer("CLIENT", self._wake_up)
+
+    def _answer(self, args: list[bytes]) -> bytes | None:
+        if not (self.silent and args):  # without one it is a new connection that asks
+            return None
+        self.swallowed += 1
+        return b""
+
+    def _wake_up(self, args: list[bytes]) -> None:
+        self.silent = False
+
+    def times(self, name: str) -> int:
+        """How often a command has come."""
+        return [each for _, each in self.server.commands].count(name)
+
+    def subscribers(self) -> set[int]:
+        """The connections that have ever subscribed."""
+        return {number for number, name in self.server.commands if name in ("SUBSCRIBE", "PSUBSCRIBE")}
+
+    def say(self, message: str) -> None:
+        """Publish it."""
+        self.publisher.publish("news", message)
+
+
+@pytest.fixture
+def station() -> Iterator[Station]:
+    """It answers, until told otherwise."""
+    with MemoryServer() as server:
+        made = Station(server)
+        yield made
+        made.publisher.close()
+
+
+both_protocols = pytest.mark.parametrize(
+    "subscriber", [{"protocol": 2}, {"protocol": 3}], indirect=True, ids=["resp2", "resp3"]
+)
+
+
+@pytest.fixture
+def subscriber(request: pytest.FixtureRequest, face: Face, station: Station) -> Iterator[Any]:
+    """A subscriber that asks after its path; it has heard that it is subscribed."""
+    options = {"health_check_interval": INTERVAL, **getattr(request, "param", {})}
+    pool = face.pool(host=station.server.host, port=station.server.port, **options)
+    made = face.client(pool).pubsub()
+    made.subscribe("news")
+    made.psubscribe("other*")
+    assert [made.get_message(timeout=10)["type"] for _ in range(2)] == ["subscribe", "psubscribe"]
+    yield made
+    made.close()
+
+
+def by_looking(subscriber: Any) -> Any:
+    """The next message, by asking for it again and again."""
+    while True:
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+            message = subscriber.get_message(ignore_subscribe_messages=True, timeout=INTERVAL / 2)
+            if message is not None:
+                return message
+
+
+def by_waiting(subscriber: Any) -> Any:
+    """The next message, by waiting for each for ever; `None` is what redis-py makes of a PING's answer."""
+    while True:
+        message = subscriber.get_message(ignore_subscribe_messages=True, timeout=None)
+        if message is not None:
+            return message
+
+
+def by_listening(subscriber: Any) -> Any:
+    """The next message, as an iterator gives it."""
+    return next(message for message in subscriber.listen() if message["type"] == "message")
+
+
+ways = pytest.mark.parametrize("way", [by_looking, by_waiting, by_listening])
+
+
+@both_protocols
+@ways
+def test_a_silent_path_is_replaced(station: Station, subscriber: Any, way: Callable[[Any], Any]) -> None:
+    """When nothing came for an interval; all that was subscribed to is subscribed to again, and the message comes."""
+    station.silent = True
+    hearing = Doing(lambda: way(subscriber))
+    assert eventually(lambda: len(station.subscribers()) == 2)
+    assert eventually(lambda: (station.times("SUBSCRIBE"), station.times("PSUBSCRIBE")) == (2, 2))
+    station.say("hello")
+    assert hearing.result()["data"] == b"hello"
+    assert station.swallowed >= 1
+
+
+at_leisure = pytest.mark.parametrize(
+    "subscriber", [{"health_check_interval": 8 * INTERVAL}], indirect=True, ids=["at leisure"]
+)
+
+
+@at_leisure
+@ways
+def test_a_path_that_answers_is_kept(station: Station, subscriber: Any, way: Callable[[Any], Any]) -> None:
+    """However many PINGs there are."""
+    hearing = Doing(lambda: way(subscriber))
+    assert eventually(lambda: station.times("PING") >= 3)  # the publisher's is one
+    station.say("hello")
+    assert hearing.result()["data"] == b"hello"
+    assert len(station.subscribers()) == 1
+
+
+@at_leisure
+def test_messages_are_a_sign_of_life(station: Station, subscriber: Any) -> None:
+    """Where something comes after each PING, the path isn't silent, though the PINGs go unanswered."""
+    station.silent = True
+    for turn in range(1, 4):
+        assert eventually(lambda: subscriber.get_message(timeout=INTERVAL / 5) or station.swallowed >= turn)  # noqa: B023
+        station.say("hello")
+        assert by_looking(subscriber)["data"] == b"hello"
+    assert len(station.subscribers()) == 1
+
+
+def test_without_an_interval_no_caller_asks(face: Face, station: Station) -> None:
+    """Silence is then no reason for anything."""
+    client = face.client(face.pool(host=station.server.host, port=station.server.port))
+    with client.pubsub() as subscriber:
+        subscriber.subscribe("news")
+        assert subscriber.get_message(timeout=10)["type"] == "subscribe"
+        assert subscriber.get_message(timeout=4 * INTERVAL) is None
+        assert station.times("PING") == 1  # the publisher's
+
+
+@pytest.mark.parametrize("way", [by_looking, by_listening])
+def test_a_path_that_stays_dead_for_a_while(face: Face, station: Station, way: Callable[[Any], Any]) -> None:
+    """New ones are dead, too, and the retry policy goes on trying, or the caller; then the message comes."""
+    with FaultProxy(station.server.host, station.server.port) as proxy:
+        pool = face.pool(
+            host=proxy.host, port=proxy.port, health_check_interval=INTERVAL, socket_timeout=0.1, retry=face.retry(100)
+        )
+        subscriber = face.client(pool).pubsub()
+        subscriber.subscribe("news")
+        assert subscriber.get_message(timeout=10)["type"] == "subscribe"
+        proxy.black_hole()
+        hearing = Doing(lambda: way(subscriber))
+        assert eventually(lambda: proxy.connections >= 2)
+        proxy.heal()
+
+        def said_and_heard() -> bool:
+            # Again and again: of several connects in a row the server may know more than the last.
+            station.say("hello")
+            return hearing.done
+
+        assert eventually(said_and_heard)
+        assert hearing.result()["data"] == b"hello"
+        subscriber.close()

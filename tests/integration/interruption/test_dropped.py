@@ -1,0 +1,197 @@
+"""A connection that is dropped instead of released: its slot comes free, and the log says who it was. Note 51."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from redpool.testing import MemoryServer
+from support.faces import Asyncio, Doing, Face, Recorder, eventually, on_loop
+
+SOON = 5.0
+"""Seconds within which a place is back; at the first tick, later, it would be back in any case."""
+
+# redis-py and asyncio say so of everything that is dropped open on an event loop.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_old_to_collect() -> Iterator[None]:
+    """What earlier tests have left costs the collector no time here."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """What the pool tells."""
+    return Recorder()
+
+
+@pytest.fixture
+def pool(request: pytest.FixtureRequest, face: Face, memory: MemoryServer, recorder: Recorder) -> Any:
+    """A pool of two connections, which has no other reason to look after them."""
+    return face.pool(
+        host=memory.host, port=memory.port, protocol=getattr(request, "param", 3), max_connections=2, timeout=10.0,
+        ping_after_idle=None, max_idle_time=None, instruments=[recorder],
+    )  # fmt: skip
+
+
+# Each takes a connection and forgets it; for threads first, then for event loops.
+
+
+def forgets_a_lease(pool: Any) -> None:
+    pool.get_connection().send_command("PING")
+
+
+async def forgets_a_lease_on_a_loop(pool: Any) -> None:
+    await (await pool.get_connection()).send_command("PING")
+
+
+def forgets_a_subscriber(pool: Any) -> None:
+    redis.Redis(connection_pool=pool).pubsub().subscribe("news")
+
+
+async def forgets_a_subscriber_on_a_loop(pool: Any) -> None:
+    await redis.asyncio.Redis(connection_pool=pool).pubsub().subscribe("news")
+
+
+def forgets_a_watch(pool: Any) -> None:
+    redis.Redis(connection_pool=pool).pipeline().watch("key")
+
+
+async def forgets_a_watch_on_a_loop(pool: Any) -> None:
+    await redis.asyncio.Redis(connection_pool=pool).pipeline().watch("key")
+
+
+KINDS = {
+    "lease": (forgets_a_lease, forgets_a_lease_on_a_loop),
+    "subscriber": (forgets_a_subscriber, forgets_a_subscriber_on_a_loop),
+    "watch": (forgets_a_watch, forgets_a_watch_on_a_loop),
+}
+
+
+def forget(face: Face, pool: Any, kind: str) -> Callable[..., Any]:
+    """Have a connection dropped, and let the garbage collector find it; the function that did it."""
+    by_threads, on_loops = KINDS[kind]
+    if isinstance(face, Asyncio):
+        on_loop(face.loop, lambda: on_loops(pool._target))
+        on_loop(face.loop, gc.collect)
+    else:
+        by_threads(pool)
+        gc.collect()
+    return on_loops if face.asynchronous else by_threads
+
+
+@pytest.mark.parametrize("pool", [2, 3], indirect=True, ids=["resp2", "resp3"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_place_of_what_was_dropped_comes_back(face: Face, pool: Any, kind: str) -> None:
+    """Leases, subscribers and watching pipelines, as many as one likes: both connections can be had again."""
+    for _ in range(3):
+        forget(face, pool, kind)
+        assert eventually(lambda: pool.stats().in_use == 0, SOON)
+    with pool.connection(), pool.connection():
+        assert pool.stats().in_use == 2
+    client = face.client(pool)
+    client.set("key", "value")
+    assert client.pipeline().get("key").execute() == [b"value"]
+
+
+def test_a_caller_that_waits_gets_the_place(face: Face, pool: Any) -> None:
+    """With no other call that could notice."""
+    with pool.connection():
+        forget(face, pool, "lease")
+        waiting = Doing(pool.get_connection)
+        assert eventually(lambda: waiting.done, SOON)
+        pool.release(waiting.result())
+    assert pool.stats().in_use == 0
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the pool itself has logged."""
+    return [record.getMessage() for record in caplog.records if record.name == "redpool"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_log_says_who_it_was(face: Face, pool: Any, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """The file, the line and the function where the connection was taken, and by which thread or task."""
+    with caplog.at_level(logging.WARNING, logger="redpool"):
+        by = forget(face, pool, kind)
+        assert eventually(lambda: ours(caplog), SOON)
+    (message,) = ours(caplog)
+    code = by.__code__
+    found = re.search(r'File "(.*)", line (\d+), in (.*)\n', message)
+    assert found is not None, message
+    assert (found[1], found[3]) == (code.co_filename, code.co_qualname)
+    assert code.co_firstlineno < int(found[2]) <= code.co_firstlineno + 1
+    assert "dropped without being given back" in message
+    assert re.search("by task '" if face.asynchronous else "by thread 'MainThread'", message)
+
+
+def test_it_is_counted_and_raised(face: Face, pool: Any, recorder: Recorder) -> None:
+    """As a leak, and as a close with a reason of its own."""
+    forget(face, pool, "lease")
+    assert eventually(lambda: recorder.named("closed"))
+    assert [reason for reason, _ in recorder.named("closed")] == ["leaked"]
+    assert len(recorder.named("leaked")) == 1
+    stats = pool.stats()
+    assert (stats.leaks, stats.closed, stats.in_use) == (1, {"leaked": 1}, 0)
+    assert stats.acquired == stats.released
+
+
+def test_a_connection_that_was_dropped_reaches_no_caller(face: Face, pool: Any, memory: MemoryServer) -> None:
+    """Its socket is closed: a reply may be on its way."""
+    memory.answer("PING", b"")
+    forget(face, pool, "lease")
+    assert eventually(lambda: memory.clients == 0)
+    assert face.client(pool).echo("mine") == b"mine"
+
+
+def test_what_is_still_held_is_never_taken_back(face: Face, pool: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """However often the garbage is collected and the pool is put in order, and however long nothing is said."""
+    connection = pool.get_connection()
+    core = pool._engine.core if not face.asynchronous else pool._here._target.core
+    for _ in range(3):
+        gc.collect()
+        put_in_order(face, core)
+    assert pool.stats().in_use == 1
+    connection.send_command("ECHO", "mine")
+    assert connection.read_response() == b"mine"
+    pool.release(connection)
+    assert (pool.stats().in_use, pool.stats().leaks, ours(caplog)) == (0, 0, [])
+
+
+def put_in_order(face: Face, core: Any) -> None:
+    """Have the core do all that it may do on its own."""
+
+    def order() -> None:
+        now = time.monotonic()
+        core.tick(now)
+        core.repair(now)
+
+    if isinstance(face, Asyncio):
+        on_loop(face.loop, order)
+    else:
+        order()
+
+
+def test_giving_back_twice_warns(face: Face, pool: Any) -> None:
+    """Also after another lease was dropped; it changes nothing."""
+    forget(face, pool, "lease")
+    assert eventually(lambda: pool.stats().in_use == 0)
+    connection = pool.get_connection()
+    pool.release(connection)
+    with pytest.warns(RuntimeWarning, match="released twice"):
+        pool.release(connection)
+    assert (pool.stats().in_use, pool.stats().leaks) == (0, 1)
+    assert pool.stats().acquired == pool.stats().released

@@ -1,0 +1,136 @@
+"""What happens to one thread stays with it: interruptions, exceptions, timers, and what others do on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import redpool
+from redpool import embedded
+from redpool.testing import FaultProxy, MemoryServer
+from support.faces import PATIENCE, Doing, OwnThreads, eventually
+
+from . import programs
+
+SOURCES = Path(redpool.__file__).parent
+
+
+def raised(program: str, *arguments: str) -> Any:
+    """What a program of this folder says in the end; a crash fails the test with its exit status."""
+    path = str(Path(programs.__file__).with_name(program))
+    command = [sys.executable, "-W", "ignore", "-X", "faulthandler", path, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=45, env=os.environ, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"{program} stands still")
+    assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
+    return json.loads(done.stdout)
+
+
+# -- other threads' frames ---------------------------------------------------------------------------------------------
+
+
+def test_no_thread_looks_into_another_ones_frames() -> None:
+    """CPython 3.11 crashes or stands still where the frames of a running thread are walked through."""
+    looking = [str(path) for path in SOURCES.rglob("*.py") if "_current_frames" in path.read_text()]
+    assert looking == []
+
+
+def test_the_collector_harms_no_caller(redis_url: str) -> None:
+    """Eight threads are served beside many that wait, while pipelines are dropped in cycles: every reply is right."""
+    assert raised("collected.py", redis_url) == {"wrong": [], "hanging": 0}
+
+
+# -- a thread that connects --------------------------------------------------------------------------------------------
+
+
+class TimeLimit(Exception):
+    """As a job's time limit raises it in the job's thread: an alarm's handler, Celery's soft limit, RQ's JobTimeout."""
+
+
+class Held(redis.Connection):
+    """A connection whose connect waits for the test, the first time."""
+
+    begun: threading.Event
+    go_on: threading.Event
+
+    def connect(self) -> None:
+        """Connect, later."""
+        if not self.begun.is_set():
+            self.begun.set()
+            while not self.go_on.wait(0.01):  # where an exception from elsewhere is raised
+                pass
+        super().connect()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def held() -> Iterator[Any]:
+    """A class of its own for each test; nothing waits for ever."""
+    made: Any = type("HeldHere", (Held,), {"begun": threading.Event(), "go_on": threading.Event()})
+    yield made
+    made.go_on.set()
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["redpool.Redis", "redis.Redis"])
+def test_what_interrupts_a_caller_that_connects_is_its_own(
+    multiplexed_threads: OwnThreads, redis_url: str, held: Any, own: bool
+) -> None:
+    """The callers that wait for its connection get their replies, over this one or another; it alone is interrupted."""
+    pool = multiplexed_threads.pool_from_url(redis_url, connection_class=held, max_connections=4)
+    client: Any = (redpool if own else redis).Redis(connection_pool=pool)
+    idents: list[int] = []
+
+    def connect_first() -> Any:
+        idents.append(threading.get_ident())
+        return client.echo("first")
+
+    first = Doing(connect_first)
+    assert held.begun.wait(PATIENCE)
+    others = [Doing(lambda number=number: client.echo(f"other {number}")) for number in range(4)]  # type: ignore[misc]
+    assert not eventually(lambda: any(each.done for each in others), 0.3)
+    raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(idents[0]), ctypes.py_object(TimeLimit))
+    assert raised == 1
+    with pytest.raises(TimeLimit):
+        first.result()
+    held.go_on.set()
+    assert [each.result() for each in others] == [f"other {number}".encode() for number in range(4)]
+    with contextlib.suppress(redis.ConnectionError):
+        client.get("key")
+    assert client.echo("again") == b"again"
+
+
+# -- timers and interruptions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", ["redpool", "redis"])
+def test_a_timer_does_not_stretch_socket_timeout(memory: MemoryServer, client: str) -> None:
+    """Each signal interrupts the wait in the kernel, which must not begin anew: 1 s of silence is 1 s."""
+    memory.answer("INCR", b"")
+    seen = raised("ticking.py", client, str(memory.port))
+    assert seen["ended"] == "ReplyLate"
+    assert 0.9 <= seen["took"] < 2.5, f"a socket_timeout of 1 s took {seen['took']:.1f} s"
+
+
+@pytest.mark.parametrize(("kind", "delay"), [("multiplexed", 0.004), ("dedicated", 0.001)])
+def test_interruptions_do_not_stop_all_work(redis_server: embedded.Server, kind: str, delay: float) -> None:
+    """Eight threads are interrupted in turn, each 12 times a second, where a connect takes a few milliseconds.
+
+    An interruption costs its own thread a call, and a connection at most if that was in use. What others have connected
+    stays, so that far more calls are served than are interrupted; here a quarter as many would do.
+    """
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        proxy.delay(delay)
+        seen = raised("often.py", proxy.url, kind)
+    assert seen["wrong"] == []
+    assert seen["served"] * 4 >= seen["interruptions"], seen

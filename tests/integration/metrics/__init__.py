@@ -1,0 +1,1 @@
+"""What exporters and logs say of pools."""

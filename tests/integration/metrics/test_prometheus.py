@@ -1,0 +1,156 @@
+"""Pools as Prometheus sees them."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+import redpool
+from redpool.core.histogram import Summary
+from redpool.core.stats import PoolStats
+from redpool.metrics.prometheus import PoolCollector
+from support.faces import Face, eventually
+
+EMPTY = PoolStats("fake", *(0,) * 14)
+
+
+class Fake:
+    """What has stats, and they are ours to choose."""
+
+    def __init__(self, **values: Any) -> None:
+        self.now = dataclasses.replace(EMPTY, **values)
+
+    def stats(self) -> PoolStats:
+        """Those."""
+        return self.now
+
+
+def _registered(*pools: Any) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(PoolCollector(*pools))
+    return registry
+
+
+def test_everything_is_exported(face: Face, at: dict[str, Any]) -> None:
+    """Every number of `stats()` is there, under its name, with the pool's name as a label."""
+    pool = face.pool(**at, max_connections=3, name="exported")
+    registry = _registered(getattr(pool, "_target", pool))
+    pool.warm_up(3)
+    pool.drain()
+    assert eventually(lambda: pool.stats().idle == 0)
+    with pool.connection():
+        stats = pool.stats()
+        own = {"pool": "exported"}
+        for state, count in {"idle": 0, "in_use": 1, "connecting": 0}.items():
+            assert registry.get_sample_value("redpool_connections", {**own, "state": state}) == count
+        counters = ("acquired", "waited", "timeouts", "rejected", "connected", "connect_failures", "released", "leaks")
+        for name in counters:
+            assert registry.get_sample_value(f"redpool_{name}_total", own) == getattr(stats, name)
+        assert registry.get_sample_value("redpool_closed_total", {**own, "reason": "drained"}) == 3
+        assert registry.get_sample_value("redpool_connections_max", own) == 3
+        assert registry.get_sample_value("redpool_waiting", own) == 0
+        for name in ("wait", "use", "connect"):
+            summary: Summary = getattr(stats, name)
+            of_it = {"0.5": summary.p50, "0.9": summary.p90, "0.99": summary.p99, "0.999": summary.p999}
+            for quantile, value in of_it.items():
+                labels = {**own, "quantile": quantile}
+                assert registry.get_sample_value(f"redpool_{name}_seconds", labels) == value
+            assert registry.get_sample_value(f"redpool_{name}_seconds_count", own) == summary.count
+            total = registry.get_sample_value(f"redpool_{name}_seconds_sum", own)
+            assert total == pytest.approx(summary.mean * summary.count)
+
+
+def test_the_page_can_be_read() -> None:
+    """What is exposed is valid in both of Prometheus' formats, also where a name has quotes in it."""
+    pool = Fake(name='a "name"\n', closed={"idle": 2}, use=Summary(2, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5))
+    registry = _registered(pool)
+    families = {family.name: family for family in parse(generate_latest(registry).decode())}
+    assert families["redpool_connections"].type == "gauge"
+    assert families["redpool_acquired"].type == "counter"
+    assert families["redpool_use_seconds"].type == "summary"
+    assert {sample.labels["pool"] for family in families.values() for sample in family.samples} == {'a "name"\n'}
+    page = openmetrics.generate_latest(registry).decode()  # type: ignore[no-untyped-call]
+    stricter = {family.name for family in parse_openmetrics(page)}  # type: ignore[no-untyped-call]
+    assert stricter == set(families)
+
+
+def test_a_pool_that_is_gone_vanishes(threads: Face, at: dict[str, Any]) -> None:
+    """The collector keeps no pool alive, and exports the others."""
+    stays, goes = Fake(name="stays"), threads.pool_class(**at, name="goes")
+    registry = _registered(stays, goes)
+    assert registry.get_sample_value("redpool_waiting", {"pool": "goes"}) == 0
+    del goes
+    gc.collect()
+    assert registry.get_sample_value("redpool_waiting", {"pool": "goes"}) is None
+    assert registry.get_sample_value("redpool_waiting", {"pool": "stays"}) == 0
+
+
+def test_pools_may_come_later_and_need_names_of_their_own() -> None:
+    """`add` exports further pools, the same one once; two of one name would mix their series, and are refused."""
+    first, second = Fake(name="first", waiting=1), Fake(name="second", waiting=2)
+    collector = PoolCollector()
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(collector)
+    collector.add(first, second)
+    collector.add(first)
+    samples = [sample for family in registry.collect() if family.name == "redpool_waiting" for sample in family.samples]
+    assert sorted((sample.labels["pool"], sample.value) for sample in samples) == [("first", 1), ("second", 2)]
+    other = Fake(name="first")
+    with pytest.raises(ValueError, match="'first'"):
+        collector.add(other)
+    with pytest.raises(ValueError, match="'first'"):
+        PoolCollector(first, other)
+
+
+def test_each_pool_is_asked_once_a_scrape() -> None:
+    """All that is exported of a pool is of one moment."""
+    asked = []
+
+    class Tracked(Fake):
+        def stats(self) -> PoolStats:
+            asked.append(self)
+            return super().stats()
+
+    pool = Tracked()
+    collector = PoolCollector(pool)
+    asked.clear()
+    list(collector.collect())
+    assert asked == [pool]
+
+
+def test_sums_never_fall() -> None:
+    """Prometheus takes a counter that falls for a restart: rounding errors must not look like one, a reset must."""
+
+    def exported(count: int, mean: float) -> float:
+        pool.now = dataclasses.replace(EMPTY, wait=Summary(count, mean))
+        value = registry.get_sample_value("redpool_wait_seconds_sum", {"pool": "fake"})
+        assert value is not None
+        return value
+
+    pool = Fake()
+    registry = _registered(pool)
+    sums = [exported(count, 0.1 / count) for count in range(1, 200)]
+    assert sums == sorted(sums)
+    assert sums != [0.1 / count * count for count in range(1, 200)]
+    assert sums[-1] == pytest.approx(0.1)
+    assert exported(2, 0.01) == 0.02
+
+
+def test_what_is_shared_is_exported(redis_url: str) -> None:
+    """Of a pool whose connections are shared, also what went over them."""
+    with redpool.MultiplexedConnectionPool.from_url(redis_url, name="shared") as pool:
+        client = redpool.Redis(connection_pool=pool)
+        client.set("key", 1)
+        client.get("key")
+        registry, own = _registered(pool), {"pool": "shared"}
+        assert registry.get_sample_value("redpool_in_flight", own) == 0
+        assert registry.get_sample_value("redpool_commands_total", own) == 2
+        assert registry.get_sample_value("redpool_writes_total", own) == 2
+        assert registry.get_sample_value("redpool_cancelled_total", own) == 0

@@ -1,0 +1,1 @@
+"""Multiplexed connections, in both shells, under redis-py's clients and under redpool's."""

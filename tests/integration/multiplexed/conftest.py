@@ -1,0 +1,40 @@
+"""Multiplexed pools in both shells, under redis-py's client and under redpool's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.faces import OwnThreads, Sharing
+
+
+@pytest.fixture
+def face(multiplexed_face: Sharing) -> Sharing:
+    """Each shell, under each client. What the test made is closed after it, and nothing may be left behind."""
+    return multiplexed_face
+
+
+@pytest.fixture
+def threads(multiplexed_threads: OwnThreads) -> OwnThreads:
+    """The shell for threads alone."""
+    return multiplexed_threads
+
+
+@pytest.fixture
+def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool looks at its shared connections ten times as often as it would."""
+    monkeypatch.setattr("redpool.sync.engine._LONGEST_SLEEP", 0.1)
+    monkeypatch.setattr("redpool.asyncio.connections._LOOK_EVERY", 0.1)
+
+
+@pytest.fixture
+def pool(face: Sharing, at: dict[str, Any]) -> Any:
+    """A pool with few places."""
+    return face.pool(**at, max_connections=4)
+
+
+@pytest.fixture
+def client(face: Sharing, pool: Any) -> Any:
+    """A client over it."""
+    return face.client(pool)

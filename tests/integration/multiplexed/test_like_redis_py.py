@@ -1,0 +1,87 @@
+"""Where redis-py's own tests fell over ours: over shared connections its clients behave as over connections of its own.
+
+What is kept for longer than a call is a connection, and no lease that stands before it: what is set there counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis
+
+import redpool
+import redpool.asyncio
+from support.faces import Sharing, _unwrapped
+
+
+def rename(connection: Any) -> None:
+    """The name that the connection gives itself when it is opened anew."""
+    _unwrapped(connection).client_name = "renamed"
+    connection.disconnect()
+
+
+def names(client: Any) -> list[str]:
+    """What the server calls its clients."""
+    return [each["name"] for each in client.client_list()]
+
+
+def test_a_client_of_one_connection_holds_it(face: Sharing, pool: Any) -> None:
+    """It is the connection itself."""
+    client = face.client(pool, single_connection_client=True)
+    client.ping()
+    rename(client.connection)
+    assert client.client_getname() == "renamed"
+    client.close()
+
+
+def test_a_subscriber_holds_its_connection(client: Any) -> None:
+    """So it is with a subscriber."""
+    pubsub = client.pubsub()
+    pubsub.subscribe("channel")
+    rename(pubsub.connection)
+    pubsub.ping()
+    assert "renamed" in names(client)
+    pubsub.close()
+
+
+def test_a_monitor_holds_its_connection(at: dict[str, Any]) -> None:
+    """So it is with a monitor; on an event loop it takes its connection when it begins."""
+    with redpool.MultiplexedConnectionPool(**at) as pool, redis.Redis(connection_pool=pool) as client:
+        monitor = client.monitor()
+        rename(monitor.connection)
+        with monitor:
+            assert "renamed" in names(client)
+
+
+def test_a_subclass_has_the_last_word_on_replies(at: dict[str, Any]) -> None:
+    """A client derived from ours may read replies its own way, as one that is derived from redis-py's."""
+
+    class Threads(redpool.Redis):
+        def parse_response(self, *args: Any, **options: Any) -> Any:
+            return [super().parse_response(*args, **options)]  # type: ignore[no-untyped-call]
+
+    class Asyncio(redpool.asyncio.Redis):
+        async def parse_response(self, *args: Any, **options: Any) -> Any:
+            return [await super().parse_response(*args, **options)]
+
+    async def ping() -> Any:
+        async with Asyncio(**at) as client:
+            return await client.ping()
+
+    with Threads(**at) as client:
+        pong: Any = client.ping()
+        assert pong == [True]
+    assert asyncio.run(ping()) == [True]
+
+
+def test_a_connection_class_without_a_retry_policy(shell: Sharing) -> None:
+    """A user's own kind of connection, which isn't shared, needs no more than over a pool for one caller each."""
+
+    class Plain:
+        def __init__(self, **options: Any) -> None:
+            self.options = options
+
+    pool = shell.pool(connection_class=Plain, port=1)
+    assert not pool.sharing
+    pool.set_retry(None)

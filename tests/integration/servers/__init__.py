@@ -1,0 +1,1 @@
+"""Servers that behave as some do in the field."""

@@ -1,0 +1,195 @@
+"""Maintenance notifications: whatever is done about a push is safe in the thread or task that has read it."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from redis.maint_notifications import MaintNotificationsConfig
+
+import redpool
+from redpool.testing import MemoryServer
+from support.faces import Doing, Face, eventually
+from support.pushes import announcement
+
+CALLERS = 8
+
+
+@pytest.fixture(autouse=True)
+def timers() -> Iterator[None]:
+    """End the timers that redis-py starts for what follows later; the interpreter would wait for them."""
+    yield
+    for each in threading.enumerate():
+        if isinstance(each, threading.Timer):
+            each.cancel()
+
+
+_numbers = itertools.count(1)
+
+
+def moving(server: MemoryServer, seconds: int = 30) -> bytes:
+    """Return the announcement that it goes on at another address, which is another name for the same."""
+    return announcement("MOVING", next(_numbers), seconds, f"localhost:{server.port}")
+
+
+def in_flight(server: MemoryServer, client: Any) -> list[Doing]:
+    """Have callers wait for replies that the server doesn't give before it resumes."""
+    server.pause()
+    doings = [Doing(lambda number=number: client.incr(f"n:{number}")) for number in range(CALLERS)]  # type: ignore[misc]
+    pool = client.connection_pool
+    if hasattr(pool.stats(), "in_flight"):
+        assert eventually(lambda: pool.stats().in_flight >= CALLERS)
+    else:
+        assert eventually(lambda: pool.stats().in_use == CALLERS)
+    return doings
+
+
+def real(pool: Any) -> Any:
+    """Check out a connection, not what stands for one over a multiplexed pool."""
+    return getattr(pool, "take_own", pool.get_connection)()
+
+
+def test_nothing_in_flight_fails_when_a_server_moves(face: Face, memory: MemoryServer) -> None:
+    """All are answered, each has run once, and what comes next goes to the new address."""
+    pool = face.pool(host=memory.host, port=memory.port)
+    client = face.client(pool)
+    face.open_connections(pool, CALLERS)
+    client.ping()
+    doings = in_flight(memory, client)
+    memory.push(moving(memory))
+    assert eventually(lambda: pool.connection_kwargs["host"] == "localhost")
+    memory.resume()
+    assert [doing.result() for doing in doings] == [1] * CALLERS
+    assert [name for _, name in memory.commands].count("INCRBY") == CALLERS
+    connection = real(pool)
+    assert connection.host == "localhost"
+    pool.release(connection)
+    assert client.incr("n:0") == 2
+
+
+@pytest.mark.parametrize("kind", [redpool.ConnectionPool, redpool.MultiplexedConnectionPool])
+def test_no_connection_is_made_to_where_the_server_was(memory: MemoryServer, kind: Any) -> None:
+    """Whenever connections are drained, the new address is known already."""
+    with kind(host=memory.host, port=memory.port) as pool:
+        hosts: list[str] = []
+
+        def drain() -> None:
+            type(pool).drain(pool)
+            hosts.append(Doing(pool.make_connection).result().host)
+
+        pool.drain = drain
+        client = redis.Redis(connection_pool=pool)
+        client.ping()
+        memory.push(moving(memory))
+        client.ping()
+        assert eventually(lambda: hosts)
+        assert hosts == ["localhost"]
+
+
+def test_a_whole_pool_moves(memory: MemoryServer, face: Face) -> None:
+    """What rests is replaced, and connected to the new address."""
+    pool = face.pool(host=memory.host, port=memory.port)
+    client = face.client(pool)
+    face.open_connections(pool, 3)
+    client.ping()
+    memory.push(moving(memory))
+    client.ping()
+    assert eventually(lambda: client.ping() and pool.connection_kwargs["host"] == "localhost")
+    connections = [real(pool) for _ in range(3)]
+    assert {each.host for each in connections} == {"localhost"}
+    for each in connections:
+        pool.release(each)
+
+
+def test_timeouts_are_relaxed_during_maintenance(face: Face, memory: MemoryServer) -> None:
+    """A reply may take as long as the notification allows, and no longer than usual when the maintenance is over."""
+    config = MaintNotificationsConfig(relaxed_timeout=20)
+    pool = face.pool(
+        host=memory.host, port=memory.port, socket_timeout=0.2, maint_notifications_config=config, max_connections=3
+    )
+    client = face.client(pool)
+    client.ping()
+    memory.push(announcement("MIGRATING", next(_numbers), 20))
+    client.ping()
+    memory.pause()
+    patient = Doing(lambda: client.incr("n"))
+    patient._thread.join(0.6)
+    memory.resume()
+    assert patient.result() == 1
+    memory.push(announcement("MIGRATED", next(_numbers)))
+    client.ping()
+    memory.pause()
+    with pytest.raises(redis.TimeoutError):
+        client.incr("n")
+    memory.resume()
+    assert eventually(lambda: client.get("n") == b"2")
+
+
+class Stop(BaseException):
+    """What no `except Exception` catches."""
+
+
+def _fail(pool: Any, client: Any) -> None:
+    raise ValueError("a handler's own mistake")
+
+
+def _stop(pool: Any, client: Any) -> None:
+    raise Stop
+
+
+WHAT_HANDLERS_DO: dict[str, Callable[[Any, Any], Any]] = {
+    "drain": lambda pool, client: pool.drain(),
+    "disconnect": lambda pool, client: pool.disconnect(inuse_connections=False),
+    "resize": lambda pool, client: pool.resize(20),
+    "stats and dump": lambda pool, client: (pool.stats(), pool.dump()),
+    "a command": lambda pool, client: client.ping(),
+    "fail": _fail,
+    "stop": _stop,
+}
+
+
+@pytest.mark.parametrize("act", WHAT_HANDLERS_DO.values(), ids=list(WHAT_HANDLERS_DO))
+@pytest.mark.parametrize("own_client", [False, True], ids=["redis-py's client", "redpool's client"])
+def test_a_handler_may_do_anything_to_a_pool_for_threads(
+    memory: MemoryServer, own_client: bool, act: Callable[[Any, Any], Any]
+) -> None:
+    """What others have in flight over the connection that it came over is answered, and the pool goes on."""
+    handled: list[Any] = []
+    pool = redpool.MultiplexedConnectionPool(host=memory.host, port=memory.port)
+    client: Any = (redpool.Redis if own_client else redis.Redis)(connection_pool=pool)
+
+    def handle(message: Any) -> None:
+        handled.append(message)
+        memory.resume()
+        act(pool, client)
+
+    client.ping()
+    connection = pool._engine.multiplexed.in_use()[0]
+    connection._parser.set_pubsub_push_handler(handle)
+    doings = in_flight(memory, client)
+    memory.push(announcement("NEWS", 1))
+    errors = [error for error in (doing.ended() for doing in doings) if error is not None]
+    assert len(handled) == 1
+    assert [type(each) for each in errors] == ([Stop] if act is _stop else [])
+    assert client.ping()
+    pool.close()
+
+
+@pytest.mark.parametrize("kind", [redpool.ConnectionPool, redpool.MultiplexedConnectionPool])
+def test_what_was_due_later_is_due_no_more_without_the_pool(memory: MemoryServer, kind: Any) -> None:
+    """redis-py's timers outlive the pool; they find it gone."""
+    pool = kind(host=memory.host, port=memory.port)
+    with pool.connection() as connection:
+        handler = connection._maint_notifications_pool_handler
+    pool.close()
+    del pool, connection
+    gc.collect()
+    with pytest.raises(ReferenceError):
+        handler.pool.connection_kwargs  # noqa: B018
+    handler.run_proactive_reconnect()
+    handler.handle_node_moved_notification("what was announced")

@@ -1,0 +1,1 @@
+"""The table of commands and the rules of sessions, held against real servers."""

@@ -1,0 +1,1 @@
+"""Threads run one at a time, in every order."""

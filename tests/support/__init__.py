@@ -1,0 +1,1 @@
+"""What tests are made with: one face for threads and tasks, servers, interruptions, fixtures."""

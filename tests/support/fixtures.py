@@ -1,0 +1,199 @@
+"""The fixtures of all tests: servers, the shells with each kind of pool and client, and what interruptions need."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from redpool import embedded
+from redpool.testing import FaultProxy, MemoryServer
+
+from .crowds import start_undisturbed
+from .faces import (
+    MULTIPLEXED,
+    OF_TASKS,
+    OF_THREADS,
+    Asyncio,
+    Face,
+    Listener,
+    OwnAsyncio,
+    OwnThreads,
+    Sharing,
+    Threads,
+    Watch,
+)
+from .mute import Mute
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[embedded.Server]:
+    """One server for the whole run; tests must leave it running and its configuration alone."""
+    with embedded.start() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: embedded.Server) -> str:
+    """URL of the shared server, which is empty when the test begins."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def own_server() -> Iterator[embedded.Server]:
+    """A server of the test's own, to kill, pause, restart or configure."""
+    with embedded.start() as server:
+        yield server
+
+
+@pytest.fixture(params=[Threads, Asyncio], ids=lambda face: face.name)
+def face(request: pytest.FixtureRequest) -> Iterator[Face]:
+    """Each shell in turn. Whatever the test made is closed after it, and nothing may be left behind."""
+    made: Face = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def threads() -> Iterator[Face]:
+    """The shell for threads alone."""
+    made = Threads()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def unix_server() -> Iterator[embedded.Server]:
+    """A server on a Unix socket for the whole run."""
+    with embedded.start(unix=True) as server:
+        yield server
+
+
+@pytest.fixture
+def at(redis_server: embedded.Server, redis_url: str) -> dict[str, Any]:
+    """Where the shared server is, as a connection's keywords."""
+    return {"host": redis_server.host, "port": redis_server.port}
+
+
+@pytest.fixture
+def watch(redis_url: str) -> Iterator[Watch]:
+    """The shared server's own view."""
+    made = Watch(redis_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def refusing() -> Iterator[Listener]:
+    """A port at which every connection is refused."""
+    made = Listener(answering=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[Listener]:
+    """A port at which connections open and no caller ever answers."""
+    made = Listener(answering=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryServer]:
+    """A server in memory, which does as the test says."""
+    with MemoryServer() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(memory: MemoryServer) -> Iterator[FaultProxy]:
+    """A proxy before the server in memory."""
+    with FaultProxy(memory.host, memory.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def mute(memory: MemoryServer) -> Iterator[Mute]:
+    """The same, as a server of which nothing is withheld yet."""
+    with FaultProxy(memory.host, memory.port) as proxy:
+        yield Mute(memory, proxy)
+
+
+@pytest.fixture(params=[*OF_THREADS.values(), *OF_TASKS.values()], ids=[*OF_THREADS, *OF_TASKS])
+def any_face(request: pytest.FixtureRequest) -> Iterator[Face]:
+    """Each kind of pool in each shell, under redis-py's client; and redpool's client."""
+    made: Face = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=OF_THREADS.values(), ids=list(OF_THREADS))
+def threads_face(request: pytest.FixtureRequest) -> Iterator[Face]:
+    """The same for threads alone."""
+    made: Face = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=MULTIPLEXED, ids=lambda face: face.name)
+def multiplexed_face(request: pytest.FixtureRequest) -> Iterator[Sharing]:
+    """The multiplexed pool of each shell, under each client."""
+    made: Sharing = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=[OwnThreads, OwnAsyncio], ids=lambda face: face.name)
+def shell(request: pytest.FixtureRequest) -> Iterator[Sharing]:
+    """Each shell's multiplexed pool under redpool's client, where the client makes no difference."""
+    made: Sharing = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def multiplexed_threads() -> Iterator[OwnThreads]:
+    """The same for threads alone."""
+    made = OwnThreads()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def interrupted_anywhere(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An exception may come where only the test is to blame, and what is dropped is soon collected."""
+    # It can't be raised out of a finalizer.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    # It would leave the lock of the logging module locked.
+    caplog.set_level(logging.CRITICAL, logger="redpool")
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def started_undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread is interrupted from another while it starts a third."""
+    monkeypatch.setattr(threading.Thread, "start", start_undisturbed)
+
+
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def mute_at(request: pytest.FixtureRequest, mute: Mute) -> dict[str, Any]:
+    """Where the mute server is, as a pool's keywords, with each protocol."""
+    return {**mute.at, "protocol": request.param}
+
+
+@pytest.fixture
+def protocol(request: pytest.FixtureRequest) -> int:
+    """The newer one, where both are not asked for."""
+    return getattr(request, "param", 3)

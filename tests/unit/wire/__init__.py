@@ -1,0 +1,1 @@
+"""What is known of commands and sessions, and the requests of one connection."""

@@ -1,1 +1,0 @@
-"""What is known of commands and sessions, held against real servers."""
