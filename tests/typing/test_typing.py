@@ -33,10 +33,9 @@ def paths(pages: Sequence[Path]) -> list[str]:
     return [str(page) for page in pages]
 
 
-def test_mypy_agrees(pytestconfig: pytest.Config) -> None:
+def test_mypy_agrees(tmp_path: Path) -> None:
     """With all that `--strict` asks for, and none of the exceptions that this project makes for redis-py."""
-    cache = pytestconfig.cache.mkdir("typing")
-    strict = ("--config-file=", "--strict", "--warn-unreachable", f"--cache-dir={cache}")
+    strict = ("--config-file=", "--strict", "--warn-unreachable", f"--cache-dir={tmp_path}")
     check(sys.executable, "-m", "mypy", *strict, *paths(PAGES))
 
 
