@@ -42,7 +42,7 @@ class ScriptedServer:
     A reply is
 
         a value       `bytes`, `int`, `None`, a list or a dict of such, as Redis would send it
-        Raw(bytes)    these bytes as they are; `Raw(b"")` is no reply to this command, but to those behind it
+        Raw(bytes)    these bytes as they are; with `Raw(b"")` the command gets no reply, but those behind it do
         a step        as for the answers of a `Script`: "ok" (the usual answer), "never" (nor to those behind it),
                       `Slow(seconds)`, a `redis.ResponseError` (an error reply, by its text), any other exception (the
                       server hangs up)
