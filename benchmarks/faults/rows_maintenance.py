@@ -8,9 +8,8 @@ from collections import Counter
 
 from redis.maint_notifications import MaintNotificationsConfig
 
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from support.faces import Doing
-from support.pushes import announcement
 
 from .rows import Finding, row
 from .scenes import attempt
@@ -22,7 +21,7 @@ _CALLERS = 8
 @row(44, "a server announces that it moves (MOVING), 10 times, under 8 threads with INCR: how many fail? No retries")
 def moving_under_load(side: Side) -> Finding:
     """The announcement is handled by the thread that has read it, amid others' replies."""
-    with MemoryServer() as server:
+    with ScriptedServer() as server:
         pool = side.threads.pool(server, protocol=3, max_connections=20)
         client = side.threads.client(pool)
         seen: Counter[str] = Counter()
@@ -37,7 +36,7 @@ def moving_under_load(side: Side) -> Finding:
         for number in range(1, 11):
             time.sleep(0.05)
             name = ("localhost", server.host)[number % 2]
-            server.push(announcement("MOVING", number, 1, f"{name}:{server.port}"))
+            server.push(["MOVING", number, 1, f"{name}:{server.port}"])
         over.set()
         for doing in doings:
             doing.result()
@@ -52,14 +51,14 @@ def moving_under_load(side: Side) -> Finding:
 )
 def relaxed_timeouts(side: Side) -> Finding:
     """What the notification allows holds for each caller."""
-    with MemoryServer() as server:
+    with ScriptedServer() as server:
         config = MaintNotificationsConfig(relaxed_timeout=5)
         pool = side.threads.pool(server, protocol=3, socket_timeout=0.2, maint_notifications_config=config)
         client = side.threads.client(pool)
         for connection in [pool.get_connection() for _ in range(_CALLERS)]:
             pool.release(connection)
         client.ping()
-        server.push(announcement("MIGRATING", 1, 5))
+        server.push(["MIGRATING", 1, 5])
         time.sleep(0.05)
         together = [Doing(client.ping) for _ in range(_CALLERS)]
         for doing in together:

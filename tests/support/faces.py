@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -509,7 +510,12 @@ class Watch:
 
     def calls(self, command: str) -> int:
         """How often `command` was called since the server started."""
-        return int(self._client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
+        return self.all_calls()[command]
+
+    def all_calls(self) -> Counter[str]:
+        """Return how often each command was called since the server started."""
+        stats = self._client.info("commandstats")
+        return Counter({name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in stats.items()})
 
     def kill(self, *ids: int) -> None:
         """Close connections from the server's end, and see that it is done."""

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from redpool import embedded
-from redpool.testing import FaultProxy, MemoryServer
+from redpool.testing import FaultProxy, ScriptedServer
 
 from .crowds import start_undisturbed
 from .faces import (
@@ -29,7 +29,7 @@ from .faces import (
     Threads,
     Watch,
 )
-from .mute import Mute
+from .mute import Mute, stock
 
 
 @pytest.fixture(scope="session")
@@ -108,24 +108,24 @@ def silent() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in memory, which does as the test says."""
-    with MemoryServer() as server:
+def scripted() -> Iterator[ScriptedServer]:
+    """A server that answers as the test says, and holds no data."""
+    with ScriptedServer() as server:
         yield server
 
 
 @pytest.fixture
-def proxy(memory: MemoryServer) -> Iterator[FaultProxy]:
-    """A proxy before the server in memory."""
-    with FaultProxy(memory.host, memory.port) as proxy:
+def proxy(scripted: ScriptedServer) -> Iterator[FaultProxy]:
+    """A proxy before it, with the answers of a stocked server."""
+    stock(scripted)
+    with FaultProxy(scripted.host, scripted.port) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def mute(memory: MemoryServer) -> Iterator[Mute]:
+def mute(scripted: ScriptedServer, proxy: FaultProxy) -> Mute:
     """The same, as a server of which nothing is withheld yet."""
-    with FaultProxy(memory.host, memory.port) as proxy:
-        yield Mute(memory, proxy)
+    return Mute(scripted, proxy)
 
 
 @pytest.fixture(params=[*OF_THREADS.values(), *OF_TASKS.values()], ids=[*OF_THREADS, *OF_TASKS])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import redis
+
 from redpool.testing import FaultProxy
 
 BARE: dict[str, Any] = {"protocol": 2, "driver_info": None}
 """The keywords of a connection without a handshake, so that the first piece of a reply answers the first command."""
 
-NO_PING = b"-NOPERM this user has no permissions to run the 'ping' command\r\n"
+NO_PING = redis.ResponseError("NOPERM this user has no permissions to run the 'ping' command")
 
 
 def let_it_be_done(proxy: FaultProxy) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import redis
 
 from redpool import ReplyLate, ReplyLost
-from redpool.testing import FaultProxy, MemoryServer
+from redpool.testing import FaultProxy, Raw, ScriptedServer
 
 from .faces import Doing, eventually
 
@@ -16,29 +17,47 @@ PATIENCE = 0.3
 """Seconds after which a reply is late, where a test is about that."""
 
 
-class Mute:
-    """A server in memory behind a proxy, which keeps its reply to one command to itself, once."""
+def usual_answers() -> dict[str, Any]:
+    """Return answers as if each key held "value", and as if INCR counted one number."""
+    numbers = itertools.count(1)
+    return {"GET": b"value", "INCRBY": lambda args: next(numbers)}
 
-    def __init__(self, server: MemoryServer, proxy: FaultProxy) -> None:
+
+def stock(server: ScriptedServer) -> None:
+    """Have a server give those answers."""
+    for name, answer in usual_answers().items():
+        server.answer(name, answer)
+
+
+class Mute:
+    """A stocked server behind a proxy, which keeps its replies to a command to itself."""
+
+    def __init__(self, server: ScriptedServer, proxy: FaultProxy) -> None:
         self.server = server
         self.proxy = proxy
-        self.heard = 0
-        """how often that command has come"""
-        self._silences = 0
+        self._usual = usual_answers()
+        self._withheld, self._before = "", 0
+        for name in self._usual:
+            self.restore(name)
 
     @property
     def at(self) -> dict[str, Any]:
         """Where it is, as a connection's keywords."""
         return {"host": self.proxy.host, "port": self.proxy.port}
 
-    def withhold(self, name: str, times: int = 1) -> None:
-        """Do not answer the next `times` commands of that name; carry out those after them."""
-        self.heard, self._silences = 0, times
-        self.server.answer(name, self._hear)
+    @property
+    def heard(self) -> int:
+        """How often the command that is withheld has come."""
+        return self.server.count(self._withheld) - self._before
 
-    def _hear(self, args: list[bytes]) -> bytes | None:
-        self.heard += 1
-        return b"" if self.heard <= self._silences else None
+    def withhold(self, name: str, times: int = 1, then: Any = None) -> None:
+        """Do not answer the next `times` commands of that name; answer those after them, as usual or with `then`."""
+        self._withheld, self._before = name, self.server.count(name)
+        self.server.answer(name, *[Raw(b"")] * times, then or self._usual.get(name, "ok"))
+
+    def restore(self, name: str) -> None:
+        """Answer the command again, over connections that owe no reply."""
+        self.server.answer(name, self._usual.get(name, "ok"))
 
     def lose(self, how: str, call: Callable[[], Any], times: int = 1) -> Doing:
         """Make the call, which loses its reply as `how` says, so many times."""
@@ -48,12 +67,12 @@ class Mute:
             if how == "reset":
                 self.proxy.reset()
             elif how == "hang-up":
-                self.server.kill_clients()
+                self.server.hang_up()
         return doing
 
 
 def impatient(how: str) -> dict[str, Any]:
-    """The keywords with which a reply that doesn't come is late; otherwise no caller is."""
+    """Return the keywords with which a reply that doesn't come is late, or with which none is."""
     return {"socket_timeout": PATIENCE if how == "late" else 30.0}
 
 

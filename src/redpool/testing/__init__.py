@@ -1,12 +1,13 @@
-"""For tests of what uses a pool: a server, a faulty network, scripted connections, a hand-turned clock, simulated load.
+"""For tests of what uses a pool: an obedient server, a faulty network, scripted connections, a clock, simulated load.
 
 See docs/testing.md.
 """
 
 from .clock import Clock
 from .proxy import FaultProxy
-from .scripted import Script, Slow
-from .server import MemoryServer
+from .replies import Raw, Slow
+from .scripted import Script
+from .server import ScriptedServer
 from .simulation import Simulation
 
-__all__ = ["Clock", "FaultProxy", "MemoryServer", "Script", "Simulation", "Slow"]
+__all__ = ["Clock", "FaultProxy", "Raw", "Script", "ScriptedServer", "Simulation", "Slow"]

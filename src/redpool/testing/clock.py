@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Clock:
-    """Stands still until it is told to go on: `clock()` is the time, in seconds.
+    """A clock that stands still until `advance`: `clock()` is the time, in seconds.
 
         clock = Clock()
         clock.advance(1.5)
@@ -24,11 +24,11 @@ class Clock:
 
     @property
     def now(self) -> float:
-        """The time, in seconds."""
+        """Return the time, in seconds."""
         return self._now
 
     def advance(self, seconds: float) -> float:
-        """Go on by so many seconds; the time then. Raises `ValueError` for a step back."""
+        """Go on by so many seconds, and return the time then. Raises `ValueError` for a step back."""
         if seconds < 0:
             raise ValueError(f"seconds={seconds!r} is negative")
         self._now += seconds

@@ -216,7 +216,7 @@ class FaultProxy:
         self._loop.call(self._stop_listening)
 
     def stall_accept(self) -> None:
-        """Let no connect complete: the listener's queue is full, and no caller empties it. For Linux.
+        """Let no connect complete: the listener's queue is full, and stays so. For Linux.
 
         A connect that waits when the fault ends is through when its side tries again, mostly after a second.
         Raises `RuntimeError` where the system's queue can't be filled.
@@ -248,12 +248,12 @@ class FaultProxy:
 
     @property
     def connections(self) -> int:
-        """How many connections have been accepted so far."""
+        """Return how many connections have been accepted so far."""
         return self._accepted
 
     @property
     def open(self) -> int:
-        """How many connections are open: neither side has hung up, as far as the other has been told."""
+        """Return how many connections are open: neither side has hung up, as far as the other can know."""
         return len(self._links)
 
     def close(self) -> None:
@@ -292,7 +292,7 @@ class FaultProxy:
         self._loop.watch(self._listener, selectors.EVENT_READ, lambda _: self._accept())
 
     def _stop_listening(self) -> None:
-        # A listener can't be told to stop; another socket keeps the port instead, and what waited in the queue is gone.
+        # A listener can't stop listening; another socket keeps the port instead, and what waited in the queue is gone.
         self._accepting = False
         self._loop.drop(self._listener)
         while self._plugs:
@@ -316,7 +316,7 @@ class FaultProxy:
         try:
             client, _ = self._listener.accept()
         except OSError:
-            return  # gone again before we came to it
+            return  # gone again before its turn came
         server = socket.socket(self._family, socket.SOCK_STREAM)
         server.setblocking(False)
         server.connect_ex(self._server)

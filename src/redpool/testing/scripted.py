@@ -1,4 +1,4 @@
-"""redis-py's own connections with no caller behind them but a script.
+"""redis-py's own connections, with a script at the other end.
 
 A scripted connection is a real one: redis-py's classes, a real socket, real bytes. What the script says of connects and
 sends happens in the caller's own thread or task, so it can block there and be interrupted there; what it says of
@@ -11,34 +11,18 @@ import asyncio
 import copy
 import socket
 import threading
-import time
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import hiredis
 import redis.asyncio.connection as aio
 from redis.connection import AbstractConnection
-from redis.exceptions import ResponseError
 
-from .loop import Channel, Loop
-from .resp import CommandError, Status, encode
+from .loop import Loop
+from .peer import Peer
+from .replies import Slow, Step, check_step
 
 _HANDSHAKE = {"HELLO", "AUTH", "CLIENT", "SELECT"}
-_ECHOED = {"GET", "ECHO"}
-
-
-@dataclass(frozen=True)
-class Slow:
-    """A step that goes well, after so many seconds."""
-
-    seconds: float
-
-
-Step = Literal["ok", "never"] | BaseException | Slow
 
 
 class Script:
@@ -53,19 +37,19 @@ class Script:
 
     The stages are
 
-        connect       opening the connection
+        connect    opening the connection
         handshake  the answer to HELLO, AUTH, CLIENT and SELECT, each a step
-        check      the answer to PING
+        ping       the answer to PING
         send       sending anything else: a step for each packet, and a pipeline is one
-        reply      the answer to each command of it: `GET` and `ECHO` are answered with their argument, so that swapped
-                   replies show; other commands with OK
+        reply      the answer to each command of it
 
     and the steps
 
-        "ok"          as it should be
+        "ok"          as it should be; an answer is the usual one of a `ScriptedServer`: `GET` and `ECHO` are
+                      answered with their argument, so that swapped replies show
         "never"       it takes for ever: as long as redis-py's timeout for it, or until the script is closed
         Slow(seconds) it takes so long; what comes after it on the same connection waits
-        an exception  in connect and send, it is raised (redis-py makes a `ConnectionError` of an `OSError`);
+        an exception  in connect and send, it is raised (an `OSError` is redis-py's `ConnectionError` then);
                       in an answer, a `redis.ResponseError` is an error reply, by its text as a server writes it
                       (`ResponseError("READONLY no writes here")`), and any other a hang-up
 
@@ -79,13 +63,13 @@ class Script:
         *,
         connect: Iterable[Step] = (),
         handshake: Iterable[Step] = (),
-        check: Iterable[Step] = (),
+        ping: Iterable[Step] = (),
         send: Iterable[Step] = (),
         reply: Iterable[Step] = (),
     ) -> None:
         self.connect = connect
         self.handshake = handshake
-        self.check = check
+        self.ping = ping
         self.send = send
         self.reply = reply
         self._turn = threading.Lock()
@@ -98,7 +82,7 @@ class Script:
         super().__setattr__(name, _steps(name, value) if name in _STAGES else value)
 
     def close(self) -> None:
-        """Hang up on everybody, and end what takes for ever (on an event loop, only what waits for an answer)."""
+        """Hang up on every client, and end what takes for ever (on an event loop, only what waits for an answer)."""
         self._closed.set()
         self._loop.close()
 
@@ -133,7 +117,7 @@ class Script:
     def _connected(self) -> socket.socket:
         near, far = socket.socketpair()
         try:
-            self._loop.call(lambda: _Peer(self, self._loop, far))
+            self._loop.call(lambda: Peer(self._loop, far, lambda name, _: self._next(_answering(name))))
         except BaseException:
             near.close()
             far.close()
@@ -141,19 +125,18 @@ class Script:
         return near
 
 
-_STAGES = ("connect", "handshake", "check", "send", "reply")
+_STAGES = ("connect", "handshake", "ping", "send", "reply")
 
 
 def _steps(stage: str, steps: Iterable[Step]) -> list[Step]:
     listed = list(steps)
     for step in listed:
-        if not (isinstance(step, BaseException | Slow) or step in ("ok", "never")):
-            raise TypeError(f"{stage}: {step!r} is no step; there are 'ok', 'never', Slow(seconds) and exceptions")
+        check_step(stage, step)
     return listed or ["ok"]
 
 
 def _seconds(step: Step) -> float:
-    """How long a step takes; raises where that is what it does."""
+    """Return how long a step takes, or raise it."""
     if isinstance(step, BaseException):
         raise copy.copy(step)
     if isinstance(step, Slow):
@@ -161,73 +144,18 @@ def _seconds(step: Step) -> float:
     return threading.TIMEOUT_MAX if step == "never" else 0.0
 
 
-class _Peer:
-    """The other end of a connection."""
-
-    def __init__(self, script: Script, loop: Loop, sock: socket.socket) -> None:
-        self._script = script
-        self._loop = loop
-        self._reader = hiredis.Reader()
-        self._inbox: deque[list[bytes]] = deque()
-        self._busy = False
-        self._protocol = 2
-        self._channel = Channel(loop, sock, self._receive)
-
-    def _receive(self, data: bytes) -> None:
-        if not data:
-            self._channel.close()
-            return
-        self._reader.feed(data)
-        while (parts := self._reader.gets()) is not False:
-            self._inbox.append(parts)
-        self._work()
-
-    def _work(self) -> None:
-        while self._inbox and not self._busy and not self._channel.closed:
-            args = self._inbox.popleft()
-            step = self._script._next(_answering(args[0]))
-            if isinstance(step, ResponseError):
-                self._channel.send(encode(CommandError(str(step)), self._protocol))
-            elif isinstance(step, BaseException):
-                self._channel.close()
-            elif step == "ok":
-                self._answer(args)
-            else:
-                self._busy = True
-                if isinstance(step, Slow):
-                    self._loop.at(time.monotonic() + step.seconds, partial(self._answer_late, args))
-
-    def _answer_late(self, args: list[bytes]) -> None:
-        self._busy = False
-        self._answer(args)
-        self._work()
-
-    def _answer(self, args: list[bytes]) -> None:
-        name = args[0].decode().upper()
-        value: Any = Status("OK")
-        if name == "HELLO":
-            self._protocol = int(args[1])
-            value = {"server": "redis", "version": "7.2.0", "proto": self._protocol, "mode": "standalone"}
-        elif name == "PING":
-            value = Status("PONG")
-        elif name in _ECHOED:
-            value = args[1]
-        self._channel.send(encode(value, self._protocol))
-
-
-def _answering(name: bytes) -> str:
-    """The stage that a command's answer belongs to."""
-    upper = name.decode().upper()
-    return "handshake" if upper in _HANDSHAKE else "check" if upper == "PING" else "reply"
+def _answering(name: str) -> str:
+    """Return the stage that a command's answer belongs to."""
+    return "handshake" if name in _HANDSHAKE else "ping" if name == "PING" else "reply"
 
 
 def _is_sending(data: bytes) -> bool:
-    """Whether a packet belongs to the stage "send"; it begins with a command: `*1\\r\\n$4\\r\\nPING\\r\\n`.
+    """Return whether a packet belongs to the stage "send"; it begins with a command: `*1\\r\\n$4\\r\\nPING\\r\\n`.
 
     redis-py sends the rest of a command with long arguments in packets that don't.
     """
     parts = bytes(data[:48]).split(b"\r\n")
-    return parts[0].startswith(b"*") and len(parts) > 2 and _answering(parts[2]) == "reply"
+    return parts[0].startswith(b"*") and len(parts) > 2 and _answering(parts[2].decode().upper()) == "reply"
 
 
 # -- by threads --------------------------------------------------------------------------------------------------------

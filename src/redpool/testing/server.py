@@ -1,128 +1,164 @@
-"""An in-memory Redis, for tests: real sockets, no process, and it does as the test says."""
+"""A server that does as it is told, for tests: real sockets, no process, no data."""
 
 from __future__ import annotations
 
 import selectors
-import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
-from . import data, talk  # noqa: F401  the tables of commands
-from .backend import Answer, Backend
+from redis.exceptions import ResponseError
+
 from .loop import HOST, Loop, bound
+from .peer import Peer
+from .replies import Raw, Reply, check_reply
 
 _BACKLOG = 511
 
+Answer = Reply | Callable[[list[bytes]], Reply]
 
-class MemoryServer:
-    """A small Redis in a thread of this process, on a free port of 127.0.0.1, empty when it begins.
 
-        with MemoryServer() as server:
-            redis.Redis.from_url(server.url).set("foo", "bar")
-            assert (1, "SET") in server.commands
+class Command(NamedTuple):
+    """A command that the server has taken up: the number of its connection (from 1), its name in capitals, the rest."""
 
-    It speaks RESP2 and RESP3, to clients of any kind, and knows the commands that tests of connections need: strings,
-    lists (blocking, too), hashes, transactions, subscriptions, CLIENT; to others it answers `-ERR unknown command`.
-    The answers are those of Redis 7.2, in 16 databases. Keys expire by `clock` (seconds, as `time.time`; a
-    `redpool.testing.Clock` will do); a blocking command's timeout is real.
+    connection: int
+    name: str
+    args: list[bytes]
 
-    Every method may be called from any thread; it has taken effect when it returns, and raises `RuntimeError` once the
-    server is closed, except `close` itself.
+
+class ScriptedServer:
+    """A server that answers what it is told, in a thread of this process, on a free port of 127.0.0.1.
+
+        with ScriptedServer() as server, redis.Redis.from_url(server.url) as client:
+            server.answer("GET", ResponseError("LOADING not yet"), b"bar")
+            ...
+            assert server.count("GET") == 2
+
+    It speaks RESP2 and RESP3, to clients of any kind, and remembers nothing but what it was asked. What it was not told
+    how to answer it answers as a `Script` does: the handshake, PING and subscriptions as Redis, `GET` and `ECHO` with
+    their argument, so that swapped replies show, and other commands with OK.
+
+    A reply is
+
+        a value       `bytes`, `int`, `None`, a list or a dict of such, as Redis would send it
+        Raw(bytes)    these bytes as they are; with `Raw(b"")` the command gets no reply, but those behind it do
+        a step        as for the answers of a `Script`: "ok" (the usual answer), "never" (nor to those behind it),
+                      `Slow(seconds)`, a `redis.ResponseError` (an error reply, by its text), any other exception (the
+                      server hangs up)
+        a function    of the arguments, in the server's thread, that returns one of the above
+
+    Every method may be called from any thread or task; it has taken effect when it returns, and raises `RuntimeError`
+    once the server is closed, except `close` itself.
 
     Attributes:
-        host, port, url: where it listens; the URL names database 0, without the password
-        password: what the user "default" must say; None lets everybody in. Holds for those who connect from now on
-        max_clients: one more is told `-ERR max number of clients reached`, and hung up on
+        host, port, url: where it listens; the URL names database 0
     """
 
-    def __init__(
-        self, *, password: str | None = None, max_clients: int = 10_000, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self) -> None:
         self._listener = bound()
         self._listener.listen(_BACKLOG)
         self.host = HOST
         self.port: int = self._listener.getsockname()[1]
         self.url = f"redis://{HOST}:{self.port}/0"
-        self._loop = Loop(f"MemoryServer on port {self.port}")
-        self._backend = Backend(self._loop, clock, password, max_clients)
+        self._answers: dict[str, list[Answer]] = {}
+        self._commands: list[Command] = []
+        self._peers: dict[int, Peer] = {}
+        self._accepted = 0
+        self._paused = False
+        self._loop = Loop(f"ScriptedServer on port {self.port}")
         self._loop.call(lambda: self._loop.watch(self._listener, selectors.EVENT_READ, lambda _: self._accept()))
 
-    # -- what can be seen ------------------------------------------------------------------------------------------
+    # -- what it does ----------------------------------------------------------------------------------------------
 
-    @property
-    def clients(self) -> int:
-        """How many clients are connected now."""
-        return self._loop.call(lambda: len(self._backend.sessions))
+    def answer(self, name: str, *replies: Answer) -> None:
+        """Answer the command `name` with these replies from now on: one after the other, the last for ever.
 
-    @property
-    def commands(self) -> list[tuple[int, str]]:
-        """What was carried out so far, in order: the connection's id (as CLIENT ID) and the command's name.
-
-        Those of a transaction appear when it is executed. What was refused (unknown, not authenticated, with a wrong
-        number of arguments) doesn't appear.
+        All connections together use them up. With no replies the usual answer is given again. For a command with
+        subcommands `name` is its first word. Raises `TypeError` for what is no reply.
         """
-        return self._loop.call(lambda: list(self._backend.log))
+        for reply in replies:
+            if not callable(reply):
+                check_reply(name, reply)
+        self._loop.call(lambda: self._answers.update({name.upper(): list(replies)}))
 
-    # -- how it behaves --------------------------------------------------------------------------------------------
-
-    @property
-    def password(self) -> str | None:
-        return self._backend.password
-
-    @password.setter
-    def password(self, password: str | None) -> None:
-        self._loop.call(lambda: setattr(self._backend, "password", password))
-
-    @property
-    def max_clients(self) -> int:
-        return self._backend.max_clients
-
-    @max_clients.setter
-    def max_clients(self, count: int) -> None:
-        self._loop.call(lambda: setattr(self._backend, "max_clients", count))
-
-    def answer(self, name: str, reply: Answer | None) -> None:
-        """Answer the command `name` with `reply` from now on, in place of carrying it out; None ends that.
-
-        `reply` is what goes over the wire, such as `b"-READONLY You can't write.\\r\\n"`; with `b""` the client waits
-        for ever. Or a function that gets the arguments (bytes), in the server's thread, and returns such bytes, or None
-        to have the command carried out this time. For a command with subcommands `name` is its first word.
-        """
-
-        def change() -> None:
-            self._backend.answers.pop(name.upper(), None)
-            if reply is not None:
-                self._backend.answers[name.upper()] = reply
-
-        self._loop.call(change)
+    def push(self, value: list[Any] | Raw) -> None:
+        """Send this out of turn, as a push to all who speak RESP3 or have subscribed; `Raw` goes to every client."""
+        self._each(lambda peer: peer.send(value) if isinstance(value, Raw) else peer.push(value))
 
     def pause(self) -> None:
-        """Answer no caller until `resume()`: as a stopped process, connections are still accepted, by the system."""
-        self._loop.call(lambda: setattr(self._backend, "paused", True))
+        """Answer no client until `resume()`: as with a stopped process, the system still accepts connections."""
+        self._pause(True)
 
     def resume(self) -> None:
-        """Go on, with all that came meanwhile."""
-        self._loop.call(self._backend.resume)
+        """Go on, with all that has come meanwhile."""
+        self._pause(False)
+        self._each(Peer.work)
 
-    def kill_clients(self) -> int:
-        """Hang up on every client, in good order; how many they were."""
-        return self._loop.call(lambda: self._backend.kill(self._backend.sessions.values()))
-
-    def push(self, raw: bytes) -> None:
-        """Send these bytes to every client, out of turn: a push, a stray reply, or rubbish."""
-
-        def send() -> None:
-            for session in self._backend.sessions.values():
-                session.channel.send(raw)
-
-        self._loop.call(send)
-
-    # -- life ------------------------------------------------------------------------------------------------------
+    def hang_up(self) -> None:
+        """Close every client's connection in good order (FIN), now. Later ones work."""
+        self._each(Peer.hang_up)
 
     def close(self) -> None:
         """Close every connection and the port, and end the server's thread. Once closed, nothing happens."""
         self._loop.close()
+
+    # -- what it has seen ------------------------------------------------------------------------------------------
+
+    @property
+    def clients(self) -> int:
+        """Return how many clients are connected now."""
+        return self._loop.call(lambda: len(self._peers))
+
+    @property
+    def commands(self) -> list[Command]:
+        """Return what it was asked so far, in order, as `(connection, name, args)`; not what waits in a pause."""
+        return self._loop.call(lambda: list(self._commands))
+
+    def count(self, name: str) -> int:
+        """Return how often it was asked this, whatever the answer."""
+        return [each.name for each in self.commands].count(name.upper())
+
+    # -- in the loop's thread --------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return  # gone again before its turn came
+        self._accepted += 1
+        number = self._accepted
+        peer = Peer(self._loop, sock, partial(self._decide, number), lambda: self._peers.pop(number, None))
+        peer.paused = self._paused
+        self._peers[number] = peer
+
+    def _decide(self, number: int, name: str, args: list[bytes]) -> Reply:
+        self._commands.append(Command(number, name, args))
+        answers = self._answers.get(name) or ["ok"]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if not callable(answer):
+            return answer
+        try:
+            reply = answer(args)
+            check_reply(name, reply)
+        except Exception as error:  # the test's own function failed: its client shall know
+            return ResponseError(f"ERR {name} could not be answered: {error!r}")
+        return reply
+
+    def _pause(self, paused: bool) -> None:
+        def change() -> None:
+            self._paused = paused
+            for peer in self._peers.values():
+                peer.paused = paused
+
+        self._loop.call(change)
+
+    def _each(self, do: Callable[[Peer], None]) -> None:
+        def to_all() -> None:
+            for peer in list(self._peers.values()):
+                do(peer)
+
+        self._loop.call(to_all)
 
     def __enter__(self) -> Self:
         return self
@@ -131,10 +167,3 @@ class MemoryServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _accept(self) -> None:
-        try:
-            sock, address = self._listener.accept()
-        except OSError:
-            return  # gone again before we came to it
-        self._backend.welcome(sock, address)

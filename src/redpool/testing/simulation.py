@@ -35,15 +35,15 @@ class Event(NamedTuple):
 @dataclass(frozen=True)
 class _Caller:
     number: int
-    reference: float
+    use: float
     patience: float
     breaks: bool
 
 
 class Simulation:
-    """A pool with callers who come, hold a connection, and go; hours of it in moments.
+    """A pool with callers that come, use a connection, and go; hours of it in moments.
 
-        simulation = Simulation(seed=7, arrivals=300.0, hold=0.01, max_connections=4)
+        simulation = Simulation(seed=7, arrivals=300.0, use=0.01, max_connections=4)
         print(simulation.run(60.0).wait.p99)
 
     The same seed and arguments give the same run, event for event. `options` are the pool's own. Times are means, in
@@ -52,11 +52,11 @@ class Simulation:
     Args:
         seed: of all chance
         arrivals: how many callers come in a second, on average, independently of each other
-        hold: how long each holds its connection
+        use: how long each holds its connection
         patience: how long a caller waits before it leaves of its own accord; None: as long as the pool lets it
-        connect: how long it takes to open a connection, or to check one in the background
+        connect: how long it takes to connect, or to validate a connection in the background
         connect_failures: the share of connects that fail
-        broken: the share of leases after which a connection is broken, and of checks that find it so
+        broken: the share of leases after which a connection is broken, and of validations that find it so
 
     Attributes:
         core: the pool (`redpool.core.pool.PoolCore`)
@@ -71,19 +71,19 @@ class Simulation:
         seed: int = 0,
         *,
         arrivals: float = 100.0,
-        reference: float = 0.01,
+        use: float = 0.01,
         patience: float | None = None,
         connect: float = 0.005,
         connect_failures: float = 0.0,
         broken: float = 0.0,
         **options: Any,
     ) -> None:
-        _check(arrivals=arrivals, reference=reference, patience=patience or 0.0, connect=connect)
+        _check(arrivals=arrivals, use=use, patience=patience or 0.0, connect=connect)
         _check_shares(connect_failures=connect_failures, broken=broken)
         self.clock = Clock()
         self.core = PoolCore(PoolConfig(**options), 0.0, Random(f"pool {seed}"))
         self.trace: list[Event] = []
-        self._arrivals, self._reference, self._patience, self._connect_slot = arrivals, reference, patience, connect
+        self._arrivals, self._mean_use, self._patience, self._connect = arrivals, use, patience, connect
         self._connect_failures, self._broken = connect_failures, broken
         self._load, self._network = Random(f"load {seed}"), Random(f"network {seed}")
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -93,7 +93,7 @@ class Simulation:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Connect: self._begin_connect,
             CutConnect: lambda order: self._end_connect(order.slot, self._connects[order.slot], fails=True),
-            Validate: self._begin_check,
+            Validate: self._begin_validation,
             Close: self._close,
             Wake: self._wake,
             ReportLeak: lambda order: self._note("leak reported", connection=order.slot.connection),
@@ -125,9 +125,7 @@ class Simulation:
     def _arrive(self) -> None:
         draw = self._load
         patience = draw.expovariate(1 / self._patience) if self._patience else math.inf
-        caller = _Caller(
-            next(self._callers), self._spell(draw, self._reference), patience, draw.random() < self._broken
-        )
+        caller = _Caller(next(self._callers), self._spell(draw, self._mean_use), patience, draw.random() < self._broken)
         self._after(draw.expovariate(self._arrivals), self._arrive)
         self._note("arrives", caller)
         self._ask(caller)
@@ -154,7 +152,7 @@ class Simulation:
 
     def _use(self, caller: _Caller, slot: Slot) -> None:
         self._note("gets", caller, slot.connection)
-        self._after(caller.reference, lambda: self._release_now(caller, slot))
+        self._after(caller.use, lambda: self._release_now(caller, slot))
 
     def _release_now(self, caller: _Caller, slot: Slot) -> None:
         self._note("breaks" if caller.breaks else "gives back", caller, slot.connection)
@@ -180,9 +178,7 @@ class Simulation:
             number = self._connects[order.slot] = next(self._connections)
             fails = self._network.random() < self._connect_failures
             self._note("connect begins", connection=number)
-            self._after(
-                self._spell(self._network, self._connect_slot), lambda: self._end_connect(order.slot, number, fails)
-            )
+            self._after(self._spell(self._network, self._connect), lambda: self._end_connect(order.slot, number, fails))
 
     def _end_connect(self, slot: Slot, number: int, fails: bool) -> None:
         if self._connects.get(slot) != number:
@@ -194,13 +190,13 @@ class Simulation:
         else:
             self.core.connected(slot, number, self.clock.now)
 
-    def _begin_check(self, order: Validate) -> None:
+    def _begin_validation(self, order: Validate) -> None:
         if self.core.begin_validation(order.slot):
             ok = self._network.random() >= self._broken
-            self._after(self._spell(self._network, self._connect_slot), lambda: self._end_check(order.slot, ok))
+            self._after(self._spell(self._network, self._connect), lambda: self._end_validation(order.slot, ok))
 
-    def _end_check(self, slot: Slot, ok: bool) -> None:
-        self._note("check succeeds" if ok else "check fails", connection=slot.connection)
+    def _end_validation(self, slot: Slot, ok: bool) -> None:
+        self._note("validation succeeds" if ok else "validation fails", connection=slot.connection)
         self.core.validated(slot, ok, self.clock.now)
 
     def _close(self, order: Close) -> None:

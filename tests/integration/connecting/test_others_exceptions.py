@@ -15,7 +15,7 @@ from redis.credentials import CredentialProvider
 import redpool
 import redpool.asyncio
 from redpool.sync import threads as own_threads
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from support.faces import PATIENCE, Doing, Face, eventually, say
 
 
@@ -45,11 +45,13 @@ def no_thread(*args: Any) -> None:
 
 
 def test_what_interrupts_a_caller_who_connects_is_its_own(
-    threads: Face, memory: MemoryServer, monkeypatch: pytest.MonkeyPatch
+    threads: Face, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No thread is to be had, so that callers connect in their own; one of them comes to its time limit."""
     kind = Interruptible
-    pool = threads.pool(kind, host=memory.host, port=memory.port, max_connections=2, max_connecting=1, timeout=PATIENCE)
+    pool = threads.pool(
+        kind, host=scripted.host, port=scripted.port, max_connections=2, max_connecting=1, timeout=PATIENCE
+    )
     monkeypatch.setattr(own_threads, "start", no_thread)
     first = Doing(pool.get_connection)
     assert kind.begun.wait(PATIENCE)
@@ -96,19 +98,19 @@ ENDS = pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 
 @ENDS
 def test_what_ends_a_program_is_not_raised_in_those_who_wait(
-    threads: Face, memory: MemoryServer, error: type[BaseException]
+    threads: Face, scripted: ScriptedServer, error: type[BaseException]
 ) -> None:
     """They are told of a connection error."""
-    pool = threads.pool(host=memory.host, port=memory.port, credential_provider=Ending(error))
+    pool = threads.pool(host=scripted.host, port=scripted.port, credential_provider=Ending(error))
     with pytest.raises(redis.ConnectionError, match=f"interrupted by {error.__name__}"):
         pool.get_connection()
 
 
 @ENDS
-def test_what_ends_a_loop_ends_it(memory: MemoryServer, error: type[BaseException]) -> None:
+def test_what_ends_a_loop_ends_it(scripted: ScriptedServer, error: type[BaseException]) -> None:
     """It comes out of the loop, whichever task it interrupted; those who wait are told of a connection error."""
     loop = asyncio.new_event_loop()
-    pool = redpool.asyncio.ConnectionPool(host=memory.host, port=memory.port, credential_provider=Ending(error))
+    pool = redpool.asyncio.ConnectionPool(host=scripted.host, port=scripted.port, credential_provider=Ending(error))
 
     async def ask() -> Any:
         return await asyncio.gather(pool.get_connection(), pool.get_connection(), return_exceptions=True)

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from redpool import DeadlineExceeded, deadline, embedded
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from support.faces import PATIENCE as TESTS_PATIENCE
 from support.faces import Doing, Sharing, eventually
 from support.mute import PATIENCE, Mute, check_lost
@@ -70,7 +70,7 @@ def test_a_deadline(shell: Sharing, mute: Mute, sent: bool) -> None:
     pool = shell.pool(**mute.at, socket_timeout=30.0, max_in_flight=1, timeout=30.0)
     client = shell.client(pool)
     client.set("key", "value")
-    mute.server.answer("GET", b"")
+    mute.server.answer("GET", "never")
     flying = Doing(lambda: client.get("key")) if not sent else None
     assert eventually(lambda: pool.stats().in_flight == (not sent))
 
@@ -83,7 +83,7 @@ def test_a_deadline(shell: Sharing, mute: Mute, sent: bool) -> None:
 
     error = Doing(within).result()
     assert error.sent is sent
-    mute.server.answer("GET", None)
+    mute.restore("GET")
     mute.proxy.reset()
     if flying is not None:
         flying.ended()
@@ -154,18 +154,18 @@ def test_a_writer_does_not_hold_up_its_readers(shell: Sharing, own_server: embed
         doing.result()
 
 
-def test_reading_goes_on_while_the_server_takes_nothing(multiplexed_threads: Sharing, memory: MemoryServer) -> None:
+def test_reading_goes_on_while_the_server_takes_nothing(multiplexed_threads: Sharing, scripted: ScriptedServer) -> None:
     """The caller that is parked has its own time, whatever the writer does."""
     client = multiplexed_threads.client(
-        multiplexed_threads.pool(host=memory.host, port=memory.port, socket_timeout=PATIENCE, retry=None)
+        multiplexed_threads.pool(host=scripted.host, port=scripted.port, socket_timeout=PATIENCE, retry=None)
     )
-    client.set("key", "value")
-    memory.pause()
+    client.ping()
+    scripted.pause()
     began = time.monotonic()
     doings = [Doing(lambda: client.get("key")) for _ in range(5)]
     for doing in doings:
         assert isinstance(doing.ended(), redis.TimeoutError)
     assert time.monotonic() - began < 10
-    memory.resume()
-    assert client.get("key") == b"value"
+    scripted.resume()
+    assert client.get("key") == b"key"
     assert threading.active_count() < 50

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import redis.asyncio
 
 import redpool.asyncio
 from redpool.redispy import sockets
-from redpool.testing import FaultProxy, MemoryServer
+from redpool.testing import FaultProxy, Raw, ScriptedServer
 from support.faces import Doing, Face, Threads, _unwrapped, eventually
 from support.made_up import BARE, NO_PING, let_it_be_done
+from support.mute import stock
 
 
 def test_a_hang_up_behind_an_answer_costs_nothing(face: Face, proxy: FaultProxy) -> None:
@@ -204,47 +206,41 @@ def test_what_comes_unasked_over_tls_is_seen(over_tls: Any, face: Face, secured:
 # -- what counts as an answer ------------------------------------------------------------------------------------------
 
 
-def when_ping_is_refused(face: Face, memory: MemoryServer, **options: Any) -> Any:
+def when_ping_is_refused(face: Face, scripted: ScriptedServer, **options: Any) -> Any:
     """A pool of connections over which the server refuses each PING."""
-    memory.answer("PING", NO_PING)
-    return face.pool(host=memory.host, port=memory.port, **options)
+    stock(scripted)
+    scripted.answer("PING", NO_PING)
+    return face.pool(host=scripted.host, port=scripted.port, **options)
 
 
-def test_an_error_is_an_answer_to_a_ping(face: Face, memory: MemoryServer) -> None:
+def test_an_error_is_an_answer_to_a_ping(face: Face, scripted: ScriptedServer) -> None:
     """A user who may not PING keeps its connections."""
-    pool = when_ping_is_refused(face, memory, ping_after_idle=0.0)
+    pool = when_ping_is_refused(face, scripted, ping_after_idle=0.0)
     for _ in range(3):
         assert face.client(pool).incr("n")
     assert (pool.stats().connected, pool.stats().closed) == (1, {})
 
 
-def test_an_error_that_no_caller_asked_for_is_no_answer(face: Face, memory: MemoryServer) -> None:
+def test_an_error_that_no_caller_asked_for_is_no_answer(face: Face, scripted: ScriptedServer) -> None:
     """What has come before the PING was sent is stale: it would shift all replies behind it."""
-    pool = face.pool(host=memory.host, port=memory.port, ping_after_idle=0.0)
+    pool = face.pool(host=scripted.host, port=scripted.port, ping_after_idle=0.0)
     client = face.client(pool)
     assert client.echo("hers") == b"hers"
-    memory.push(b"-ERR no caller asked\r\n")
+    scripted.push(Raw(b"-ERR no caller asked\r\n"))
     assert client.echo("mine") == b"mine"
 
 
-def test_an_error_is_an_answer_in_the_background(face: Face, memory: MemoryServer) -> None:
+def test_an_error_is_an_answer_in_the_background(face: Face, scripted: ScriptedServer) -> None:
     """The same where an idle connection is asked."""
-    asked: list[Any] = []
-
-    def answer(args: list[bytes]) -> bytes:
-        asked.append(args)
-        return NO_PING
-
-    pool = when_ping_is_refused(face, memory, ping_after_idle=0.05)
-    memory.answer("PING", answer)
+    pool = when_ping_is_refused(face, scripted, ping_after_idle=0.05)
     face.client(pool).incr("n")
-    assert eventually(lambda: len(asked) >= 3)
+    assert eventually(lambda: scripted.count("PING") >= 3)
     assert (pool.stats().connected, pool.stats().closed) == (1, {})
 
 
-def test_an_error_is_an_answer_to_redis_pys_own_check(face: Face, memory: MemoryServer) -> None:
+def test_an_error_is_an_answer_to_redis_pys_own_check(face: Face, scripted: ScriptedServer) -> None:
     """With `health_check_interval` redis-py asks before a command: it is the command that its caller hears of."""
-    pool = when_ping_is_refused(face, memory, health_check_interval=3600)
+    pool = when_ping_is_refused(face, scripted, health_check_interval=3600)
     client = face.client(pool)
     for number in range(1, 4):
         assert client.incr("n") == number
@@ -261,9 +257,9 @@ def hear(subscriber: Any, count: int) -> None:
         heard += [] if message is None else [message]
 
 
-def test_a_subscriber_that_may_not_ping_leaves_a_connection_behind(face: Face, memory: MemoryServer) -> None:
+def test_a_subscriber_that_may_not_ping_leaves_a_connection_behind(face: Face, scripted: ScriptedServer) -> None:
     """The error comes behind what the server confirms, as the PONG does."""
-    pool = when_ping_is_refused(face, memory, protocol=3)
+    pool = when_ping_is_refused(face, scripted, protocol=3)
     for _ in range(3):
         with face.client(pool).pubsub() as subscriber:
             subscriber.subscribe("news")
@@ -273,10 +269,10 @@ def test_a_subscriber_that_may_not_ping_leaves_a_connection_behind(face: Face, m
     assert pool.stats().connected == 1
 
 
-def test_an_unsubscribe_that_is_refused_is_no_answer(face: Face, memory: MemoryServer) -> None:
+def test_an_unsubscribe_that_is_refused_is_no_answer(face: Face, scripted: ScriptedServer) -> None:
     """Messages might still come: the connection is closed."""
-    pool = when_ping_is_refused(face, memory, protocol=3)
-    memory.answer("UNSUBSCRIBE", b"-NOPERM\r\n")
+    pool = when_ping_is_refused(face, scripted, protocol=3)
+    scripted.answer("UNSUBSCRIBE", redis.ResponseError("NOPERM"))
     with face.client(pool).pubsub() as subscriber:
         subscriber.subscribe("news")
         hear(subscriber, 1)

@@ -116,7 +116,6 @@ def test_a_server_that_is_killed(face: Face, own_server: embedded.Server, protoc
 def test_what_was_sent_in_another_session_is_not_sent_again(face: Face, mute: Mute, change: tuple[Any, ...]) -> None:
     """The new connection isn't as its caller had made this one: a GET would be answered from another database."""
     pool = face.pool(**mute.at)
-    mute.server.answer(change[0], b"+OK\r\n")
     with pool.connection() as connection:
         connection.send_command(*change)
         connection.read_response()
@@ -200,7 +199,7 @@ def test_a_handshake_that_breaks_off_loses_no_command(face: Face, mute: Mute) ->
         mute.withhold("CLIENT")
         doing = mute.lose("hang-up", lambda: connection.send_command("INCRBY", "n", 1))
         assert type(doing.ended()) is redis.ConnectionError
-    assert "INCRBY" not in [name for _, name in mute.server.commands]
+    assert not mute.server.count("INCRBY")
 
 
 @pytest.mark.parametrize(
@@ -208,8 +207,7 @@ def test_a_handshake_that_breaks_off_loses_no_command(face: Face, mute: Mute) ->
 )
 def test_a_server_that_says_no_has_run_nothing(face: Face, mute: Mute, said: str) -> None:
     """Such an answer is a reason to try again; without retries it is raised as redis-py does it."""
-    answers = [f"-{said}\r\n".encode()] * 2
-    mute.server.answer("INCRBY", lambda args: answers.pop() if answers else None)
+    mute.server.answer("INCRBY", redis.ResponseError(said), redis.ResponseError(said), 1)
     with pytest.raises(redis.ConnectionError) as caught:
         face.client(face.pool(**mute.at)).incr("n")
     assert not isinstance(caught.value, ReplyLost)

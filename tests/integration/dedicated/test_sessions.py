@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from redpool.testing import MemoryServer
+from redpool.testing import Raw, ScriptedServer
 from support.faces import Face, say
 
 NAME = "made-so"
@@ -20,11 +20,6 @@ both_protocols = pytest.mark.parametrize("protocol", [2, 3], indirect=True, ids=
 def pool(face: Face, at: dict[str, Any], protocol: int) -> Any:
     """A pool of one connection, so that the next caller can't but get what the last one has left."""
     return face.pool(**at, protocol=protocol, db=3, client_name=NAME, max_connections=1)
-
-
-def number(connection: Any) -> int:
-    """The server's number for a connection."""
-    return int(say(connection, "CLIENT", "ID"))
 
 
 def check_as_made(client: Any, protocol: int) -> None:
@@ -164,20 +159,18 @@ REJECTED = [
 
 
 @pytest.mark.parametrize("pipeline", [False, True], ids=["alone", "in a pipeline"])
-def test_a_restoration_that_is_refused_is_none(face: Face, memory: MemoryServer, pipeline: bool) -> None:
+def test_a_restoration_that_is_refused_is_none(face: Face, scripted: ScriptedServer, pipeline: bool) -> None:
     """As by an ACL: the session is what it was before, so the connection is closed."""
-    pool = face.pool(host=memory.host, port=memory.port, client_name=NAME, max_connections=1)
+    pool = face.pool(host=scripted.host, port=scripted.port, client_name=NAME, max_connections=1)
     for times, (change, restoration) in enumerate(REJECTED, 1):
         pool.warm_up(1)
         with pool.connection() as connection:
-            memory.answer(change.split()[0], b"+OK\r\n")
             assert say(connection, *change.split()) in (b"OK", "OK")
-            memory.answer(restoration.split()[0], b"-NOPERM this user has no permissions\r\n")
+            scripted.answer(restoration.split()[0], redis.ResponseError("NOPERM this user has no permissions"))
             with pytest.raises(redis.ResponseError):
                 say_with_others(connection, restoration) if pipeline else say(connection, *restoration.split())
         assert pool.stats().closed == {"error": times}, restoration
-        memory.answer(change.split()[0], None)
-        memory.answer(restoration.split()[0], None)
+        scripted.answer(restoration.split()[0])
 
 
 def say_with_others(connection: Any, command: str) -> None:
@@ -207,22 +200,23 @@ PUSHES = [b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n", b">3\r\n$7\r\nmessa
 RUBBISH = [b"+OK\r\n", b"$6\r\nsecret\r\n", b"$6\r\nsec", b"\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
 
 
-def idle_since(face: Face, memory: MemoryServer, protocol: int, stray: bytes) -> tuple[int, int]:
-    """The server's number for an idle connection over which `stray` comes, and for the one that is had next."""
-    pool = face.pool(host=memory.host, port=memory.port, protocol=protocol, max_connections=1)
+def idle_since(face: Face, scripted: ScriptedServer, protocol: int, stray: bytes) -> tuple[int, int]:
+    """Return which connections are had before and after `stray` comes over an idle one, by the server's numbers."""
+    pool = face.pool(host=scripted.host, port=scripted.port, protocol=protocol, max_connections=1)
     with pool.connection() as connection:
-        before = number(connection)
-    memory.push(stray)
+        assert say(connection, "ECHO", "hers") == b"hers"
+    scripted.push(Raw(stray))
     with pool.connection() as connection:
         assert say(connection, "ECHO", "mine") == b"mine"
-        return before, number(connection)
+    before, after = [each.connection for each in scripted.commands if each.name == "ECHO"][-2:]
+    return before, after
 
 
 @both_protocols
-def test_a_connection_with_stray_bytes_is_replaced(face: Face, memory: MemoryServer, protocol: int) -> None:
+def test_a_connection_with_stray_bytes_is_replaced(face: Face, scripted: ScriptedServer, protocol: int) -> None:
     """Replies, parts of replies, rubbish, and a push message that has come only in part; whole ones are harmless."""
     in_part = [PUSHES[0] + RUBBISH[0], PUSHES[0] + PUSHES[0][:20], b">2\r\n"]
     for stray in (*RUBBISH, *in_part, *PUSHES):
         harmless = protocol == 3 and stray in PUSHES
-        before, after = idle_since(face, memory, protocol, stray)
+        before, after = idle_since(face, scripted, protocol, stray)
         assert (after == before) == harmless, stray

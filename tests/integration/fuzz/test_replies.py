@@ -19,7 +19,7 @@ from redis.retry import Retry as SyncRetry
 
 import redpool
 import redpool.asyncio
-from redpool.testing import MemoryServer
+from redpool.testing import Raw, ScriptedServer
 
 PATIENCE = 20.0  # seconds
 _OPTIONS: dict[str, Any] = {"max_connections": 1, "timeout": PATIENCE, "socket_timeout": 0.03}
@@ -47,23 +47,16 @@ def protocol(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-@pytest.fixture
-def server() -> Iterator[MemoryServer]:
-    """A server that answers ECHO as it is told."""
-    with MemoryServer() as made:
-        yield made
-
-
 @pytest.fixture(params=["threads", "asyncio"])
-def ask(request: pytest.FixtureRequest, server: MemoryServer, protocol: int) -> Iterator[Ask]:
+def ask(request: pytest.FixtureRequest, scripted: ScriptedServer, protocol: int) -> Iterator[Ask]:
     """ECHO over a pool of one connection, by either shell."""
     options = {**_OPTIONS, "protocol": protocol}
     if request.param == "threads":
-        with redpool.ConnectionPool.from_url(server.url, retry=SyncRetry(NoBackoff(), 0), **options) as pool:
+        with redpool.ConnectionPool.from_url(scripted.url, retry=SyncRetry(NoBackoff(), 0), **options) as pool:
             yield redis.Redis(connection_pool=pool).echo
         return
     with asyncio.Runner() as runner:
-        aio = redpool.asyncio.ConnectionPool.from_url(server.url, retry=AsyncRetry(NoBackoff(), 0), **options)
+        aio = redpool.asyncio.ConnectionPool.from_url(scripted.url, retry=AsyncRetry(NoBackoff(), 0), **options)
         client = redis.asyncio.Redis(connection_pool=aio)
 
         async def echo(token: str) -> Any:
@@ -84,9 +77,9 @@ def ask(request: pytest.FixtureRequest, server: MemoryServer, protocol: int) -> 
 @example(answer=b"$4\r\nmine\r\n+OK\r\n")
 @example(answer=b"$4\r\nmine\r\n$100\r\nhalf")
 @example(answer=b"$4\r\nmine\r\n:1\r")
-def test_whatever_a_server_says_stays_with_its_caller(answer: bytes, ask: Ask, server: MemoryServer) -> None:
+def test_whatever_a_server_says_stays_with_its_caller(answer: bytes, ask: Ask, scripted: ScriptedServer) -> None:
     """It is told in time; the caller that comes next, when the server has recovered, gets its own reply."""
-    server.answer("ECHO", answer)
+    scripted.answer("ECHO", Raw(answer))
     began = time.monotonic()
     try:
         reply = ask("mine")
@@ -95,7 +88,7 @@ def test_whatever_a_server_says_stays_with_its_caller(answer: bytes, ask: Ask, s
     except redis.RedisError:
         pass
     assert time.monotonic() - began < PATIENCE
-    server.answer("ECHO", None)
+    scripted.answer("ECHO")
     assert next(healthy_replies(ask, "its")) == b"its"
 
 

@@ -105,7 +105,7 @@ def _eventually(condition: Callable[[], bool]) -> bool:
 
 
 def _heal(script: Script) -> None:
-    script.connect = script.handshake = script.check = script.send = script.reply = ["ok"]
+    script.connect = script.handshake = script.ping = script.send = script.reply = ["ok"]
 
 
 async def by_tasks(way: Way, size: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from redpool.testing import Script, Slow
-from redpool.testing.scripted import Step
+from redpool.testing.replies import Step
 
 SLOW = 0.003  # seconds
 NEVER = 0.12  # seconds after which the sockets' timeouts end what takes for ever
@@ -56,7 +56,7 @@ def ways() -> Iterator[Way]:
         # One that fails its check is closed, and the caller has another one connected, unless it was cut off.
         rest: tuple[str, ...] = ("send", "reply", "release") if check in _PASSES else _COLD
         for gates in [()] if check == "cancelled" else _from(rest):
-            yield Way(True, (("check", check), *gates))
+            yield Way(True, (("ping", check), *gates))
 
 
 def _from(gates: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], ...]]:

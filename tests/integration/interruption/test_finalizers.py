@@ -11,7 +11,6 @@ import pytest
 import redis
 import redis.asyncio
 
-from redpool.testing import MemoryServer
 from support.faces import Asyncio, Face, eventually, on_loop, say
 
 SOON = 5.0
@@ -22,11 +21,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 @pytest.fixture
-def pool(face: Face, memory: MemoryServer) -> Iterator[Any]:
+def pool(face: Face, at: dict[str, Any]) -> Iterator[Any]:
     """A pool of one connection, and no collection but the test's own."""
     gc.collect()
     gc.disable()
-    yield face.pool(host=memory.host, port=memory.port, protocol=3, max_connections=1, timeout=10.0)
+    yield face.pool(**at, protocol=3, max_connections=1, timeout=10.0)
     gc.enable()
 
 
@@ -159,9 +158,9 @@ def test_the_next_borrower_gets_a_connection_that_stays_open(face: Face, pool: A
     assert pool.stats().leaks == 1
 
 
-def test_what_a_finalizer_releases_outside_a_collection_is_lent_again(threads: Face, memory: MemoryServer) -> None:
+def test_what_a_finalizer_releases_outside_a_collection_is_lent_again(threads: Face, at: dict[str, Any]) -> None:
     """A holder that is not part of a cycle goes at once, and the collector has nothing to do with its connection."""
-    pool = threads.pool(host=memory.host, port=memory.port, max_connections=1, timeout=10.0)
+    pool = threads.pool(**at, max_connections=1, timeout=10.0)
     borrower = Holder(pool)
     borrower.me = None  # type: ignore[assignment]
     borrower.connection = pool.get_connection()
@@ -172,9 +171,9 @@ def test_what_a_finalizer_releases_outside_a_collection_is_lent_again(threads: F
     pool.release(connection)
 
 
-def test_a_connection_outside_the_garbage_is_lent_again(threads: Face, memory: MemoryServer) -> None:
+def test_a_connection_outside_the_garbage_is_lent_again(threads: Face, at: dict[str, Any]) -> None:
     """Its holder was found by the collector, but something else still has it: nothing closes its socket."""
-    pool = threads.pool(host=memory.host, port=memory.port, max_connections=1, timeout=10.0)
+    pool = threads.pool(**at, max_connections=1, timeout=10.0)
     borrower = Holder(pool)
     kept = borrower.connection = pool.get_connection()
     del borrower

@@ -18,7 +18,7 @@ import redis
 
 import redpool
 from redpool import embedded
-from redpool.testing import FaultProxy, MemoryServer
+from redpool.testing import FaultProxy, ScriptedServer
 from support.faces import PATIENCE, Doing, OwnThreads, eventually
 
 from . import programs
@@ -114,10 +114,10 @@ def test_what_interrupts_a_caller_that_connects_is_its_own(
 
 
 @pytest.mark.parametrize("client", ["redpool", "redis"])
-def test_a_timer_does_not_stretch_socket_timeout(memory: MemoryServer, client: str) -> None:
+def test_a_timer_does_not_stretch_socket_timeout(scripted: ScriptedServer, client: str) -> None:
     """Each signal interrupts the wait in the kernel, which must not begin anew: 1 s of silence is 1 s."""
-    memory.answer("INCR", b"")
-    seen = raised("ticking.py", client, str(memory.port))
+    scripted.answer("INCR", "never")
+    seen = raised("ticking.py", client, str(scripted.port))
     assert seen["ended"] == "ReplyLate"
     assert 0.9 <= seen["took"] < 2.5, f"a socket_timeout of 1 s took {seen['took']:.1f} s"
 

@@ -10,7 +10,7 @@ import pytest
 
 import redpool
 import redpool.asyncio
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from support.interrupting import Interrupter, Place
 
 from .test_every_bytecode import IsHandedTo, at_rest, eventually, settle
@@ -64,7 +64,7 @@ def test_a_thread_interrupted_again_and_again_as_it_is_granted_costs_no_connect(
 ) -> None:
     """A thread that comes from the queue with a connection it has not used gives it to the next one."""
     with (
-        MemoryServer() as server,
+        ScriptedServer() as server,
         redpool.ConnectionPool(host=server.host, port=server.port, max_connections=1, timeout=10.0) as pool,
     ):
         connection = pool.get_connection()
@@ -109,7 +109,7 @@ class Beside:
 def test_a_task_cancelled_again_and_again_as_it_is_granted_costs_no_connect() -> None:
     """The same on an event loop: the cancellation comes after the grant, and before the task runs again."""
 
-    async def main(server: MemoryServer) -> None:
+    async def main(server: ScriptedServer) -> None:
         pool = redpool.asyncio.ConnectionPool(host=server.host, port=server.port, max_connections=1, timeout=10.0)
         connection = await pool.get_connection()
         for _ in range(TIMES):
@@ -126,14 +126,14 @@ def test_a_task_cancelled_again_and_again_as_it_is_granted_costs_no_connect() ->
         assert (pool.stats().connected, pool.stats().closed) == (1, {})
         await pool.aclose()
 
-    with MemoryServer() as server:
+    with ScriptedServer() as server:
         asyncio.run(main(server))
 
 
 def test_a_task_interrupted_on_its_way_out_costs_no_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal handler raises when the task has its connection, and before it is returned."""
 
-    async def main(server: MemoryServer) -> None:
+    async def main(server: ScriptedServer) -> None:
         pool = redpool.asyncio.ConnectionPool(host=server.host, port=server.port, max_connections=1, timeout=10.0)
         await pool.release(await pool.get_connection())
         monkeypatch.setattr(pool, "_watched", True)
@@ -148,14 +148,14 @@ def test_a_task_interrupted_on_its_way_out_costs_no_connect(monkeypatch: pytest.
         assert (pool.stats().connected, pool.stats().closed, pool.stats().in_use) == (1, {}, 0)
         await pool.aclose()
 
-    with MemoryServer() as server:
+    with ScriptedServer() as server:
         asyncio.run(main(server))
 
 
 def test_a_connection_whose_check_was_interrupted_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A PING may be on its way, and its reply would be another caller's."""
     with (
-        MemoryServer() as server,
+        ScriptedServer() as server,
         redpool.ConnectionPool(host=server.host, port=server.port, max_connections=1, ping_after_idle=0.0) as pool,
     ):
         pool.release(pool.get_connection())

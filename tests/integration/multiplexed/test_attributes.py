@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from redpool.testing import MemoryServer
+from redpool.testing import Raw, ScriptedServer
 from support.faces import Sharing, together
 
 ATTRIBUTE = b"|1\r\n+key-popularity\r\n*2\r\n$1\r\na\r\n,0.5\r\n"
@@ -14,15 +14,14 @@ ALIKE = b"before\r\n|1\r\n+key\r\n+value\r\nbehind"
 
 def marked(args: list[bytes]) -> bytes:
     """Answer ECHO, with an attribute before what is odd."""
-    word = args[-1]
-    reply = b"$%d\r\n%b\r\n" % (len(word), word)
-    return ATTRIBUTE + reply if word.startswith(b"odd") else reply
+    (word,) = args
+    return Raw(ATTRIBUTE + b"$%d\r\n%b\r\n" % (len(word), word)) if word.startswith(b"odd") else word
 
 
-def test_an_attribute_before_a_reply_is_refused(face: Sharing, memory: MemoryServer) -> None:
+def test_an_attribute_before_a_reply_is_refused(face: Sharing, scripted: ScriptedServer) -> None:
     """Its caller gets an error that names the cause and the way out; all others their own reply, or that error."""
-    memory.answer("ECHO", marked)
-    pool = face.pool(host=memory.host, port=memory.port, protocol=3, max_connections=4, retry=face.retry(0))
+    scripted.answer("ECHO", marked)
+    pool = face.pool(host=scripted.host, port=scripted.port, protocol=3, max_connections=4, retry=face.retry(0))
     client = face.client(pool)
 
     def work(number: int) -> list[object]:
@@ -42,10 +41,10 @@ def test_an_attribute_before_a_reply_is_refused(face: Sharing, memory: MemorySer
     assert all("RESP3 attributes" in str(each) and "protocol=2" in str(each) for each in odd)
 
 
-def test_an_attribute_inside_a_reply_is_refused(face: Sharing, memory: MemoryServer) -> None:
+def test_an_attribute_inside_a_reply_is_refused(face: Sharing, scripted: ScriptedServer) -> None:
     """It would be one element more, or a reply of its own."""
-    memory.answer("LRANGE", b"*2\r\n:1\r\n" + ATTRIBUTE + b":2\r\n")
-    pool = face.pool(host=memory.host, port=memory.port, protocol=3, retry=face.retry(0))
+    scripted.answer("LRANGE", Raw(b"*2\r\n:1\r\n" + ATTRIBUTE + b":2\r\n"))
+    pool = face.pool(host=scripted.host, port=scripted.port, protocol=3, retry=face.retry(0))
     client = face.client(pool)
     with pytest.raises(redis.ConnectionError, match=r"RESP3 attributes.*protocol=2"):
         client.lrange("list", 0, -1)
@@ -53,10 +52,10 @@ def test_an_attribute_inside_a_reply_is_refused(face: Sharing, memory: MemorySer
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
-def test_a_payload_that_looks_like_one(face: Sharing, memory: MemoryServer, size: int) -> None:
+def test_a_payload_that_looks_like_one(face: Sharing, scripted: ScriptedServer, size: int) -> None:
     """It is the caller's value, in RESP3 as well."""
-    client = face.client(face.pool(host=memory.host, port=memory.port, protocol=3))
+    client = face.client(face.pool(host=scripted.host, port=scripted.port, protocol=3))
     value = ALIKE * size
-    client.set("key", value)
+    scripted.answer("GET", value)
     for doing in together(4, lambda _: [client.get("key") == value and client.echo("x") == b"x" for _ in range(5)]):
         assert doing.result() == [True] * 5

@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from redpool.testing import MemoryServer
 from support.faces import PATIENCE, Doing, Sharing, eventually, together
 from support.mute import Mute
-
-
-def asked(memory: MemoryServer, name: str) -> int:
-    """How often the server was asked for it."""
-    return [each for _, each in memory.commands].count(name)
 
 
 def held_up(shell: Sharing, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
@@ -23,7 +17,7 @@ def held_up(shell: Sharing, mute: Mute, **options: Any) -> tuple[Any, Any, Doing
     client.set("key", "value")
     mute.proxy.half_open()
     flying = Doing(lambda: client.get("key"))
-    assert eventually(lambda: asked(mute.server, "GET") == 1)
+    assert eventually(lambda: mute.server.count("GET") == 1)
     return pool, client, flying
 
 
@@ -69,7 +63,7 @@ def test_who_waits_too_long_is_raised(shell: Sharing, mute: Mute) -> None:
         assert pool.stats().waiting <= 3
     finally:
         end(mute, flying)
-    assert asked(mute.server, "INCRBY") == 0
+    assert mute.server.count("INCRBY") == 0
     assert client.incr("n") == 1
 
 
@@ -134,7 +128,7 @@ def test_shared_connections_are_taken_by_load(shell: Sharing, mute: Mute) -> Non
     """Where one has something to do, the next caller has another, up to `shared_connections`."""
     pool = shell.pool(**mute.at, shared_connections=3, socket_timeout=30.0)
     client = shell.client(pool)
-    mute.server.answer("GET", b"")
+    mute.server.answer("GET", "never")
     flying: list[Doing] = []
 
     def one_more() -> bool:
@@ -148,5 +142,5 @@ def test_shared_connections_are_taken_by_load(shell: Sharing, mute: Mute) -> Non
             one_more()
         assert pool.stats().in_use == pool.stats().connected == 3
     finally:
-        mute.server.answer("GET", None)
+        mute.restore("GET")
         end(mute, *flying)

@@ -10,11 +10,12 @@ import pytest
 import redpool.asyncio
 from redpool.core.config import MultiplexedConfig
 from redpool.redispy import sharing
-from redpool.testing import FaultProxy, MemoryServer
+from redpool.testing import FaultProxy, Raw, ScriptedServer
 from support.faces import Doing, Sharing, eventually
 from support.made_up import BARE, NO_PING, let_it_be_done
+from support.mute import stock
 
-PUSH = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n"
+PUSH = Raw(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n")
 
 
 def sharing_at(face: Sharing, at: Any, **options: Any) -> Any:
@@ -59,39 +60,39 @@ def test_a_loop_that_was_blocked_knows_no_less(proxy: FaultProxy) -> None:
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("stray", [b"$6\r\nsecret\r\n", b"$6\r\nsec", PUSH + b"+OK\r\n"], ids=["all", "half", "behind"])
 def test_what_comes_unasked_is_nobodys_reply(
-    face: Sharing, memory: MemoryServer, proxy: FaultProxy, protocol: int, stray: bytes
+    face: Sharing, scripted: ScriptedServer, proxy: FaultProxy, protocol: int, stray: bytes
 ) -> None:
     """However soon after the last reply it comes, and whether it is whole."""
     pool = sharing_at(face, proxy, protocol=protocol)
     client = face.client(pool)
     assert client.echo("hers") == b"hers"
-    memory.push(stray)
+    scripted.push(Raw(stray))
     let_it_be_done(proxy)
     assert client.echo("mine") == b"mine"
     assert proxy.connections == 2
 
 
-def test_a_push_is_read_before_anything_is_written(face: Sharing, memory: MemoryServer) -> None:
+def test_a_push_is_read_before_anything_is_written(face: Sharing, scripted: ScriptedServer) -> None:
     """It is no reply, whether it comes whole or in two parts."""
-    pool = sharing_at(face, memory, protocol=3)
+    pool = sharing_at(face, scripted, protocol=3)
     client = face.client(pool)
-    for parts in ((PUSH,), (PUSH[:12], PUSH[12:])):
+    for parts in ((PUSH,), (Raw(PUSH[:12]), Raw(PUSH[12:]))):
         for part in parts:
-            memory.push(part)
+            scripted.push(part)
         assert client.echo("mine") == b"mine"
     assert pool.stats().connected == 1
 
 
 def test_a_thread_that_reads_just_now_reads_for_the_one_that_wants_to_write(
-    threads: Sharing, memory: MemoryServer
+    threads: Sharing, scripted: ScriptedServer
 ) -> None:
     """Who finds something, and another thread reading, waits for that one, and is woken by it."""
-    pool = sharing_at(threads, memory, socket_timeout=None)
+    pool = sharing_at(threads, scripted, socket_timeout=None)
     client = threads.client(pool)
     client.ping()
     connection = pool._engine.multiplexed.in_use()[0]
     assert connection.reader.try_enter()
-    memory.push(b"+STALE\r\n")
+    scripted.push(Raw(b"+STALE\r\n"))
     caller = Doing(lambda: client.echo("mine"))
     assert eventually(lambda: connection.pipeline.queued and connection.pipeline.queued[0].waker is not None)
     assert not caller.done
@@ -117,20 +118,15 @@ def test_the_shorter_interval_counts(ping_after_idle: float | None, interval: An
     assert sharing.probe_after(MultiplexedConfig(ping_after_idle=ping_after_idle), Connection()) == expected
 
 
-@pytest.mark.parametrize("reply", [None, NO_PING], ids=["pong", "rejected"])
+@pytest.mark.parametrize("reply", ["ok", NO_PING], ids=["pong", "rejected"])
 @pytest.mark.usefixtures("attentive")
-def test_redis_pys_interval_has_a_connection_probed(shell: Sharing, memory: MemoryServer, reply: bytes | None) -> None:
+def test_redis_pys_interval_has_a_connection_probed(shell: Sharing, scripted: ScriptedServer, reply: Any) -> None:
     """`health_check_interval` counts as it does for connections of one's own; any reply to the PING is life."""
-    asked: list[Any] = []
-
-    def answer(args: list[bytes]) -> bytes | None:
-        asked.append(args)
-        return reply
-
-    memory.answer("PING", answer)
-    pool = sharing_at(shell, memory, health_check_interval=0.05, ping_after_idle=None, socket_timeout=0.2)
+    stock(scripted)
+    scripted.answer("PING", reply)
+    pool = sharing_at(shell, scripted, health_check_interval=0.05, ping_after_idle=None, socket_timeout=0.2)
     client = shell.client(pool)
     client.incr("n")
-    assert eventually(lambda: len(asked) >= 3)
+    assert eventually(lambda: scripted.count("PING") >= 3)
     assert client.incr("n") == 2
     assert pool.stats().connected == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from redpool import embedded
-from redpool.testing import MemoryServer
+from redpool.testing import Raw, ScriptedServer
 from support.faces import Doing, Sharing, eventually, together
 
 
@@ -73,43 +73,44 @@ def test_a_reply_in_many_records(over_tls: Any) -> None:
         assert over_tls.echo("x") == b"x"
 
 
-def test_notifications_between_replies(shell: Sharing, memory: MemoryServer) -> None:
+def test_notifications_between_replies(shell: Sharing, scripted: ScriptedServer) -> None:
     """A push message is no caller's reply, whether it comes before one, alone or in pieces."""
-    client = shell.own(host=memory.host, port=memory.port, protocol=3)
-    client.set("key", "value")
-    memory.push(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n" * 3)
-    assert client.get("key") == b"value"
-    memory.push(b">2\r\n$10\r\ninvali")
+    client = shell.own(host=scripted.host, port=scripted.port, protocol=3)
+    client.ping()
+    for _ in range(3):
+        scripted.push(["invalidate", ["key"]])
+    assert client.get("key") == b"key"
+    scripted.push(Raw(b">2\r\n$10\r\ninvali"))
     doing = Doing(lambda: client.get("key"))
-    memory.push(b"date\r\n*1\r\n$3\r\nkey\r\n")
+    scripted.push(Raw(b"date\r\n*1\r\n$3\r\nkey\r\n"))
     # Whatever the order in which the reply and the rest of the message came, nothing may hang or be mixed up.
     assert eventually(lambda: doing.done)
-    assert doing.error is not None or doing.result() == b"value"
-    assert client.get("key") == b"value"
+    assert doing.error is not None or doing.result() == b"key"
+    assert client.get("key") == b"key"
 
 
 @pytest.mark.usefixtures("attentive")
 @pytest.mark.parametrize(("stray", "protocol"), [(b"+stray\r\n", 2), (b"rubbish\r\n", 3)], ids=["a reply", "rubbish"])
 def test_what_no_caller_asked_for_ends_the_connection(
-    shell: Sharing, memory: MemoryServer, stray: bytes, protocol: int
+    shell: Sharing, scripted: ScriptedServer, stray: bytes, protocol: int
 ) -> None:
     """Once it is seen, which takes a look of the maintenance thread at most, the next caller has another connection."""
-    client = shell.own(host=memory.host, port=memory.port, protocol=protocol)
-    client.set("key", "value")
-    memory.push(stray)
-    assert eventually(lambda: memory.clients == 0)
-    assert client.get("key") == b"value"
+    client = shell.own(host=scripted.host, port=scripted.port, protocol=protocol)
+    client.ping()
+    scripted.push(Raw(stray))
+    assert eventually(lambda: scripted.clients == 0)
+    assert client.get("key") == b"key"
     assert client.connection_pool.stats().connected == 2
 
 
 @pytest.mark.parametrize("stray", [b"+stray\r\n", b"rubbish\r\n"], ids=["a reply", "rubbish"])
-def test_what_no_caller_asked_for_behind_a_reply(shell: Sharing, memory: MemoryServer, stray: bytes) -> None:
+def test_what_no_caller_asked_for_behind_a_reply(shell: Sharing, scripted: ScriptedServer, stray: bytes) -> None:
     """It ends the connection at once, and never reaches the next caller."""
-    client = shell.own(host=memory.host, port=memory.port)
-    client.set("key", "value")
-    memory.answer("ECHO", b"$5\r\nright\r\n" + stray)
+    client = shell.own(host=scripted.host, port=scripted.port)
+    client.ping()
+    scripted.answer("ECHO", Raw(b"$5\r\nright\r\n" + stray))
     with contextlib.suppress(shell.redis.RedisError):
         assert client.echo("x") == b"right"
     for _ in range(3):
-        assert client.get("key") == b"value"
+        assert client.get("key") == b"key"
     assert client.connection_pool.stats().connected == 2

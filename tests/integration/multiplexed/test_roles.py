@@ -12,7 +12,7 @@ import redis
 import redpool
 from redpool.redispy import sharing
 from redpool.sync.connections import Reentered
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from redpool.wire.pipeline import Request, State
 from support.faces import Doing, eventually
 from support.mute import Mute
@@ -39,11 +39,11 @@ def client(mute: Mute, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.connection_pool.shutdown(timeout=0, force=True)
 
 
-def test_a_connection_that_was_detached_is_not_written_to(client: Any, memory: MemoryServer) -> None:
+def test_a_connection_that_was_detached_is_not_written_to(client: Any, scripted: ScriptedServer) -> None:
     """A thread that has chosen it before writes nothing over it, and goes elsewhere with its request."""
     connection = multiplexed_by(client)
     client.connection_pool.drain()
-    assert eventually(lambda: memory.clients == 0)
+    assert eventually(lambda: scripted.clients == 0)
     assert connection.state is State.DETACHED
     request = get("key")
     assert connection.call(request, None)
@@ -103,7 +103,7 @@ def test_a_role_whose_owner_comes_by(client: Any, mute: Mute, monkeypatch: pytes
     client.connection_pool.drain()
     client.set("key", "value")
     connection = multiplexed_by(client)
-    mute.server.answer("GET", b"")
+    mute.server.answer("GET", "never")
     waiting = Doing(lambda: client.get("key"))
     assert eventually(lambda: connection.reader.taken())
     for looks in range(1, 20):
@@ -111,7 +111,7 @@ def test_a_role_whose_owner_comes_by(client: Any, mute: Mute, monkeypatch: pytes
         connection.look_after(1e9 + 2 * looks)
         assert eventually(lambda: connection.reader.beat > beat)  # noqa: B023  it is called at once
     assert connection.state is not State.LOST
-    mute.server.answer("GET", None)
+    mute.restore("GET")
     mute.proxy.reset()
     waiting.ended()
 
@@ -243,18 +243,18 @@ def test_a_role_that_a_call_could_not_leave(client: Any, role: str) -> None:
     assert multiplexed_by(client) is not connection
 
 
-def test_a_handler_of_notifications_that_raises(memory: MemoryServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_of_notifications_that_raises(scripted: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
     """It harms no caller: what it raises is logged."""
-    client: Any = redpool.Redis(host=memory.host, port=memory.port, protocol=3)
-    client.set("key", "value")
+    client: Any = redpool.Redis(host=scripted.host, port=scripted.port, protocol=3)
+    client.ping()
 
     def handler(message: Any) -> None:
         raise ValueError("no idea")
 
     multiplexed_by(client)._parser.handle_push_response = handler
-    memory.push(b">1\r\n+news\r\n")
+    scripted.push(["news"])
     for _ in range(3):
-        assert client.get("key") == b"value"
+        assert client.get("key") == b"key"
     assert "a push message was not handled" in caplog.text
     assert client.connection_pool.stats().connected == 1
     client.close()

@@ -12,7 +12,7 @@ import redis
 
 import redpool
 from redpool import embedded
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from support.faces import PATIENCE, Doing, Sharing, eventually, together
 from support.relay import Relay
 
@@ -78,15 +78,15 @@ def test_callers_beside_a_large_command(face: Sharing, redis_server: embedded.Se
 # -- a server that is slow, or stands still ----------------------------------------------------------------------------
 
 
-def test_a_late_read_is_not_sent_again_and_again(shell: Sharing, memory: MemoryServer) -> None:
+def test_a_late_read_is_not_sent_again_and_again(shell: Sharing, scripted: ScriptedServer) -> None:
     """Its caller gets the error after `socket_timeout`, though another connection was tried meanwhile."""
-    memory.answer("GET", b"")
-    pool = shell.pool(host=memory.host, port=memory.port, socket_timeout=2.0, retry=shell.retry(0))
+    scripted.answer("GET", "never")
+    pool = shell.pool(host=scripted.host, port=scripted.port, socket_timeout=2.0, retry=shell.retry(0))
     client = shell.client(pool)
     client.set("key", "value")
     with pytest.raises(redis.TimeoutError):
         client.get("key")
-    assert [name for _, name in memory.commands].count("GET") == 1
+    assert scripted.count("GET") == 1
 
 
 def test_no_request_leaves_for_a_connection_that_cannot_be_had(shell: Sharing, own_server: embedded.Server) -> None:

@@ -11,7 +11,7 @@ import redis
 
 from redpool import embedded
 from redpool.redispy.sharing import PROBE, LargeReplies, as_raised, hung_up
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from redpool.wire.pipeline import Request, ServerClosed
 from support.faces import PATIENCE, Doing, Sharing, eventually
 
@@ -173,17 +173,16 @@ def test_only_a_hang_up_counts(error: BaseException, expected: bool) -> None:
     assert hung_up(as_raised(error, Somewhere())) is expected
 
 
-def test_what_the_pool_cuts_is_no_hang_up(face: Sharing) -> None:
+def test_what_the_pool_cuts_is_no_hang_up(face: Sharing, scripted: ScriptedServer) -> None:
     """A `disconnect()` says nothing of the request that stood at the head."""
-    with MemoryServer() as server:
-        pool = face.pool(host=server.host, port=server.port)
-        client = face.client(pool)
-        client.ping()
-        server.answer("LRANGE", b"")
-        asking = Doing(lambda: client.lrange("list", 0, -1))
-        assert eventually(lambda: "LRANGE" in [name for _, name in server.commands])
-        pool.disconnect()
-        assert isinstance(asking.ended(), redis.ConnectionError)
-        target = getattr(pool, "_target", pool)
-        engine = target._engine if hasattr(target, "_engine") else target._here
-        assert not engine.multiplexed.large.known
+    pool = face.pool(host=scripted.host, port=scripted.port)
+    client = face.client(pool)
+    client.ping()
+    scripted.answer("LRANGE", "never")
+    asking = Doing(lambda: client.lrange("list", 0, -1))
+    assert eventually(lambda: scripted.count("LRANGE"))
+    pool.disconnect()
+    assert isinstance(asking.ended(), redis.ConnectionError)
+    target = getattr(pool, "_target", pool)
+    engine = target._engine if hasattr(target, "_engine") else target._here
+    assert not engine.multiplexed.large.known

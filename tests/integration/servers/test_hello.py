@@ -12,21 +12,21 @@ from redis.cache import CacheConfig
 
 import redpool
 from redpool import embedded
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from redpool.wire.shapes import as_resp3
 from support.faces import Asyncio, Face, Threads
 
 REFUSALS = {
-    "before Redis 6": b"-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `sesame`, \r\n",
-    "a proxy": b"-unknown command 'hello'\r\n",
-    "no RESP3": b"-NOPROTO unsupported protocol version\r\n",
-    "an ACL": b"-NOPERM this user has no permissions to run the 'hello' command\r\n",
+    "before Redis 6": "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `sesame`, ",
+    "a proxy": "unknown command 'hello'",
+    "no RESP3": "NOPROTO unsupported protocol version",
+    "an ACL": "NOPERM this user has no permissions to run the 'hello' command",
 }
 OTHER_ERRORS = {
-    "busy": b"-LOADING Redis is loading the dataset in memory\r\n",
-    "wrong password": b"-WRONGPASS invalid username-password pair or user is disabled.\r\n",
-    "no login": b"-NOAUTH HELLO must be called with the client already authenticated\r\n",
-    "anything": b"-ERR something else: unknown command\r\n",
+    "busy": "LOADING Redis is loading the dataset in memory",
+    "wrong password": "WRONGPASS invalid username-password pair or user is disabled.",
+    "no login": "NOAUTH HELLO must be called with the client already authenticated",
+    "anything": "ERR something else: unknown command",
 }
 
 
@@ -42,59 +42,64 @@ def options(server: Any) -> dict[str, Any]:
     return {"host": server.host, "port": server.port}
 
 
+def names(server: ScriptedServer) -> set[str]:
+    """Return the names of what it was asked."""
+    return {each.name for each in server.commands}
+
+
 # -- the handshake -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rejection", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refused_hello_is_followed_by_resp2(face: Face, rejection: bytes) -> None:
+def test_a_refused_hello_is_followed_by_resp2(face: Face, scripted: ScriptedServer, rejection: str) -> None:
     """The user logs in, the database is selected, and each command is sent once."""
-    with MemoryServer(password="sesame") as server:
-        server.answer("HELLO", rejection)
-        client = face.client(face.pool(**options(server), db=5, password="sesame"))
-        assert client.incr("n") == 1
-        names = [name for _, name in server.commands]
-        assert [names.count(name) for name in ("HELLO", "AUTH", "SELECT", "INCRBY")] == [1, 1, 1, 1]
-        assert redis.Redis(**options(server), db=5, password="sesame", protocol=2).get("n") == b"1"
+    scripted.answer("HELLO", redis.ResponseError(rejection))
+    scripted.answer("INCRBY", 1)
+    client = face.client(face.pool(**options(scripted), db=5, password="sesame"))
+    assert client.incr("n") == 1
+    sent = [(each.name, each.args) for each in scripted.commands if each.name in ("AUTH", "SELECT", "INCRBY")]
+    assert sent == [("AUTH", [b"sesame"]), ("SELECT", [b"5"]), ("INCRBY", [b"n", b"1"])]
+    assert scripted.count("HELLO") == 1
 
 
-def test_the_endpoint_is_remembered(face: Face, memory: MemoryServer) -> None:
+def test_the_endpoint_is_remembered(face: Face, scripted: ScriptedServer) -> None:
     """A server is asked once; another one that the same pool comes to is asked, too."""
-    memory.answer("HELLO", REFUSALS["a proxy"])
-    pool = face.pool(**options(memory))
+    scripted.answer("HELLO", redis.ResponseError(REFUSALS["a proxy"]))
+    pool = face.pool(**options(scripted))
     client = face.client(pool)
     for _ in range(3):
         client.set("key", "value")
         pool.disconnect()
-    assert [name for _, name in memory.commands].count("HELLO") == 1
-    with MemoryServer() as other:
+    assert scripted.count("HELLO") == 1
+    with ScriptedServer() as other:
         pool.connection_kwargs["port"] = other.port
         assert client.set("key", "value")
-        assert [name for _, name in other.commands].count("HELLO") == 1
+        assert other.count("HELLO") == 1
 
 
 @pytest.mark.parametrize("error", OTHER_ERRORS.values(), ids=OTHER_ERRORS.keys())
-def test_any_other_error_is_an_error(face: Face, memory: MemoryServer, error: bytes) -> None:
+def test_any_other_error_is_an_error(face: Face, scripted: ScriptedServer, error: str) -> None:
     """Nothing more is sent over the connection."""
-    memory.answer("HELLO", error)
-    client = face.client(face.pool(**options(memory), db=5))
+    scripted.answer("HELLO", redis.ResponseError(error))
+    client = face.client(face.pool(**options(scripted), db=5))
     with pytest.raises(redis.RedisError):
         client.set("key", "value")
-    assert {name for _, name in memory.commands} == {"HELLO"}
+    assert names(scripted) == {"HELLO"}
 
 
 @pytest.mark.parametrize("rejection", REFUSALS.values(), ids=REFUSALS.keys())
-def test_resp3_that_was_asked_for_is_insisted_on(face: Face, memory: MemoryServer, rejection: bytes) -> None:
+def test_resp3_that_was_asked_for_is_insisted_on(face: Face, scripted: ScriptedServer, rejection: str) -> None:
     """The error says what to do, and no password that the server has repeated."""
-    memory.answer("HELLO", rejection)
-    client = face.client(face.pool(**options(memory), protocol=3, password="sesame"))
+    scripted.answer("HELLO", redis.ResponseError(rejection))
+    client = face.client(face.pool(**options(scripted), protocol=3, password="sesame"))
     with pytest.raises(redis.ResponseError, match=r"doesn't speak RESP3.*protocol=3") as raised:
         client.set("key", "value")
     assert "sesame" not in str(raised.value)
-    assert {name for _, name in memory.commands} == {"HELLO"}
+    assert names(scripted) == {"HELLO"}
 
 
 @pytest.mark.parametrize("kind", [Threads, Asyncio])
-def test_a_class_that_speaks_resp2_by_itself_goes_on_to(kind: type[Face], memory: MemoryServer) -> None:
+def test_a_class_that_speaks_resp2_by_itself_goes_on_to(kind: type[Face], scripted: ScriptedServer) -> None:
     """HELLO is never sent."""
     made = kind()
     base: Any = made.redis.Connection
@@ -103,24 +108,24 @@ def test_a_class_that_speaks_resp2_by_itself_goes_on_to(kind: type[Face], memory
         def __init__(self, **options: Any) -> None:
             super().__init__(**{**options, "protocol": 2, "maint_notifications_config": None})
 
-    client = made.client(made.pool(Older, **options(memory)))
+    client = made.client(made.pool(Older, **options(scripted)))
     assert client.set("key", "value")
-    assert "HELLO" not in {name for _, name in memory.commands}
+    assert "HELLO" not in names(scripted)
     made.close()
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["pool", "client"])
-def test_caching_asks_for_resp3(memory: MemoryServer, own: bool) -> None:
+def test_caching_asks_for_resp3(scripted: ScriptedServer, own: bool) -> None:
     """Without RESP3 there are no invalidations: the error says so."""
-    memory.answer("HELLO", REFUSALS["before Redis 6"])
+    scripted.answer("HELLO", redis.ResponseError(REFUSALS["before Redis 6"]))
     if own:
-        client: Any = redpool.Redis(**options(memory), cache_config=CacheConfig())
+        client: Any = redpool.Redis(**options(scripted), cache_config=CacheConfig())
     else:
-        pool = redpool.ConnectionPool(**options(memory), cache_config=CacheConfig())
+        pool = redpool.ConnectionPool(**options(scripted), cache_config=CacheConfig())
         client = redis.Redis(connection_pool=pool)
     with pytest.raises(redis.ResponseError, match="caching"):
         client.get("key")
-    assert {name for _, name in memory.commands} == {"HELLO"}
+    assert names(scripted) == {"HELLO"}
     client.connection_pool.close()
 
 

@@ -13,9 +13,8 @@ import redis
 from redis.maint_notifications import MaintNotificationsConfig
 
 import redpool
-from redpool.testing import MemoryServer
+from redpool.testing import ScriptedServer
 from support.faces import Doing, Face, eventually
-from support.pushes import announcement
 
 CALLERS = 8
 
@@ -32,12 +31,12 @@ def timers() -> Iterator[None]:
 _numbers = itertools.count(1)
 
 
-def moving(server: MemoryServer, seconds: int = 30) -> bytes:
+def moving(server: ScriptedServer, seconds: int = 30) -> list[Any]:
     """Return the announcement that it goes on at another address, which is another name for the same."""
-    return announcement("MOVING", next(_numbers), seconds, f"localhost:{server.port}")
+    return ["MOVING", next(_numbers), seconds, f"localhost:{server.port}"]
 
 
-def in_flight(server: MemoryServer, client: Any) -> list[Doing]:
+def in_flight(server: ScriptedServer, client: Any) -> list[Doing]:
     """Have callers wait for replies that the server doesn't give before it resumes."""
     server.pause()
     doings = [Doing(lambda number=number: client.incr(f"n:{number}")) for number in range(CALLERS)]  # type: ignore[misc]
@@ -54,28 +53,29 @@ def real(pool: Any) -> Any:
     return getattr(pool, "take_own", pool.get_connection)()
 
 
-def test_nothing_in_flight_fails_when_a_server_moves(face: Face, memory: MemoryServer) -> None:
+def test_nothing_in_flight_fails_when_a_server_moves(face: Face, scripted: ScriptedServer) -> None:
     """All are answered, each has run once, and what comes next goes to the new address."""
-    pool = face.pool(host=memory.host, port=memory.port)
+    scripted.answer("INCRBY", 1)
+    pool = face.pool(host=scripted.host, port=scripted.port)
     client = face.client(pool)
     face.open_connections(pool, CALLERS)
     client.ping()
-    doings = in_flight(memory, client)
-    memory.push(moving(memory))
+    doings = in_flight(scripted, client)
+    scripted.push(moving(scripted))
     assert eventually(lambda: pool.connection_kwargs["host"] == "localhost")
-    memory.resume()
+    scripted.resume()
     assert [doing.result() for doing in doings] == [1] * CALLERS
-    assert [name for _, name in memory.commands].count("INCRBY") == CALLERS
+    assert scripted.count("INCRBY") == CALLERS
     connection = real(pool)
     assert connection.host == "localhost"
     pool.release(connection)
-    assert client.incr("n:0") == 2
+    assert client.incr("n:0") == 1
 
 
 @pytest.mark.parametrize("kind", [redpool.ConnectionPool, redpool.MultiplexedConnectionPool])
-def test_no_connection_is_made_to_where_the_server_was(memory: MemoryServer, kind: Any) -> None:
+def test_no_connection_is_made_to_where_the_server_was(scripted: ScriptedServer, kind: Any) -> None:
     """Whenever connections are drained, the new address is known already."""
-    with kind(host=memory.host, port=memory.port) as pool:
+    with kind(host=scripted.host, port=scripted.port) as pool:
         hosts: list[str] = []
 
         def drain() -> None:
@@ -85,19 +85,19 @@ def test_no_connection_is_made_to_where_the_server_was(memory: MemoryServer, kin
         pool.drain = drain
         client = redis.Redis(connection_pool=pool)
         client.ping()
-        memory.push(moving(memory))
+        scripted.push(moving(scripted))
         client.ping()
         assert eventually(lambda: hosts)
         assert hosts == ["localhost"]
 
 
-def test_a_whole_pool_moves(memory: MemoryServer, face: Face) -> None:
+def test_a_whole_pool_moves(scripted: ScriptedServer, face: Face) -> None:
     """What rests is replaced, and connected to the new address."""
-    pool = face.pool(host=memory.host, port=memory.port)
+    pool = face.pool(host=scripted.host, port=scripted.port)
     client = face.client(pool)
     face.open_connections(pool, 3)
     client.ping()
-    memory.push(moving(memory))
+    scripted.push(moving(scripted))
     client.ping()
     assert eventually(lambda: client.ping() and pool.connection_kwargs["host"] == "localhost")
     connections = [real(pool) for _ in range(3)]
@@ -106,28 +106,29 @@ def test_a_whole_pool_moves(memory: MemoryServer, face: Face) -> None:
         pool.release(each)
 
 
-def test_timeouts_are_relaxed_during_maintenance(face: Face, memory: MemoryServer) -> None:
+def test_timeouts_are_relaxed_during_maintenance(face: Face, scripted: ScriptedServer) -> None:
     """A reply may take as long as the notification allows, and no longer than usual when the maintenance is over."""
     config = MaintNotificationsConfig(relaxed_timeout=20)
+    scripted.answer("INCRBY", 1)
     pool = face.pool(
-        host=memory.host, port=memory.port, socket_timeout=0.2, maint_notifications_config=config, max_connections=3
+        host=scripted.host, port=scripted.port, socket_timeout=0.2, maint_notifications_config=config, max_connections=3
     )
     client = face.client(pool)
     client.ping()
-    memory.push(announcement("MIGRATING", next(_numbers), 20))
+    scripted.push(["MIGRATING", next(_numbers), 20])
     client.ping()
-    memory.pause()
+    scripted.pause()
     patient = Doing(lambda: client.incr("n"))
     patient._thread.join(0.6)
-    memory.resume()
+    scripted.resume()
     assert patient.result() == 1
-    memory.push(announcement("MIGRATED", next(_numbers)))
+    scripted.push(["MIGRATED", next(_numbers)])
     client.ping()
-    memory.pause()
+    scripted.pause()
     with pytest.raises(redis.TimeoutError):
         client.incr("n")
-    memory.resume()
-    assert eventually(lambda: client.get("n") == b"2")
+    scripted.resume()
+    assert eventually(lambda: scripted.count("INCRBY") == 2)
 
 
 class Stop(BaseException):
@@ -156,23 +157,23 @@ WHAT_HANDLERS_DO: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("act", WHAT_HANDLERS_DO.values(), ids=list(WHAT_HANDLERS_DO))
 @pytest.mark.parametrize("own_client", [False, True], ids=["redis-py's client", "redpool's client"])
 def test_a_handler_may_do_anything_to_a_pool_for_threads(
-    memory: MemoryServer, own_client: bool, act: Callable[[Any, Any], Any]
+    scripted: ScriptedServer, own_client: bool, act: Callable[[Any, Any], Any]
 ) -> None:
     """What others have in flight over the connection that it came over is answered, and the pool goes on."""
     handled: list[Any] = []
-    pool = redpool.MultiplexedConnectionPool(host=memory.host, port=memory.port)
+    pool = redpool.MultiplexedConnectionPool(host=scripted.host, port=scripted.port)
     client: Any = (redpool.Redis if own_client else redis.Redis)(connection_pool=pool)
 
     def handle(message: Any) -> None:
         handled.append(message)
-        memory.resume()
+        scripted.resume()
         act(pool, client)
 
     client.ping()
     connection = pool._engine.multiplexed.in_use()[0]
     connection._parser.set_pubsub_push_handler(handle)
-    doings = in_flight(memory, client)
-    memory.push(announcement("NEWS", 1))
+    doings = in_flight(scripted, client)
+    scripted.push(["NEWS", 1])
     errors = [error for error in (doing.ended() for doing in doings) if error is not None]
     assert len(handled) == 1
     assert [type(each) for each in errors] == ([Stop] if act is _stop else [])
@@ -181,9 +182,9 @@ def test_a_handler_may_do_anything_to_a_pool_for_threads(
 
 
 @pytest.mark.parametrize("kind", [redpool.ConnectionPool, redpool.MultiplexedConnectionPool])
-def test_what_was_due_later_is_due_no_more_without_the_pool(memory: MemoryServer, kind: Any) -> None:
+def test_what_was_due_later_is_due_no_more_without_the_pool(scripted: ScriptedServer, kind: Any) -> None:
     """redis-py's timers outlive the pool; they find it gone."""
-    pool = kind(host=memory.host, port=memory.port)
+    pool = kind(host=scripted.host, port=scripted.port)
     with pool.connection() as connection:
         handler = connection._maint_notifications_pool_handler
     pool.close()

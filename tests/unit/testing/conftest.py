@@ -1,4 +1,4 @@
-"""A server, and a proxy in front of it."""
+"""A server that obeys, and a proxy in front of it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from redpool.testing import FaultProxy, MemoryServer
+from redpool.testing import FaultProxy, ScriptedServer
 
 
 @pytest.fixture
-def server() -> Iterator[MemoryServer]:
-    """An in-memory server of the test's own."""
-    with MemoryServer() as server:
-        yield server
+def server(scripted: ScriptedServer) -> ScriptedServer:
+    """The test's own."""
+    return scripted
 
 
 @pytest.fixture
-def proxy(server: MemoryServer) -> Iterator[FaultProxy]:
+def proxy(server: ScriptedServer) -> Iterator[FaultProxy]:
     """A proxy of the test's own, in front of that server."""
     with FaultProxy(server.host, server.port) as proxy:
         yield proxy

@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import redpool
 import redpool.asyncio
 from redpool.testing import Script, Slow
-from redpool.testing.scripted import Step
+from redpool.testing.replies import Step
 
 from .sides import SIDES
 from .wire import PATIENCE
@@ -73,7 +73,7 @@ def test_long_commands_arrive_whole(side: Side) -> None:
 
 
 def test_a_command_in_several_packets_is_one_step() -> None:
-    """redis-py's own packer cuts long arguments off; what they say is no caller's step."""
+    """redis-py's own packer cuts long arguments off; what they say is no step."""
     with Script(send=["ok", BROKEN]) as script:
         connection = script.connection()
         connection.connect()
@@ -134,9 +134,9 @@ def test_what_comes_after_a_slow_answer_waits(side: Side) -> None:
         assert user.ask_many(("ECHO", "1"), ("ECHO", "2"), ("ECHO", "3")) == [b"1", b"2", b"3"]
 
 
-def test_a_check_is_a_stage_of_its_own(side: Side) -> None:
+def test_a_ping_is_a_stage_of_its_own(side: Side) -> None:
     """The steps of `reply` and `send` are not for PING."""
-    with Script(check=[BROKEN, "ok"], reply=["ok", "never"]) as script, side(script) as user:
+    with Script(ping=[BROKEN, "ok"], reply=["ok", "never"]) as script, side(script) as user:
         with pytest.raises(RedisConnectionError):
             user.ask("PING")
         assert user.ask("PING")
@@ -190,7 +190,7 @@ def test_a_task_can_be_cancelled_at_any_stage() -> None:
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                if stage in ("send", "reply"):  # a connect goes on, for the caller that comes next
+                if stage in ("send", "reply"):  # a connect goes on, for the next caller
                     assert await client.echo("2") == b"2"
 
     for stage in STAGES:
@@ -199,7 +199,7 @@ def test_a_task_can_be_cancelled_at_any_stage() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_closing_a_script_ends_what_takes_for_ever(stage: str) -> None:
-    """No caller is left hanging, no thread and no socket is left."""
+    """No caller hangs, no thread and no socket is left."""
     threads = threading.active_count()
     errors: list[Exception] = []
     with script_of(stage, "never", "ok") as script:

@@ -12,7 +12,7 @@ from redpool.testing import Simulation
 
 # A pool to which everything happens that can happen.
 ROUGH: dict[str, Any] = {
-    "arrivals": 30.0, "reference": 0.1, "patience": 0.5, "connect_failures": 0.3, "broken": 0.1, "max_connections": 3,
+    "arrivals": 30.0, "use": 0.1, "patience": 0.5, "connect_failures": 0.3, "broken": 0.1, "max_connections": 3,
     "min_idle": 1, "max_idle_time": 0.2, "max_lifetime": 2.0, "ping_after_idle": 0.1, "validate_after_idle": 0.01,
     "timeout": 0.3, "max_waiting": 5, "leak_after": 0.4,
 }  # fmt: skip
@@ -63,8 +63,8 @@ def test_everything_that_can_happen_happens() -> None:
     simulation.run(100.0)
     assert whats(simulation).keys() == {
         "arrives", "gets", "gives back", "breaks", "found broken", "given up", "timed out", "rejected",
-        "connect begins", "connect succeeds", "connect fails", "check succeeds", "check fails", "leak reported",
-        "closed: idle", "closed: lifetime", "closed: error", "closed: invalid",
+        "connect begins", "connect succeeds", "connect fails", "validation succeeds", "validation fails",
+        "leak reported", "closed: idle", "closed: lifetime", "closed: error", "closed: invalid",
     }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_the_trace_adds_up(seed: int) -> None:
 
 def test_callers_are_served_first_come_first_served() -> None:
     """With patience and a good network, in the order of arrival."""
-    simulation = Simulation(1, arrivals=200.0, reference=0.02, max_connections=3, timeout=None)
+    simulation = Simulation(1, arrivals=200.0, use=0.02, max_connections=3, timeout=None)
     simulation.run(10.0)
     served = [event.caller for event in simulation.trace if event.what == "gets"]
     assert served == sorted(served)
@@ -105,9 +105,7 @@ def test_callers_are_served_first_come_first_served() -> None:
 
 def test_a_bigger_pool_waits_less() -> None:
     """The simulation answers what it is for."""
-    waits = [
-        Simulation(7, arrivals=300.0, reference=0.01, max_connections=size).run(20.0).wait.mean for size in (3, 4, 8)
-    ]
+    waits = [Simulation(7, arrivals=300.0, use=0.01, max_connections=size).run(20.0).wait.mean for size in (3, 4, 8)]
     assert waits == sorted(waits, reverse=True)
     assert waits[0] > 10 * waits[-1]
 
@@ -134,7 +132,7 @@ def test_a_connect_that_is_cut_ends_there_and_then() -> None:
     ("argument", "error"),
     [
         ({"arrivals": -1.0}, ValueError),
-        ({"reference": float("inf")}, ValueError),
+        ({"use": float("inf")}, ValueError),
         ({"connect": float("nan")}, ValueError),
         ({"broken": 1.5}, ValueError),
         ({"connect_failures": -0.1}, ValueError),
