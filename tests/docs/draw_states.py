@@ -12,7 +12,7 @@ from redpool.core.slot import TRANSITIONS, State
 HEAD = """\
 # The states of a slot
 
-A slot is a place for one connection. The table `TRANSITIONS` in `redpool.core.slot` lists every change of its state
+A slot is room for one connection. The table `TRANSITIONS` in `redpool.core.slot` lists every change of its state
 there is; this page is drawn from it, and a test holds both the page and every run of the pool against it.
 
 """

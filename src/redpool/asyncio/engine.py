@@ -27,8 +27,7 @@ from ..core.callsite import leak_message, shown, take_stack
 from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot, State
 from ..core.stats import PoolDump
-from ..core.ticket import Ticket, TicketState
-from ..core.upkeep import keep
+from ..core.waiters import Ticket, TicketState
 from ..deadline import current, deadline
 from ..errors import DeadlineExceeded
 from ..forks import begin_in_child, same_process
@@ -60,7 +59,7 @@ class Engine:
         self.when_dropped = self._dropped  # one for all connections
         budget = options.connect_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
-        self.core.connector.retries = owner._connect_retries.failures
+        self.core.sit_through(owner._connect_retries.failures)
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
         self._timer: asyncio.TimerHandle | None = None
@@ -282,7 +281,7 @@ class Engine:
         for slot in self.core.leased():
             connection = slot.current
             if connection is not None and lifecycle.listens(connection):
-                keep(slot)  # should its holder drop it now, that is no leak
+                slot.keep()  # should its holder drop it now, that is no leak
                 lifecycle.end(connection)
                 cut_async(connection)
                 self._ended.add(slot)
@@ -486,10 +485,10 @@ class Engine:
             and not self.inherited
         ):
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.loop.call_soon_threadsafe(self._reclaim, slot, slot.since)
+                self.loop.call_soon_threadsafe(self._reclaim, slot, slot.lease)
 
-    def _reclaim(self, slot: Slot, since: float) -> None:
-        if slot.state is State.LEASED and slot.since == since:
+    def _reclaim(self, slot: Slot, lease: int) -> None:
+        if slot.state is State.LEASED and slot.lease == lease:
             self.core.leaked(slot, _monotonic())
             self.carry_out()
 

@@ -23,7 +23,7 @@ from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats
-from ..core.ticket import Ticket
+from ..core.waiters import Ticket
 from ..deadline import current
 from ..forks import begin_in_child, note, same_process
 from ..redispy import lifecycle
@@ -366,7 +366,7 @@ class ConnectionPool(AsyncSurface):
 
     def _connect_retries_changed(self) -> None:
         for here in self._by_loop.values():
-            here.core.connector.retries = self._connect_retries.failures
+            here.core.sit_through(self._connect_retries.failures)
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]

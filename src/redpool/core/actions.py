@@ -1,15 +1,15 @@
-"""What a shell must carry out, outside its lock. The core puts orders into its outbox; the shell empties it."""
+"""What a shell must carry out, outside its lock. The core puts actions into its outbox; the shell empties it."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .slot import Reason, Slot
-from .ticket import Ticket
+from .slot import Borrower, Callsite, Connection, Limit, Reason, Slot
+from .waiters import Ticket
 
 
 class Connect(NamedTuple):
-    """Ask `PoolCore.begin_connect` whether it is still wanted; then open a connection for `slot`.
+    """Ask `PoolCore.begin_connect` whether it is still wanted; then connect, for `slot`.
 
     Answer with `connected` or `connect_failed`, exactly once.
     """
@@ -33,14 +33,14 @@ class CutCall(NamedTuple):
     """The deadline of the call over the connection in `slot` has come, and the call goes on: make it fail."""
 
     slot: Slot
-    limit: Any
+    limit: Limit
 
 
 class Close(NamedTuple):
     """Close `connection`, then say `closed_connection(slot)`."""
 
     slot: Slot
-    connection: Any
+    connection: Connection
     reason: Reason
     age: float
 
@@ -52,15 +52,15 @@ class Wake(NamedTuple):
 
 
 class ReportLeak(NamedTuple):
-    """A lease is older than `leak_after`, or its caller has dropped the connection without giving it back.
+    """A lease is older than `leak_after`, or its caller has dropped the connection without releasing it.
 
     Whose it is, and the stack that took it, as the shell noted them.
     """
 
     slot: Slot
     age: float
-    borrower: Any
-    stack: Any
+    borrower: Borrower
+    stack: Callsite
     dropped: bool = False
 
 

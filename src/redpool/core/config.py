@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 Order = Literal["lifo", "fifo", "random"]
 RetrySent = Literal["safe", "all", "none"]
+
+Options: TypeAlias = dict[str, Any]
+"""what users say, by the options' names; checked here"""
 
 DEFAULT_MAX_CONNECTIONS = 50
 # A machine has no more ports than that to reach one address from; redis-py's own default once was 2**31.
@@ -64,7 +67,7 @@ class PoolConfig:
             raise TypeError(f"name must be a string, not {self.name!r}")
 
     @classmethod
-    def take(cls, options: dict[str, Any]) -> PoolConfig:
+    def take(cls, options: Options) -> PoolConfig:
         """A config from the options in `options` that belong to a pool; they are removed from it.
 
         `max_connections` and `name` take their defaults where they are `None`, as in redis-py. No more connections are
@@ -88,7 +91,7 @@ class PoolConfig:
         return frozenset(field.name for field in fields(cls))
 
     @classmethod
-    def from_strings(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+    def from_strings(cls, options: Mapping[str, object]) -> Options:
         """The options as a URL spells them, with each of ours turned from text into its type."""
         readers = {field.name: _READERS.get(str(field.type)) for field in fields(cls)}
         return {name: _read(name, value, readers.get(name)) for name, value in options.items()}
@@ -170,7 +173,7 @@ def _optional_int(text: str) -> int | None:
     return None if text.lower() == "none" else int(text)
 
 
-_READERS = {
+_READERS: dict[str, Callable[[str], object]] = {
     "int": int,
     "float": float,
     "float | None": _optional_float,
@@ -178,7 +181,7 @@ _READERS = {
 }
 
 
-def _read(name: str, value: Any, reader: Any) -> Any:
+def _read(name: str, value: object, reader: Callable[[str], object] | None) -> object:
     if reader is None or not isinstance(value, str):
         return value
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 Hook = Callable[..., None]
 
@@ -58,7 +57,7 @@ class Hooks:
         for name in HOOKS:
             setattr(self, name, tuple(hook for each in instruments if (hook := _overridden(each, name)) is not None))
 
-    def fire(self, name: str, *args: Any) -> None:
+    def fire(self, name: str, *args: object) -> None:
         """Call each hook called `name`; drop the ones that raise."""
         for hook in getattr(self, name):
             try:

@@ -1,39 +1,36 @@
-"""The pool's decisions: who gets which connection, who waits, and what must be opened, checked or closed, and when.
+"""The pool's decisions: who gets which connection, who waits; what is to be connected, validated or closed, and when.
 
-Theory of operation. There are as many slots as there may be connections. A caller who finds an idle slot leaves with
-it; any other draws a ticket and waits. Whatever becomes available, by a release, a connect or a check, goes to the
-longest-waiting ticket, and becomes idle only where no caller waits: so an idle slot means an empty queue, and no
-newcomer can overtake. `growth` is the only place where a connect is ordered, and it is asked after everything that
-could make one necessary. `upkeep` is what time brings about.
-
-Each call takes `now`, changes state, returns the caller's outcome and leaves orders in the outbox. It never performs
-I/O. `tick` is due at `wake_at`: that is the whole contract on time.
+`redpool.core` has the theory of operation. Each method takes `now`, changes state, returns the caller's outcome and
+leaves actions in the outbox. `tick` is due at `wake_at`: that is the whole contract on time.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from random import Random
-from typing import Any
 
 from ..errors import PoolClosed, PoolFull, PoolTimeout
-from . import growth, lifecycle, policy, reconnecting, repair, upkeep, validation, view
-from .actions import AnyAction, Close, CutConnect, ReportLeak, Wake
-from .config import PoolConfig
-from .connector import Connector, Failure
+from . import policy, repair, stats
+from .actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate, Wake
+from .config import MOST_CONNECTIONS, PoolConfig, whole_number
+from .connector import Connector, Demand, Failure, own_copy
 from .counters import Counters
 from .histogram import GATHER
-from .slot import Reason, Slot, State
-from .ticket import Ticket, TicketState
-from .waiters import Queue
+from .idle import IdleSet
+from .slot import Borrower, Callsite, Connection, Reason, Slot, State
+from .stats import PoolStats
+from .validation import Validation
+from .waiters import Ticket, TicketState, WaitQueue
 
 # Looking a member up in its Enum costs more than the rest of a checkout's bookkeeping.
 _EMPTY, _IDLE = State.EMPTY, State.IDLE
 _LEASED, _CLOSING = State.LEASED, State.CLOSING
 
 _NEVER = math.inf
+# The generation of a connection whose replacement is open already: it is retired.
+_REPLACED = -1
 
 
 class PoolCore:
@@ -45,132 +42,163 @@ class PoolCore:
         self.generation = 0
         self.closed = False  # shut down
         self.resting = False  # closed until a caller asks: connects nothing by itself
+        self.inconsistent = False  # a transaction, or the carrying out of its actions, was interrupted: `repair` is due
         self.wake_at = now if config.min_idle else _NEVER
         self.outbox: list[AnyAction] = []
         self.counters = Counters(now)
-        self._uses = self.counters.use.gathered
-        self.queue = Queue()
-        self._tickets = self.queue.tickets
-        self.connector = Connector(config.max_connecting, connect_budget, config.timeout, random, config.break_after)
+
+        self.queue = WaitQueue()
+        self.idle = IdleSet(config, random)
+        self.validation = Validation(config)
+        self.connector = Connector(config, connect_budget, random)
 
         self.slots = [Slot() for _ in range(config.max_connections)]
         self.empty = list(self.slots)
-        self.idle: list[Slot] = []
-        self.validating: set[Slot] = set()
         self.closing: set[Slot] = set()
         # Idle or in use beyond their lifetime, waiting for a replacement.
         self.expired: OrderedDict[Slot, None] = OrderedDict()
-        # When the number of idle (or checking) connections last rose to 1, 2, 3, ...: the oldest entry says since
-        # when one of them has not been needed, whichever the order in which they are taken.
-        self.idle_since: deque[float] = deque()
+        # Neither shut down nor with more slots than allowed: what comes back in order may stay. See `_update_steady`.
+        self.steady = True
 
-        self.random = random
-        self._pick = policy.picker(config.order, random)
-        self.ping_after = _NEVER if config.ping_after_idle is None else config.ping_after_idle
-        self.ping_every = max(self.ping_after, policy.LEAST_IDLE_TIME)
-        self.validate_after = min(config.validate_after_idle, self.ping_after)
-        self.max_idle_time = _NEVER if config.max_idle_time is None else config.max_idle_time
         self.min_idle = config.min_idle  # 0 while it is resting
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
-        self.steady = True  # neither closed nor shrinking: what comes back in order may stay
         self.available_at = -_NEVER  # when a caller last got a connection
-        self.others_asked_at = -_NEVER  # when a PING that went unanswered last had the other idle ones asked
         self.refused_at = -_NEVER  # when connections were last replaced since a replica had refused a write
-        self.inconsistent = False  # a change or the carrying out of orders was interrupted: `repair` is due
+        self._random = random
 
-    # -- checkout and release ------------------------------------------------------------------------------------
+        # What a checkout and a release look up, without the way there; none of these is ever replaced by another.
+        self._uses = self.counters.use.gathered  # in place of `counters.use.add`
+        self._tickets = self.queue.tickets  # in place of `len(queue)` and `queue.leave`
+        self._idle = self.idle.slots  # in place of `idle.take` and `idle.put`
+        self._idle_since = self.idle.since  # kept in step with `_idle`
+        self._pick = self.idle.pick
+        self._validate_after = self.validation.validate_after
+        self._ping_after = self.validation.ping_after
+
+    # -- checkout and release ----------------------------------------------------------------------------------------
 
     def acquire(self, now: float) -> Slot | Ticket:
-        """A leased slot, or a ticket: one that waits, or one that has ended already (full, closed, never waits).
+        """Return a leased slot, or a ticket: one that waits, or one that has ended already (full, closed, never waits).
 
         Where the slot `needs_validation`, the caller validates and calls `reject_at_checkout` if it is no good.
         """
-        idle = self.idle
+        idle = self._idle
         if not idle:
             return self._join_queue(now)
         slot = idle.pop() if self._pick is None else idle.pop(self._pick(len(idle)))
-        self.idle_since.pop()
+        self._idle_since.pop()
         rest = now - slot.verified_at
-        slot.needs_validation = None if rest < self.validate_after else "ping" if rest >= self.ping_after else "peek"
+        slot.needs_validation = None if rest < self._validate_after else "ping" if rest >= self._ping_after else "peek"
+        slot.lease += 1
         slot.state = _LEASED
         slot.since = self.available_at = now
-        if self.min_idle and len(self.idle_since) < self.min_idle:
+        if self.min_idle and len(self._idle_since) < self.min_idle:
             self.wake_by(now + self.connector.patience)  # unless it is back by then
         return slot
 
     def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
-        """The lease ends. With a `fault` the connection must not be used again."""
+        """End the lease. With a `fault` the connection must not be used again."""
         slot.taken = None
         uses = self._uses
         uses.append(now - slot.since)
         if len(uses) >= GATHER:
             self.counters.use.sort_in()
         if fault is not None or not self.steady or slot.generation != self.generation or now >= slot.expires_at:
-            self._reclaim(slot, now, fault)
+            self._release_to_close(slot, now, fault)
         elif self._tickets:
             self._grant(slot, now)
         else:
             slot.state = _IDLE
             slot.verified_at = now
-            self.idle.append(slot)
-            self.idle_since.append(now)
+            self._idle.append(slot)
+            self._idle_since.append(now)
 
     def release_to_validate(self, slot: Slot, now: float) -> None:
-        """The lease ends; what it leaves behind on the connection has to be cleared away first."""
+        """End the lease; what it leaves behind on the connection has to be cleared away first."""
         self.counters.use.add(now - slot.since)
         slot.taken = None
-        if self.may_stay(slot, now):
-            validation.validate_returned(self, slot, now)
+        if self._may_stay(slot, now):
+            self.idle.set_aside_returned(slot, now)
+            self._order_validation(slot)
         else:
-            self.close_slot(slot, self.why_ended(slot, now), now)
-        self.grow(now)
+            self._close(slot, self._why_ended(slot, now), now)
+        self._grow(now)
 
     def reject_at_checkout(self, slot: Slot, now: float) -> None:
-        """An idle connection failed its check at checkout: the lease ends, and the caller acquires again."""
+        """End the lease of a caller whose connection was idle and proved no good; the caller acquires again."""
         self.counters.use.add(now - slot.since)
-        self.close_slot(slot, Reason.INVALID, now)
-        if slot.since - slot.verified_at >= self.ping_after:
-            validation.validate_others(self, slot.since, now)
-        validation.suspect_all(self, now)
-        self.grow(now)
+        self._close(slot, Reason.INVALID, now)
+        if slot.since - slot.verified_at >= self._ping_after:
+            self._validate_others(slot.since, now)
+        self.validation.suspect(self.idle, now)
+        self._grow(now)
 
     def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
-        """The caller stops waiting. Where a grant was faster, the slot is returned, and is the caller's to release."""
+        """Have the caller wait no more. Where a grant was faster, return its slot, which is the caller's to release."""
         if ticket.state is not TicketState.WAITING:
             return ticket.slot
         if timed_out:
-            self.time_out(ticket, now)
+            self._time_out(ticket, now)
         else:
-            self.queue.end(ticket, TicketState.GIVEN_UP)
+            self.queue.leave(ticket, TicketState.GIVEN_UP)
         return None
+
+    def reclaim(self, now: float) -> None:
+        """Take back each lease whose connection was collected, where word of it was lost."""
+        for slot in self.slots:
+            if slot.state is not _LEASED or slot.connection is not None or slot.reference is None:
+                continue
+            if slot.reference() is None:
+                self.leaked(slot, now)
+
+    def leaked(self, slot: Slot, now: float) -> None:
+        """End a lease whose connection was collected: its caller has dropped it without releasing it."""
+        if slot.leak_reported_for != slot.lease:
+            self.report_dropped(slot, now - slot.since, slot.caller, slot.taken)
+        self.release(slot, now, Reason.LEAKED)
+
+    def report_dropped(self, slot: Slot, age: float, borrower: Borrower, taken: Callsite) -> None:
+        """Report that a lease of such an age was dropped by its borrower, which took it there."""
+        self._report_leak(ReportLeak(slot, age, borrower, taken, dropped=True))
+
+    def _report_leak(self, leak: ReportLeak) -> None:
+        self.counters.leaks += 1
+        self.outbox.append(leak)
 
     def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
         ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.connector.retries)
-        self.serve_again(now)
+        if self.resting:
+            self._serve_again(now)
         servable = self._servable
-        rejection = self.rejection(now)
-        if rejection is not None:
-            self.reject(ticket, rejection)
-        elif (failure := self.failure_in_pause(now)) is not None:
-            self.queue.end(ticket, TicketState.REJECTED, failure)
+        if (self.closed or self.connector.last_error is not None) and self._fails_at_once(ticket, now):
+            pass
         elif self.config.max_waiting is not None and servable <= -self.config.max_waiting:
-            self.reject(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
+            self._reject(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
         elif timeout == 0 and servable <= 0:
-            self.time_out(ticket, now)
+            self._time_out(ticket, now)
         else:
             if timeout == 0:  # the caller that never waits in a queue still waits for the connect made for it
                 ticket.deadline = now + self.connector.budget
             self.queue.join(ticket, now)
             self.wake_by(ticket.deadline)
-            self.grow(now)
+            self._grow(now)
         return ticket
+
+    def _fails_at_once(self, ticket: Ticket, now: float) -> bool:
+        """Reject a caller for which nothing is connected, now or ever. Return whether that is so."""
+        rejection, failure = self.rejection(now), None
+        if rejection is not None:
+            self._reject(ticket, rejection)
+        elif (failure := self.failure_in_pause(now)) is not None:
+            self.queue.leave(ticket, TicketState.REJECTED, failure)
+        return rejection is not None or failure is not None
 
     @property
     def _servable(self) -> int:
         """How many slots may serve one more caller without a release; below zero, how many wait for one."""
-        slots = len(self.empty) + len(self.connector) + len(self.validating) + len(self.closing)
-        return slots - len(self.queue)
+        slots = len(self.empty) + len(self.connector.slots) + len(self.idle.validating) + len(self.closing)
+        return slots - len(self._tickets)
 
     @property
     def crowded(self) -> bool:
@@ -178,79 +206,71 @@ class PoolCore:
         return self._servable < 0
 
     def _grant(self, slot: Slot, now: float) -> None:
-        ticket = self.queue.first()
+        ticket = next(iter(self._tickets))
         ticket.slot = slot  # from here on `repair` would complete it
         slot.borrower = ticket
         ticket.state = TicketState.GRANTED
+        slot.lease += 1
         slot.state = _LEASED
         # Its last borrower may have lost it without noticing; one just opened, which had none, is taken as it is.
-        slot.needs_validation = None if self.validate_after or slot.connected_at == now else "peek"
+        slot.needs_validation = None if self._validate_after or slot.connected_at == now else "peek"
         slot.since = slot.verified_at = self.available_at = now
         del self._tickets[ticket]
         self.counters.wait.add(now - ticket.since)
-        self.outbox.append(Wake(ticket))
+        self.outbox.append(Wake(ticket))  # as `_wake` does
 
-    def offer(self, slot: Slot, now: float, to_far_end: bool = False) -> None:
-        """A good connection is free: it is the longest-waiting caller's, or idle."""
-        if self.queue:
+    def _offer(self, slot: Slot, now: float) -> None:
+        """Give a good connection to the first waiter, or have it idle."""
+        if self._tickets:
             self._grant(slot, now)
-            return
-        slot.state = _IDLE
-        slot.verified_at = now
-        self.idle.insert(0 if to_far_end else len(self.idle), slot)
-        self.idle_since.append(now)
-
-    def _reclaim(self, slot: Slot, now: float, fault: Reason | None) -> None:
-        if fault is None and self.may_stay(slot, now):
-            self.offer(slot, now)
         else:
-            self.close_slot(slot, self.why_ended(slot, now) if self.closed or fault is None else fault, now)
-            if fault is Reason.ERROR:
-                validation.suspect_all(self, now)
-        self.grow(now)
+            self.idle.put(slot, now)
 
-    def may_stay(self, slot: Slot, now: float) -> bool:
-        """Whether a connection that is in order may be used again."""
+    def _release_to_close(self, slot: Slot, now: float, fault: Reason | None) -> None:
+        if fault is None and self._may_stay(slot, now):
+            self._offer(slot, now)
+        else:
+            self._close(slot, self._why_ended(slot, now) if self.closed or fault is None else fault, now)
+            if fault is Reason.ERROR:
+                self.validation.suspect(self.idle, now)
+        self._grow(now)
+
+    def _may_stay(self, slot: Slot, now: float) -> bool:
+        """Return whether a connection that is in order may be used again."""
         if not self.steady or slot.generation != self.generation:
             return False
         if now < slot.expires_at:
             return True
         self.expired[slot] = None
-        # With a place left, it serves until its replacement is open; without, it makes room.
-        return bool(self.empty or self.connector)
+        # With a slot left, it serves until its replacement is open; without, it makes room.
+        return bool(self.empty or self.connector.slots)
 
-    def why_ended(self, slot: Slot, now: float) -> Reason:
-        """Why it may not."""
+    def _why_ended(self, slot: Slot, now: float) -> Reason:
+        """Return why it may not."""
         if self.closed:
             return Reason.POOL_CLOSED
         if self.surplus:
             return Reason.SURPLUS
         return Reason.LIFETIME if now >= slot.expires_at else Reason.DRAINED
 
-    def reject(self, ticket: Ticket, error: BaseException) -> None:
-        """The caller is not even let into the queue."""
-        self.queue.end(ticket, TicketState.REJECTED, error)
-        self.counters.rejected += 1
+    # -- the end of a wait -------------------------------------------------------------------------------------------
 
-    def reject_ticket(self, ticket: Ticket, error: BaseException) -> None:
-        """The ticket ends with an error."""
-        self.queue.end(ticket, TicketState.REJECTED, error)
+    def _end_wait(self, ticket: Ticket, state: TicketState, error: BaseException | None = None) -> None:
+        """End the wait of a caller that sleeps."""
+        self.queue.leave(ticket, state, error)
+        self._wake(ticket)
+
+    def _wake(self, ticket: Ticket) -> None:
         self.outbox.append(Wake(ticket))
 
-    def leaked(self, slot: Slot, now: float) -> None:
-        """The connection of a lease was collected: its caller has dropped it without giving it back."""
-        if slot.leak_reported_for != slot.since:
-            self.report_dropped(slot, now - slot.since, slot.caller, slot.taken)
-        self.release(slot, now, Reason.LEAKED)
+    def _reject(self, ticket: Ticket, error: BaseException) -> None:
+        """Keep the caller from waiting at all."""
+        self.queue.leave(ticket, TicketState.REJECTED, error)
+        self.counters.rejected += 1
 
-    def report_dropped(self, slot: Slot, age: float, borrower: Any, taken: Any) -> None:
-        """A lease of such an age was dropped by its holder, who took it there."""
-        self.counters.leaks += 1
-        self.outbox.append(ReportLeak(slot, age, borrower, taken, dropped=True))
-
-    def time_out(self, ticket: Ticket, now: float) -> None:
-        """The ticket's time is up: its error says how things stand."""
-        self.queue.end(ticket, TicketState.TIMED_OUT, self.timeout_error(ticket.since, now))
+    def _time_out(self, ticket: Ticket, now: float) -> None:
+        """End a wait whose time is up: the error says how things stand."""
+        self.queue.leave(ticket, TicketState.TIMED_OUT, self.timeout_error(ticket.since, now))
         self.counters.timeouts += not (ticket.opens or ticket.reconnects)
 
     def timeout_error(self, since: float, now: float) -> PoolTimeout:
@@ -263,12 +283,103 @@ class PoolCore:
         error.__cause__ = last
         return error
 
-    # -- connects -----------------------------------------------------------------------------------------------------
+    def _pool_closed(self) -> PoolClosed:
+        return PoolClosed(f"{self.config.name}: the pool was shut down")
 
-    begin_connect = growth.begin
+    def rejection(self, now: float) -> BaseException | None:
+        """Return why nothing is connected for a caller: the pool was shut down, or the server is given up for now."""
+        if self.closed:
+            return self._pool_closed()
+        return self.connector.not_connecting(now) if self.connector.rejects(bool(self.empty)) else None
 
-    connected = growth.finish
-    abandon_connect = growth.give_up
+    def failure_in_pause(self, now: float) -> BaseException | None:
+        """Return what a caller gets that comes in the pause after a failure, where nothing but a connect can serve it.
+
+        Where no slot is left for one, all wait for what is in use.
+        """
+        connector = self.connector
+        if not connector.told_at_once(now) or not self.empty or self._served_otherwise(now):
+            return None
+        return connector.last_error_again()
+
+    def _served_otherwise(self, now: float) -> bool:
+        return self.connector.serves_sooner(self._comes_back(), self.available_at, now)
+
+    def _comes_back(self) -> bool:
+        """Return whether a connection may soon be free: one on lease, or one that is being validated.
+
+        What the pool keeps for itself doesn't come back, nor does a lease that was reported as a leak.
+        """
+        if self.idle.validating:
+            return True
+        # What is taken first stands last.
+        return self.in_use > 0 and any(slot.may_leak for slot in reversed(self.slots))
+
+    # -- connects ----------------------------------------------------------------------------------------------------
+
+    def _grow(self, now: float) -> None:
+        """Let leases connect anew whose turn it is, and order the connects that are needed and allowed.
+
+        It is called after everything that could make a connect necessary or possible.
+        """
+        if self.closed:
+            return
+        if self.queue.reconnects:
+            self._let_reconnect(now)
+        if self.empty and self.connector.room > 0:
+            plan = self.connector.plan(self._demand(), len(self.empty), now)
+            self.wake_by(plan.again_at)
+            for _ in range(plan.connects):
+                slot = self.empty.pop()
+                self.connector.order(slot)
+                self.outbox.append(Connect(slot))
+
+    def _demand(self) -> Demand:
+        queue = self.queue
+        waiting = len(queue)
+        return Demand(
+            waiting=waiting,
+            queued_since=queue.since,
+            newest=queue.last().since if waiting else -_NEVER,
+            short=self.min_idle - self.idle.ready,
+            warming=max(ticket.opens for ticket in queue.warming) - self.open if queue.warming else 0,
+            expired=len(self.expired),
+            resting=self.resting,
+            comes_back=bool(waiting) and self._comes_back(),
+            available_at=self.available_at,
+        )
+
+    def begin_connect(self, slot: Slot, now: float) -> bool:
+        """Begin a connect that was ordered. Return whether it is still needed."""
+        if slot.begun or slot.state is not State.CONNECTING:
+            return False  # ordered twice
+        if self.closed or self.surplus or len(self.connector) > self.connector.wanted(self._demand()):
+            self._free_connecting(slot)
+            return False
+        self.connector.begin(slot, self.generation, now)
+        self.wake_by(slot.connect_deadline)
+        return True
+
+    def connected(self, slot: Slot, connection: Connection, now: float) -> None:
+        """Take in a new connection: it goes to the first waiter, unless it came too late for any caller."""
+        self.counters.connect.add(now - slot.since)
+        self.connector.succeeded(slot, self.counters.connect.mean)
+        slot.connection = connection
+        slot.connected_at = slot.verified_at = now
+        if self.config.max_lifetime is not None:
+            slot.expires_at = now + policy.lifetime(self.config.max_lifetime, self.config.lifetime_jitter, self._random)
+        if slot.cut:
+            # It was through at the last moment, but may have been cut all the same.
+            self._close(slot, self._why_ended(slot, now) if self.closed else Reason.ERROR, now)
+        elif self.steady and slot.generation == self.generation:
+            self.available_at = self.connector.stepped_at = now
+            self._offer(slot, now)
+            self._replace_expired(now)
+            self._end_warming()
+        else:
+            self._close(slot, self._why_ended(slot, now), now)
+        self.wake_by(min(slot.expires_at, now + self.longest_idle_time))
+        self._grow(now)
 
     def connect_failed(
         self,
@@ -278,164 +389,489 @@ class PoolCore:
         retryable: bool = True,
         failure: Failure = Failure.DOWN,
     ) -> None:
-        """The connect failed: the longest-waiting caller is told, and all of them where nothing else can serve them.
+        """Tell the longest-waiting caller that the connect failed; all of them where nothing else can serve them.
 
         Where the error is `retryable`, callers sit through as many failures as they said they would. Of a server that
         is full, callers wait on for what is open, if anything is.
         """
-        reconnecting.reject_all(self, error)
-        growth.fail(self, slot, error, now, retryable, failure)
+        self._reject_reconnects(error)
+        self.connector.failed(slot, error, now, failure, retryable)
+        self._free(slot)
+        self.counters.connect_failures += 1
+        for ticket in (*self._concerned(now), *self.queue.warming):
+            if self.connector.ends_wait(ticket):
+                self._end_wait(ticket, TicketState.REJECTED, error)
+        self._grow(now)
 
-    def cut_connect(self, slot: Slot) -> None:
-        """A connect that no caller needs any more, or that takes too long, is made to fail."""
+    def abandon_connect(self, slot: Slot, attempt: int, now: float) -> Connection:
+        """Free the slot of a connect that was interrupted, which says nothing of the server.
+
+        Return the connection that it has left half-made, if any.
+        """
+        if slot.state is not State.CONNECTING or slot.attempt != attempt:
+            return None  # it was through
+        connection = slot.connection
+        self._free_connecting(slot)
+        self._grow(now)
+        return connection
+
+    def _free_connecting(self, slot: Slot) -> None:
+        self.connector.forget(slot)
+        self._free(slot)
+
+    def _concerned(self, now: float) -> list[Ticket]:
+        """Return those in the queue for whom a failed connect is news."""
+        waiting = list(self.queue)
+        if self.connector.broken or not self._served_otherwise(now):
+            return waiting
+        # A server that is full still serves what is open; of any other failure one caller is told at a time.
+        return [] if self.connector.last_failure is Failure.FULL else waiting[:1]
+
+    def _cut_connect(self, slot: Slot) -> None:
+        """Make a connect fail that no caller needs any more, or that takes too long."""
         slot.cut = True
         slot.connect_deadline = _NEVER
         if slot.begun:
             self.outbox.append(CutConnect(slot))
 
-    def rejection(self, now: float) -> BaseException | None:
-        """Why nothing is connected for a caller, if so: the pool was shut down, or the server is given up for now."""
-        if self.closed:
-            return PoolClosed(f"{self.config.name}: the pool was shut down")
-        return growth.not_connecting(self, now) if growth.broken(self) else None
+    def _replace_expired(self, now: float) -> None:
+        if not self.expired:
+            return
+        slot, _ = self.expired.popitem(last=False)
+        if slot.state is _IDLE:
+            self._close_idle(slot, Reason.LIFETIME, now)
+        else:
+            slot.generation = _REPLACED
 
-    failure_in_pause = growth.failure_in_pause
-
-    def grow(self, now: float) -> None:
-        """Let leases connect anew whose turn it is, and order the connects that are needed and allowed."""
-        if not self.closed:
-            reconnecting.serve(self, now)
-            growth.grow(self, now)
-
-    ask_to_connect = reconnecting.ask
-    lease_connected = reconnecting.connected
-    lease_connect_failed = reconnecting.failed
-    give_up_connect = reconnecting.given_up
-
-    def end_warming(self) -> None:
+    def _end_warming(self) -> None:
         """Tell those for whom enough connections are open."""
-        for ticket in [ticket for ticket in self.queue.warming if self.open >= ticket.opens]:
-            self.queue.end(ticket, TicketState.GRANTED)
-            self.outbox.append(Wake(ticket))
+        for ticket in self.queue.warmed(self.open):
+            self._end_wait(ticket, TicketState.GRANTED)
 
-    # -- closing a connection --------------------------------------------------------------------------------------
+    # -- leases that connect anew ------------------------------------------------------------------------------------
 
-    def close_slot(self, slot: Slot, reason: Reason, now: float) -> None:
-        """End the connection in a slot that is in no list."""
+    # The shell asks before such a connect begins, and answers once when it has ended: `lease_connected`,
+    # `lease_connect_failed`, or `give_up_connect` where it was interrupted, which says nothing of the server.
+
+    def ask_to_connect(self, now: float, deadline: float = _NEVER) -> Ticket:
+        """Return a ticket that is granted when the lease may connect, perhaps at once; or rejected with the reason."""
+        ticket = Ticket(now, min(deadline, now + self.connector.budget), reconnects=True)
+        error = self._pool_closed() if self.closed else self.connector.why_not_lease(bool(self.empty), now)
+        if error is not None:
+            self.queue.leave(ticket, TicketState.REJECTED, error)
+            return ticket
+        self.queue.join(ticket, now)
+        self.wake_by(ticket.deadline)
+        self._let_reconnect(now)
+        return ticket
+
+    def _let_reconnect(self, now: float) -> None:
+        """Let those connect whose turn it is."""
+        reconnects = self.queue.reconnects
+        while reconnects and self.connector.room > 0:
+            ticket = next(iter(reconnects))
+            self.wake_by(self.connector.begin_lease(ticket, now))
+            self._end_wait(ticket, TicketState.GRANTED)
+
+    def lease_connected(self, ticket: Ticket, now: float) -> None:
+        """Note that the lease has its connection: the server is up."""
+        if self.connector.end_lease(ticket):
+            self.connector.answered()
+            self._grow(now)
+
+    def lease_connect_failed(
+        self, ticket: Ticket, error: BaseException, now: float, failure: Failure = Failure.DOWN
+    ) -> None:
+        """Count the failure like that of a slot's connect; those whose turn was next get its error."""
+        if not self.connector.end_lease(ticket):
+            return
+        self.connector.failed(None, error, now, failure)
+        self._reject_reconnects(error)
+        if self.connector.rejects(bool(self.empty)):
+            for waiting in list(self.queue):
+                self._end_wait(waiting, TicketState.REJECTED, own_copy(error))
+        self._grow(now)
+
+    def give_up_connect(self, ticket: Ticket, now: float) -> None:
+        """Have a caller that was interrupted or cancelled, or whose deadline came, wait or connect no more."""
+        if ticket.state is TicketState.WAITING:
+            self.queue.leave(ticket, TicketState.GIVEN_UP)
+        self.connector.end_lease(ticket)
+        self._grow(now)
+
+    def _reject_reconnects(self, error: BaseException) -> None:
+        """Tell those that wait for their turn that the connect before theirs has failed."""
+        for waiting in list(self.queue.reconnects):
+            self._end_wait(waiting, TicketState.REJECTED, own_copy(error))
+
+    def sit_through(self, failures: float) -> None:
+        """Have callers sit through so many failed connects in a row from now on."""
+        self.connector.retries = failures
+
+    # -- closing a connection ----------------------------------------------------------------------------------------
+
+    def _close(self, slot: Slot, reason: Reason, now: float) -> None:
+        """End the connection in a slot that no component holds."""
         slot.state = _CLOSING
         self.closing.add(slot)
-        self.steady = not self.closed and not self.surplus
+        self._update_steady()
         self.expired.pop(slot, None)
         self.counters.closed[reason] += 1
         self.outbox.append(Close(slot, slot.connection, reason, now - slot.connected_at))
 
-    def close_idle(self, slot: Slot, reason: Reason, now: float) -> None:
-        """End an idle connection."""
+    def _close_idle(self, slot: Slot, reason: Reason, now: float) -> None:
         self.idle.remove(slot)
-        self.idle_since.pop()
-        self.close_slot(slot, reason, now)
+        self._close(slot, reason, now)
 
     def closed_connection(self, slot: Slot, now: float) -> None:
-        """The connection that a Close order named is closed: its place is free."""
+        """Free the slot of a connection that was closed, as a `Close` has asked for."""
         if slot not in self.closing:
             return  # closed twice
         self.closing.discard(slot)
-        self.free(slot)
-        self.grow(now)
+        self._free(slot)
+        self._grow(now)
 
-    def free(self, slot: Slot) -> None:
-        """The slot has no connection any more: it is empty, or one too many."""
+    def _free(self, slot: Slot) -> None:
+        """Have a slot without a connection: it is empty, or one too many."""
         slot.clear()
         slot.state = _EMPTY
         if len(self.slots) > self.max_connections:
             self.slots.remove(slot)
-            self.steady = not self.closed and not self.surplus
+            self._update_steady()
         else:
             self.empty.append(slot)
 
-    # -- time ------------------------------------------------------------------------------------------------------
+    @property
+    def surplus(self) -> bool:
+        """Whether there are more slots than allowed, those that are closing already left aside."""
+        return len(self.slots) - len(self.closing) > self.max_connections
+
+    def _update_steady(self) -> None:
+        """Find out anew whether what comes back in order may stay: after every change of what `steady` depends on."""
+        self.steady = not self.closed and not self.surplus
+
+    # -- time --------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Do what is due; `wake_at` says when to come back."""
-        repair.reclaim(self, now)
-        upkeep.end_waits(self, now)
-        upkeep.cut_connects(self, now)
-        upkeep.shrink(self, now)
-        upkeep.renew(self, now)
-        validation.validate_idle(self, now)
-        upkeep.report_leaks(self, now)
-        upkeep.cut_calls(self, now)
-        self.wake_at = upkeep.next_deadline(self, now)
-        self.grow(now)
-
-    def set_aside(self, slot: Slot, begun: bool = True) -> bool:
-        """Keep an idle connection from being handed out until `validated`. False where it isn't idle."""
-        return validation.set_aside(self, slot, begun)
-
-    begin_validation = validation.begin
-    validated = validation.finish
+        self.reclaim(now)
+        for ticket in self.queue.expired(now):
+            self._time_out(ticket, now)
+            self._wake(ticket)
+        if self.connector.slots or self.connector.leases:
+            self._cut_connects(now)
+        if self.idle.slots:
+            self._look_after_idle(now)
+        self._look_after_leases(now)
+        self.wake_at = self._next_due(now)
+        self._grow(now)
 
     def wake_by(self, when: float) -> None:
-        """`tick` is due at that time, or sooner."""
+        """Have `tick` be due at that time, or sooner."""
         if when < self.wake_at:
             self.wake_at = when
 
     @property
     def longest_idle_time(self) -> float:
         """Seconds after which a connection, used or not, may at the soonest be up for something."""
-        return max(policy.LEAST_IDLE_TIME, min(self.max_idle_time, self.ping_after, self.leak_after))
+        return max(policy.LEAST_IDLE_TIME, min(self.idle.max_idle_time, self._ping_after, self.leak_after))
 
-    # -- the whole pool --------------------------------------------------------------------------------------------
+    def _cut_connects(self, now: float) -> None:
+        """Cut each connect that has used up its own time, so that it can't hold its slot for ever."""
+        for slot in self.connector.overdue(now):
+            self._cut_connect(slot)
+        self.connector.expire_leases(now)
 
-    warm_up = lifecycle.warm_up
-    resize = lifecycle.resize
-    drain = lifecycle.drain
-    close = lifecycle.close
-    refused_write = lifecycle.refused_write
-    serve_again = lifecycle.serve_again
-    disconnect = lifecycle.disconnect
-    shutdown = lifecycle.shutdown
+    def _look_after_idle(self, now: float) -> None:
+        """Close what was not needed for `max_idle_time`; replace what is beyond its lifetime; validate the others.
 
-    @property
-    def surplus(self) -> bool:
-        """Whether there are more places than allowed, those that are closing already left aside."""
-        return len(self.slots) - len(self.closing) > self.max_connections
+        Those beyond their lifetime make room first only where there is none.
+        """
+        while (excess := self.idle.take_excess(now)) is not None:
+            self._close(excess, Reason.IDLE, now)
+        for slot in [slot for slot in self.idle if now >= slot.expires_at]:
+            if not self._may_stay(slot, now):
+                self._close_idle(slot, Reason.LIFETIME, now)
+        self._validate_idle(now)
 
-    # -- what can be seen ------------------------------------------------------------------------------------------
+    def _look_after_leases(self, now: float) -> None:
+        """Report each lease that is older than `leak_after`, once; cut each call that goes on beyond its deadline.
+
+        By then such a call should have ended by itself.
+        """
+        if self.leak_after < _NEVER:
+            for slot in self.leased():
+                if slot.may_leak and now >= slot.since + self.leak_after:
+                    slot.keep()
+                    self._report_leak(ReportLeak(slot, now - slot.since, slot.caller, slot.taken))
+        for slot in self.slots:
+            if slot.limited is not None and (limit := slot.limit) is not None and now >= limit.at + policy.CALL_GRACE:
+                slot.limited = None
+                self.outbox.append(CutCall(slot, limit))
+
+    def _next_due(self, now: float) -> float:
+        """Return when the next thing is due: always later than `now`.
+
+        What goes idle or on lease from now on is due no sooner than `longest_idle_time`.
+        """
+        due = [self.queue.next_deadline()]
+        if not self.is_empty:
+            due.append(now + self.longest_idle_time)
+        if self.connector.slots or self.connector.leases:
+            due.append(self.connector.due_at())
+        if self.idle.slots:
+            due += [self.idle.excess_at(), self.validation.due_at(self.idle, len(self.idle.validating))]
+        for slot in self.slots:
+            if slot.state is _LEASED and slot.leak_reported_for != slot.lease:
+                due.append(slot.since + self.leak_after)
+            if slot.limited is not None and (limit := slot.limit) is not None:
+                due.append(limit.at + policy.CALL_GRACE)
+            if slot.expires_at > now:
+                due.append(slot.expires_at)
+        return min(due)
+
+    # -- validation --------------------------------------------------------------------------------------------------
+
+    def set_aside(self, slot: Slot, begun: bool = True) -> bool:
+        """Keep an idle connection from callers until `validated` is called. Return whether it was idle."""
+        return self.idle.set_aside(slot, begun)
+
+    def begin_validation(self, slot: Slot) -> bool:
+        """Begin a validation that was ordered. Return whether it is still to be made."""
+        wanted = slot in self.idle.validating and not slot.begun
+        slot.begun = True
+        return wanted
+
+    def validated(self, slot: Slot, ok: bool, now: float) -> None:
+        """Take note that a connection was validated in the background, and how that went."""
+        if slot not in self.idle.validating:
+            return  # validated twice
+        idle_since = self.idle.validated(slot)
+        if not ok:
+            self._close(slot, Reason.INVALID, now)
+            self._validate_others(slot.since, now)
+            self.validation.suspect(self.idle, now)
+        elif not self._may_stay(slot, now):
+            self._close(slot, self._why_ended(slot, now), now)
+        elif self._tickets:
+            self._grant(slot, now)
+        else:
+            self.idle.put_oldest(slot, idle_since, now)
+            self.wake_by(max(now + policy.LEAST_IDLE_TIME, idle_since + self.idle.max_idle_time))
+        self._validate_idle(now)
+        self._grow(now)
+
+    def _validate_idle(self, now: float) -> None:
+        self._validate(self.validation.due(self.idle, len(self.idle.validating), now), now)
+
+    def _validate_others(self, asked_at: float, now: float) -> None:
+        self._validate(self.validation.others(self.idle, asked_at, now), now)
+
+    def _validate(self, slots: Iterable[Slot], now: float) -> None:
+        for slot in slots:
+            self.idle.set_aside(slot, begun=False)
+            slot.since = now
+            self._order_validation(slot)
+
+    def _order_validation(self, slot: Slot) -> None:
+        self.outbox.append(Validate(slot))
+
+    # -- the whole pool ----------------------------------------------------------------------------------------------
+
+    def warm_up(self, opens: int, now: float, deadline: float) -> Ticket:
+        """Return a ticket that is granted when `opens` connections are open, or rejected with what a connect raised."""
+        if whole_number("n", opens, at_least=0) > self.max_connections:
+            raise ValueError(f"n={opens!r} is more than max_connections={self.max_connections!r}")
+        ticket = Ticket(now, deadline, opens=opens)
+        if self.closed:
+            self._reject(ticket, self._pool_closed())
+        elif self.open >= opens:
+            self.queue.leave(ticket, TicketState.GRANTED)
+        elif self.connector.denials and self.connector.in_pause(now):  # the next connect may be long in coming
+            self.queue.leave(ticket, TicketState.REJECTED, self.connector.last_error_again())
+        else:
+            self._serve_again(now)
+            self.queue.join(ticket, now)
+            self.wake_by(deadline)
+            self._grow(now)
+        return ticket
+
+    def resize(self, max_connections: int, now: float) -> None:
+        """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
+        whole_number("max_connections", max_connections, at_least=max(1, self.config.min_idle))
+        max_connections = min(max_connections, MOST_CONNECTIONS)
+        self.counters.capacity_changes(self.max_connections, now)
+        self.max_connections = max_connections
+        added = [Slot() for _ in range(max_connections - len(self.slots))]
+        self.slots += added
+        self.empty += added
+        surplus = max(0, len(self.slots) - max_connections)
+        unused = set(self.empty[len(self.empty) - min(surplus, len(self.empty)) :])
+        self.empty[:] = [slot for slot in self.empty if slot not in unused]
+        self.slots[:] = [slot for slot in self.slots if slot not in unused]
+        while self.idle.slots and self.surplus:
+            self._close_idle(self.idle.slots[0], Reason.SURPLUS, now)
+        self._update_steady()
+        for ticket in self.queue.warming:
+            ticket.opens = min(ticket.opens, max_connections)
+        self._end_warming()
+        self._grow(now)
+
+    def drain(self, now: float) -> None:
+        """Replace every connection: a new generation begins, and the old one ends as it comes back."""
+        self.connector.try_again()
+        self._end_generation(Reason.DRAINED, now)
+        self._grow(now)
+
+    def _end_generation(self, reason: Reason, now: float) -> None:
+        self.generation += 1
+        self.expired.clear()
+        self._close_all_idle(reason, now)
+
+    def _close_all_idle(self, reason: Reason, now: float) -> None:
+        for slot in list(self.idle):
+            self._close_idle(slot, reason, now)
+
+    def refused_write(self, slot: Slot | None, starts_over: bool, now: float) -> bool:
+        """Have connections replaced, as the server that was written to is a replica: their name may lead elsewhere now.
+
+        Return whether the one in `slot` is to be replaced. Its borrower connects it anew, and it is new then, where it
+        `starts_over`; without a slot, whether all are replaced now. A pool that is meant for a replica is left alone
+        for a while.
+        """
+        if self.closed:
+            return False
+        if slot is None or slot.generation == self.generation:
+            if now < self.refused_at + policy.REPLACED_AGAIN_AFTER:
+                return False
+            self.refused_at = now
+            self.drain(now)
+        if slot is not None and starts_over and not self.resting:
+            slot.generation = self.generation
+        return True
+
+    def close(self, now: float) -> None:
+        """Close idle connections now, used ones as they come back; connect nothing until a caller asks.
+
+        Callers that wait have asked: they are served.
+        """
+        if not (self.queue.tickets or self.queue.warming):
+            self.resting = True
+            self.min_idle = 0
+        self._end_generation(Reason.POOL_CLOSED, now)
+        self.wake_by(now)  # maintenance may have nothing left to do
+        self._grow(now)
+
+    def disconnect(self, now: float) -> None:
+        """Close the same way; the next caller connects, whatever the last connects have ended with."""
+        self.connector.try_again()
+        self.close(now)
+
+    def _serve_again(self, now: float) -> None:
+        """Have all as before in a pool that was closed: a caller asks."""
+        if self.resting:
+            self.resting = False
+            self.min_idle = self.config.min_idle
+            self._grow(now)
+
+    def shutdown(self, now: float) -> None:
+        """Lend nothing any more, for good: waiters fail, idle connections close now, used ones as they come back."""
+        self.closed = True
+        self._update_steady()
+        for ticket in (*self.queue, *self.queue.warming):
+            self._end_wait(ticket, TicketState.REJECTED, self._pool_closed())
+            self.counters.rejected += 1
+        for ticket in list(self.queue.reconnects):
+            self._end_wait(ticket, TicketState.REJECTED, self._pool_closed())
+        self._close_all_idle(Reason.POOL_CLOSED, now)
+        for slot in self.connector.slots:
+            self._cut_connect(slot)
+
+    # -- repair ------------------------------------------------------------------------------------------------------
+
+    def repair(self, now: float) -> None:
+        """Put in order what an exception has interrupted in the midst of a change: see the module `repair`."""
+        self.inconsistent = True  # until this is through
+        parts = repair.Parts(self.slots, self.empty, self.closing, self.expired, self.idle, self.queue, self.connector)
+        self.outbox[:] = repair.known(self.outbox)
+        for ticket in repair.rebuild(parts, now):
+            self._wake(ticket)
+        self.reclaim(now)
+        for slot in self.slots:
+            if slot.state is _LEASED and slot.connection is not None:
+                self._see_to_lease(slot, now)
+        self.outbox += repair.unanswered(parts, self.outbox, now)
+        while self.empty and len(self.slots) > self.max_connections:
+            self.slots.remove(self.empty.pop())
+        self._update_steady()
+        while self._tickets and self.idle.slots:
+            self._grant(self.idle.take(), now)
+        self._grow(now)
+        self.wake_at = now
+        self.inconsistent = False
+
+    def _see_to_lease(self, slot: Slot, now: float) -> None:
+        """See to a connection on lease that is in its slot: its caller is about to take it out, or was interrupted.
+
+        That was in a checkout or a release, between the core's decision and what follows from it, both under the guard.
+        """
+        if isinstance(slot.borrower, Ticket):
+            self._wake(slot.borrower)
+        else:
+            self._close(slot, Reason.ERROR, now)
+
+    # -- what can be seen --------------------------------------------------------------------------------------------
 
     @property
     def in_use(self) -> int:
         """Connections on lease."""
-        elsewhere = len(self.empty) + len(self.idle) + len(self.connector) + len(self.validating) + len(self.closing)
+        elsewhere = len(self.empty) + len(self._idle_since) + len(self.connector.slots) + len(self.closing)
         return len(self.slots) - elsewhere
 
     @property
     def open(self) -> int:
-        """Connections idle (or being checked) or in use."""
-        return len(self.idle_since) + self.in_use
+        """Connections idle (or being validated) or in use."""
+        return self.idle.ready + self.in_use
 
     @property
     def is_empty(self) -> bool:
-        """Whether no place holds a connection, not even one being opened or closed."""
+        """Whether no slot holds a connection, not even one being opened or closed."""
         return len(self.empty) == len(self.slots)
 
     def leased(self) -> list[Slot]:
-        """The slots on lease, the longest-held first."""
+        """Return the slots on lease, the oldest lease first."""
         return sorted((slot for slot in self.slots if slot.state is _LEASED), key=lambda slot: slot.since)
 
-    def idle_connections(self) -> list[Any]:
-        """The connections that a caller could have at once."""
+    def idle_connections(self) -> list[Connection]:
+        """Return the connections that a caller could have at once."""
         return [slot.connection for slot in self.idle]
 
-    def waiting(self) -> Iterable[Ticket]:
-        """Those in the queue, the longest-waiting first."""
+    def waiting(self) -> tuple[Ticket, ...]:
+        """Return the tickets in the queue, the longest-waiting first."""
         return tuple(self.queue)
 
     def take_actions(self) -> list[AnyAction]:
         """Empty the outbox."""
-        orders, self.outbox = self.outbox, []
-        return orders
+        actions, self.outbox = self.outbox, []
+        return actions
 
-    repair = repair.repair
-    counts = view.counts
-    stats = view.stats
+    def counts(self, now: float) -> str:
+        """Return the counts for a message: `10 of 10 in use, 37 waiting, oldest lease 12.4 s`."""
+        oldest = min((slot.since for slot in self.slots if slot.state is _LEASED), default=now)
+        return stats.counts(
+            self.in_use, self.max_connections, len(self.connector.slots), len(self._tickets), now - oldest
+        )
+
+    def stats(self, now: float) -> PoolStats:
+        """Return everything that is counted, at one moment."""
+        return stats.summarize(
+            self.counters,
+            [now - slot.since for slot in self.leased()],
+            now,
+            name=self.config.name,
+            max_connections=self.max_connections,
+            idle=self.idle.ready,
+            connecting=len(self.connector),
+            waiting=len(self.queue),
+            oldest_wait=self.queue.oldest_wait(now),
+        )

@@ -1,12 +1,16 @@
-"""What a pool says about itself."""
+"""What a pool says about itself: made of values, when it is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeAlias
 
+from .counters import Counters
 from .histogram import Summary
+
+Plain: TypeAlias = dict[str, Any]
+"""numbers, strings and dicts of them, as JSON has them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class PoolStats:
     in_use: int
     connecting: int
     waiting: int
+    oldest_wait: float
+    """for how long the longest-waiting caller has waited, now; 0 where none waits"""
     acquired: int
     """checkouts, in all; where a connection failed its check, the caller's next attempt is another one"""
     waited: int
@@ -30,7 +36,7 @@ class PoolStats:
     timeouts: int
     """callers who waited `timeout` in vain"""
     rejected: int
-    """callers turned away at once: the queue was full, or the pool closed"""
+    """callers turned away at once: the queue was full, or the pool was shut down"""
     connected: int
     """connections opened"""
     connect_failures: int
@@ -48,7 +54,7 @@ class PoolStats:
     utilization: float = 0.0
     """mean share of `max_connections` in use since the pool was created"""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Plain:
         """The same as plain dicts and numbers, fit for JSON."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value.to_dict() if isinstance(value, Summary) else _plain(value) for name, value in plain.items()}
@@ -116,5 +122,55 @@ class PoolDump:
         return "\n".join(lines)
 
 
-def _plain(value: Any) -> Any:
+def counts(in_use: int, max_connections: int, connecting: int, waiting: int, oldest_lease: float) -> str:
+    """Return the counts for a message: `10 of 10 in use, 37 waiting, oldest lease 12.4 s`."""
+    parts = [f"{in_use} of {max_connections} in use"]
+    parts += [f"{connecting} connecting"] if connecting else []
+    parts += [f"{waiting} waiting"]
+    parts += [f"oldest lease {oldest_lease:.1f} s"] if in_use else []
+    return ", ".join(parts)
+
+
+def summarize(
+    counters: Counters,
+    leases: Sequence[float],
+    now: float,
+    *,
+    name: str,
+    max_connections: int,
+    idle: int,
+    connecting: int,
+    waiting: int,
+    oldest_wait: float,
+) -> PoolStats:
+    """Return the stats of a pool with such counters, and with leases of these ages."""
+    waited, released = counters.wait.count, counters.use.count
+    acquired = released + len(leases)
+    capacity = counters.capacity(max_connections, now)
+    return PoolStats(
+        name=name,
+        max_connections=max_connections,
+        open=idle + len(leases),
+        idle=idle,
+        in_use=len(leases),
+        connecting=connecting,
+        waiting=waiting,
+        oldest_wait=oldest_wait,
+        acquired=acquired,
+        waited=waited,
+        timeouts=counters.timeouts,
+        rejected=counters.rejected,
+        connected=counters.connect.count,
+        connect_failures=counters.connect_failures,
+        released=released,
+        leaks=counters.leaks,
+        closed={reason.value: count for reason, count in counters.closed.items()},
+        wait=counters.wait.summary(zeros=acquired - waited),
+        use=counters.use.summary(),
+        connect=counters.connect.summary(),
+        utilization=(counters.use.total + sum(leases)) / capacity if capacity > 0 else 0.0,
+    )
+
+
+def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else value

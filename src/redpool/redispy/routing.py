@@ -21,7 +21,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..core.config import MultiplexedConfig
 from ..core.pool import PoolCore
 from ..core.slot import Slot
-from ..core.upkeep import keep
 from ..deadline import deadline
 from ..errors import PoolClosed, PoolFull, PoolTimeout
 from ..wire.pipeline import Pipeline, Request, State
@@ -211,7 +210,7 @@ class Routing(Generic[C]):
 
     def new_pipeline(self, connection: Any) -> Pipeline:
         """Return a pipeline for a connection that is to be shared."""
-        keep(connection._redpool.slot)
+        connection._redpool.slot.keep()
         kind = ShapedPipeline if connection.shaped else Pipeline
         return kind(*sharing.parser(connection), self.config.max_in_flight, self.batches)
 

@@ -22,11 +22,9 @@ from ..core.actions import AnyAction, Wake
 from ..core.callsite import take_stack
 from ..core.policy import CALL_GRACE
 from ..core.pool import PoolCore
-from ..core.repair import reclaim
 from ..core.slot import Reason, Slot, State
 from ..core.stats import PoolDump
-from ..core.ticket import Ticket, TicketState
-from ..core.upkeep import keep
+from ..core.waiters import Ticket, TicketState
 from ..deadline import current, deadline
 from ..errors import DeadlineExceeded, PoolClosed
 from ..forks import begin_in_child, same_process
@@ -87,9 +85,9 @@ class Engine:
         self.guard = threading.RLock()
         # Whether this very thread was interrupted while it held the guard. The lock knows; a flag of ours could lie.
         self.reentered: Callable[[], bool] = self.guard._is_owned  # type: ignore[attr-defined]
-        # What came back in an interruption or was dropped: the slot, since when it was on lease, what is wrong, and the
+        # What came back in an interruption or was dropped: the slot, the number of its lease, what is wrong, and the
         # connection, which is kept here until then.
-        self.returned: deque[tuple[Slot, float, Reason | None, Any]] = deque()
+        self.returned: deque[tuple[Slot, int, Reason | None, Any]] = deque()
         self.left: deque[Slot | Ticket | None] = deque()  # what callers had got who were interrupted on their way out
         # What redis-py gave back for a caller who had dropped its holder: the slot, the age, the thread, and the place.
         self._collected: deque[tuple[Slot, float, Any, Any]] = deque()
@@ -100,7 +98,7 @@ class Engine:
         self._workers = Workers(self, owner.config.name, owner._hooks)
         budget = options.connect_budget(owner.connection_kwargs)
         self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
-        self.core.connector.retries = owner._connect_retries.failures
+        self.core.sit_through(owner._connect_retries.failures)
         self._to_be_closed = False  # a client was collected that owns the pool; maintenance takes the note
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())
@@ -197,14 +195,14 @@ class Engine:
     def reclaim(self, connection: Any) -> None:
         """Take back a connection that was shared, the pool being gone; its slot waits for no caller to drop it."""
         slot = connection._redpool.slot
-        self.returned.append((slot, slot.since, Reason.POOL_CLOSED, connection))
+        self.returned.append((slot, slot.lease, Reason.POOL_CLOSED, connection))
         self.wake_maintenance()
 
     def bound(self, slot: Slot, limit: deadline) -> None:
         """End the call under way over a connection on lease with the deadline; if need be, maintenance ends it."""
-        if slot.limited is not None and slot.limited[1] is limit and slot.limited[0] == slot.since:
+        if slot.limited is not None and slot.limited[1] is limit and slot.limited[0] == slot.lease:
             return
-        slot.limited = (slot.since, limit)
+        slot.limited = (slot.lease, limit)
         if not self.reentered():
             with self.guard, self.transaction:
                 self.core.wake_by(limit.at + CALL_GRACE)
@@ -284,7 +282,7 @@ class Engine:
         alone = self._maintenance is None
         with self.guard, self.transaction:
             now = _monotonic()
-            reclaim(self.core, now)
+            self.core.reclaim(now)
             if alone and now >= self.core.wake_at:
                 self.core.tick(now)
                 self.expect_upkeep(now)
@@ -414,7 +412,7 @@ class Engine:
             leased = self._leases()
         for slot, connection in leased:
             if connection is not None and lifecycle.listens(connection):
-                keep(slot)  # should its holder drop it now, that is no leak
+                slot.keep()  # should its holder drop it now, that is no leak
                 lifecycle.end(connection)
                 lifecycle.cut(connection)
                 ended.add(slot)
@@ -490,8 +488,8 @@ class Engine:
         if isinstance(got, Ticket):
             self._hand_on(got)
 
-    def _reclaim(self, slot: Slot, since: float, fault: Reason | None, connection: Any) -> None:
-        if slot.state is not State.LEASED or slot.since != since:
+    def _reclaim(self, slot: Slot, lease: int, fault: Reason | None, connection: Any) -> None:
+        if slot.state is not State.LEASED or slot.lease != lease:
             return
         if fault is Reason.LEAKED:
             self.core.leaked(slot, _monotonic())
@@ -531,7 +529,7 @@ class Engine:
             and slot.connection is None
             and not self.inherited
         ):
-            self.returned.append((slot, slot.since, Reason.LEAKED, None))
+            self.returned.append((slot, slot.lease, Reason.LEAKED, None))
             self.wake_maintenance()
 
     # -- time --------------------------------------------------------------------------------------------------------
@@ -599,7 +597,7 @@ class Engine:
                 self._maintenance, self.armed, self._to_be_closed = None, _NEVER, False
                 return None
             self.armed = core.wake_at
-            reclaim(core, now)
+            core.reclaim(now)
         self.flush()
         if self._to_be_closed:
             self._to_be_closed = False

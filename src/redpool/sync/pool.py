@@ -20,7 +20,7 @@ from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats
-from ..core.ticket import Ticket
+from ..core.waiters import Ticket
 from ..deadline import current
 from ..forks import begin_in_child, note, same_process
 from ..redispy import lifecycle, pubsub
@@ -164,7 +164,7 @@ class ConnectionPool(SyncSurface):
         if (reference is None or reference.engine is not self._engine) and not self._reachable(reference, connection):
             return
         engine, slot = reference.engine, reference.slot
-        since = slot.since
+        lease, since = slot.lease, slot.since
         if slot.connection is not None or slot.reference is not reference or reference() is None:
             self._not_on_lease(reference, connection)
             return
@@ -173,7 +173,7 @@ class ConnectionPool(SyncSurface):
                 self._announce(connection)
             fault = None if _intact(connection) else Reason.ERROR
             if engine.reentered():
-                engine.returned.append((slot, since, fault, connection))
+                engine.returned.append((slot, lease, fault, connection))
                 return
             unclear = None if fault is None else engine.to_be_cleared(slot, connection)
             # Only under the guard is the connection of a lease in its slot again: where it is found there otherwise,
@@ -181,7 +181,7 @@ class ConnectionPool(SyncSurface):
             with engine.guard:
                 core, now = engine.core, _monotonic()
                 try:
-                    if slot.state is not _LEASED or slot.since != since:
+                    if slot.state is not _LEASED or slot.lease != lease:
                         pass  # taken back already
                     elif unclear is not None:
                         slot.connection = unclear
@@ -202,7 +202,7 @@ class ConnectionPool(SyncSurface):
             # Interrupted, perhaps before the core knew: then the next call takes it in, or maintenance. It is
             # closed, since redis-py may release it once more: by then it might be another borrower's.
             engine.core.inconsistent = True
-            engine.returned.append((slot, since, Reason.ERROR, connection))
+            engine.returned.append((slot, lease, Reason.ERROR, connection))
             engine.wake_maintenance()
             raise
         if self._hooks.released:
@@ -357,7 +357,7 @@ class ConnectionPool(SyncSurface):
         return None
 
     def _connect_retries_changed(self) -> None:
-        self._engine.core.connector.retries = self._connect_retries.failures
+        self._engine.core.sit_through(self._connect_retries.failures)
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]

@@ -64,7 +64,7 @@ class Workers:
         engine = self._engine
         with engine.guard, engine.transaction:
             wanted = engine.core.begin_connect(slot, _monotonic())
-            begun_at = slot.since
+            attempt = slot.attempt
         if not wanted:
             engine.flush()
             return
@@ -75,7 +75,7 @@ class Workers:
         except BaseException:
             # It is raised to that caller alone. It says nothing of the server: the others connect for themselves.
             with engine.guard, engine.transaction:
-                connection = engine.core.abandon_connect(slot, begun_at, _monotonic())
+                connection = engine.core.abandon_connect(slot, attempt, _monotonic())
             if connection is not None:
                 lifecycle.close(connection)
             raise

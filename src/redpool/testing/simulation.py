@@ -19,7 +19,7 @@ from ..core.config import PoolConfig
 from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot
 from ..core.stats import PoolStats
-from ..core.ticket import Ticket, TicketState
+from ..core.waiters import Ticket, TicketState
 from .clock import Clock
 
 

@@ -14,7 +14,7 @@ from redpool.core.actions import Close, Connect, CutConnect, Wake
 from redpool.core.config import PoolConfig
 from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot, State
-from redpool.core.ticket import Ticket, TicketState
+from redpool.core.waiters import Ticket, TicketState
 
 SLOW = 0.05  # seconds
 CONNECT_BUDGET = 1.0  # what ends a connect that would take for ever

@@ -130,8 +130,8 @@ class CameBackDirty(Scene):
 class LookedAt(Scene):
     """A connection has been idle, so that its socket is looked at."""
 
-    def prepare(self) -> None:
-        self.pool._engine.core.validate_after = 0.0
+    def make_pool(self) -> redpool.ConnectionPool:
+        return redpool.ConnectionPool(Quiet, max_connections=self.size, timeout=PATIENCE, validate_after_idle=0.0)
 
 
 class Dropped(Scene):

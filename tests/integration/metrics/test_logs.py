@@ -18,7 +18,7 @@ from support.faces import Face, eventually
 from .exporters import Lines
 
 STATS = PoolStats(
-    "a:1/0", 10, 3, 2, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, {"idle": 2, "invalid": 1}, Summary(5, 0.25, 0.5)
+    "a:1/0", 10, 3, 2, 1, 4, 5, 1.5, 6, 7, 8, 9, 10, 11, 12, 13, {"idle": 2, "invalid": 1}, Summary(5, 0.25, 0.5)
 )
 
 
@@ -29,13 +29,12 @@ def _loggers() -> list[str]:
 def test_the_line() -> None:
     """Every number of `stats()` by its name, in one order; times in seconds, to the microsecond."""
     assert stats_line(STATS) == (
-        "pool=a:1/0 max_connections=10 open=3 idle=2 in_use=1 connecting=4 waiting=5 acquired=6 waited=7 timeouts=8 "
-        "rejected=9 connected=10 connect_failures=11 released=12 leaks=13 closed_idle=2 closed_invalid=1 "
-        "wait_mean=0.250000 wait_p50=0.500000 wait_p90=0.000000 wait_p99=0.000000 wait_p999=0.000000 wait_max=0.000000 "
-        "use_mean=0.000000 use_p50=0.000000 use_p90=0.000000 use_p99=0.000000 use_p999=0.000000 use_max=0.000000 "
-        "connect_mean=0.000000 connect_p50=0.000000 connect_p90=0.000000 connect_p99=0.000000 connect_p999=0.000000 "
-        "connect_max=0.000000 "
-        "utilization=0.000000"
+        "pool=a:1/0 max_connections=10 open=3 idle=2 in_use=1 connecting=4 waiting=5 oldest_wait=1.500000 acquired=6 "
+        "waited=7 timeouts=8 rejected=9 connected=10 connect_failures=11 released=12 leaks=13 closed_idle=2 "
+        "closed_invalid=1 wait_mean=0.250000 wait_p50=0.500000 wait_p90=0.000000 wait_p99=0.000000 wait_p999=0.000000 "
+        "wait_max=0.000000 use_mean=0.000000 use_p50=0.000000 use_p90=0.000000 use_p99=0.000000 use_p999=0.000000 "
+        "use_max=0.000000 connect_mean=0.000000 connect_p50=0.000000 connect_p90=0.000000 connect_p99=0.000000 "
+        "connect_p999=0.000000 connect_max=0.000000 utilization=0.000000"
     )
 
 

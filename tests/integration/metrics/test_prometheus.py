@@ -18,7 +18,7 @@ from redpool.core.stats import PoolStats
 from redpool.metrics.prometheus import PoolCollector
 from support.faces import Face, eventually
 
-EMPTY = PoolStats("fake", *(0,) * 14)
+EMPTY = PoolStats("fake", *(0,) * 15)
 
 
 class Fake:

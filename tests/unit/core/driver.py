@@ -10,14 +10,14 @@ from random import Random
 from typing import Any
 from unittest import mock
 
-from redpool.core import pool, view
+from redpool.core import pool
 from redpool.core.actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate, Wake
 from redpool.core.config import PoolConfig
 from redpool.core.connector import Failure
 from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot, State
 from redpool.core.stats import PoolStats
-from redpool.core.ticket import Ticket, TicketState
+from redpool.core.waiters import Ticket, TicketState
 
 Transition = tuple[State, State]
 
@@ -73,8 +73,8 @@ class Driver:
         self.cut_calls: list[CutCall] = []
         self.leaks: list[ReportLeak] = []
         self.to_clear: set[Slot] = set()  # came back to be checked
-        self.reported: dict[Slot, float] = {}
-        """the lease that was reported last, by its beginning"""
+        self.reported: dict[Slot, int] = {}
+        """the lease that was reported last, by its number"""
         self.woken: list[Ticket] = []
         self.closed: list[Close] = []
         """every close that was carried out"""
@@ -230,8 +230,8 @@ class Driver:
         elif isinstance(order, CutCall):
             self.cut_calls.append(order)
         elif isinstance(order, ReportLeak):
-            assert self.reported.get(order.slot) != order.slot.since, "a lease was reported twice"
-            self.reported[order.slot] = order.slot.since
+            assert self.reported.get(order.slot) != order.slot.lease, "a lease was reported twice"
+            self.reported[order.slot] = order.slot.lease
             self.leaks.append(order)
         else:
             assert order.ticket not in self.woken, "a ticket ended twice"
@@ -316,8 +316,8 @@ class Driver:
 
     def stats(self, now: float) -> PoolStats:
         """As users see them."""
-        return view.stats(self.core, now)
+        return self.core.stats(now)
 
     def counts(self, now: float) -> str:
         """As messages have them."""
-        return view.counts(self.core, now)
+        return self.core.counts(now)

@@ -6,7 +6,7 @@ import math
 
 from redpool.core import policy
 from redpool.core.slot import TRANSITIONS, Slot, State
-from redpool.core.ticket import TicketState
+from redpool.core.waiters import TicketState
 
 from .driver import Driver
 
@@ -32,10 +32,10 @@ def check_places(driver: Driver) -> None:
     by_state: dict[State, list[Slot]] = {state: [] for state in State}
     for slot in core.slots:
         by_state[slot.state].append(slot)
-    places = {
+    places: dict[State, list[Slot]] = {
         State.EMPTY: core.empty,
-        State.IDLE: core.idle,
-        State.VALIDATING: list(core.validating),
+        State.IDLE: core.idle.slots,
+        State.VALIDATING: list(core.idle.validating),
         State.CONNECTING: list(core.connector.slots),
         State.CLOSING: [order.slot for order in driver.closes],
     }
@@ -43,7 +43,7 @@ def check_places(driver: Driver) -> None:
         assert len(listed) == len(by_state[state]), state
         assert set(listed) == set(by_state[state]), state
     assert core.in_use == len(by_state[State.LEASED])
-    assert len(core.idle_since) == len(core.idle) + len(core.validating)
+    assert len(core.idle.since) == len(core.idle) + len(core.idle.validating)
     assert all(slot.state in {State.IDLE, State.LEASED, State.VALIDATING} for slot in core.expired)
     if len(core.slots) > core.max_connections:
         assert not core.empty
@@ -55,11 +55,11 @@ def check_orders(driver: Driver) -> None:
     """Each order stands for a slot that waits for its answer, and each such slot has exactly one order."""
     core = driver.core
     assert set(driver.ordered) | set(driver.begun) == set(core.connector.slots)
-    assert set(driver.checks) == core.validating
+    assert set(driver.checks) == core.idle.validating
     assert core.connector.under_way <= core.config.max_connecting
     # Those that are asked all together because a PING went unanswered come on top, and those that were not idle before.
-    on_top = {slot for slot in core.validating if slot.since == core.others_asked_at} | driver.to_clear
-    idle_since = core.validating - on_top
+    on_top = {slot for slot in core.idle.validating if slot.since == core.validation.others_asked_at} | driver.to_clear
+    idle_since = core.idle.validating - on_top
     assert len(idle_since) <= core.config.max_connecting
 
 
@@ -76,7 +76,7 @@ def check_queue(driver: Driver, now: float) -> None:
         assert not waiting
         assert not core.queue.warming
         assert not core.idle
-    elif waiting and not (core.in_use or driver.closes or core.connector or core.validating):
+    elif waiting and not (core.in_use or driver.closes or core.connector or core.idle.validating):
         longest = policy.FULL_PAUSE * (1 + policy.PAUSE_JITTER) + policy.MOST_PATIENCE
         assert core.wake_at <= now + longest, "a caller waits, and nothing will come of it"
 
@@ -86,7 +86,7 @@ def next_due(driver: Driver) -> float:
     core = driver.core
     due = [ticket.deadline for ticket in (*core.queue, *core.queue.warming)]
     due += [slot.connect_deadline for slot in driver.begun]
-    due += [slot.since + core.leak_after for slot in core.leased() if driver.reported.get(slot) != slot.since]
+    due += [slot.since + core.leak_after for slot in core.leased() if driver.reported.get(slot) != slot.lease]
     due += [slot.expires_at for slot in core.idle if slot not in core.expired]
     return min(due, default=math.inf)
 
@@ -94,9 +94,9 @@ def next_due(driver: Driver) -> float:
 def next_too_long_a_rest(driver: Driver) -> float:
     """When a connection has been idle for too long; those being checked meanwhile can't be closed."""
     core = driver.core
-    due = [slot.verified_at + core.ping_after for slot in core.idle]
-    if core.idle and len(core.idle_since) > core.config.min_idle:
-        due.append(core.idle_since[0] + core.max_idle_time)
+    due = [slot.verified_at + core.validation.ping_after for slot in core.idle]
+    if core.idle and len(core.idle.since) > core.config.min_idle:
+        due.append(core.idle.since[0] + core.idle.max_idle_time)
     return min(due, default=math.inf)
 
 

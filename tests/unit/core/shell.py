@@ -9,7 +9,7 @@ from typing import Any
 
 from redpool.core.actions import AnyAction, Close, Connect, Validate, Wake
 from redpool.core.slot import Slot
-from redpool.core.ticket import Ticket
+from redpool.core.waiters import Ticket
 
 from .driver import Connection, Driver
 from .invariants import check_step

@@ -32,7 +32,7 @@ def driver(count: int = 1) -> Driver:
 def call(pool: Driver, slot: Slot, at: float) -> Limit:
     """A call begins over a connection on lease, within a deadline; the shell notes it so."""
     limit = Limit(at)
-    slot.limited = (slot.since, limit)
+    slot.limited = (slot.lease, limit)
     pool.core.wake_by(at + CALL_GRACE)
     return limit
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from redpool.core import policy, upkeep
+from redpool.core import policy
 from redpool.core.slot import Reason, State
-from redpool.core.ticket import TicketState
+from redpool.core.waiters import TicketState
 
 from .driver import Driver
 
@@ -316,7 +316,7 @@ def test_where_nothing_is_open_the_first_connect_is_ordered_at_once() -> None:
 def test_what_the_pool_keeps_for_itself_is_not_waited_for() -> None:
     """A multiplexed connection doesn't come back: who needs a connection of its own has it connected at once."""
     driver = Driver(max_connections=4)
-    upkeep.keep(driver.take(1.0))
+    driver.take(1.0).keep()
     driver.ask(1.0)
     assert len(driver.ordered) == 1
 

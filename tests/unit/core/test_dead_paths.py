@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from redpool.core.slot import Slot
-from redpool.core.ticket import TicketState
+from redpool.core.waiters import TicketState
 
 from .driver import Driver
 
@@ -31,7 +31,7 @@ def test_one_unanswered_ping_in_the_background_has_all_others_asked() -> None:
     assert len(driver.checks) == 2
     driver.answer_checks(False, 31.0, 1)
     assert len(driver.checks) == 5
-    assert driver.core.idle == []
+    assert driver.core.idle.slots == []
 
 
 def test_so_does_one_at_checkout() -> None:
@@ -75,7 +75,7 @@ def test_what_was_heard_from_since_the_ping_was_sent_is_not_asked() -> None:
     used = driver.take(30.5)
     driver.give(used, 30.6)
     driver.answer_checks(False, 31.0, 1)
-    assert driver.core.idle == [used]
+    assert driver.core.idle.slots == [used]
     assert idle(driver.acquire(31.0)).needs_validation == "peek"
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import gc
 import math
 
-from redpool.core.ticket import Ticket, TicketState
-from redpool.core.waiters import Queue
+from redpool.core.waiters import Ticket, TicketState, WaitQueue
 
 from .driver import Driver
 
 
-def queue_of(*deadlines: float) -> tuple[Queue, list[Ticket]]:
+def queue_of(*deadlines: float) -> tuple[WaitQueue, list[Ticket]]:
     """Callers who came one after the other."""
-    queue, tickets = Queue(), [Ticket(0.0, deadline) for deadline in deadlines]
+    queue, tickets = WaitQueue(), [Ticket(0.0, deadline) for deadline in deadlines]
     for ticket in tickets:
         queue.join(ticket, 0.0)
     return queue, tickets
@@ -23,7 +22,7 @@ def test_the_next_deadline_is_that_of_the_longest_waiting() -> None:
     """All wait equally long, so who came first ends first."""
     queue, tickets = queue_of(1.0, 2.0, 3.0)
     assert queue.next_deadline() == 1.0
-    queue.end(tickets[0], TicketState.GIVEN_UP)
+    queue.leave(tickets[0], TicketState.GIVEN_UP)
     assert queue.next_deadline() == 2.0
 
 
@@ -36,7 +35,7 @@ def test_whose_time_is_up_is_raised_in_order() -> None:
 
 def test_no_caller_is_due_where_no_caller_waits_or_all_wait_for_ever() -> None:
     """Infinity."""
-    assert Queue().next_deadline() == math.inf
+    assert WaitQueue().next_deadline() == math.inf
     queue, _ = queue_of(math.inf, math.inf)
     assert queue.next_deadline() == math.inf
     assert list(queue.expired(1e9)) == []
@@ -50,7 +49,7 @@ def test_those_who_warm_the_pool_have_deadlines_of_their_own() -> None:
     queue.join(soon, 0.0)
     assert queue.next_deadline() == 1.0
     assert list(queue.expired(1.0)) == [soon]
-    queue.end(soon, TicketState.TIMED_OUT)
+    queue.leave(soon, TicketState.TIMED_OUT)
     assert queue.next_deadline() == 5.0
 
 

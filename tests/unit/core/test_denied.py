@@ -9,7 +9,7 @@ import pytest
 
 from redpool.core import policy
 from redpool.core.connector import Failure
-from redpool.core.ticket import TicketState
+from redpool.core.waiters import TicketState
 
 from .driver import Driver
 from .test_reconnecting import ask as ask_to_connect

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redpool.core.slot import Reason, State
-from redpool.core.ticket import TicketState
+from redpool.core.waiters import TicketState
 
 from .driver import Driver
 

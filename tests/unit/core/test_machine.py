@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from redpool.core.slot import Reason, Slot
-from redpool.core.ticket import Ticket, TicketState
+from redpool.core.waiters import Ticket, TicketState
 
 from .driver import Driver
 from .invariants import check_after_tick, check_emptied, check_step

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from redpool.core.ticket import TicketState
+from redpool.core.waiters import TicketState
 from redpool.errors import PoolFull, PoolTimeout
 
 from .driver import Driver

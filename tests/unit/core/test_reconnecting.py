@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from redpool.core.connector import Failure
-from redpool.core.ticket import Ticket, TicketState
+from redpool.core.waiters import Ticket, TicketState
 from redpool.errors import PoolClosed, PoolTimeout
 
 from .driver import Driver

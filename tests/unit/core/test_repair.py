@@ -12,7 +12,7 @@ import pytest
 
 from redpool.core.actions import CutConnect, Wake
 from redpool.core.slot import Reason, Slot, State
-from redpool.core.ticket import Ticket, TicketState
+from redpool.core.waiters import Ticket, TicketState
 
 from .driver import Connection
 from .invariants import check_step
@@ -25,9 +25,9 @@ from .shell import Shell, shell
 def test_popped_but_still_idle(idle_since: bool) -> None:
     """A checkout that was interrupted between the list and the state: the connection is idle as before."""
     pool = shell()
-    slot = pool.core.idle.pop()
+    slot = pool.core.idle.slots.pop()
     if idle_since:
-        pool.core.idle_since.pop()
+        pool.core.idle.since.pop()
     pool.repair(1.0)
     assert slot in pool.core.idle
     assert len(pool.core.idle) == 2
@@ -48,10 +48,10 @@ def test_idle_but_not_listed_yet() -> None:
 def test_rest_out_of_step(entries: list[float]) -> None:
     """As many entries as there are connections at rest; those that were there stay, the oldest first."""
     pool = shell()
-    pool.core.idle_since.clear()
-    pool.core.idle_since.extend(entries)
+    pool.core.idle.since.clear()
+    pool.core.idle.since.extend(entries)
     pool.repair(1.0)
-    assert list(pool.core.idle_since) == [*entries[:2], *[1.0] * (2 - len(entries))]
+    assert list(pool.core.idle.since) == [*entries[:2], *[1.0] * (2 - len(entries))]
 
 
 def test_the_order_of_rest_is_kept() -> None:
@@ -69,12 +69,12 @@ def test_idle_while_a_caller_waits() -> None:
     waiting = [pool.wait(2.0 + number) for number in range(2)]
     for slot, connection in leases[:2]:
         slot.connection, slot.state = connection, State.IDLE
-        pool.core.idle.append(slot)
-        pool.core.idle_since.append(5.0)
+        pool.core.idle.slots.append(slot)
+        pool.core.idle.since.append(5.0)
     pool.repair(6.0)
     assert [ticket.state for ticket in waiting] == [TicketState.GRANTED] * 2
     assert pool.woken == waiting
-    assert pool.core.idle == []
+    assert pool.core.idle.slots == []
 
 
 # -- on lease ----------------------------------------------------------------------------------------------------------
@@ -130,6 +130,7 @@ GRANT: list[Callable[[Any, Slot, Ticket], None]] = [
     lambda core, slot, ticket: setattr(ticket, "slot", slot),
     lambda core, slot, ticket: setattr(slot, "borrower", ticket),
     lambda core, slot, ticket: setattr(ticket, "state", TicketState.GRANTED),
+    lambda core, slot, ticket: setattr(slot, "lease", slot.lease + 1),
     lambda core, slot, ticket: setattr(slot, "state", State.LEASED),
     lambda core, slot, ticket: setattr(slot, "since", 4.0),
     lambda core, slot, ticket: core.queue.tickets.pop(ticket),
@@ -186,9 +187,9 @@ def test_a_caller_who_was_woken_but_has_not_come_yet_is_woken_again() -> None:
 def test_closing_without_its_order(listed: bool) -> None:
     """It is ordered anew, with the connection that is to be closed."""
     pool = shell()
-    slot = pool.core.idle.pop()
-    pool.core.idle_since.pop()
-    pool.core.close_slot(slot, Reason.IDLE, 1.0)
+    slot = pool.core.idle.slots.pop()
+    pool.core.idle.since.pop()
+    pool.core._close(slot, Reason.IDLE, 1.0)
     pool.forget_orders()
     if not listed:
         pool.core.closing.discard(slot)
@@ -217,7 +218,7 @@ def test_a_connect_that_has_begun_is_not_ordered_again() -> None:
     pool = Shell(max_connections=2)
     pool.warm_up(2, 0.0)
     first, second = pool.begin_connects(1.0)
-    pool.core.cut_connect(second)
+    pool.core._cut_connect(second)
     assert pool.core.take_actions() == [CutConnect(second)]
     pool.repair(2.0)
     assert (pool.ordered, pool.cuts) == ([], [second])
@@ -230,10 +231,10 @@ def test_a_connect_that_has_begun_is_not_ordered_again() -> None:
 def test_checking_without_its_order(listed: bool) -> None:
     """It is ordered anew; no caller gets the connection before it has answered."""
     pool = shell()
-    slot = pool.core.idle[0]
+    slot = pool.core.idle.slots[0]
     pool.core.set_aside(slot, begun=False)
     if not listed:
-        pool.core.validating.discard(slot)
+        pool.core.idle.validating.discard(slot)
     pool.repair(1.0)
     assert pool.checks == [slot]
     pool.all_can_be_had(2.0)
@@ -242,7 +243,7 @@ def test_checking_without_its_order(listed: bool) -> None:
 def test_a_check_that_has_begun_is_not_ordered_again() -> None:
     """The caller that asks says how it was answered."""
     pool = shell()
-    slot = pool.core.idle[0]
+    slot = pool.core.idle.slots[0]
     pool.core.set_aside(slot)
     pool.core.repair(1.0)
     assert pool.core.take_actions() == []

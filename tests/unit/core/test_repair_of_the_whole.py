@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from redpool.core.slot import Reason, Slot
-from redpool.core.ticket import Ticket
+from redpool.core.waiters import Ticket
 
 from .invariants import check_emptied, check_step
 from .shell import Shell, shell
@@ -51,13 +51,13 @@ def test_a_close_that_was_interrupted_is_still_a_close() -> None:
 def test_a_repair_that_is_interrupted_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it is through, the core counts as torn."""
     pool = shell()
-    pool.core.idle.pop()
+    pool.core.idle.slots.pop()
 
     def interrupt(now: float) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool.core, "grow", interrupt)
+        patch.setattr(pool.core, "_grow", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pool.core.repair(1.0)
     assert pool.core.inconsistent
@@ -71,9 +71,9 @@ def looks(pool: Shell) -> Any:
     slots = [tuple(getattr(slot, name) for name in Slot.__slots__) for slot in core.slots]
     tickets = [tuple(getattr(ticket, name) for name in Ticket.__slots__) for ticket in core.waiting()]
     lists = [
-        list(each) for each in (core.slots, core.empty, core.idle, core.connector.slots, core.idle_since, core.expired)
+        list(each) for each in (core.slots, core.empty, core.idle, core.connector.slots, core.idle.since, core.expired)
     ]
-    sets = [set(core.validating), set(core.closing)]
+    sets = [set(core.idle.validating), set(core.closing)]
     return slots, tickets, lists, sets, core.steady, core.closed, core.generation, pool.stats(100.0)
 
 

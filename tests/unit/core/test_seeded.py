@@ -10,7 +10,7 @@ import pytest
 
 from redpool.core.actions import AnyAction, Close, Wake
 from redpool.core.slot import TRANSITIONS, Reason, Slot
-from redpool.core.ticket import Ticket, TicketState
+from redpool.core.waiters import Ticket, TicketState
 
 from .driver import Driver
 from .invariants import check_after_tick, check_cheaply, check_counts, check_emptied

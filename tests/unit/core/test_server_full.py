@@ -9,7 +9,7 @@ import redis
 
 from redpool.core import policy
 from redpool.core.connector import Failure
-from redpool.core.ticket import TicketState
+from redpool.core.waiters import TicketState
 from redpool.errors import PoolTimeout
 from redpool.redispy.options import server_is_full
 

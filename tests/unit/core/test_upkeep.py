@@ -180,7 +180,7 @@ def test_a_idle_connection_is_pinged_in_the_background() -> None:
     driver.run_until(30.0)
     assert driver.checks == [first]
     driver.answer_checks(True, 30.5)
-    assert driver.core.idle == [first, second]
+    assert driver.core.idle.slots == [first, second]
     driver.run_until(40.0)
     assert driver.checks == [second]
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from redpool.core.slot import Reason, State
-from redpool.core.ticket import TicketState
+from redpool.core.waiters import TicketState
 from redpool.errors import PoolClosed, PoolTimeout
 
 from .driver import Driver
