@@ -1,6 +1,6 @@
 """Draws the diagram of a slot's states from the table of transitions.
 
-Run as `python -m core.draw_states > ../docs/states.md` in the directory `tests`.
+Run as `python -m docs.draw_states > ../docs/states.md` in the directory `tests`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What has no place in a package that never performs I/O, waits or looks at a clock.
 IMPURE = {"threading", "asyncio", "socket", "ssl", "select", "selectors", "time", "logging"}
 PURE = ("redpool.core", "redpool.wire")
+
+# The import circles that are left, `TYPE_CHECKING` included: none may come back, and this list only gets shorter.
+CIRCLES = {
+    frozenset({"redpool.sync.engine", "redpool.sync.pool", "redpool.sync.workers"}),
+    frozenset({"redpool.asyncio.engine", "redpool.asyncio.pool"}),
+    frozenset({"redpool.testing.backend", "redpool.testing.session", "redpool.testing.table"}),
+}
 
 NAMES = [
     "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool", "MultiplexedPoolStats",
@@ -166,6 +173,57 @@ def test_every_kind_of_import_is_seen(tmp_path: Path) -> None:
     )
     seen = set(imports("redpool.core.pool", path))
     assert seen == {"a.b", "redpool.core.policy", "redpool.core", "redpool.errors", "redpool.core.slot", "time"}
+
+
+def imported_modules(name: str) -> set[str]:
+    """The modules of the package that a module imports, without the packages that it is in itself."""
+    found = set()
+    for imported in imports(name, MODULES[name]):
+        while imported and imported not in MODULES:
+            imported = imported.rpartition(".")[0]
+        if imported and not within(name, imported):
+            found.add(imported)
+    return found
+
+
+def circles(graph: Mapping[str, Iterable[str]]) -> set[frozenset[str]]:
+    """The groups of modules each of which is reached from each of the others (Tarjan's algorithm)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: set[frozenset[str]] = set()
+
+    def visit(name: str) -> None:
+        order[name] = lowest[name] = len(order)
+        path.append(name)
+        for imported in graph[name]:
+            if imported not in order:
+                visit(imported)
+            if imported in path:
+                lowest[name] = min(lowest[name], lowest[imported])
+        if lowest[name] == order[name]:
+            circle = frozenset(path[path.index(name) :])
+            del path[path.index(name) :]
+            if len(circle) > 1:
+                found.add(circle)
+
+    for name in graph:
+        if name not in order:
+            visit(name)
+    return found
+
+
+def test_no_import_circle() -> None:
+    """Each module can be read without those that use it, its types included."""
+    found = circles({name: imported_modules(name) for name in MODULES})
+    assert found == CIRCLES, [sorted(circle) for circle in found ^ CIRCLES]
+
+
+def test_a_circle_is_seen() -> None:
+    """The check would see one, however long; a chain or a diamond is none."""
+    graph = {"a": "b", "b": "cx", "c": "a", "d": "ae", "e": "f", "f": "e", "x": ""}
+    assert circles(graph) == {frozenset("abc"), frozenset("ef")}
+    assert circles({"a": "bc", "b": "d", "c": "d", "d": ""}) == set()
 
 
 @pytest.mark.parametrize("module", ["redpool", "redpool.asyncio"])
