@@ -82,7 +82,8 @@ class MultiplexedConnection(asyncio.Protocol):
 
     def bound_room(self, request: Request) -> None:
         """Have a request for which there is no room wait for so long, and then no longer."""
-        request.room_until = _monotonic() + self._room_patience
+        request.since = _monotonic()
+        request.room_until = request.since + self._room_patience
         if request.room_until < self._timer_at:
             self._watch(request.room_until)
 

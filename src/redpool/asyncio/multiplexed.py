@@ -231,6 +231,7 @@ class MultiplexedConnectionPool(ConnectionPool):
             return MultiplexedPoolStats(**values)
         counts = here.multiplexed.counts()
         values["waiting"] += counts.pop("waiting")
+        values["oldest_wait"] = max(own.oldest_wait, here.multiplexed.oldest_wait())
         batches = here.multiplexed.batches
         writes, commands = sum(batches), sum(size * count for size, count in enumerate(batches))
         batch = Summary.of_counts(batches)

@@ -88,12 +88,16 @@ def _gauges(every: list[PoolStats]) -> Iterator[Metric]:
     connections = GaugeMetricFamily("redpool_connections", "Connections, by state.", labels=("pool", "state"))
     most = GaugeMetricFamily("redpool_connections_max", "The most connections open at once.", labels=("pool",))
     waiting = GaugeMetricFamily("redpool_waiting", "Callers in the queue.", labels=("pool",))
+    oldest = GaugeMetricFamily(
+        "redpool_oldest_wait_seconds", "For how long the longest-waiting caller has waited.", labels=("pool",)
+    )
     for stats in every:
         for state in STATES:
             connections.add_metric((stats.name, state), getattr(stats, state))
         most.add_metric((stats.name,), stats.max_connections)
         waiting.add_metric((stats.name,), stats.waiting)
-    yield from (connections, most, waiting)
+        oldest.add_metric((stats.name,), stats.oldest_wait)
+    yield from (connections, most, waiting, oldest)
 
 
 def _counters(every: list[PoolStats]) -> Iterator[Metric]:

@@ -375,6 +375,11 @@ class Routing(Generic[C]):
             "cancelled": self._cancelled + sum(each.cancelled for each in pipelines),
         }
 
+    def oldest_wait(self) -> float:
+        """Return for how many seconds the longest-waiting request has waited for room; 0 where none does."""
+        now = _monotonic()
+        return max((each.pipeline.oldest_wait(now) for each in self.all_there_are()), default=0.0)
+
 
 def _without(connections: Iterable[C], one: C) -> list[C]:
     # A function of its own: see `tests/docs/test_loops.py`.

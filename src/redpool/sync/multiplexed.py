@@ -225,6 +225,7 @@ class MultiplexedConnectionPool(ConnectionPool):
         values: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
         counts = multiplexed.counts()
         values["waiting"] += counts.pop("waiting")
+        values["oldest_wait"] = max(own.oldest_wait, multiplexed.oldest_wait())
         writes, commands = sum(multiplexed.batches), sum(n * count for n, count in enumerate(multiplexed.batches))
         batch = Summary.of_counts(multiplexed.batches)
         return MultiplexedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)

@@ -56,6 +56,7 @@ def test_everything_is_exported(face: Face, at: dict[str, Any]) -> None:
         assert registry.get_sample_value("redpool_closed_total", {**own, "reason": "drained"}) == 3
         assert registry.get_sample_value("redpool_connections_max", own) == 3
         assert registry.get_sample_value("redpool_waiting", own) == 0
+        assert registry.get_sample_value("redpool_oldest_wait_seconds", own) == 0
         for name in ("wait", "use", "connect"):
             summary: Summary = getattr(stats, name)
             of_it = {"0.5": summary.p50, "0.9": summary.p90, "0.99": summary.p99, "0.999": summary.p999}
@@ -65,6 +66,14 @@ def test_everything_is_exported(face: Face, at: dict[str, Any]) -> None:
             assert registry.get_sample_value(f"redpool_{name}_seconds_count", own) == summary.count
             total = registry.get_sample_value(f"redpool_{name}_seconds_sum", own)
             assert total == pytest.approx(summary.mean * summary.count)
+
+
+def test_the_oldest_wait_is_exported() -> None:
+    """In seconds, for each pool."""
+    first, second = Fake(name="first", oldest_wait=1.5), Fake(name="second")
+    registry = _registered(first, second)
+    waits = [registry.get_sample_value("redpool_oldest_wait_seconds", {"pool": name}) for name in ("first", "second")]
+    assert waits == [1.5, 0.0]
 
 
 def test_the_page_can_be_read() -> None:

@@ -101,6 +101,7 @@ def test_no_more_than_so_many_wait(shell: Sharing, mute: Mute, most: int) -> Non
     waiting = [Doing(lambda: client.incr("n")) for _ in range(most)]
     try:
         assert eventually(lambda: pool.stats().waiting == most)
+        assert not most or eventually(lambda: 0.0 < pool.stats().oldest_wait < 30.0)
         with pytest.raises(shell.redpool.PoolFull):
             client.incr("n")
         mute.proxy.heal()

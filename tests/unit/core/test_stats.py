@@ -47,6 +47,20 @@ def test_checkouts_are_counted_when_they_happen_and_waits_when_they_end() -> Non
     assert (stats.use.count, stats.use.max) == (1, 3.0)
 
 
+def test_the_oldest_wait_is_that_of_the_first_in_the_queue() -> None:
+    """It goes on while the caller waits, is the next one's after that, and 0 where none waits."""
+    driver = Driver(max_connections=1, timeout=None)
+    slot = driver.take(0.0)
+    assert driver.stats(9.0).oldest_wait == 0.0
+    first = driver.ask(10.0)
+    driver.ask(12.0)
+    assert [driver.stats(now).oldest_wait for now in (12.0, 15.0)] == [2.0, 5.0]
+    driver.give_up(first, 16.0)
+    assert driver.stats(16.0).oldest_wait == 4.0
+    driver.give(slot, 17.0)
+    assert driver.stats(18.0).oldest_wait == 0.0
+
+
 def test_a_checkout_that_found_an_idle_connection_waited_for_nothing() -> None:
     """It is in the summary of waits, as 0."""
     driver = Driver(max_connections=1)

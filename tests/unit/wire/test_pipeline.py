@@ -287,6 +287,23 @@ def test_those_who_left_take_no_room() -> None:
     assert last.sent
 
 
+def test_the_oldest_wait_is_that_of_the_first_request_without_room() -> None:
+    """Those that are only to be written don't wait for room, and those whose callers have left don't wait at all."""
+    line = Line(max_in_flight=2)
+    requests = [line.queue(token) for token in "abcde"]
+    for number, request in enumerate(requests):
+        request.since = 1.0 + number
+    assert line.pipeline.oldest_wait(10.0) == 7.0
+    line.pipeline.take()
+    assert line.pipeline.oldest_wait(10.0) == 7.0
+    line.pipeline.abandon(requests[2])
+    assert line.pipeline.oldest_wait(10.0) == 6.0
+    requests[3].since = 0.0  # its caller is about to begin to wait
+    assert line.pipeline.oldest_wait(10.0) == 0.0
+    line.hear(b"+1\r\n+2\r\n")
+    assert line.pipeline.oldest_wait(10.0) == 0.0
+
+
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
