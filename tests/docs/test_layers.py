@@ -82,7 +82,6 @@ PURE = ("redpool.core", "redpool.wire")
 CIRCLES = {
     frozenset({"redpool.sync.engine", "redpool.sync.pool", "redpool.sync.workers"}),
     frozenset({"redpool.asyncio.engine", "redpool.asyncio.pool"}),
-    frozenset({"redpool.testing.backend", "redpool.testing.session", "redpool.testing.table"}),
 }
 
 NAMES = [
