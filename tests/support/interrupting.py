@@ -28,7 +28,7 @@ _NEVER_RAISES = "NOP"
 
 
 class Interrupted(BaseException):
-    """What interruptions."""
+    """What is raised in the midst of something."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Place:
 
 
 class Interrupter:
-    """Counts the bytecodes that this thread runs inside redpool while it does some work, and interruptions before some.
+    """Counts the bytecodes that this thread runs inside redpool while it does some work, and interrupts before some.
 
     `places` is where it came by, in order. After an interruption nothing is counted until `resume`.
     """
