@@ -169,7 +169,7 @@ def test_a_leak_is_reported_once(face: Face, at: dict[str, Any], caplog: pytest.
     recorder = Recorder()
     pool = face.pool(**at, leak_after=0.05, name="leaky", instruments=[recorder])
     with caplog.at_level(logging.WARNING, logger="redpool"):
-        borrower = face.borrower(pool, "the borrower")
+        first = face.borrower(pool, "the borrower")
         assert eventually(lambda: recorder.named("leaked"))
         other = face.borrower(pool, "another")
         assert eventually(lambda: len(recorder.named("leaked")) == 2)
@@ -183,7 +183,7 @@ def test_a_leak_is_reported_once(face: Face, at: dict[str, Any], caplog: pytest.
     assert "leaky" in message
     assert "the borrower" in message
     assert "takes_one" in message
-    borrower.release()
+    first.release()
     other.release()
     assert pool.stats().in_use == 0
 
