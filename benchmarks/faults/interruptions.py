@@ -1,4 +1,4 @@
-"""What interruptions in the middle of a call: at each step of a thread, or at each await of a task."""
+"""Interruptions in the middle of a call: at each step of a thread, or at each await of a task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SEES_TO_OTHERS = ("CALL", "RESUME", "JUMP_BACKWARD")
 def at_each_step(work: Callable[[], object], interrupt: Callable[[], object]) -> int:
     """Do `work` again and again, interrupted at its first step, at the second, and so on; return how many there are.
 
-    A step is where, in the code of either side's pools, the interpreter could call a signal handler. `interruption`
+    A step is where, in the code of either side's pools, the interpreter could call a signal handler. `interrupt`
     runs there as one would: in the same thread, with whatever lock it holds.
     """
     for step in itertools.count():

@@ -27,7 +27,7 @@ class Interrupted(BaseException):
     "a GET alice is interrupted by a BaseException wherever a signal could do so, one step after another; then GET bob",
 )
 def interrupted_at_each_step(side: Side) -> Finding:
-    """Wherever it interruptions: the next reply is right, and no place is lost."""
+    """Wherever it comes: the next reply is right, and no place is lost."""
     pool = side.threads.waiting_pool(max_connections=3, timeout=1.0)
     client = side.threads.client(pool)
     client.mset({"alice": "ALICE-SECRET", "bob": "bob-value"})

@@ -44,14 +44,14 @@ class Relay:
             self._wait()
             for key, _ in self._selector.select(0):
                 key.data()
-            self._let_go()
+            self._send_due()
 
     def _wait(self) -> None:
         # A selector rounds its time limit up to whole milliseconds, `select` doesn't.
         limit = max(0.0, self._held[0][0] - _clock()) if self._held else None
         select.select([self._selector], [], [], limit)
 
-    def _let_go(self) -> None:
+    def _send_due(self) -> None:
         now = _clock()
         while self._held and self._held[0][0] <= now:
             _, client, data = self._held.popleft()

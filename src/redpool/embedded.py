@@ -379,7 +379,7 @@ def _open_lifeline() -> tuple[int, io.FileIO]:
     return watched, lifeline
 
 
-def _let_go_in_child() -> None:
+def _release_in_child() -> None:
     # A child that held the pipe would keep the server alive after its parent.
     for lifeline in list(_lifelines):
         lifeline.close()
@@ -390,5 +390,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_lifelines_lock.acquire,
         after_in_parent=_lifelines_lock.release,
-        after_in_child=_let_go_in_child,
+        after_in_child=_release_in_child,
     )

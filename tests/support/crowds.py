@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import os
 import sys
@@ -25,7 +24,7 @@ from redis.retry import Retry as SyncRetry
 import redpool
 import redpool.asyncio
 
-from .interrupting import Interrupted
+from .interrupting import Interrupted, interrupt
 from .questions import Counters, Question
 
 PATIENCE = 20.0  # seconds: how long a run may go on without any progress
@@ -41,13 +40,6 @@ _PAUSE = 0.002  # seconds between two tries
 _HELD_FOR_ALL = "all who share it"
 _MOST_HELD_FOR_ALL = 2
 
-# CPython takes a thread that is just being started for the one that starts it: it would be killed before its first
-# step, and the other would wait for that step for ever. A finalizer or a handler may start one meanwhile.
-not_starting = threading.RLock()
-_thread_start = threading.Thread.start
-_interrupt = ctypes.pythonapi.PyThreadState_SetAsyncExc
-_interrupt.argtypes = (ctypes.c_ulong, ctypes.py_object)
-
 
 def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
     """Whether it comes true; what was dropped is collected first."""
@@ -58,19 +50,6 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bo
             return False
         time.sleep(0.01)
     return True
-
-
-def start_undisturbed(thread: threading.Thread) -> None:
-    """Stand in for `threading.Thread.start`: no thread is interrupted while it starts another one.
-
-    A finalizer may start a third in the midst of that, in the thread that is being started, which can't wait for ever.
-    """
-    try:
-        not_starting.acquire(timeout=1.0)
-        _thread_start(thread)
-    finally:
-        if not_starting._is_owned():  # type: ignore[attr-defined]  # an interruption may have come at any step
-            not_starting.release()
 
 
 def descriptors() -> int:
@@ -190,8 +169,7 @@ class Threads(Crowd):
         if self._may_be_interrupted:
             caller = self.random.choice(sorted(self._may_be_interrupted))
             self._may_be_interrupted.discard(caller)
-            with not_starting:
-                _interrupt(caller, Interrupted)
+            interrupt(caller)
 
     def _where(self) -> str:
         """Return where the callers are that hang."""
@@ -258,6 +236,17 @@ class Threads(Crowd):
         self.pool.close()
         assert eventually(lambda: self.known_to_server() == 0)
         assert eventually(lambda: not pool_threads()), pool_threads()
+
+
+def ask_all(crowd: Threads, supply: Iterator[Question]) -> None:
+    """Ask until there are no more questions, whatever a handler raises meanwhile."""
+    while True:
+        try:
+            while (question := crowd.take(supply)) is not None:
+                crowd.ask(question)
+            return
+        except Interrupted:
+            crowd.counters.interruptions += 1
 
 
 class Tasks(Crowd):

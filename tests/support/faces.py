@@ -232,16 +232,16 @@ class Face(ABC):
     def _wrap(self, value: Any) -> Any: ...
 
     @abstractmethod
-    def reference(self, pool: Any, name: str) -> Reference:
+    def borrower(self, pool: Any, name: str) -> Borrower:
         """A thread or task called `name` that takes a connection in a function called `takes_one`, and keeps it."""
 
 
-class Reference(ABC):
-    """Someone who holds a connection until told to let go."""
+class Borrower(ABC):
+    """A thread or task that has a connection until it is told to release it."""
 
     @abstractmethod
-    def let_go(self) -> None:
-        """Give it back; returns when that is done."""
+    def release(self) -> None:
+        """Have it released; return when that is done."""
 
 
 class Threads(Face):
@@ -262,8 +262,8 @@ class Threads(Face):
         ended = eventually(lambda: not _pool_threads(), 0.1) or eventually(_no_pool_threads, 10.0)
         assert ended, f"threads were left behind: {_pool_threads()}"
 
-    def reference(self, pool: Any, name: str) -> Reference:
-        return _ThreadHold(pool, name)
+    def borrower(self, pool: Any, name: str) -> Borrower:
+        return _BorrowingThread(pool, name)
 
 
 def _pool_threads() -> list[threading.Thread]:
@@ -276,14 +276,14 @@ def _no_pool_threads() -> bool:
     return not _pool_threads()
 
 
-class _ThreadHold(Reference):
+class _BorrowingThread(Borrower):
     def __init__(self, pool: Any, name: str) -> None:
         self._pool = pool
         self._taken, self._end = threading.Event(), threading.Event()
-        self._doing = Doing(self._reference, name)
+        self._doing = Doing(self._borrow, name)
         assert self._taken.wait(PATIENCE)
 
-    def _reference(self) -> None:
+    def _borrow(self) -> None:
         connection = self.takes_one()
         connection.send_command("ECHO", "it is mine")
         connection.read_response()
@@ -294,7 +294,7 @@ class _ThreadHold(Reference):
     def takes_one(self) -> Any:
         return self._pool.get_connection()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._end.set()
         self._doing.result()
 
@@ -318,8 +318,8 @@ class Asyncio(Face):
     def _wrap(self, value: Any) -> Any:
         return Bridge(value, self.loop)
 
-    def reference(self, pool: Any, name: str) -> Reference:
-        return _TaskHold(pool._target, name, self.loop)
+    def borrower(self, pool: Any, name: str) -> Borrower:
+        return _BorrowingTask(pool._target, name, self.loop)
 
     def close(self) -> None:
         super().close()
@@ -337,7 +337,7 @@ class Asyncio(Face):
         return [repr(task) for task in others if not task.done()]
 
 
-class _TaskHold(Reference):
+class _BorrowingTask(Borrower):
     def __init__(self, pool: Any, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._pool, self._loop = pool, loop
         self._taken = threading.Event()
@@ -346,9 +346,9 @@ class _TaskHold(Reference):
         assert self._taken.wait(PATIENCE)
 
     async def _start(self, name: str) -> list[asyncio.Task[None]]:
-        return [asyncio.create_task(self._reference(), name=name)]
+        return [asyncio.create_task(self._borrow(), name=name)]
 
-    async def _reference(self) -> None:
+    async def _borrow(self) -> None:
         connection = await self.takes_one()
         await connection.send_command("ECHO", "it is mine")
         await connection.read_response()
@@ -359,7 +359,7 @@ class _TaskHold(Reference):
     async def takes_one(self) -> Any:
         return await self._pool.get_connection()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._loop.call_soon_threadsafe(self._end.set)
 
         async def ended() -> None:

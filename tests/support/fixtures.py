@@ -15,7 +15,6 @@ import redis
 from redpool import embedded
 from redpool.testing import FaultProxy, ScriptedServer
 
-from .crowds import start_undisturbed
 from .faces import (
     MULTIPLEXED,
     OF_TASKS,
@@ -29,6 +28,7 @@ from .faces import (
     Threads,
     Watch,
 )
+from .interrupting import start_undisturbed
 from .mute import Mute, stock
 
 

@@ -1,19 +1,22 @@
-"""Raising before the n-th bytecode that a piece of work runs inside redpool.
+"""Interrupting a thread: by an exception from another thread, by a signal, before the n-th bytecode of its work.
 
-That is stricter than life: the interpreter looks for signals and asynchronous exceptions only when a function begins,
-when a call returns and where a loop goes back. So each interruption says whether one of those could have come there.
+The last one is stricter than life: the interpreter looks for signals and asynchronous exceptions only when a function
+begins, when a call returns and where a loop goes back. So each place says whether one of those could have come there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dis
 import functools
+import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from types import CodeType, FrameType
 from typing import Any
 
@@ -28,7 +31,93 @@ _NEVER_RAISES = "NOP"
 
 
 class Interrupted(BaseException):
-    """What interruptions."""
+    """What is raised in the midst of something."""
+
+
+# -- from another thread -----------------------------------------------------------------------------------------------
+
+# CPython takes a thread that is just being started for the one that starts it: it would be killed before its first
+# step, and the other would wait for that step for ever. A finalizer or a handler may start one meanwhile.
+_not_starting = threading.RLock()
+_thread_start = threading.Thread.start
+_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
+
+
+def interrupt(thread: int | None, error: type[BaseException] = Interrupted) -> bool:
+    """Raise it in the thread of that identifier, soon, as a worker's time limit does; return whether there is one."""
+    with _not_starting:
+        return bool(_raise_in(thread or 0, error))
+
+
+def start_undisturbed(thread: threading.Thread) -> None:
+    """Stand in for `threading.Thread.start`: no thread is interrupted from another while it starts a third.
+
+    A finalizer may start one in the midst of that, in the thread that is being started, which can't wait for ever.
+    """
+    try:
+        _not_starting.acquire(timeout=1.0)
+        _thread_start(thread)
+    finally:
+        if _not_starting._is_owned():  # type: ignore[attr-defined]  # an interruption may have come at any step
+            _not_starting.release()
+
+
+# -- by a signal -------------------------------------------------------------------------------------------------------
+
+_starts = (threading.Thread.start.__code__, start_undisturbed.__code__)
+
+
+def irregularly(longest: float = 0.003) -> Callable[[], float]:
+    """Return pauses between alarms, so that the thread gets sometimes farther in between, sometimes less far."""
+    random = Random(4)
+    return lambda: 0.0002 + random.random() * longest
+
+
+@contextlib.contextmanager
+def alarms(
+    handler: Callable[[], object], pause: Callable[[], float], within: Callable[..., object] | None = None
+) -> Iterator[None]:
+    """Call the handler again and again, wherever the main thread is, or only in what the function `within` calls.
+
+    So many seconds after one call has ended the next one begins: a handler never comes in its own midst. Nor does it in
+    the midst of a thread's start: CPython holds a lock there that each new thread needs, so that a handler which waits
+    for one to connect waits in vain (docs/reliability.md).
+    """
+    over = False
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        try:
+            if not _is_in(frame, *_starts) and _is_called_by(frame, within):
+                handler()
+        finally:
+            if not over:
+                signal.setitimer(signal.ITIMER_REAL, pause())
+
+    previous = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, pause())
+        yield
+    finally:
+        over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _is_called_by(frame: FrameType | None, within: Callable[..., object] | None) -> bool:
+    # In `within` itself no one would catch what is raised.
+    return within is None or (
+        frame is not None and frame.f_code is not within.__code__ and _is_in(frame, within.__code__)
+    )
+
+
+def _is_in(frame: FrameType | None, *codes: CodeType) -> bool:
+    while frame is not None and frame.f_code not in codes:
+        frame = frame.f_back
+    return frame is not None
+
+
+# -- before a bytecode -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -52,7 +141,7 @@ class Place:
 
 
 class Interrupter:
-    """Counts the bytecodes that this thread runs inside redpool while it does some work, and interruptions before some.
+    """Counts the bytecodes that this thread runs inside redpool while it does some work, and interrupts before some.
 
     `places` is where it came by, in order. After an interruption nothing is counted until `resume`.
     """

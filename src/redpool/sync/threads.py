@@ -50,7 +50,7 @@ class _Thread(threading.Thread):
         self._claim = threading.Lock()
 
     def start(self) -> None:
-        if _greenlets():  # which nothing interruptions there
+        if _greenlets():  # which nothing interrupts there
             super().start()
             return
         started: threading.Event = self._started  # type: ignore[attr-defined]

@@ -102,7 +102,7 @@ class Workers:
         owner = engine.owner()
         if owner is None:
             raise RedisConnectionError("the pool is gone")
-        # Where CutDial finds it, before the core knows it.
+        # Where CutConnect finds it, before the core knows it.
         slot.connection = connection = owner.make_connection()
         lifecycle.connect(connection)
         try:

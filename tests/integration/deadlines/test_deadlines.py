@@ -105,7 +105,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("fault", SILENT)
 def test_a_reply_that_does_not_come(face: Face, path: Path, fault: str) -> None:
-    """Over an open connection, with retries to spare: the command may have run."""
+    """Over an open connection, with retries left: the command may have run."""
     pool = face.pool(**path.at, max_connections=2, retry=face.retry(5))
     client = face.client(pool)
     client.set("key", "x" * 60)

@@ -125,13 +125,13 @@ def test_those_who_wait_are_served(face: Face, at: dict[str, Any]) -> None:
     """They have asked."""
     pool = face.pool(**at, max_connections=1, timeout=60)
     client = face.client(pool)
-    reference = face.reference(pool, "user") if not isinstance(face, SharingThreads) else None
-    if reference is None:
+    borrower = face.borrower(pool, "user") if not isinstance(face, SharingThreads) else None
+    if borrower is None:
         pytest.skip("what is taken from it holds no connection")
     waiting = Doing(lambda: client.blpop(["nothing"], timeout=0.01))
     assert eventually(lambda: pool.stats().waiting == 1)
     pool.close()
-    reference.let_go()
+    borrower.release()
     assert waiting.result() is None
 
 

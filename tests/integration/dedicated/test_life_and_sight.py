@@ -85,14 +85,14 @@ def test_who_holds_it(face: Face, at: dict[str, Any], caplog: pytest.LogCaptureF
     """Note 57: the log and `dump()` name who took a connection, and where."""
     recorder = Recorder()
     pool = face.pool(**at, leak_after=0.02, instruments=[recorder])
-    reference = face.reference(pool, "the culprit")
+    borrower = face.borrower(pool, "the culprit")
     assert eventually(lambda: recorder.named("leaked"))
     (lease,) = pool.dump().leases
     assert "the culprit" in lease.borrower
     assert "takes_one" in lease.taken_at
     assert "the culprit" in caplog.text
     assert "takes_one" in caplog.text
-    reference.let_go()
+    borrower.release()
 
 
 def test_no_system_call_where_a_connection_is_fresh(

@@ -225,7 +225,7 @@ def test_an_error_that_no_caller_asked_for_is_no_answer(face: Face, scripted: Sc
     """What has come before the PING was sent is stale: it would shift all replies behind it."""
     pool = face.pool(host=scripted.host, port=scripted.port, ping_after_idle=0.0)
     client = face.client(pool)
-    assert client.echo("hers") == b"hers"
+    assert client.echo("theirs") == b"theirs"
     scripted.push(Raw(b"-ERR no caller asked\r\n"))
     assert client.echo("mine") == b"mine"
 

@@ -85,22 +85,22 @@ def test_dump(face: Face, at: dict[str, Any]) -> None:
     pool = face.pool(**at, max_connections=1, timeout=60, name="dumped")
     client = face.client(pool)
     client.set("foo", "bar")
-    reference = face.reference(pool, "the holder")
+    borrower = face.borrower(pool, "the borrower")
     second = Doing(pool.get_connection, name="the waiter")
     assert eventually(lambda: pool.stats().waiting == 1)
     dump = pool.dump()
     (lease,), (waiter,) = dump.leases, dump.waiters
-    assert "the holder" in lease.borrower
+    assert "the borrower" in lease.borrower
     assert lease.last_command == "ECHO"
     assert lease.age >= waiter.age >= 0
     if not face.asynchronous:
         assert "the waiter" in waiter.borrower
-    assert "takes_one" in (lease.taken_at or "") or "reference" in (lease.taken_at or "")
+    assert "takes_one" in (lease.taken_at or "") or "_borrow" in (lease.taken_at or "")
     text = str(dump)
     assert "dumped: 1 in use, 1 waiting" in text
-    assert "the holder" in text
+    assert "the borrower" in text
     assert "ECHO" in text
-    reference.let_go()
+    borrower.release()
     pool.release(second.result())
     assert (pool.dump().leases, pool.dump().waiters) == ((), ())
 
@@ -108,10 +108,10 @@ def test_dump(face: Face, at: dict[str, Any]) -> None:
 def test_dump_knows_where_it_was_taken(face: Face, at: dict[str, Any]) -> None:
     """With `leak_after` set, the dump has the very stack that took the connection."""
     pool = face.pool(**at, leak_after=3600)
-    reference = face.reference(pool, "the holder")
+    borrower = face.borrower(pool, "the borrower")
     (lease,) = pool.dump().leases
     assert "takes_one" in lease.taken_at
-    reference.let_go()
+    borrower.release()
 
 
 def test_a_dump_shows_where_a_connection_was_taken_and_not_where_its_holder_is(
@@ -120,10 +120,10 @@ def test_a_dump_shows_where_a_connection_was_taken_and_not_where_its_holder_is(
     """The frames of other threads are never looked at: that crashes CPython 3.11."""
     monkeypatch.setattr(sys, "_current_frames", None)
     pool = face.pool(**at)
-    reference = face.reference(pool, "the holder")
+    borrower = face.borrower(pool, "the borrower")
     (lease,) = pool.dump().leases
     assert "takes_one" in lease.taken_at
-    reference.let_go()
+    borrower.release()
 
 
 def test_what_was_not_noted_is_not_shown(threads: Face, at: dict[str, Any]) -> None:
@@ -169,22 +169,22 @@ def test_a_leak_is_reported_once(face: Face, at: dict[str, Any], caplog: pytest.
     recorder = Recorder()
     pool = face.pool(**at, leak_after=0.05, name="leaky", instruments=[recorder])
     with caplog.at_level(logging.WARNING, logger="redpool"):
-        reference = face.reference(pool, "the holder")
+        first = face.borrower(pool, "the borrower")
         assert eventually(lambda: recorder.named("leaked"))
-        other = face.reference(pool, "another")
+        other = face.borrower(pool, "another")
         assert eventually(lambda: len(recorder.named("leaked")) == 2)
     (age, borrower, stack), (_, second, _) = recorder.named("leaked")
     assert age >= 0.05
-    assert "the holder" in borrower
+    assert "the borrower" in borrower
     assert "another" in second
     assert "takes_one" in stack
     assert pool.stats().leaks == 2
     (message, _) = [record.getMessage() for record in caplog.records]
     assert "leaky" in message
-    assert "the holder" in message
+    assert "the borrower" in message
     assert "takes_one" in message
-    reference.let_go()
-    other.let_go()
+    first.release()
+    other.release()
     assert pool.stats().in_use == 0
 
 

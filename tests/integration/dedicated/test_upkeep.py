@@ -107,7 +107,7 @@ def test_lifetimes_differ(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_the_newest_first(face: Face, at: dict[str, Any]) -> None:
-    """`order="lifo"`: the connection that came back last is taken next, so that the others can be let go."""
+    """`order="lifo"`: the connection that came back last is taken next, so that the others can be closed."""
     pool = face.pool(**at)
     face.open_connections(pool, 3)
     assert len({_id(pool, face) for _ in range(9)}) == 1

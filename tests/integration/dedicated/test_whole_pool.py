@@ -141,12 +141,12 @@ def test_those_who_wait_learn_of_a_shutdown(face: Face, at: dict[str, Any]) -> N
 def test_a_shutdown_waits_for_those_in_use(face: Face, at: dict[str, Any]) -> None:
     """Connections in use go on, and `shutdown` returns when the last has come back."""
     pool = face.pool(**at)
-    reference = face.reference(pool, "user")
+    borrower = face.borrower(pool, "user")
     closing = Doing(lambda: pool.shutdown(timeout=None))
     assert eventually(lambda: "shut down" in repr(pool))
     assert pool.stats().in_use == 1
     assert not closing.done
-    reference.let_go()
+    borrower.release()
     closing.result()
     assert pool.stats().open == 0
 
@@ -154,13 +154,13 @@ def test_a_shutdown_waits_for_those_in_use(face: Face, at: dict[str, Any]) -> No
 def test_a_shutdown_waits_so_long_at_most(face: Face, at: dict[str, Any]) -> None:
     """After `timeout` seconds `shutdown` returns, the caller that still holds what."""
     pool = face.pool(**at)
-    reference = face.reference(pool, "user")
+    borrower = face.borrower(pool, "user")
     began = time.monotonic()
     pool.shutdown(timeout=0.1)
     took = time.monotonic() - began
     assert 0.1 <= took < 10
     assert pool.stats().in_use == 1
-    reference.let_go()
+    borrower.release()
     assert eventually(lambda: pool.stats().open == 0)
 
 

@@ -64,7 +64,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(which=_which, unread=st.booleans())
     def release(self, which: int, unread: bool) -> None:
-        connection = self.let_go(which)
+        connection = self.taken_out(which)
         if unread:
             with contextlib.suppress(redis.ConnectionError):
                 self.users.send(connection)
@@ -83,7 +83,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(which=_which)
     def drop(self, which: int) -> None:
         self.returned.clear()
-        self.let_go(which)
+        self.taken_out(which)
         gc.collect()
         self.settle()
 
@@ -113,7 +113,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.held.append(connection)
         self.whole.append(True)
 
-    def let_go(self, which: int) -> Any:
+    def taken_out(self, which: int) -> Any:
         del self.whole[which % len(self.held)]
         return self.held.pop(which % len(self.held))
 
@@ -137,7 +137,7 @@ class PoolMachine(RuleBasedStateMachine):
             while self.waiting:
                 self.release(0, False)
             while self.held:
-                self.users.release(self.let_go(0))
+                self.users.release(self.taken_out(0))
             assert self.users.eventually(lambda: self.users.pool.stats().in_use == 0)
             taken = [self.users.checkout() for _ in range(self.size)]
             assert [self.users.ask(each, "whole") for each in taken] == [b"whole"] * self.size

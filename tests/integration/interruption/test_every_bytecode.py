@@ -166,12 +166,12 @@ class IsHandedTo(Scene):
     def prepare(self) -> None:
         connection, self.interrupted = self.pool.get_connection(), threading.Event()
 
-        def reference() -> None:
+        def hold() -> None:
             while not self.pool._engine.core.queue and not self.interrupted.is_set():
                 time.sleep(0.0001)
             self.pool.release(connection)
 
-        self.beside(reference)
+        self.beside(hold)
 
 
 class Shares(Scene):
@@ -245,7 +245,7 @@ SCENES: list[type[Scene]] = [
 
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.usefixtures("interrupted_anywhere")
-def test_a_interruption_anywhere_loses_nothing(scene: type[Scene]) -> None:
+def test_an_interruption_anywhere_loses_nothing(scene: type[Scene]) -> None:
     """Afterwards nothing is in use or on its way, and all that the pool may open can be had at once."""
     losses = [f"{n}: {place}: {faults}" for n, place in places(scene) if (faults := interrupt(scene, n))]
     if losses:
@@ -276,7 +276,7 @@ def places_on_the_way_out(scene: type[Scene], n: int) -> Iterator[tuple[int, Pla
 
 
 def way_out(scene: type[Scene], *interruptions: int) -> tuple[Scene, Interrupter]:
-    """A scene, and a interrupter who after the first interruption goes on in what takes things back."""
+    """A scene, and an interrupter who after the first interruption goes on in what takes things back."""
     stage, interrupter = scene(), Interrupter(*interruptions)
     engine = stage.pool._engine
     for taking_back in ("abandon", "wake_maintenance"):

@@ -6,7 +6,6 @@ import gc
 import os
 import signal
 import time
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ import redis
 
 import redpool
 from redpool.sync import threads
-from support.alarms import starts_a_thread
 from support.faces import eventually
+from support.interrupting import alarms
 
 
 def test_a_command_from_within_the_pool_is_served(redis_url: str) -> None:
@@ -123,22 +122,15 @@ def test_a_storm_of_signal_handlers_that_use_the_pool(redis_url: str) -> None:
     with redpool.ConnectionPool.from_url(redis_url, max_connections=3) as pool:
         client = redis.Redis(connection_pool=pool)
 
-        def handler(signum: int, frame: FrameType | None) -> None:
+        def handler() -> None:
             nonlocal handled
-            if not starts_a_thread(frame):  # a handler can't wait for another thread to connect then
-                client.incr("handled")
-                handled += 1
-            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            client.incr("handled")
+            handled += 1
 
-        previous = signal.signal(signal.SIGALRM, handler)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+        with alarms(handler, lambda: 0.0005):
             end = time.monotonic() + 1.0
             while time.monotonic() < end:
                 pool.release(pool.get_connection())
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
         assert handled > 0
         assert client.get("handled") == str(handled).encode()
         assert pool.stats().in_use == 0

@@ -77,13 +77,13 @@ def test_an_interrupted_disconnect_leaves_no_reply_behind(own_server: Server, mo
     """Until a disconnect is through, what was sent counts as unanswered."""
     with redpool.ConnectionPool.from_url(own_server.url, max_connections=1, socket_timeout=0.5) as pool:
         client = redis.Redis(connection_pool=pool)
-        client.mset({"alice": "hers", "bob": "its"})
+        client.mset({"alice": "alice's", "bob": "bob's"})
         own_server.pause()
         monkeypatch.setattr(AbstractConnection, "disconnect", once(Interrupted(), AbstractConnection.disconnect))
         with pytest.raises(Interrupted):
             client.get("alice")
         own_server.resume()
-        assert client.get("bob") == b"its"
+        assert client.get("bob") == b"bob's"
 
 
 @pytest.mark.parametrize("face", ["threads", "asyncio"])
@@ -188,19 +188,19 @@ def test_a_shutdown_waits_for_others_though_the_caller_holds_one(redis_url: str)
     """Only the caller's own connections aren't waited for."""
     pool = redpool.ConnectionPool.from_url(redis_url)
     pool.get_connection()
-    taken, let_go = threading.Event(), threading.Event()
+    taken, may_end = threading.Event(), threading.Event()
 
-    def reference() -> None:
+    def hold() -> None:
         with pool.connection():
             taken.set()
-            let_go.wait(5.0)
+            may_end.wait(5.0)
 
-    borrower = threading.Thread(target=reference)
+    borrower = threading.Thread(target=hold)
     borrower.start()
     taken.wait(5.0)
-    threading.Timer(0.1, let_go.set).start()
+    threading.Timer(0.1, may_end.set).start()
     pool.shutdown(timeout=5.0)
-    waited = let_go.is_set()
+    waited = may_end.is_set()
     borrower.join(5.0)
     assert waited
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import redpool
 from redpool import embedded
-from support.alarms import starts_a_thread
 from support.faces import PATIENCE, Doing, eventually
+from support.interrupting import alarms
 
-from . import programs
+from .programs import said_by
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such signals")
 
@@ -35,31 +30,11 @@ def client(redis_url: str) -> Iterator[Any]:
     made.connection_pool.shutdown(timeout=0, force=True)
 
 
-@contextlib.contextmanager
-def alarmed(handler: Any, every: float) -> Iterator[None]:
-    """The handler is called again and again, in the main thread, and never in its own midst."""
-
-    def handled(*args: Any) -> None:
-        try:
-            if not starts_a_thread(args[1]):  # a handler can't wait for another thread to connect then
-                handler(*args)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, every)
-
-    before = signal.signal(signal.SIGALRM, handled)
-    signal.setitimer(signal.ITIMER_REAL, every)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def test_a_handler_that_uses_the_same_client(client: Any) -> None:
     """It is answered, whatever its thread was at; both have their own replies."""
     calls: list[Any] = []
 
-    def handler(*_: Any) -> None:
+    def handler() -> None:
         calls.append(client.echo(f"handler {len(calls)}") == f"handler {len(calls)}".encode())
         if len(calls) % 5 == 0:
             calls.append(client.pipeline().get("key").execute() == [b"value"])
@@ -72,7 +47,7 @@ def test_a_handler_that_uses_the_same_client(client: Any) -> None:
 
     others = [Doing(work) for _ in range(2)]
     turn, end = 0, time.monotonic() + PATIENCE
-    with alarmed(handler, 0.004):
+    with alarms(handler, lambda: 0.004):
         while len(calls) < 100 and time.monotonic() < end:
             turn += 1
             assert client.echo(f"turn {turn}") == f"turn {turn}".encode()
@@ -106,19 +81,11 @@ def test_a_handler_while_its_thread_waits_for_a_reply(own_server: embedded.Serve
 
 def test_a_handler_that_raises(redis_url: str) -> None:
     """Its exception ends the call, and nothing else: the next reply is the next caller's."""
-    assert _raised("alarms.py", redis_url) == {"interrupted": 40, "wrong": 0, "in_flight": 0, "answers": "b'value'"}
+    assert said_by("alarms", redis_url) == {"interrupted": 40, "wrong": 0, "in_flight": 0, "answers": "b'value'"}
 
 
 @pytest.mark.parametrize("client", ["redis", "redpool"])
 def test_one_of_eight_is_interrupted_again_and_again(redis_url: str, client: str) -> None:
     """Whatever it was doing for the others, they have their own replies, or a redis error, and no caller hangs."""
-    raised = _raised("interrupted.py", redis_url, client)
-    assert raised == {"wrong": [], "errors": [], "hanging": 0, "in_flight": 0, "answers": "b'value'"}
-
-
-def _raised(program: str, *arguments: str) -> Any:
-    """What a program says in the end. Interruptions would also hit pytest's hooks, so it has its own process."""
-    command = [sys.executable, str(Path(programs.__file__).with_name(program)), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    left = {"wrong": [], "errors": [], "hanging": 0, "in_flight": 0, "answers": "b'value'"}
+    assert said_by("interrupted", redis_url, client, "one")["left"] == left

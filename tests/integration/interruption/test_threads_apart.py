@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,22 +15,11 @@ import redpool
 from redpool import embedded
 from redpool.testing import FaultProxy, ScriptedServer
 from support.faces import PATIENCE, Doing, OwnThreads, eventually
+from support.interrupting import interrupt
 
-from . import programs
+from .programs import said_by
 
 SOURCES = Path(redpool.__file__).parent
-
-
-def raised(program: str, *arguments: str) -> Any:
-    """What a program of this folder says in the end; a crash fails the test with its exit status."""
-    path = str(Path(programs.__file__).with_name(program))
-    command = [sys.executable, "-W", "ignore", "-X", "faulthandler", path, *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=45, env=os.environ, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"{program} stands still")
-    assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
-    return json.loads(done.stdout)
 
 
 # -- other threads' frames ---------------------------------------------------------------------------------------------
@@ -49,7 +33,7 @@ def test_no_thread_looks_into_another_ones_frames() -> None:
 
 def test_the_collector_harms_no_caller(redis_url: str) -> None:
     """Eight threads are served beside many that wait, while pipelines are dropped in cycles: every reply is right."""
-    assert raised("collected.py", redis_url) == {"wrong": [], "hanging": 0}
+    assert said_by("collected", redis_url, seconds=45.0) == {"wrong": [], "hanging": 0}
 
 
 # -- a thread that connects --------------------------------------------------------------------------------------------
@@ -99,8 +83,7 @@ def test_what_interrupts_a_caller_that_connects_is_its_own(
     assert held.begun.wait(PATIENCE)
     others = [Doing(lambda number=number: client.echo(f"other {number}")) for number in range(4)]  # type: ignore[misc]
     assert not eventually(lambda: any(each.done for each in others), 0.3)
-    raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(idents[0]), ctypes.py_object(TimeLimit))
-    assert raised == 1
+    assert interrupt(idents[0], TimeLimit)
     with pytest.raises(TimeLimit):
         first.result()
     held.go_on.set()
@@ -117,7 +100,7 @@ def test_what_interrupts_a_caller_that_connects_is_its_own(
 def test_a_timer_does_not_stretch_socket_timeout(scripted: ScriptedServer, client: str) -> None:
     """Each signal interrupts the wait in the kernel, which must not begin anew: 1 s of silence is 1 s."""
     scripted.answer("INCR", "never")
-    seen = raised("ticking.py", client, str(scripted.port))
+    seen = said_by("ticking", client, str(scripted.port), seconds=45.0)
     assert seen["ended"] == "ReplyLate"
     assert 0.9 <= seen["took"] < 2.5, f"a socket_timeout of 1 s took {seen['took']:.1f} s"
 
@@ -131,6 +114,6 @@ def test_interruptions_do_not_stop_all_work(redis_server: embedded.Server, kind:
     """
     with FaultProxy(redis_server.host, redis_server.port) as proxy:
         proxy.delay(delay)
-        seen = raised("often.py", proxy.url, kind)
-    assert seen["wrong"] == []
+        seen = said_by("interrupted", proxy.url, kind, "in turn", seconds=45.0)
+    assert seen["left"]["wrong"] == []
     assert seen["served"] * 4 >= seen["interruptions"], seen

@@ -65,7 +65,7 @@ def test_what_comes_unasked_is_nobodys_reply(
     """However soon after the last reply it comes, and whether it is whole."""
     pool = sharing_at(face, proxy, protocol=protocol)
     client = face.client(pool)
-    assert client.echo("hers") == b"hers"
+    assert client.echo("theirs") == b"theirs"
     scripted.push(Raw(stray))
     let_it_be_done(proxy)
     assert client.echo("mine") == b"mine"

@@ -66,12 +66,12 @@ def locked(pool: Any) -> Iterator[None]:
     """A thread holds the pool's lock meanwhile."""
     held, end = threading.Event(), threading.Event()
 
-    def reference() -> None:
+    def hold() -> None:
         with pool._engine.guard:
             held.set()
             end.wait(PATIENCE)
 
-    holding = Doing(reference)
+    holding = Doing(hold)
     assert held.wait(PATIENCE)
     try:
         yield

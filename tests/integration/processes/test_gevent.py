@@ -14,7 +14,7 @@ STORM = Path(__file__).with_name("greenlets.py")
 
 
 @pytest.mark.parametrize("pool", ["ConnectionPool", "MultiplexedConnectionPool"])
-def test_timeouts_interruption_greenlets_anywhere(redis_url: str, pool: str) -> None:
+def test_timeouts_interrupt_greenlets_anywhere(redis_url: str, pool: str) -> None:
     """Under gevent no reply reaches another greenlet and no slot is lost, wherever a timeout interrupts a call."""
     command = [sys.executable, str(STORM), redis_url, pool]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=os.environ, check=False)

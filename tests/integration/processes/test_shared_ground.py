@@ -149,12 +149,12 @@ def test_fork_while_the_lock_is_held(threads: Face, at: dict[str, Any]) -> None:
     client.ping()
     taken, end = threading.Event(), threading.Event()
 
-    def reference() -> None:
+    def hold() -> None:
         with pool._engine.guard:
             taken.set()
             end.wait(PATIENCE)
 
-    holding = Doing(reference)
+    holding = Doing(hold)
     assert taken.wait(PATIENCE)
 
     def child() -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 
-from support.crowds import start_undisturbed
+from support.interrupting import start_undisturbed
 
 from .run import soak
 

@@ -11,9 +11,8 @@ from random import Random
 import pytest
 
 from redpool import embedded
-from support.alarms import alarms, ask_all
-from support.crowds import KINDS, Threads, descriptors, eventually
-from support.interrupting import Interrupted
+from support.crowds import KINDS, Threads, ask_all, descriptors, eventually
+from support.interrupting import Interrupted, alarms, irregularly
 from support.questions import Question, questions
 
 ASKED = 6000 if "SOAK" in os.environ else 400
@@ -40,7 +39,7 @@ def test_handlers_that_raise_lose_nothing(kind: str, own_server: embedded.Server
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_handlers_that_use_the_pool_are_served(kind: str, own_server: embedded.Server) -> None:
-    """The handler's own questions, asked wherever it interruptions, are answered as everybody's are."""
+    """The handler's own questions, asked wherever it comes, are answered as everybody's are."""
     crowd = Threads(own_server.url, Random(1), kind=kind)
     supply = questions(Random(2), ASKED)
     handled: list[Question] = []
@@ -65,7 +64,7 @@ def ask_under_alarms(
     before = descriptors()
     others = threading.Thread(target=crowd.run, args=(supply,))
     others.start()
-    with alarms(handler):
+    with alarms(handler, irregularly(), ask_all):
         ask_all(crowd, supply)
     others.join()
     crowd.leave()

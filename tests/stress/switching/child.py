@@ -27,10 +27,9 @@ from random import Random
 from typing import Any
 
 from redpool import embedded
-from support.alarms import alarms, ask_all
-from support.crowds import PATIENCE, Crowd, Tasks, Threads, descriptors, eventually, start_undisturbed
+from support.crowds import PATIENCE, Crowd, Tasks, Threads, ask_all, descriptors, eventually
 from support.faces import Doing
-from support.interrupting import Interrupted
+from support.interrupting import Interrupted, alarms, irregularly, start_undisturbed
 from support.questions import EXPECTED, Counters, Question, questions
 
 SERVER = ("--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru")
@@ -106,7 +105,9 @@ class Stress:
         try:
             if interrupted:
                 beside.append(Doing(lambda: self._interrupt(crowd, over)))
-            with alarms(self._handler(crowd), LONGEST) if interrupted else contextlib.nullcontext():
+            with (
+                alarms(self._handler(crowd), irregularly(LONGEST), ask_all) if interrupted else contextlib.nullcontext()
+            ):
                 if isinstance(crowd, Threads):
                     ask_all(crowd, supply)
             while not asking.done:

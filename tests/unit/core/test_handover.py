@@ -57,7 +57,7 @@ def test_a_newcomer_cannot_overtake() -> None:
     assert newcomer.state is TicketState.WAITING
 
 
-def test_a_caller_that_lets_go_and_asks_again_waits_behind_the_others() -> None:
+def test_a_caller_that_leaves_and_asks_again_waits_behind_the_others() -> None:
     """A greedy caller gets one turn in each round."""
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)

@@ -49,7 +49,7 @@ def test_a_close_that_was_interrupted_is_still_a_close() -> None:
 
 
 def test_a_repair_that_is_interrupted_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until it is through, the core counts as torn."""
+    """Until it is through, the core counts as inconsistent."""
     pool = shell()
     pool.core.idle.slots.pop()
 

@@ -73,7 +73,7 @@ def test_a_rejected_connection_is_closed() -> None:
 
 
 @pytest.mark.parametrize("how", ["reject", "check", "error"])
-def test_one_that_is_found_dead_makes_the_others_doubted(how: str) -> None:
+def test_one_that_is_found_dead_makes_the_others_suspect(how: str) -> None:
     """They may have died of the same: the next is looked at however fresh it is."""
     driver = Driver(ping_after_idle=30.0, validate_after_idle=1.0)
     driver.open(3, 0.0)
@@ -91,7 +91,7 @@ def test_one_that_is_found_dead_makes_the_others_doubted(how: str) -> None:
 
 
 def test_one_that_comes_back_later_is_trusted_again() -> None:
-    """Doubt is for those that idle when one was found dead."""
+    """Only those are suspect that idle when one was found dead."""
     driver = Driver(validate_after_idle=1.0)
     driver.open(2, 0.0)
     bad, good = driver.take(0.1), driver.take(0.1)
