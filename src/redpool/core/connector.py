@@ -315,7 +315,7 @@ class Connector:
         """
         return self.broken and (empty or bool(self.slots))
 
-    def told_at_once(self, now: float) -> bool:
+    def fails_at_once(self, now: float) -> bool:
         """Return whether a caller that only a connect can serve gets the last failure, and doesn't wait for the next.
 
         One whose retry policy sits through failures waits.

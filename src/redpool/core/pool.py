@@ -298,7 +298,7 @@ class PoolCore:
         Where no slot is left for one, all wait for what is in use.
         """
         connector = self.connector
-        if not connector.told_at_once(now) or not self.empty or self._served_otherwise(now):
+        if not connector.fails_at_once(now) or not self.empty or self._served_otherwise(now):
             return None
         return connector.last_error_again()
 

@@ -204,7 +204,7 @@ def idle_since(face: Face, scripted: ScriptedServer, protocol: int, stray: bytes
     """Return which connections are had before and after `stray` comes over an idle one, by the server's numbers."""
     pool = face.pool(host=scripted.host, port=scripted.port, protocol=protocol, max_connections=1)
     with pool.connection() as connection:
-        assert say(connection, "ECHO", "hers") == b"hers"
+        assert say(connection, "ECHO", "other") == b"other"
     scripted.push(Raw(stray))
     with pool.connection() as connection:
         assert say(connection, "ECHO", "mine") == b"mine"

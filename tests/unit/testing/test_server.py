@@ -241,7 +241,7 @@ def test_a_push_reaches_those_who_may_expect_one(server: ScriptedServer) -> None
         assert second.ask("PING") == b"PONG"
 
 
-def test_a_pause_answers_nobody(server: ScriptedServer) -> None:
+def test_a_pause_answers_no_client(server: ScriptedServer) -> None:
     """Old clients and new ones; afterwards all is answered, in order."""
     with Wire(server.port) as old:
         old.ask("PING")
