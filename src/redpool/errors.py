@@ -65,3 +65,10 @@ class DeadlineExceeded(RedisTimeoutError):
         super().__init__(message)
         self.sent = sent
         """Whether the command may have reached the server, and run."""
+
+
+def connect_too_slow(cause: BaseException | None) -> RedisTimeoutError:
+    """Return what callers get of a connect that has used up its time, and was cut off."""
+    error = RedisTimeoutError("the connect took too long")
+    error.__cause__ = cause
+    return error

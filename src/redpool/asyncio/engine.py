@@ -11,35 +11,25 @@ import concurrent.futures
 import contextlib
 import contextvars
 import functools
-import logging
 import time
-import weakref
 from collections.abc import Callable, Coroutine
-from random import Random
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.actions import AnyAction, Close, Connect, CutConnect, ReportLeak, Validate, Wake
-from ..core.callsite import leak_message, shown, take_stack
-from ..core.pool import PoolCore
-from ..core.slot import Reason, Slot, State
-from ..core.stats import PoolDump
+from ..core.config import PoolConfig
+from ..core.instrument import Hooks
+from ..core.slot import Slot, State
 from ..core.waiters import Ticket, TicketState
 from ..deadline import current, deadline
-from ..errors import DeadlineExceeded
+from ..errors import connect_too_slow
 from ..forks import begin_in_child, same_process
-from ..redispy import lifecycle, options, pubsub, retry
-from ..redispy.tracking import Tracked
+from ..redispy import lifecycle, options, pubsub
+from ..redispy.engine_base import EngineBase
+from ..redispy.factory import ConnectionFactory
 from ..redispy.transports import catch_up, close_now, cut_async, quiet
-from .dump import borrower_name, describe
-
-if TYPE_CHECKING:
-    from .pool import ConnectionPool
-
-logger = logging.getLogger("redpool")
+from . import tasks
 
 _monotonic = time.monotonic
 _NEVER = float("inf")
@@ -48,52 +38,60 @@ _LOOK_WITHIN = 1.0  # seconds
 T = TypeVar("T")
 
 
-class Engine:
+class Engine(EngineBase):
     """The connections of one pool on one loop."""
 
-    def __init__(self, owner: ConnectionPool, loop: asyncio.AbstractEventLoop, max_connections: int) -> None:
-        self.owner = weakref.ref(owner, self._owner_gone)
-        self.inherited = False  # from the parent of a forked child
-        self._config, self._hooks = owner.config, owner._hooks
-        self.retry_sent = owner.config.retry_sent
-        self.when_dropped = self._dropped  # one for all connections
-        budget = options.connect_budget(owner.connection_kwargs)
-        self.core = PoolCore(owner.config, _monotonic(), Random(), budget)
-        self.core.sit_through(owner._connect_retries.failures)
-        if max_connections != self.core.max_connections:
-            self.core.resize(max_connections, _monotonic())
-        self._timer: asyncio.TimerHandle | None = None
-        self.armed = _NEVER  # when the timer goes off
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._connects: dict[Slot, asyncio.Task[None]] = {}
-        self._ended: set[Slot] = set()  # on lease to listeners when the pool was closed
+    intact = staticmethod(lifecycle.intact_async)
+    close_connection = staticmethod(close_now)
+    cut_connection = staticmethod(cut_async)
+    borrower_name = staticmethod(tasks.borrower_name)
+
+    def __init__(
+        self,
+        owner: object,
+        config: PoolConfig,
+        hooks: Hooks,
+        factory: ConnectionFactory,
+        max_connections: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._at_work: dict[Slot, asyncio.Task[None]] = {}  # what is at each slot's connect or validation
         self._progress = asyncio.Event()  # a pool that was shut down has one connection less
-        self.multiplexed: Any = owner.make_multiplexed(self)  # of a pool that shares connections
+        super().__init__(owner, config, hooks, factory, max_connections)
         self._arm()
+
+    # -- changes to the core -----------------------------------------------------------------------------------------
+
+    def apply(self, change: Callable[..., T], *arguments: Any) -> T:
+        """Let `change` alter the core, and carry out what follows; its last argument is the time."""
+        done = change(*arguments, _monotonic())
+        self.carry_out()
+        return done
+
+    def apply_later(self, change: Callable[..., Any], *arguments: Any) -> None:
+        """Have that done in the loop's next turn; it may be called anywhere, in another thread, too."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self.apply, change, *arguments)
+
+    def caller(self) -> asyncio.Task[Any] | None:
+        """Return the task that calls."""
+        return asyncio.current_task(self.loop)
 
     # -- callers -----------------------------------------------------------------------------------------------------
 
     async def wait(self, ticket: Ticket) -> Slot:
-        """The slot that the ticket is granted, or what ended it otherwise, raised."""
+        """Return the slot that the ticket is granted; raise what ended it otherwise."""
         limit = current()
         await self._park(ticket, limit)
-        if ticket.slot is not None:
-            return ticket.slot
-        assert ticket.error is not None
-        if ticket.state is TicketState.TIMED_OUT:
-            self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
-            if limit is not None and limit.at < ticket.deadline:
-                raise DeadlineExceeded(str(ticket.error)) from ticket.error
-        raise lifecycle.own_error(ticket.error)
-
-    def check_deadline(self, limit: deadline) -> None:
-        """No caller gets a connection after its deadline."""
-        if limit.reached():
-            raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
+        if ticket.slot is None:
+            raise self.error_of(ticket, limit)
+        return ticket.slot
 
     async def turn_to_connect(self) -> Ticket | None:
-        """Wait until a connection on lease may be opened anew, or raise why it isn't.
+        """Wait until a connection on lease may be connected anew, or raise why it isn't.
 
         The ticket is to be given to `connect_ended`. Who is at a connect of its own already gets none.
         """
@@ -107,37 +105,7 @@ class Engine:
         except BaseException:
             self.connect_ended(ticket, None, interrupted=True)
             raise
-        if ticket.error is not None:
-            error = lifecycle.own_error(ticket.error)
-            raise retry.final(error) if self.core.closed or self.core.connector.hopeless else error
-        return ticket
-
-    def connect_ended(self, ticket: Ticket, error: BaseException | None, interrupted: bool = False) -> None:
-        """Say how the connect went for which the ticket was granted."""
-        now = _monotonic()
-        if lifecycle.says_of_server(error):
-            assert error is not None
-            self.core.lease_connect_failed(ticket, lifecycle.bare_copy(error), now, options.failure(error))
-        elif error is not None or interrupted:
-            self.core.give_up_connect(ticket, now)
-        else:
-            self.core.lease_connected(ticket, now)
-        self.carry_out()
-
-    def refused_write(self, slot: Slot | None, starts_over: bool) -> bool:
-        """A replica has refused a write over the connection in `slot`: replace what was connected before it was known.
-
-        See `PoolCore.refused_write`.
-        """
-        if self.inherited:
-            return False
-        before = self.core.generation
-        replaced = self.core.refused_write(slot, starts_over, _monotonic())
-        drained = self.core.generation != before
-        self.carry_out()
-        if drained and self.multiplexed is not None:
-            self.multiplexed.retire_all()
-        return replaced
+        return self.turn_of(ticket)
 
     async def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         ticket.borrower = asyncio.current_task()
@@ -149,10 +117,7 @@ class Engine:
         try:
             await ticket.waker
         except BaseException:
-            slot = self.core.give_up(ticket, _monotonic())
-            if slot is not None:
-                self.core.release(slot, _monotonic())
-            self.carry_out()
+            self.apply(self.hand_on, ticket, None)
             raise
         finally:
             if end is not None:
@@ -175,69 +140,17 @@ class Engine:
         if await _is_sound(connection, ask=slot.needs_validation == "ping"):
             slot.validating = False
             return True
-        slot.connection = connection
-        self.core.reject_at_checkout(slot, _monotonic())
-        self.carry_out()
+        self.apply(self._reject, slot, connection)
         return False
 
-    def hand_on(self, slot: Slot, connection: Any) -> None:
-        """Take back what its caller, interrupted on its way out, has not used yet: whole, it goes on to the next one.
-
-        Nothing but a check can have been made over it; where one was under way, the connection is closed.
-        """
-        if slot.state is State.LEASED and slot.connection is None:
-            slot.connection = connection
-            whole = not slot.validating and lifecycle.intact_async(connection)
-            self.core.release(slot, _monotonic(), None if whole else Reason.ERROR)
-        self.carry_out()
-
-    def reclaim(self, connection: Any) -> None:
-        """Take back a connection that was shared, the pool being gone; its slot waits for no caller to drop it."""
-        slot = connection._redpool.slot
-        if slot.state is State.LEASED and slot.connection is None:
-            slot.connection = connection
-            self.core.release(slot, _monotonic(), Reason.POOL_CLOSED)
-            self.carry_out()
+    def abandon(self, slot: Slot) -> None:
+        """Take back what its caller had got that was interrupted on its way out."""
+        self.apply(self.hand_on, slot, self.caller())
 
     def repair(self) -> None:
         """A signal handler has raised in the midst of a change."""
         self.core.repair(_monotonic())
         self.carry_out()
-
-    def lends(self, connection: Any) -> bool:
-        """Whether the connection is on lease from here, and the pool not shut down."""
-        reference = connection._redpool
-        return (
-            reference.engine is self
-            and reference.slot.reference is reference
-            and reference.slot.connection is None
-            and not self.core.closed
-        )
-
-    def to_be_cleared(self, slot: Slot, connection: Any) -> Any:
-        """What may be used again after a check in the background, of a connection that can't be as it is; or `None`."""
-        if getattr(connection, "handing_over", False):
-            return self._succeed(slot, connection)
-        return connection if isinstance(connection, Tracked) and connection.only_unread() else None
-
-    def _succeed(self, slot: Slot, connection: Any) -> Any:
-        """A new connection with the socket of one that its subscriber has left, for the same slot."""
-        owner = self.owner()
-        if owner is None:
-            return None
-        successor = owner.make_connection()
-        if pubsub.adopt_socket(connection, successor):
-            slot.reference = lifecycle.mark(successor, self, slot, self.when_dropped)
-            return successor
-        close_now(successor)
-        return None
-
-    def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
-        """Note where the connection was taken, and tell the hooks."""
-        if self._config.leak_after is not None:
-            slot.taken = take_stack(caller)
-        waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
-        self._hooks.fire("acquired", self._config.name, waited)
 
     async def warm_up(self, opens: int, timeout: float | None) -> None:
         """Wait until `opens` connections are open."""
@@ -251,54 +164,14 @@ class Engine:
         """Wait, for so many seconds at most, until a pool that was shut down has only listeners and the caller left."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._others_left():
+                while self.others_left():
                     self._progress.clear()
                     await self._progress.wait()
         # Transports close in the loop's next turn; the caller may be about to end the loop.
         await asyncio.sleep(0)
 
-    def _others_left(self) -> bool:
-        me = asyncio.current_task()
-        waived = sum(slot.caller is me or slot in self._ended for slot in self.core.leased())
-        return len(self.core.slots) - len(self.core.empty) > waived
-
-    def close(self) -> None:
-        """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""
-        self._close(PoolCore.close)
-
-    def disconnect(self) -> None:
-        """Close the same way; the next caller connects, whatever the last connects have ended with."""
-        self._close(PoolCore.disconnect)
-
-    def _close(self, close: Callable[[PoolCore, float], None]) -> None:
-        close(self.core, _monotonic())
-        if self.multiplexed is not None:
-            self.multiplexed.close()
-
-    def end_listeners(self) -> None:
-        """End subscribers and monitors, which would listen for ever: no retry policy brings them back."""
-        self._ended.clear()
-        for slot in self.core.leased():
-            connection = slot.current
-            if connection is not None and lifecycle.listens(connection):
-                slot.keep()  # should its holder drop it now, that is no leak
-                lifecycle.end(connection)
-                cut_async(connection)
-                self._ended.add(slot)
-
-    def cut_leases(self, others: bool = True) -> None:
-        """End the connections in use: the calling task's own are closed, others' are cut under their hands."""
-        me = asyncio.current_task(self.loop)
-        for slot in self.core.leased():
-            if slot.current is None:
-                continue  # dropped: it is closed already
-            if slot.caller is me and me is not None:
-                close_now(slot.current)
-            elif others:
-                cut_async(slot.current)
-
-    def do(self, act: Callable[[Engine], None]) -> None:
-        """Let `act` change the core, on this loop, and carry out what follows."""
+    def on_its_loop(self, act: Callable[[Engine], None]) -> None:
+        """Let `act` change the core, on this engine's loop, and carry out what follows."""
 
         def acted() -> None:
             act(self)
@@ -360,137 +233,102 @@ class Engine:
         if core.closed:
             self._progress.set()
 
-    def _carry_out_one(self, order: AnyAction) -> None:
-        if isinstance(order, Wake):
-            if not order.ticket.waker.done():
-                order.ticket.waker.set_result(None)
-        elif isinstance(order, Connect):
-            self._connects[order.slot] = self._spawn(self._connect_slot(order.slot), order.slot)
-        elif isinstance(order, Validate):
-            self._spawn(self._check(order.slot), order.slot)
-        elif isinstance(order, Close):
-            self._close_one(order)
-        elif isinstance(order, CutConnect):
-            if order.slot in self._connects:
-                self._connects[order.slot].cancel()
-        elif isinstance(order, ReportLeak):
-            self._report_leak(order)
+    def _carry_out_one(self, action: AnyAction) -> None:
+        if isinstance(action, Wake):
+            if not action.ticket.waker.done():
+                action.ticket.waker.set_result(None)
+        elif isinstance(action, Connect):
+            self._spawn(self._connect, action.slot)
+        elif isinstance(action, Validate):
+            self._spawn(self._validate, action.slot)
+        elif isinstance(action, Close):
+            self._close_one(action)
+        elif isinstance(action, CutConnect):
+            if action.slot.state is State.CONNECTING and action.slot in self._at_work:
+                self._at_work[action.slot].cancel()
+        elif isinstance(action, ReportLeak):
+            self.reports.leaked(action)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], slot: Slot) -> asyncio.Task[None]:
+    def _spawn(self, work: Callable[[Slot], Coroutine[Any, Any, None]], slot: Slot) -> None:
         # In a context of its own: a connection outlives the request that happened to need it.
-        task = self.loop.create_task(work, context=contextvars.Context())
+        task = self.loop.create_task(self._work(work, slot), context=contextvars.Context())
         self._tasks.add(task)
-        task.add_done_callback(functools.partial(self._spawned_ended, slot))
-        return task
+        task.add_done_callback(functools.partial(self._ended, slot))
 
-    def _spawned_ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            return
-        # Cancelled before its first step, it could not answer for itself.
-        if self._connects.get(slot) is task:
-            del self._connects[slot]
-            self._connect_failed(slot, RedisTimeoutError("the connect was ended"))
-        self.core.validated(slot, False, _monotonic())
-        self.carry_out()
-
-    async def _connect_slot(self, slot: Slot) -> None:
+    async def _work(self, work: Callable[[Slot], Coroutine[Any, Any, None]], slot: Slot) -> None:
+        task = asyncio.current_task()
+        if slot.begun or task is None:
+            return  # ordered twice
+        self._at_work[slot] = task
         try:
-            if not self.core.begin_connect(slot, _monotonic()):
-                return
-            started = slot.since
-            try:
-                connection = await self._open(slot)
-            except asyncio.CancelledError:
-                cut = slot.cut
-                self._connect_failed(
-                    slot, RedisTimeoutError("the connect took too long" if cut else "the connect was ended")
-                )
-                if not cut:
-                    raise
-            except BaseException as error:
-                raised = lifecycle.for_others(error)
-                self._connect_failed(slot, raised)
-                if raised is not error:
-                    self.loop.call_soon(_raise, error)  # out of the loop: it was the loop's thread that it was for
-            else:
-                now = _monotonic()
-                self.core.connected(slot, connection, now)
-                self._hooks.fire("connected", self._config.name, now - started)
+            await work(slot)
+            self._at_work.pop(slot, None)
         finally:
-            self._connects.pop(slot, None)
             self.carry_out()
 
-    async def _open(self, slot: Slot) -> Any:
-        owner = self.owner()
-        if owner is None:
-            raise RedisConnectionError("the pool is gone")
-        connection = owner.make_connection()
-        await lifecycle.connect_async(connection)
+    def _ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
+        """A task is through; where it was cancelled or interrupted before it could say how it went, say that."""
+        self._tasks.discard(task)
+        if self._at_work.get(slot) is task:
+            del self._at_work[slot]
+        elif slot.begun or not task.cancelled():
+            return
+        if slot.state is State.CONNECTING:
+            self._connect_failed(slot, RedisTimeoutError("the connect was ended"))
+        elif slot.state is State.VALIDATING:
+            self.core.validated(slot, False, _monotonic())
+        self.carry_out()
+
+    async def _connect(self, slot: Slot) -> None:
+        if not self.core.begin_connect(slot, _monotonic()):
+            return
+        began_at = slot.since
         try:
-            slot.reference = lifecycle.mark(connection, self, slot, self.when_dropped)
-        except BaseException:
-            close_now(connection)
-            raise
-        return connection
+            connection = self._factory.connection()
+            await lifecycle.connect_async(connection)
+            self.adopt(connection, slot)
+        except asyncio.CancelledError:
+            if not slot.cut:
+                raise
+            self._connect_failed(slot, connect_too_slow(None))
+        except BaseException as error:
+            failed = lifecycle.for_others(error)
+            self._connect_failed(slot, failed)
+            if failed is not error:
+                self.loop.call_soon(_raise, error)  # out of the loop: it was the loop's thread that it was for
+        else:
+            now = _monotonic()
+            self.core.connected(slot, connection, now)
+            self.reports.connected(now - began_at)
 
     def _connect_failed(self, slot: Slot, error: BaseException) -> None:
         lifecycle.drop_frames(error)
-        owner = self.owner()
-        retryable = owner is not None and isinstance(error, owner._connect_retries.errors)
-        self.core.connect_failed(slot, error, _monotonic(), retryable, options.failure(error))
-        self._hooks.fire("connect_failed", self._config.name, error)
+        self.core.connect_failed(slot, error, _monotonic(), self._factory.sits_through(error), options.failure(error))
+        self.reports.connect_failed(error)
 
-    async def _check(self, slot: Slot) -> None:
+    async def _validate(self, slot: Slot) -> None:
         if not self.core.begin_validation(slot):
             return
-        answered = False
-        try:
-            if getattr(slot.connection, "pending_unsubscribes", None):
-                answered = await pubsub.unsubscribe_async(slot.connection)
-            else:
-                answered = await _is_sound(slot.connection, ask=True)
-        finally:
-            self.core.validated(slot, answered, _monotonic())
-            self.carry_out()
+        if getattr(slot.connection, "pending_unsubscribes", None):
+            answered = await pubsub.unsubscribe_async(slot.connection)
+        else:
+            answered = await _is_sound(slot.connection, ask=True)
+        self.core.validated(slot, answered, _monotonic())
 
-    def _close_one(self, order: Close) -> None:
-        if order.connection is not None:
-            close_now(order.connection)
-        self.core.closed_connection(order.slot, _monotonic())
-        logger.debug("%s: closed a connection: %s", self._config.name, order.reason.value)
-        self._hooks.fire("closed", self._config.name, order.reason.value, order.age)
-
-    def _report_leak(self, order: ReportLeak) -> None:
-        borrower = borrower_name(order.borrower)
-        logger.warning("%s", leak_message(self._config.name, order, borrower))
-        self._hooks.fire("leaked", self._config.name, order.age, borrower, shown(order.stack))
+    def _close_one(self, action: Close) -> None:
+        if action.connection is not None:
+            close_now(action.connection)
+        self.core.closed_connection(action.slot, _monotonic())
+        self.reports.closed(action)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
-    def _owner_gone(self, _: object) -> None:
+    def _owner_gone(self, reference: object) -> None:
         # Garbage collection may come anywhere: leave the work to the loop, if it still turns.
         if self.loop.is_closed():
             self.discard()
         else:
-            self.loop.call_soon_threadsafe(self.do, _shutdown)
-
-    def _dropped(self, reference: Any) -> None:
-        """A connection was collected. Garbage collection may come anywhere, in another thread too."""
-        slot = reference.slot
-        if (
-            slot.reference is reference
-            and slot.state is State.LEASED
-            and slot.connection is None
-            and not self.inherited
-        ):
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.loop.call_soon_threadsafe(self._reclaim, slot, slot.lease)
-
-    def _reclaim(self, slot: Slot, lease: int) -> None:
-        if slot.state is State.LEASED and slot.lease == lease:
-            self.core.leaked(slot, _monotonic())
-            self.carry_out()
+            self.apply_later(self.core.shutdown)
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -507,25 +345,17 @@ class Engine:
         if self.inherited:
             return
         self._timer, self.armed = None, _NEVER
-        self.core.tick(_monotonic())
-        self.carry_out()
+        self.apply(self.core.tick)
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 
-    def dump(self) -> PoolDump:
-        """Who holds what, and who waits how long."""
-        now = _monotonic()
-        leases = [(now - slot.since, slot.caller, slot.taken, slot.current) for slot in self.core.leased()]
-        waiters = [(now - ticket.since, ticket.borrower) for ticket in self.core.waiting()]
-        return describe(self._config.name, leases, waiters, self._on_loop())
+    def where(self, borrower: Any) -> str | None:
+        """Return where a task is now, if this is its loop's thread."""
+        return tasks.where(borrower) if self._on_loop() else None
 
 
 def _raise(error: BaseException) -> None:
     raise error
-
-
-def _shutdown(engine: Engine) -> None:
-    engine.core.shutdown(_monotonic())
 
 
 async def _is_sound(connection: Any, ask: bool) -> bool:

@@ -127,7 +127,7 @@ class ConnectionPool(AsyncSurface):
                 if self._watched:
                     here.watch(slot, got, frame)
             except BaseException:
-                here.hand_on(slot, connection)
+                here.abandon(slot)
                 raise
             return connection
 
@@ -159,7 +159,7 @@ class ConnectionPool(AsyncSurface):
         try:
             if _intact(connection):
                 here.core.release(slot, now)
-            elif (unclear := here.to_be_cleared(slot, connection)) is not None:
+            elif (unclear := here.verdict(slot, connection)) is not None:
                 slot.connection = unclear
                 here.core.release_to_validate(slot, now)
             else:
@@ -224,7 +224,9 @@ class ConnectionPool(AsyncSurface):
             self._forget_closed_loops()
             here = self._by_loop.get(loop)
             if here is None:
-                here = self._by_loop[loop] = Engine(self, loop, self._max_connections)
+                about = self.config, self._hooks, self._factory, self._max_connections
+                here = self._by_loop[loop] = Engine(self, *about, loop)
+                here.multiplexed = self.make_multiplexed(here)
                 if self._closed:
                     here.core.shutdown(_monotonic())
                     if here.multiplexed is not None:
@@ -326,7 +328,7 @@ class ConnectionPool(AsyncSurface):
         if not _same_process[0]:
             begin_in_child()
         for here in list(self._by_loop.values()):
-            here.do(act)
+            here.on_its_loop(act)
 
     async def __aenter__(self) -> Self:
         return self
@@ -366,7 +368,7 @@ class ConnectionPool(AsyncSurface):
 
     def _connect_retries_changed(self) -> None:
         for here in self._by_loop.values():
-            here.core.sit_through(self._connect_retries.failures)
+            here.retries_changed()
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]

@@ -124,7 +124,7 @@ class SentinelConnectionPool(MultiplexedConnectionPool):
         super().__init__(**kwargs, connection_pool=self._service)
 
     def _class_shares(self) -> bool:
-        return issubclass(self.connection_class, ManagedConnection) and not self._tracking_class.foreign
+        return issubclass(self.connection_class, ManagedConnection) and not self._factory.tracking_class.foreign
 
     def make_multiplexed(self, engine: Engine) -> Any:
         """Return what a new engine shares."""

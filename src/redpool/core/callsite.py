@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable, Iterable
 from itertools import islice
 from types import CodeType, FrameType
+from typing import Any
 
 from .actions import ReportLeak
+from .stats import Lease, PoolDump, Waiter
 
 _DEEPEST = 30
 
@@ -49,3 +52,17 @@ def leak_message(pool: str, leak: ReportLeak, borrower: str) -> str:
             f"{pool}: a connection was dropped without being given back, after {leak.age:.1f} s, by {borrower}{where}"
         )
     return f"{pool}: a connection has been held for {leak.age:.1f} s by {borrower}, taken here:\n{shown(leak.stack)}"
+
+
+def describe(
+    pool: str,
+    leases: Iterable[tuple[float, Any, str | None, str | None]],
+    waiters: Iterable[tuple[float, Any]],
+    borrower_name: Callable[[Any], str],
+) -> PoolDump:
+    """Return a dump of (age, borrower, where it was taken, last command) of leases and (age, borrower) of waiters."""
+    return PoolDump(
+        pool,
+        tuple(Lease(age, borrower_name(borrower), where, command) for age, borrower, where, command in leases),
+        tuple(Waiter(age, borrower_name(borrower)) for age, borrower in waiters),
+    )

@@ -9,8 +9,7 @@ miss. A key that a caller is about to cache is a miss for everybody else, too.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from redis.cache import CacheEntry, CacheEntryStatus, CacheInterface, CacheKey
@@ -23,16 +22,12 @@ from redis.utils import SENTINEL
 
 from .sockets import Readable
 
-SetAside = Callable[[Any], AbstractContextManager[bool]]
-"""Keeps an idle connection from being handed out; yields False where it isn't idle."""
-
 
 class CachingConnection(CacheProxyConnection):
     """A connection that serves what is cached, and caches what it reads."""
 
-    def __init__(self, connection: Any, cache: CacheInterface, lock: Any, set_aside: SetAside) -> None:
+    def __init__(self, connection: Any, cache: CacheInterface, lock: Any) -> None:
         super().__init__(connection, cache, lock)
-        self._set_aside = set_aside
         self._hit: CacheEntry | None = None
         self._current_command_cache_key: CacheKey | None = None  # type: ignore[assignment]
 
@@ -71,7 +66,7 @@ class CachingConnection(CacheProxyConnection):
         """Whether no invalidation of the entry has come in."""
         reader = entry.connection_ref
         if reader is not self._conn:
-            with self._set_aside(reader) as alone:
+            with _set_aside(reader) as alone:
                 if not alone or not _read_invalidations(reader):
                     return False
         return self._cache.get(entry.cache_key) is entry
@@ -116,6 +111,13 @@ class CachingConnection(CacheProxyConnection):
             entry.cache_value = response
             entry.status = CacheEntryStatus.VALID
             self._cache.set(entry)
+
+
+def _set_aside(connection: Any) -> AbstractContextManager[bool]:
+    """Keep an idle connection from being handed out; yields False where it isn't idle."""
+    reference = getattr(connection, "_redpool", None)
+    none: AbstractContextManager[bool] = nullcontext(False)
+    return none if reference is None else reference.engine.set_aside(reference.slot)
 
 
 def _read_invalidations(connection: Any) -> bool:

@@ -1,23 +1,117 @@
-"""Connection classes of redis-py, with what counts mixed in."""
+"""What makes a pool's connections: redis-py's class with the tracking mixed in, its arguments, its retry policy.
+
+It knows nothing of the pool, so that whatever connects for a pool doesn't keep it.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis.asyncio.connection as aio
+from redis.cache import CacheInterface
 from redis.connection import AbstractConnection
 from redis.driver_info import resolve_driver_info
 from redis.utils import SENTINEL
 
+from . import hello, options, retry, sockets
+from .caching import CachingConnection
 from .internals import watch_connections
 from .tracking import Tracked
 from .tracking_async import TrackedAsync
 from .tracking_sync import TrackedSync
 
 # Where a class keeps what was made of it, so that both go together.
-_MADE = "_redpool_counting"
+_MADE = "_redpool_tracking"
+
+
+class ConnectionFactory:
+    """What makes the connections of one pool.
+
+    The user may change their class, their arguments and their retry policy at any time: whatever is made from then on
+    has the new ones.
+    """
+
+    def __init__(self, connection_class: Any, arguments: dict[str, Any]) -> None:
+        self.connection_class = connection_class
+        self.arguments = arguments
+        """what every new connection is made with: a dictionary that the user may change, and redis-py's own handlers"""
+        self.retries = options.connect_retries(arguments)
+        """how many failed connects a caller sits through, and of which kind"""
+        self.made_by: Callable[[], Any] | None = None
+        """what makes them instead, where the user's class of pool does so"""
+        self._driver_options = driver_options(connection_class, arguments)
+        self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
+
+    @property
+    def connection_class(self) -> Any:
+        """What the user has asked for: a class, or anything else that makes a connection."""
+        return self._connection_class
+
+    @connection_class.setter
+    def connection_class(self, value: Any) -> None:
+        self._connection_class, self.tracking_class = value, tracking(value)
+
+    def look_again(self) -> Any:
+        """Return the class of the next connections: a method may have been replaced since the last look."""
+        self.tracking_class = tracking(self._connection_class)
+        return self.tracking_class
+
+    @property
+    def connect_budget(self) -> float:
+        """Seconds that one connect may take in all."""
+        return options.connect_budget(self.arguments)
+
+    def sits_through(self, error: BaseException) -> bool:
+        """Return whether the user's retry policy has callers wait on after a connect has failed with this."""
+        return isinstance(error, self.retries.errors)
+
+    def set_retry(self, policy: Any) -> None:
+        """Have the connections to come made with another retry policy."""
+        self.arguments["retry"] = policy
+        self.retries = options.connect_retries(self.arguments)
+
+    def connection(self) -> Any:
+        """Return a connection that is to be connected, made the way the user's pool makes them."""
+        return self.make() if self.made_by is None else self.made_by()
+
+    def make(self) -> Any:
+        """Return a connection that tracks what is sent over it, not yet connected."""
+        connection = tracked(self.tracking_class(**{**self._driver_options, **self.arguments}))
+        retry.guard_retries(connection)
+        sockets.watch(connection, self.arguments)
+        if isinstance(connection, Tracked) and hello.may_speak_resp2(self.arguments):
+            connection.without_hello = self._without_hello
+        return connection
+
+
+class CachingFactory(ConnectionFactory):
+    """The same for threads, where redis-py has client-side caching."""
+
+    def __init__(
+        self, connection_class: Any, arguments: dict[str, Any], make_cache: Callable[[], CacheInterface | None]
+    ) -> None:
+        super().__init__(connection_class, arguments)
+        self._make_cache = make_cache
+        self.cache = make_cache()
+        # Serializes redis-py's maintenance and cache handlers, which do I/O under it; it guards nothing of the pool.
+        self.lock = threading.RLock()
+
+    def make(self) -> Any:
+        """Return a connection that tracks and, if the user wants that, caches; not yet connected."""
+        connection = super().make()
+        if self.cache is None:
+            return connection
+        connection.cached, connection.without_hello = True, None
+        return CachingConnection(connection, self.cache, self.lock)
+
+    def begin_in_child(self) -> None:
+        """After a fork: no caller here will invalidate what the parent's connections have cached; locks may be held."""
+        self.lock = threading.RLock()
+        if self.cache is not None:
+            self.cache = self._make_cache()
 
 
 def tracking(connection_class: Any) -> Any:

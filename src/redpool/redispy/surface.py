@@ -6,11 +6,11 @@ Client-side caching and maintenance notifications are redis-py's own; what is he
 from __future__ import annotations
 
 import secrets
-import threading
+import weakref
 from abc import abstractmethod
 from asyncio import Lock as AsyncLock
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, ClassVar, NoReturn, Self
 
 import redis.asyncio.connection
@@ -26,6 +26,7 @@ from redis.connection import (
     MaintNotificationsAbstractConnectionPool,
 )
 from redis.event import AfterConnectionReleasedEvent, AsyncAfterConnectionReleasedEvent
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.himport import HImportRegistry
 from redis.maint_notifications import MaintNotificationsConfig
@@ -39,10 +40,8 @@ from redis.observability.attributes import (
 from redis.utils import check_protocol_version
 
 from ..core.config import PoolConfig
-from . import hello, lifecycle, maintenance, options, retry, sockets, transports
-from .caching import CachingConnection
-from .factory import driver_options, tracked, tracking
-from .tracking import Tracked
+from . import lifecycle, maintenance, options, transports
+from .factory import CachingFactory, ConnectionFactory
 
 
 class _Surface:
@@ -54,7 +53,7 @@ class _Surface:
 
     config: PoolConfig
     himport_registry: HImportRegistry
-    _connect_retries: options.ConnectRetries
+    _factory: ConnectionFactory
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -67,7 +66,9 @@ class _Surface:
             spelled.pop("connection_class", None)
         return cls(**{**kwargs, **spelled})
 
-    def _take_options(self, connection_class: Any, kwargs: dict[str, Any]) -> None:
+    def _take_options(
+        self, connection_class: Any, kwargs: dict[str, Any], factory: Callable[[Any, dict[str, Any]], ConnectionFactory]
+    ) -> None:
         kwargs.pop("queue_class", None)
         if kwargs.get("name") is None:
             kwargs["name"] = options.pool_name(kwargs)
@@ -77,29 +78,22 @@ class _Surface:
             kwargs["himport_registry"] = HImportRegistry()
         registry = kwargs.get("himport_registry")  # one without fieldsets is false
         self.himport_registry = HImportRegistry() if registry is None else registry
-        self.connection_class = connection_class
-        self._connection_kwargs = kwargs
-        self._driver_options = driver_options(connection_class, kwargs)
-        self._connect_retries = options.connect_retries(kwargs)
-        options.connect_budget(kwargs)  # refused here where it makes no sense
+        self._factory = factory(connection_class, kwargs)
+        if type(self).make_connection is not _Surface.make_connection:
+            self._factory.made_by = _made_by(weakref.WeakMethod(self.make_connection))
+        options.connect_budget(kwargs)  # rejected here where it makes no sense
         self._pool_id = secrets.token_hex(4)
         # A caller that brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
         self._dispatcher = kwargs.get("event_dispatcher")
-        self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
 
-    def _make_counted(self) -> Any:
-        """Return a connection that counts, not yet connected."""
-        connection = tracked(self._tracking_class(**{**self._driver_options, **self._connection_kwargs}))
-        retry.guard_retries(connection)
-        sockets.watch(connection, self._connection_kwargs)
-        if isinstance(connection, Tracked) and hello.may_speak_resp2(self._connection_kwargs):
-            connection.without_hello = self._without_hello
-        return connection
+    def make_connection(self) -> Any:
+        """Return a connection of this pool's kind, not yet connected and not counted."""
+        return self._factory.make()
 
     def _maintenance(self, wanted: MaintNotificationsConfig | None) -> MaintNotificationsConfig | None:
         """What redis-py is told about maintenance notifications: off where the connections can't have them."""
         able = options.is_class(self.connection_class) and issubclass(self.connection_class, self._maintained_class)
-        if able and "path" not in self._connection_kwargs:
+        if able and "path" not in self.connection_kwargs:
             return wanted
         if wanted is not None and wanted.enabled is True:
             raise RedisError(f"Maintenance notifications are not supported {self._not_maintained()}")
@@ -112,20 +106,20 @@ class _Surface:
     @property
     def connection_class(self) -> Any:
         """What makes every new connection."""
-        return self._connection_class
+        return self._factory.connection_class
 
     @connection_class.setter
     def connection_class(self, value: Any) -> None:
-        self._connection_class, self._tracking_class = value, tracking(value)
+        self._factory.connection_class = value
 
     @property
     def connection_kwargs(self) -> dict[str, Any]:
         """What every new connection is made with."""
-        return self._connection_kwargs
+        return self._factory.arguments
 
     @connection_kwargs.setter
     def connection_kwargs(self, value: dict[str, Any]) -> None:
-        self._connection_kwargs = value
+        self._factory.arguments = value
 
     @property
     def timeout(self) -> float | None:
@@ -134,11 +128,11 @@ class _Surface:
 
     def get_protocol(self) -> Any:
         """The RESP version asked for, `None` where redis-py's default is meant."""
-        return self._connection_kwargs.get("protocol")
+        return self.connection_kwargs.get("protocol")
 
     def get_encoder(self) -> Encoder:
         """An encoder with the pool's `encoding`, `encoding_errors` and `decode_responses`."""
-        kwargs = self._connection_kwargs
+        kwargs = self.connection_kwargs
         make = kwargs.get("encoder_class", Encoder)
         encoder: Encoder = make(
             encoding=kwargs.get("encoding", "utf-8"),
@@ -149,10 +143,8 @@ class _Surface:
 
     def set_retry(self, retry: Any) -> None:
         """Use another retry policy, for the connections there are and those to come."""
-        changed = {**self._connection_kwargs, "retry": retry}
-        (options.check_async if self._asynchronous else options.check_sync)(changed)
-        self._connection_kwargs["retry"] = retry
-        self._connect_retries = options.connect_retries(changed)
+        (options.check_async if self._asynchronous else options.check_sync)({**self.connection_kwargs, "retry": retry})
+        self._factory.set_retry(retry)
         self._connect_retries_changed()
         for connection in (*self._available_connections, *self._in_use_connections):
             lifecycle.set_retry(connection, retry)
@@ -168,7 +160,7 @@ class _Surface:
         ]
 
     def _described(self, state: str, counts: str) -> str:
-        made = options.described(self.connection_class, self._connection_kwargs)
+        made = options.described(self.connection_class, self.connection_kwargs)
         rule = f"retry_sent={self.config.retry_sent!r}"
         return f"<{self.config.name} {state}: {counts}; {rule}; {type(self).__module__}.{type(self).__name__}({made})>"
 
@@ -205,6 +197,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
 
     _asynchronous = False
     _maintained_class = MaintNotificationsAbstractConnection
+    _factory: CachingFactory
 
     def _prepare(
         self,
@@ -214,11 +207,8 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         kwargs: dict[str, Any],
     ) -> None:
         options.check_sync(kwargs)
-        self._make_cache = _cache_maker(kwargs, cache_factory)
-        self.cache = self._make_cache()
-        self._take_options(connection_class, kwargs)
-        # Serialises redis-py's maintenance and cache handlers, which do I/O under it; it guards nothing of the pool.
-        self._lock = threading.RLock()
+        make_cache = _cache_maker(kwargs, cache_factory)
+        self._take_options(connection_class, kwargs, partial(CachingFactory, make_cache=make_cache))
         MaintNotificationsAbstractConnectionPool.__init__(
             self, maint_notifications_config=self._maintenance(asked), **kwargs
         )
@@ -227,19 +217,26 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
     def _not_maintained(self) -> str:
         return f"with {self.connection_class!r}"
 
+    @property
+    def cache(self) -> CacheInterface | None:
+        """The client-side cache, if the user wants one."""
+        return self._factory.cache
+
+    @cache.setter
+    def cache(self, value: CacheInterface | None) -> None:
+        self._factory.cache = value
+
+    @property
+    def _lock(self) -> Any:
+        return self._factory.lock
+
     def _get_pool_lock(self) -> Any:
-        return self._lock
+        return self._factory.lock
 
     def update_connections_settings(self, *args: Any, **settings: Any) -> None:
         """As in redis-py. Where the server moves, what is connected from now on goes to its new address."""
-        self._connection_kwargs.update(maintenance.new_address(settings))
+        self.connection_kwargs.update(maintenance.new_address(settings))
         super().update_connections_settings(*args, **settings)
-
-    def _begin_cache_in_child(self) -> None:
-        """After a fork: what the parent's connections have cached no caller here will invalidate; locks may be held."""
-        self._lock = threading.RLock()
-        if self.cache is not None:
-            self.cache = self._make_cache()
 
     def _announce(self, connection: Any) -> None:
         """Tell the user's dispatcher of a release; a listener may talk over the connection, to re-authenticate."""
@@ -249,22 +246,6 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         except BaseException:
             lifecycle.close(connection)
             lifecycle.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
-
-    def make_connection(self) -> Any:
-        """A connection of this pool's kind, not yet opened and not counted."""
-        connection = self._make_counted()
-        if self.cache is None:
-            return connection
-        connection.cached, connection.without_hello = True, None
-        return CachingConnection(connection, self.cache, self._lock, self._set_aside)
-
-    @staticmethod
-    @abstractmethod
-    def _set_aside(connection: Any) -> AbstractContextManager[bool]:
-        """Keep an idle connection from being handed out; yields False where it isn't idle.
-
-        Not a method: each connection has it, and must not keep the pool.
-        """
 
 
 class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]
@@ -277,7 +258,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
         options.check_async(kwargs)
         if kwargs.pop("cache", None) is not None or kwargs.pop("cache_config", None) is not None:
             raise RedisError("Client caching is not supported on event loops: redis-py has it for threads only")
-        self._take_options(connection_class, kwargs)
+        self._take_options(connection_class, kwargs, ConnectionFactory)
         self._lock = AsyncLock()
         AsyncMaintNotificationsAbstractConnectionPool.__init__(
             self, maint_notifications_config=self._maintenance(asked), **kwargs
@@ -285,7 +266,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
         maintenance.hold_weakly(self._maint_notifications_pool_handler, self)
 
     def _not_maintained(self) -> str:
-        if "path" in self._connection_kwargs:
+        if "path" in self.connection_kwargs:
             return "for Unix domain socket connections"
         return f"for connection class {getattr(self.connection_class, '__name__', self.connection_class)}"
 
@@ -293,7 +274,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
         return self._lock
 
     def _update_connections_settings_without_locking(self, *args: Any, **settings: Any) -> None:
-        self._connection_kwargs.update(maintenance.new_address(settings))
+        self.connection_kwargs.update(maintenance.new_address(settings))
         super()._update_connections_settings_without_locking(*args, **settings)
 
     async def _run_proactive_reconnect_without_locking(self, moving_address_src: str | None = None) -> None:
@@ -321,9 +302,17 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
         """Half of a checkout, which this pool doesn't have. Raises `NotImplementedError`."""
         raise NotImplementedError("use get_connection()")
 
-    def make_connection(self) -> Any:
-        """A connection of this pool's kind, not yet opened and not counted."""
-        return self._make_counted()
+
+def _made_by(method: weakref.WeakMethod[Callable[[], Any]]) -> Callable[[], Any]:
+    """Return what makes connections as a user's class of pool does, without keeping the pool."""
+
+    def made() -> Any:
+        make_connection = method()
+        if make_connection is None:
+            raise RedisConnectionError("the pool is gone")
+        return make_connection()
+
+    return made
 
 
 def _cache_maker(kwargs: dict[str, Any], factory: Any) -> Callable[[], CacheInterface | None]:

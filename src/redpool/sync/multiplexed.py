@@ -14,7 +14,6 @@ from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats
 from ..errors import PoolClosed, PoolTimeout
 from ..redispy import sharing
-from ..redispy.factory import tracking
 from ..redispy.internals import ONE_CALL
 from ..redispy.retry import RetryGuard, guarded_copy
 from ..wire.commands import undone_where_refused
@@ -118,12 +117,12 @@ class MultiplexedConnectionPool(ConnectionPool):
 
     def may_share(self) -> bool:
         """Find out anew whether callers share connections: not where others have a say in what is sent and read."""
-        self._tracking_class = tracking(self.connection_class)
+        self._factory.look_again()
         self.sharing = self.cache is None and self._class_shares() and sharing.shareable(self._template)
         return self.sharing
 
     def _class_shares(self) -> bool:
-        return bool(getattr(self._tracking_class, "usual", False))
+        return bool(getattr(self._factory.tracking_class, "usual", False))
 
     def _take_shared(self, beside: bool) -> Any:
         core = self._engine.core

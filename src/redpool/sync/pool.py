@@ -17,7 +17,6 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
 from ..core.instrument import Hooks
-from ..core.pool import PoolCore
 from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
@@ -90,7 +89,7 @@ class ConnectionPool(SyncSurface):
         self._prepare(connection_class, cache_factory, maint_notifications_config, kwargs)
         self._hooks = Hooks(self.config.instruments, _log_hook_fault)
         self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
-        self._engine = Engine(self, self.config.max_connections)
+        self._engine = self._new_engine(self.config.max_connections)
         self._engine.arm()
         note(self)
 
@@ -124,7 +123,7 @@ class ConnectionPool(SyncSurface):
                         core.inconsistent = True
                         core.repair(_monotonic())
                         raise
-                if engine.returned or core.wake_at < engine.armed:
+                if engine.inbox or core.wake_at < engine.armed:
                     engine.flush()
                 if type(got) is Ticket:
                     slot = engine.wait(got)
@@ -147,10 +146,11 @@ class ConnectionPool(SyncSurface):
                     engine.watch(slot, got, frame)
                 return connection
             except BaseException:
-                engine.left.append(got)  # should this be interrupted, too, the caller that comes next sees to it
+                # Should this be interrupted, too, the caller that comes next sees to it.
+                engine.inbox.append((engine.hand_on, got, got))
                 engine.abandon(got)
                 raise
-        raise engine.rejected(got)
+        raise engine.error_of(got, limit)
 
     def release(self, connection: Any) -> None:
         """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
@@ -171,11 +171,13 @@ class ConnectionPool(SyncSurface):
         try:
             if self._dispatcher is not None:
                 self._announce(connection)
+            if engine.inbox and not engine.reentered():
+                engine.flush()
             fault = None if _intact(connection) else Reason.ERROR
             if engine.reentered():
-                engine.returned.append((slot, lease, fault, connection))
+                engine.apply_later(engine.take_back, slot, lease, fault, connection)
                 return
-            unclear = None if fault is None else engine.to_be_cleared(slot, connection)
+            unclear = None if fault is None else engine.verdict(slot, connection)
             # Only under the guard is the connection of a lease in its slot again: where it is found there otherwise,
             # its caller was interrupted (`repair`).
             with engine.guard:
@@ -196,14 +198,11 @@ class ConnectionPool(SyncSurface):
                 orders = core.take_actions() if core.outbox else None
             if orders:
                 engine.carry_out(orders)
-            if engine.returned:
-                engine.flush()
         except BaseException:
             # Interrupted, perhaps before the core knew: then the next call takes it in, or maintenance. It is
             # closed, since redis-py may release it once more: by then it might be another borrower's.
             engine.core.inconsistent = True
-            engine.returned.append((slot, lease, Reason.ERROR, connection))
-            engine.wake_maintenance()
+            engine.apply_later(engine.take_back, slot, lease, Reason.ERROR, connection)
             raise
         if self._hooks.released:
             self._hooks.fire("released", self.config.name, now - since)
@@ -256,7 +255,8 @@ class ConnectionPool(SyncSurface):
 
     def resize(self, max_connections: int) -> None:
         """Allow `max_connections` from now on; surplus connections close, used ones as they come back."""
-        self._engine_here().do(lambda core, now: core.resize(max_connections, now))
+        engine = self._engine_here()
+        engine.do(engine.core.resize, max_connections)
 
     @property
     def max_connections(self) -> int:  # type: ignore[override]
@@ -265,7 +265,8 @@ class ConnectionPool(SyncSurface):
 
     def drain(self) -> None:
         """Replace every connection: idle ones now, used ones as they come back."""
-        self._engine_here().do(PoolCore.drain)
+        engine = self._engine_here()
+        engine.do(engine.core.drain)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the connections; with `inuse_connections` those in use are cut. The next checkout connects again.
@@ -288,8 +289,8 @@ class ConnectionPool(SyncSurface):
     def reset(self) -> None:
         """Begin anew, with no connection, also after a shutdown: idle ones close now, used ones as they come back."""
         before = self._engine_here()
-        self._engine = Engine(self, before.core.max_connections)
-        before.do(PoolCore.shutdown)
+        self._engine = self._new_engine(before.core.max_connections)
+        before.do(before.core.shutdown)
         self._engine.arm()
 
     def close(self) -> None:
@@ -315,11 +316,11 @@ class ConnectionPool(SyncSurface):
         once. With `force` all are cut: their users see a `redis.ConnectionError`.
         """
         engine = self._engine_here()
-        engine.do(PoolCore.shutdown)
-        ended = engine.end_listeners()
+        engine.do(engine.core.shutdown)
+        engine.end_listeners()
         if force:
             engine.cut_leases()
-        engine.emptied(timeout, but=ended)
+        engine.emptied(timeout)
         engine.cut_leases(others=False)
 
     def __enter__(self) -> Self:
@@ -335,7 +336,8 @@ class ConnectionPool(SyncSurface):
         engine = self._engine_here()
         engine.look_around()
         with engine.guard:
-            return engine.core.stats(_monotonic())
+            stats = engine.core.stats(_monotonic())
+        return stats
 
     def dump(self) -> PoolDump:
         """Who holds what, now: age, thread, where it was taken, last command; and who waits how long."""
@@ -346,30 +348,29 @@ class ConnectionPool(SyncSurface):
         state = "shut down" if core.closed else "open"
         return self._described(state, core.counts(_monotonic()))
 
-    @staticmethod
-    def _set_aside(connection: Any) -> contextlib.AbstractContextManager[bool]:
-        reference: Any = getattr(connection, "_redpool", None)
-        known = reference is not None and isinstance(reference.engine, Engine)
-        return reference.engine.set_aside(reference.slot) if known else contextlib.nullcontext(False)
+    def _new_engine(self, max_connections: int) -> Engine:
+        engine = Engine(self, self.config, self._hooks, self._factory, max_connections)
+        engine.multiplexed = self.make_multiplexed()
+        return engine
 
     def make_multiplexed(self) -> Any:
         """What a new engine shares: nothing."""
         return None
 
     def _connect_retries_changed(self) -> None:
-        self._engine.core.sit_through(self._connect_retries.failures)
+        self._engine.retries_changed()
 
     @property
     def _available_connections(self) -> list[Any]:  # type: ignore[override]
         engine = self._engine_here()
         with engine.guard:
-            return engine.core.idle_connections()
+            idle = engine.core.idle_connections()
+        return idle
 
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
         engine = self._engine_here()
-        with engine.guard:
-            return engine.lent()
+        return {connection for _, connection in engine.leases()} - {None}
 
     @property
     def _created_connections(self) -> int:  # type: ignore[override]
@@ -386,13 +387,13 @@ class ConnectionPool(SyncSurface):
         parents = self._engine
         parents.inherited = True
         inherited = [slot.current for slot in parents.core.slots if slot.current is not None]
-        fresh = Engine(self, parents.core.max_connections)
+        fresh = Engine(self, self.config, self._hooks, self._factory, parents.core.max_connections)
         if parents.multiplexed is not None:
             # Callers may have looked it up already: so it stays, and begins anew.
             parents.multiplexed.begin_in_child()
             self.sharing = False  # until the first call has found that callers may
             fresh.multiplexed = parents.multiplexed
-        self._begin_cache_in_child()
+        self._factory.begin_in_child()
         if parents.core.closed:
             fresh.core.shutdown(_monotonic())
         for connection in inherited:

@@ -44,10 +44,11 @@ class _Thread(threading.Thread):
     """
 
     begun = False
+    """it has claimed the work: what is raised from then on ends it"""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._claim = threading.Lock()
+        self._claim = threading.RLock()  # so that the thread itself may claim the work twice
 
     def start(self) -> None:
         if _greenlets():  # which nothing interrupts there
@@ -78,8 +79,8 @@ class _Thread(threading.Thread):
         return True
 
     def run(self) -> None:
-        self.begun = True
         if self._claim.acquire(blocking=False):
+            self.begun = True
             super().run()
 
     def _bootstrap_inner(self) -> None:
@@ -88,6 +89,7 @@ class _Thread(threading.Thread):
         except BaseException:
             if self.begun:
                 raise
+        if not self.begun:  # what was raised in its first steps was meant for its starter
             self._started.set()  # type: ignore[attr-defined]
             self.run()
 
@@ -100,3 +102,13 @@ def own() -> bool:
 def _greenlets() -> bool:
     """Whether gevent has put greenlets in the place of threads."""
     return not isinstance(threading.get_ident, BuiltinFunctionType)
+
+
+def borrower_name(borrower: int | str | None) -> str:
+    """Return `thread 'worker-3' (140...)`, or that it has ended; what isn't a thread's names its borrowers itself."""
+    if isinstance(borrower, str):
+        return borrower
+    for each in threading.enumerate():
+        if each.ident == borrower:
+            return f"thread {each.name!r} ({borrower})"
+    return f"a thread that has ended ({borrower})"

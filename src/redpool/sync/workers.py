@@ -1,165 +1,194 @@
-"""The orders of a core, carried out by threads: each connect and each check by one of its own."""
+"""The actions of a core, carried out by threads: each connect and each validation by one of its own."""
 
 from __future__ import annotations
 
-import logging
+import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate
-from ..core.callsite import leak_message, shown
-from ..core.instrument import Hooks
-from ..core.slot import Slot
+from ..core.pool import PoolCore
+from ..core.slot import Slot, State
+from ..errors import connect_too_slow
 from ..redispy import lifecycle, options, pubsub
+from ..redispy.engine_base import Reports
+from ..redispy.factory import ConnectionFactory
 from . import threads
-from .dump import borrower_name
-
-if TYPE_CHECKING:
-    from .engine import Engine
-
-logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 
+T = TypeVar("T")
+
+
+class Apply(Protocol):
+    """Lets a change alter the core, and carries out what follows; its last argument is the time."""
+
+    def __call__(self, change: Callable[..., T], *arguments: Any) -> T: ...
+
 
 class Workers:
-    """What carries out the orders of one engine, except for waking callers. An order may come twice."""
+    """What carries out the actions of one core, except for waking callers. An action may come twice.
 
-    def __init__(self, engine: Engine, name: str, hooks: Hooks) -> None:
-        self._engine, self._name, self._hooks = engine, name, hooks
+    What must stay true: a slot that is being connected or validated is in `at_work` from the moment that the core says
+    so until the core knows the outcome, so that none is lost with a thread that was interrupted.
+    """
+
+    def __init__(
+        self,
+        core: PoolCore,
+        apply: Apply,
+        adopt: Callable[[Any, Slot], None],
+        expect_upkeep: Callable[[float], None],
+        factory: ConnectionFactory,
+        reports: Reports,
+    ) -> None:
+        self._core, self._factory, self._reports = core, factory, reports
+        self._apply, self._adopt, self._expect_upkeep = apply, adopt, expect_upkeep
+        self.at_work: dict[Slot, threading.Thread] = {}
+        """the thread that is at each slot's connect or validation; written by changes to the core"""
         self.short_of_threads = False
         """the last time that a thread was needed, none was to be had"""
 
-    def carry_out(self, order: AnyAction) -> None:
-        """Carry out one order."""
-        if isinstance(order, Connect):
-            self._spawn(self._connect_slot, order.slot)
-        elif isinstance(order, Validate):
-            self._spawn(self._check, order.slot)
-        elif isinstance(order, Close):
-            self._close_one(order)
-        elif isinstance(order, CutConnect):
-            if order.slot.connection is not None:
-                lifecycle.cut(order.slot.connection)
-        elif isinstance(order, CutCall):
-            self._cut_call(order)
-        elif isinstance(order, ReportLeak):
-            self._report_leak(order)
+    def carry_out(self, action: AnyAction) -> None:
+        """Carry out one action."""
+        if isinstance(action, Connect):
+            self._spawn(self._connect, action.slot)
+        elif isinstance(action, Validate):
+            self._spawn(self._validate, action.slot)
+        elif isinstance(action, Close):
+            self._close(action)
+        elif isinstance(action, CutConnect):
+            if action.slot.connection is not None:
+                lifecycle.cut(action.slot.connection)
+        elif isinstance(action, CutCall):
+            self._cut_call(action)
+        elif isinstance(action, ReportLeak):
+            self._reports.leaked(action)
+
+    def reclaim(self, now: float) -> None:
+        """Free the slots at which threads were that have ended, interrupted before they could say how it went.
+
+        A change to the core.
+        """
+        for slot, thread in list(self.at_work.items()):
+            if not thread.is_alive():
+                self._lost(slot, thread, now)
+
+    def _lost(self, slot: Slot, thread: threading.Thread, now: float) -> Any:
+        """Return the half-made connection of a connect that was interrupted, if any. A change to the core."""
+        if self.at_work.get(slot) is not thread:
+            return None
+        del self.at_work[slot]
+        if slot.state is State.VALIDATING:
+            self._core.validated(slot, False, now)
+            return None
+        return self._core.abandon_connect(slot, slot.attempt, now)
 
     def _spawn(self, work: Callable[..., None], slot: Slot) -> None:
         try:
-            threads.start(work, f"redpool {self._name}", slot)
+            threads.start(work, f"redpool {self._core.config.name}", slot)
             self.short_of_threads = False
         except threads.NoThread:
             # As when the interpreter is going down: then the caller that has the order does it.
             self.short_of_threads = True
             work(slot, in_callers_thread=not threads.own())
 
-    def _connect_slot(self, slot: Slot, in_callers_thread: bool = False) -> None:
-        engine = self._engine
-        with engine.guard, engine.transaction:
-            wanted = engine.core.begin_connect(slot, _monotonic())
-            attempt = slot.attempt
-        if not wanted:
-            engine.flush()
-            return
-        # In a caller's thread anything else may be what interrupts that caller.
-        raised = (RedisError, OSError) if in_callers_thread else BaseException
+    # -- connects ----------------------------------------------------------------------------------------------------
+
+    def _connect(self, slot: Slot, in_callers_thread: bool = False) -> None:
+        me = threading.current_thread()
         try:
-            self._connect(slot, raised, in_callers_thread)
+            if self._apply(self._begin_connect, slot, me):
+                self._try_to_connect(slot, in_callers_thread)
         except BaseException:
             # It is raised to that caller alone. It says nothing of the server: the others connect for themselves.
-            with engine.guard, engine.transaction:
-                connection = engine.core.abandon_connect(slot, attempt, _monotonic())
-            if connection is not None:
-                lifecycle.close(connection)
+            if self.at_work.get(slot) is me:
+                connection = self._apply(self._lost, slot, me)
+                if connection is not None:
+                    lifecycle.close(connection)
             raise
 
-    def _connect(self, slot: Slot, raised: Any, in_callers_thread: bool) -> None:
-        engine = self._engine
+    def _begin_connect(self, slot: Slot, me: threading.Thread, now: float) -> bool:
+        if slot.begun:
+            return False  # ordered twice
+        self.at_work[slot] = me
+        wanted = self._core.begin_connect(slot, now)
+        if not wanted:
+            self.at_work.pop(slot, None)
+        return wanted
+
+    def _try_to_connect(self, slot: Slot, in_callers_thread: bool) -> None:
+        # In a caller's thread anything else may be what interrupts that caller.
+        raised: Any = (RedisError, OSError) if in_callers_thread else BaseException
         try:
-            connection = self._open(slot)
+            # Where CutConnect finds it, before the core knows it.
+            slot.connection = connection = self._factory.connection()
+            lifecycle.connect(connection)
+            self._adopt(connection, slot)
         except raised as error:
             if in_callers_thread and not lifecycle.says_of_server(error):
                 raise  # that caller's deadline has come
             # To redis-py a connect that was cut off looks like a server that hangs up.
-            self._connect_failed(slot, _too_long(error) if slot.cut else lifecycle.for_others(error))
-            return
-        with engine.guard, engine.transaction:
-            started, now = slot.since, _monotonic()
-            engine.core.connected(slot, connection, now)
-            engine.expect_upkeep(now)
-        engine.flush()
-        self._hooks.fire("connected", self._name, now - started)
+            failed = connect_too_slow(error) if slot.cut else lifecycle.for_others(error)
+            lifecycle.drop_frames(failed)
+            self._apply(self._connect_failed, slot, failed)
+            self._reports.connect_failed(failed)
+        else:
+            self._reports.connected(self._apply(self._connected, slot, connection))
 
-    def _open(self, slot: Slot) -> object:
-        engine = self._engine
-        owner = engine.owner()
-        if owner is None:
-            raise RedisConnectionError("the pool is gone")
-        # Where CutConnect finds it, before the core knows it.
-        slot.connection = connection = owner.make_connection()
-        lifecycle.connect(connection)
+    def _connected(self, slot: Slot, connection: Any, now: float) -> float:
+        """Return how many seconds the connect took."""
+        since = slot.since
+        self._core.connected(slot, connection, now)
+        self.at_work.pop(slot, None)
+        self._expect_upkeep(now)
+        return now - since
+
+    def _connect_failed(self, slot: Slot, error: BaseException, now: float) -> None:
+        self._core.connect_failed(slot, error, now, self._factory.sits_through(error), options.failure(error))
+        self.at_work.pop(slot, None)
+
+    # -- validations -------------------------------------------------------------------------------------------------
+
+    def _validate(self, slot: Slot, in_callers_thread: bool = False) -> None:
+        me, answered = threading.current_thread(), False
         try:
-            slot.reference = lifecycle.mark(connection, engine, slot, engine.when_dropped)
-        except BaseException:
-            lifecycle.close(connection)
-            raise
-        return connection
-
-    def _connect_failed(self, slot: Slot, error: BaseException) -> None:
-        lifecycle.drop_frames(error)
-        engine = self._engine
-        owner = engine.owner()
-        retryable = owner is not None and isinstance(error, owner._connect_retries.errors)
-        with engine.guard, engine.transaction:
-            engine.core.connect_failed(slot, error, _monotonic(), retryable, options.failure(error))
-        engine.flush()
-        self._hooks.fire("connect_failed", self._name, error)
-
-    def _check(self, slot: Slot, in_callers_thread: bool = False) -> None:
-        engine = self._engine
-        with engine.guard, engine.transaction:
-            if not engine.core.begin_validation(slot):
-                return
-        answered = False
-        try:
-            pending_unsubscribes = getattr(slot.connection, "pending_unsubscribes", None)
-            if pending_unsubscribes:
-                answered = pubsub.unsubscribe(slot.connection)
-            else:
-                answered = lifecycle.peek(slot.connection) and lifecycle.ping(slot.connection)
+            if self._apply(self._begin_validation, slot, me):
+                answered = self._is_sound(slot.connection)
         finally:
-            with engine.guard, engine.transaction:
-                engine.core.validated(slot, answered, _monotonic())
-            engine.flush()
+            if self.at_work.get(slot) is me:
+                self._apply(self._validated, slot, answered)
 
-    def _close_one(self, order: Close) -> None:
-        engine = self._engine
-        if order.connection is not None:
-            lifecycle.close(order.connection)
-        with engine.guard, engine.transaction:
-            engine.core.closed_connection(order.slot, _monotonic())
-        logger.debug("%s: closed a connection: %s", self._name, order.reason.value)
-        self._hooks.fire("closed", self._name, order.reason.value, order.age)
+    def _begin_validation(self, slot: Slot, me: threading.Thread, now: float) -> bool:
+        if slot.begun:
+            return False  # ordered twice
+        self.at_work[slot] = me
+        wanted = self._core.begin_validation(slot)
+        if not wanted:
+            self.at_work.pop(slot, None)
+        return wanted
 
-    def _report_leak(self, order: ReportLeak) -> None:
-        borrower = borrower_name(order.borrower)
-        logger.warning("%s", leak_message(self._name, order, borrower))
-        self._hooks.fire("leaked", self._name, order.age, borrower, shown(order.stack))
+    def _is_sound(self, connection: Any) -> bool:
+        if getattr(connection, "pending_unsubscribes", None):
+            return pubsub.unsubscribe(connection)
+        return lifecycle.peek(connection) and lifecycle.ping(connection)
 
-    def _cut_call(self, order: CutCall) -> None:
-        connection = order.slot.current
-        if connection is not None and not order.limit.over:
+    def _validated(self, slot: Slot, answered: bool, now: float) -> None:
+        self._core.validated(slot, answered, now)
+        self.at_work.pop(slot, None)
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def _close(self, action: Close) -> None:
+        if action.connection is not None:
+            lifecycle.close(action.connection)
+        self._apply(self._core.closed_connection, action.slot)
+        self._reports.closed(action)
+
+    def _cut_call(self, action: CutCall) -> None:
+        connection = action.slot.current
+        if connection is not None and not action.limit.over:
             lifecycle.cut(connection)
-
-
-def _too_long(error: BaseException) -> RedisTimeoutError:
-    raised = RedisTimeoutError("the connect took too long")
-    raised.__cause__ = error
-    return raised
