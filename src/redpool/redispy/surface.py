@@ -227,7 +227,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         self._factory.cache = value
 
     @property
-    def _lock(self) -> Any:
+    def _lock(self) -> Any:  # type: ignore[override]  # redis-py only enters it
         return self._factory.lock
 
     def _get_pool_lock(self) -> Any:

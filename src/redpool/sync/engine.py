@@ -158,7 +158,7 @@ class Engine(EngineBase):
     def _taken_actions(self) -> list[AnyAction]:
         with self.guard:
             actions = self.core.take_actions()
-        return actions  # not in the block: the way out of a `return` in there isn't covered by what releases the lock
+        return actions  # not in the block: the way out of `return call()` isn't covered by what releases the lock
 
     def carry_out(self, actions: Iterable[AnyAction]) -> None:
         """Carry out these actions. Who is interrupted says that the core is inconsistent."""

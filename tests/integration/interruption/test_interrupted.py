@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 import redpool
 import redpool.asyncio
+from redpool.core.actions import Validate
 from redpool.embedded import Server
 
 
@@ -71,6 +72,66 @@ def test_orders_that_an_interruption_left_are_carried_out_later(
         monkeypatch.undo()
         pool.warm_up(3)
         assert pool.stats().idle == 3
+
+
+def then(interrupt: Any, first: Any) -> Any:
+    """`first`, but the first call is interrupted at its end."""
+    interruptions = [interrupt]
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        done = first(*args, **kwargs)
+        if interruptions:
+            raise interruptions.pop()
+        return done
+
+    return interrupted
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("silenced", [False, True], ids=["it says so", "it can't say so"])
+def test_a_connect_whose_thread_is_interrupted_as_it_begins_frees_its_slot(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, silenced: bool
+) -> None:
+    """The thread that was to connect ends without an outcome: the waiter gets a connection from another one."""
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=5.0) as pool:
+        engine = pool._engine
+        monkeypatch.setattr(engine.core, "begin_connect", then(Interrupted(), engine.core.begin_connect))
+        if silenced:
+            monkeypatch.setattr(engine._workers, "_lost", once(Interrupted(), engine._workers._lost))
+        pool.release(pool.get_connection())
+        assert (pool.stats().connecting, pool.stats().in_use, pool.stats().connect_failures) == (0, 0, 0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_validation_whose_thread_is_interrupted_as_it_begins_frees_its_slot(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the connection is good is not known: it is closed."""
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=5.0) as pool:
+        engine, connection = pool._engine, pool.get_connection()
+        slot, begin = connection._redpool.slot, engine.core.begin_validation
+        monkeypatch.setattr(engine.core, "begin_validation", then(Interrupted(), begin))
+        pool.release(connection)
+        engine.decide(lambda now: engine.core.set_aside(slot, begun=False))
+        engine.carry_out([Validate(slot)])
+        pool.release(pool.get_connection())
+        assert pool.stats().closed == {"invalid": 1}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_connect_whose_task_is_interrupted_as_it_begins_frees_its_slot(redis_url: str) -> None:
+    """The waiter is told that the connect was ended; the next caller has one of its own."""
+
+    async def main() -> None:
+        async with redpool.asyncio.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
+            core = pool._enter().core
+            core.begin_connect = then(Interrupted(), core.begin_connect)  # type: ignore[method-assign]
+            with pytest.raises(redis.TimeoutError, match="ended"):
+                await pool.get_connection()
+            await pool.release(await pool.get_connection())
+            assert (pool.stats().connecting, pool.stats().in_use) == (0, 0)
+
+    asyncio.run(main())
 
 
 def test_an_interrupted_disconnect_leaves_no_reply_behind(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

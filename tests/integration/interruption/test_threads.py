@@ -204,5 +204,26 @@ def test_a_thread_that_takes_no_first_step_is_replaced(monkeypatch: pytest.Monke
     assert works == ["work"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_is_hit_as_it_claims_the_work_does_it_all_the_same() -> None:
+    """What was raised there was meant for its starter."""
+
+    class Claim:
+        def __init__(self, claim: Any) -> None:
+            self._claim, self._hits = claim, [Interrupted()]
+
+        def acquire(self, blocking: bool) -> Any:
+            claimed = self._claim.acquire(blocking=blocking)
+            if self._hits:
+                raise self._hits.pop()
+            return claimed
+
+    works: list[str] = []
+    thread = threads._Thread(target=works.append, args=("work",), daemon=True)
+    thread._claim = Claim(thread._claim)  # type: ignore[assignment]
+    thread.start()
+    assert eventually(lambda: works == ["work"])
+
+
 def _has_ended(thread: Any) -> bool:
     return thread._started.is_set() and not thread.is_alive()
