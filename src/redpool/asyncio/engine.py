@@ -140,7 +140,7 @@ class Engine(EngineBase):
         if await _is_sound(connection, ask=slot.needs_validation == "ping"):
             slot.validating = False
             return True
-        self.apply(self._reject, slot, connection)
+        self.reject(slot, connection)
         return False
 
     def abandon(self, slot: Slot) -> None:

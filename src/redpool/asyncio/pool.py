@@ -21,7 +21,7 @@ from ..core.callsite import take_site
 from ..core.config import MOST_CONNECTIONS, whole_number
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
-from ..core.slot import Reason, State
+from ..core.slot import State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
 from ..deadline import current
@@ -155,17 +155,14 @@ class ConnectionPool(AsyncSurface):
             return
         now = _monotonic()
         used = now - slot.since
-        slot.connection = connection
         try:
             if _intact(connection):
+                slot.connection = connection
                 here.core.release(slot, now)
-            elif (unclear := here.verdict(slot, connection)) is not None:
-                slot.connection = unclear
-                here.core.release_to_validate(slot, now)
+                if here.core.outbox:
+                    here.carry_out()
             else:
-                here.core.release(slot, now, Reason.ERROR)
-            if here.core.outbox:
-                here.carry_out()
+                here.release_unsound(slot, slot.lease, connection)
         except BaseException:
             here.repair()
             raise

@@ -124,14 +124,27 @@ class PoolCore:
             self._close(slot, self._why_ended(slot, now), now)
         self._grow(now)
 
-    def reject_at_checkout(self, slot: Slot, now: float) -> None:
-        """End the lease of a caller whose connection was idle and proved no good; the caller acquires again."""
+    def release_closed(self, slot: Slot, now: float, fault: Reason) -> Close:
+        """End the lease of a connection that was closed: its slot is free at once. Return what is to be reported."""
         self.counters.use.add(now - slot.since)
-        self._close(slot, Reason.INVALID, now)
-        if slot.since - slot.verified_at >= self._ping_after:
-            self._validate_others(slot.since, now)
+        closed = self._end_closed(slot, self._why_ended(slot, now) if self.closed else fault, now)
         self.validation.suspect(self.idle, now)
         self._grow(now)
+        return closed
+
+    def reject_at_checkout(self, slot: Slot, now: float) -> Close:
+        """End the lease of a caller that has found its connection no good and closed it; it acquires again.
+
+        Return what is to be reported.
+        """
+        self.counters.use.add(now - slot.since)
+        asked_at = slot.since if slot.since - slot.verified_at >= self._ping_after else None
+        closed = self._end_closed(slot, Reason.INVALID, now)
+        if asked_at is not None:
+            self._validate_others(asked_at, now)
+        self.validation.suspect(self.idle, now)
+        self._grow(now)
+        return closed
 
     def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
         """Have the caller wait no more. Where a grant was faster, return its slot, which is the caller's to release."""
@@ -326,6 +339,8 @@ class PoolCore:
             return
         if self.queue.reconnects:
             self._let_reconnect(now)
+        if not (self._tickets or self.min_idle or self.queue.warming or self.expired or self.connector.failures):
+            return  # nothing calls for a connect
         if self.empty and self.connector.room > 0:
             plan = self.connector.plan(self._demand(), len(self.empty), now)
             self.wake_by(plan.again_at)
@@ -518,6 +533,15 @@ class PoolCore:
         self.expired.pop(slot, None)
         self.counters.closed[reason] += 1
         self.outbox.append(Close(slot, slot.connection, reason, now - slot.connected_at))
+
+    def _end_closed(self, slot: Slot, reason: Reason, now: float) -> Close:
+        """Free the slot of a connection that is closed already. Return the action that needs no carrying out."""
+        closed = Close(slot, None, reason, now - slot.connected_at)
+        slot.state = _CLOSING  # should this be interrupted, `repair` frees it
+        self.expired.pop(slot, None)
+        self.counters.closed[reason] += 1
+        self._free(slot)
+        return closed
 
     def _close_idle(self, slot: Slot, reason: Reason, now: float) -> None:
         self.idle.remove(slot)

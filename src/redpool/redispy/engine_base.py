@@ -181,11 +181,6 @@ class EngineBase:
         whole = connection is not None and not slot.validating and self.intact(connection)
         self.core.release(slot, now, None if whole else Reason.ERROR)
 
-    def _reject(self, slot: Slot, connection: Any, now: float) -> None:
-        """End the lease of a connection that was found to be dead at its checkout."""
-        slot.connection = connection
-        self.core.reject_at_checkout(slot, now)
-
     # -- leases that connect anew ------------------------------------------------------------------------------------
 
     def turn_of(self, ticket: Ticket) -> Ticket:
@@ -246,8 +241,34 @@ class EngineBase:
             and not self.core.closed
         )
 
-    def verdict(self, slot: Slot, connection: Any) -> Any:
-        """Return what may be used again, once validated, of a connection that isn't intact; `None`: it is closed."""
+    def release_unsound(self, slot: Slot, lease: int, connection: Any) -> None:
+        """Take back a connection that isn't intact: what may be used again is validated first, all else is closed.
+
+        It is closed before the core hears of it, so that its slot is free at once.
+        """
+        again = self._usable_again(slot, connection)
+        if again is None:
+            self.close_connection(connection)
+        closed = self.apply(self._release_unsound, slot, lease, again)
+        if closed is not None:
+            self.reports.closed(closed)
+
+    def _release_unsound(self, slot: Slot, lease: int, again: Any, now: float) -> Close | None:
+        if slot.state is not State.LEASED or slot.lease != lease:
+            return None  # taken back already
+        if again is None:
+            return self.core.release_closed(slot, now, Reason.ERROR)
+        slot.connection = again
+        self.core.release_to_validate(slot, now)
+        return None
+
+    def reject(self, slot: Slot, connection: Any) -> None:
+        """End the lease of a connection that was found to be dead at its checkout."""
+        self.close_connection(connection)
+        self.reports.closed(self.apply(self.core.reject_at_checkout, slot))
+
+    def _usable_again(self, slot: Slot, connection: Any) -> Any:
+        """Return what may be used again, once validated, of a connection that isn't intact; `None`: nothing."""
         if getattr(connection, "handing_over", False):
             return self._successor(slot, connection)
         return connection if isinstance(connection, Tracked) and connection.only_unread() else None

@@ -214,6 +214,8 @@ def ping(connection: Any) -> bool:
 
 def close(connection: Any) -> None:
     """Close a connection that no caller uses."""
+    if getattr(connection, "_sock", connection) is None:
+        return  # it is closed
     try:
         connection.disconnect()
     except Exception:

@@ -263,7 +263,7 @@ class Engine(EngineBase):
         if lifecycle.peek(connection) and (slot.needs_validation != "ping" or lifecycle.ping(connection)):
             slot.validating = False
             return True
-        self.apply(self._reject, slot, connection)
+        self.reject(slot, connection)
         return False
 
     def abandon(self, got: Slot | Ticket | None) -> None:

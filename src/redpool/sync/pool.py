@@ -173,31 +173,29 @@ class ConnectionPool(SyncSurface):
                 self._announce(connection)
             if engine.inbox and not engine.reentered():
                 engine.flush()
-            fault = None if _intact(connection) else Reason.ERROR
             if engine.reentered():
+                fault = None if _intact(connection) else Reason.ERROR
                 engine.apply_later(engine.take_back, slot, lease, fault, connection)
                 return
-            unclear = None if fault is None else engine.verdict(slot, connection)
-            # Only under the guard is the connection of a lease in its slot again: where it is found there otherwise,
-            # its caller was interrupted (`repair`).
-            with engine.guard:
-                core, now = engine.core, _monotonic()
-                try:
-                    if slot.state is not _LEASED or slot.lease != lease:
-                        pass  # taken back already
-                    elif unclear is not None:
-                        slot.connection = unclear
-                        core.release_to_validate(slot, now)
-                    else:
-                        slot.connection = connection
-                        core.release(slot, now, fault)
-                except BaseException:
-                    core.inconsistent = True
-                    core.repair(now)
-                    raise
-                orders = core.take_actions() if core.outbox else None
-            if orders:
-                engine.carry_out(orders)
+            if _intact(connection):
+                # Only under the guard is the connection of a lease in its slot again: where it is found there
+                # otherwise, its caller was interrupted (`repair`).
+                with engine.guard:
+                    core, now = engine.core, _monotonic()
+                    try:
+                        if slot.state is _LEASED and slot.lease == lease:  # not taken back already
+                            slot.connection = connection
+                            core.release(slot, now)
+                    except BaseException:
+                        core.inconsistent = True
+                        core.repair(now)
+                        raise
+                    actions = core.take_actions() if core.outbox else None
+                if actions:
+                    engine.carry_out(actions)
+            else:
+                now = _monotonic()
+                engine.release_unsound(slot, lease, connection)
         except BaseException:
             # Interrupted, perhaps before the core knew: then the next call takes it in, or maintenance. It is
             # closed, since redis-py may release it once more: by then it might be another borrower's.

@@ -123,6 +123,11 @@ class Driver:
         self.core.release(slot, now, fault)
         self.collect(now)
 
+    def give_closed(self, slot: Slot, now: float, fault: Reason = Reason.ERROR) -> None:
+        """The connection comes back closed."""
+        self.closed.append(self.core.release_closed(slot, now, fault))
+        self.collect(now)
+
     def give_to_check(self, slot: Slot, now: float) -> None:
         """The connection comes back, and is to be cleared first."""
         self.to_clear.add(slot)
@@ -138,8 +143,9 @@ class Driver:
         return slot
 
     def reject_at_checkout(self, slot: Slot, now: float) -> None:
-        """The connection fails its check at checkout."""
-        self.core.reject_at_checkout(slot, now)
+        """The connection fails its validation at checkout; the caller has closed it."""
+        closed = self.core.reject_at_checkout(slot, now)
+        self.closed.append(closed)
         self.collect(now)
 
     # -- the whole pool --------------------------------------------------------------------------------------------

@@ -66,6 +66,13 @@ class PoolMachine(RuleBasedStateMachine):
         slot.needs_validation = None
         self.driver.give(slot, self.now, fault)
 
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data())
+    def release_closed(self, data: st.DataObject) -> None:
+        slot = self.leased.pop(data.draw(st.integers(0, len(self.leased) - 1)))
+        slot.needs_validation = None
+        self.driver.give_closed(slot, self.now)
+
     @precondition(lambda self: any(slot.needs_validation for slot in self.leased))
     @rule()
     def reject_at_checkout(self) -> None:

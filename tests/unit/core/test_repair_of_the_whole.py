@@ -48,6 +48,24 @@ def test_a_close_that_was_interrupted_is_still_a_close() -> None:
     check_emptied(pool)
 
 
+def test_a_connection_that_came_back_closed_frees_its_slot_though_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has closed it; the core was interrupted as it was told so."""
+    pool = shell()
+    slot, _ = pool.lease(1.0)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.core, "_free", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pool.core.release_closed(slot, 2.0, Reason.ERROR)
+    pool.repair(3.0)
+    pool.close_all(4.0)
+    assert slot.connection is None
+    pool.all_can_be_had(5.0)
+
+
 def test_a_repair_that_is_interrupted_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it is through, the core counts as inconsistent."""
     pool = shell()

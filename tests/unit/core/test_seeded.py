@@ -52,6 +52,7 @@ class Run:
             (30, self.acquire),
             (30, self.release),
             (3, self.release_to_validate),
+            (2, self.release_closed),
             (3, self.reject_at_checkout),
             (4, self.give_up),
             (15, self.answer_connects),
@@ -114,6 +115,12 @@ class Run:
             slot = self.leased.pop(self.chance.randrange(len(self.leased)))
             slot.needs_validation = None
             self.driver.give_to_check(slot, self.now)
+
+    def release_closed(self) -> None:
+        if self.leased:
+            slot = self.leased.pop(self.chance.randrange(len(self.leased)))
+            slot.needs_validation = None
+            self.driver.give_closed(slot, self.now)
 
     def reject_at_checkout(self) -> None:
         for slot in [slot for slot in self.leased if slot.needs_validation][:1]:

@@ -66,7 +66,7 @@ def test_a_rejected_connection_is_closed() -> None:
     assert isinstance(slot, Slot)
     driver.reject_at_checkout(slot, 5.0)
     assert driver.reasons == [Reason.INVALID]
-    assert slot.state is State.CLOSING
+    assert slot.state is State.EMPTY
     assert driver.stats(5.0).acquired == driver.stats(5.0).released == 1
     driver.take(5.0)
     assert driver.stats(5.0).acquired == 2
