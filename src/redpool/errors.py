@@ -67,6 +67,11 @@ class DeadlineExceeded(RedisTimeoutError):
         """Whether the command may have reached the server, and run."""
 
 
+def no_connection_in_time(pool: str, seconds: float) -> DeadlineExceeded:
+    """Return what a caller gets whose deadline has come: none gets a connection after it."""
+    return DeadlineExceeded(f"{pool}: the deadline of {seconds:g} s came before a connection")
+
+
 def connect_too_slow(cause: BaseException | None) -> RedisTimeoutError:
     """Return what callers get of a connect that has used up its time, and was cut off."""
     error = RedisTimeoutError("the connect took too long")

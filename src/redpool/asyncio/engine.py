@@ -110,7 +110,8 @@ class Engine(EngineBase):
     async def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         ticket.borrower = asyncio.current_task()
         ticket.waker = self.loop.create_future()
-        self.carry_out()
+        if self.core.outbox or self.core.wake_at < self.armed:
+            self.carry_out()
         if ticket.state is not TicketState.WAITING:
             return
         end = None if limit is None or limit.at >= ticket.deadline else self._end_wait_at(ticket, limit)
@@ -227,17 +228,19 @@ class Engine(EngineBase):
         """Empty the outbox, and set the timer."""
         core = self.core
         while core.outbox:
-            self._carry_out_one(core.outbox.pop(0))
+            action = core.outbox.pop(0)
+            if type(action) is Wake:
+                if not action.ticket.waker.done():
+                    action.ticket.waker.set_result(None)
+            else:
+                self._carry_out_one(action)
         if core.wake_at < self.armed:
             self._arm()
         if core.closed:
             self._progress.set()
 
     def _carry_out_one(self, action: AnyAction) -> None:
-        if isinstance(action, Wake):
-            if not action.ticket.waker.done():
-                action.ticket.waker.set_result(None)
-        elif isinstance(action, Connect):
+        if isinstance(action, Connect):
             self._spawn(self._connect, action.slot)
         elif isinstance(action, Validate):
             self._spawn(self._validate, action.slot)
@@ -345,7 +348,8 @@ class Engine(EngineBase):
         if self.inherited:
             return
         self._timer, self.armed = None, _NEVER
-        self.apply(self.core.tick)
+        self.core.tick(_monotonic())
+        self.carry_out()
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 

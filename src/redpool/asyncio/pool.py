@@ -25,6 +25,7 @@ from ..core.slot import State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
 from ..deadline import current
+from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
 from ..redispy import lifecycle
 from ..redispy.reference import Reference
@@ -96,8 +97,8 @@ class ConnectionPool(AsyncSurface):
             here = self._enter()
         while True:
             limit = current()
-            if limit is not None:
-                here.check_deadline(limit)
+            if limit is not None and limit.reached():
+                raise no_connection_in_time(self.config.name, limit.seconds)
             try:
                 got = here.core.acquire(_monotonic())
             except BaseException:

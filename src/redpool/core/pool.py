@@ -68,6 +68,7 @@ class PoolCore:
 
         # What a checkout and a release look up, without the way there; none of these is ever replaced by another.
         self._uses = self.counters.use.gathered  # in place of `counters.use.add`
+        self._waits = self.counters.wait.gathered  # in place of `counters.wait.add`
         self._tickets = self.queue.tickets  # in place of `len(queue)` and `queue.leave`
         self._idle = self.idle.slots  # in place of `idle.take` and `idle.put`
         self._idle_since = self.idle.since  # kept in step with `_idle`
@@ -128,7 +129,8 @@ class PoolCore:
         """End the lease of a connection that was closed: its slot is free at once. Return what is to be reported."""
         self.counters.use.add(now - slot.since)
         closed = self._end_closed(slot, self._why_ended(slot, now) if self.closed else fault, now)
-        self.validation.suspect(self.idle, now)
+        if self._idle:
+            self.validation.suspect(self.idle, now)
         self._grow(now)
         return closed
 
@@ -142,7 +144,8 @@ class PoolCore:
         closed = self._end_closed(slot, Reason.INVALID, now)
         if asked_at is not None:
             self._validate_others(asked_at, now)
-        self.validation.suspect(self.idle, now)
+        if self._idle:
+            self.validation.suspect(self.idle, now)
         self._grow(now)
         return closed
 
@@ -229,7 +232,9 @@ class PoolCore:
         slot.needs_validation = None if self._validate_after or slot.connected_at == now else "peek"
         slot.since = slot.verified_at = self.available_at = now
         del self._tickets[ticket]
-        self.counters.wait.add(now - ticket.since)
+        self._waits.append(now - ticket.since)
+        if len(self._waits) >= GATHER:
+            self.counters.wait.sort_in()
         self.outbox.append(Wake(ticket))  # as `_wake` does
 
     def _offer(self, slot: Slot, now: float) -> None:

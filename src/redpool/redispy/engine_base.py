@@ -143,11 +143,6 @@ class EngineBase:
 
     # -- callers -----------------------------------------------------------------------------------------------------
 
-    def check_deadline(self, limit: deadline) -> None:
-        """Raise if the deadline has come: no caller gets a connection after it."""
-        if limit.reached():
-            raise DeadlineExceeded(f"{self._config.name}: the deadline of {limit.seconds:g} s came before a connection")
-
     def watch(self, slot: Slot, got: Slot | Ticket, caller: FrameType) -> None:
         """Note where the connection was taken, and tell the hooks."""
         if self._config.leak_after is not None:
@@ -271,7 +266,8 @@ class EngineBase:
         """Return what may be used again, once validated, of a connection that isn't intact; `None`: nothing."""
         if getattr(connection, "handing_over", False):
             return self._successor(slot, connection)
-        return connection if isinstance(connection, Tracked) and connection.only_unread() else None
+        unread = isinstance(connection, Tracked) and connection.unread and connection.only_unread()
+        return connection if unread else None
 
     def _successor(self, slot: Slot, connection: Any) -> Any:
         """Return a new connection with the socket of one that its subscriber has left, for the same slot."""

@@ -306,7 +306,7 @@ class Tracked:
 
     def _explain(self, error: Exception) -> None:
         """Raise what says more than `error`: that the deadline came, or that the command may have run."""
-        if self._is_end(error):
+        if self.ended and self._is_end(error):
             return
         limit = current()
         if limit is not None and limit.reached() and not isinstance(error, DeadlineExceeded):

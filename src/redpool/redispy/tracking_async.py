@@ -247,7 +247,9 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
                 return await self._send_again(disable_decoding)
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
-            if not self._is_end(error) and not push_request:
+            if push_request:
+                self._is_end(error)
+            else:
                 self._explain(error)
             raise
         finally:

@@ -273,7 +273,9 @@ class TrackedSync(Tracked, AbstractConnection):
                 return self._send_again(disable_decoding)
             raise
         except (RedisConnectionError, RedisTimeoutError) as error:
-            if not self._is_end(error) and (not push_request or limit is not None):
+            if push_request and limit is None:
+                self._is_end(error)
+            else:
                 self._explain(error)
             raise
         finally:
@@ -300,9 +302,10 @@ class TrackedSync(Tracked, AbstractConnection):
 
         A timeout of the socket can't do that alone: it begins anew with each byte that comes.
         """
-        if self.unanswered and not self.handshaking and limit.reached():
-            self.disconnect()
-        self._check_deadline(limit)
+        if limit.reached():
+            if self.unanswered and not self.handshaking:
+                self.disconnect()
+            raise self._late(limit)
         if self._redpool is not None:
             self._redpool.engine.bound(self._redpool.slot, limit)
 

@@ -415,8 +415,8 @@ class Engine(EngineBase):
                     return
                 # Should an interruption keep it from being known here, its thread sees to that (`takes_on`).
                 self._maintenance = maintenance
-            self.armed = self.core.wake_at
-        self.wake_maintenance()
+            maintenance, self.armed = self._maintenance, self.core.wake_at
+        maintenance.wake_maintenance()
 
     def takes_on(self, maintenance: MaintenanceThread) -> bool:
         """Return whether this is the pool's maintenance thread: called by the thread of it before all else.

@@ -21,6 +21,7 @@ from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
 from ..deadline import current
+from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
 from ..redispy import lifecycle, pubsub
 from ..redispy.reference import Reference
@@ -107,8 +108,8 @@ class ConnectionPool(SyncSurface):
             if engine.reentered():
                 return engine.overflow_connection()
             limit = current()
-            if limit is not None:
-                engine.check_deadline(limit)
+            if limit is not None and limit.reached():
+                raise no_connection_in_time(self.config.name, limit.seconds)
             try:
                 with engine.guard:
                     core = engine.core
