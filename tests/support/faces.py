@@ -177,7 +177,7 @@ def on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], Any]) -> Any:
 
 
 class Face(ABC):
-    """One of the shells."""
+    """One of the shells, with a kind of pool and of client."""
 
     name: ClassVar[str]
     asynchronous: ClassVar[bool]
@@ -187,6 +187,8 @@ class Face(ABC):
     """`redis` or its twin for event loops"""
     pool_class: ClassVar[Any]
     retry_class: ClassVar[Any]
+    own_client: ClassVar[bool] = False
+    """whether its clients are redpool's"""
 
     def __init__(self) -> None:
         self._made: list[Any] = []
@@ -200,8 +202,15 @@ class Face(ABC):
         return self._keep(self.pool_class.from_url(url, **options))
 
     def client(self, pool: Any, **options: Any) -> Any:
-        """An unmodified client of redis-py over `pool`."""
-        return self._wrap(self.redis.Redis(connection_pool=_unwrapped(pool), **options))
+        """A client over `pool`: an unmodified one of redis-py's, or redpool's."""
+        kind = self.redpool.Redis if self.own_client else self.redis.Redis
+        return self._wrap(kind(connection_pool=_unwrapped(pool), **options))
+
+    def own(self, *args: Any, **options: Any) -> Any:
+        """A `redpool.Redis` with a pool of its own."""
+        client = self._wrap(self.redpool.Redis(*args, **options))
+        self._made.append(client.connection_pool)
+        return client
 
     def client_from_pool(self, pool: Any) -> Any:
         """The same, which owns the pool."""
@@ -368,46 +377,28 @@ class _BorrowingTask(Borrower):
         on_loop(self._loop, ended)
 
 
-class Sharing(Face):
-    """A face whose pools share connections."""
-
-    own_client: ClassVar[bool] = False
-    """whether its clients are redpool's"""
-
-    def client(self, pool: Any, **options: Any) -> Any:
-        """A client over `pool`."""
-        kind = self.redpool.Redis if self.own_client else self.redis.Redis
-        return self._wrap(kind(connection_pool=_unwrapped(pool), **options))
-
-    def own(self, *args: Any, **options: Any) -> Any:
-        """A `redpool.Redis` with a pool of its own."""
-        client = self._wrap(self.redpool.Redis(*args, **options))
-        self._made.append(client.connection_pool)
-        return client
-
-
-class SharingThreads(Sharing, Threads):
+class MultiplexedThreads(Threads):
     """redis-py's client over the pool for threads."""
 
     name = "threads"
     pool_class = redpool.MultiplexedConnectionPool
 
 
-class SharingAsyncio(Sharing, Asyncio):
+class MultiplexedAsyncio(Asyncio):
     """redis-py's client over the pool for event loops."""
 
     name = "asyncio"
     pool_class = redpool_asyncio.MultiplexedConnectionPool
 
 
-class OwnThreads(SharingThreads):
+class OwnThreads(MultiplexedThreads):
     """redpool.Redis."""
 
     name = "threads, own client"
     own_client = True
 
 
-class OwnAsyncio(SharingAsyncio):
+class OwnAsyncio(MultiplexedAsyncio):
     """redpool.asyncio.Redis."""
 
     name = "asyncio, own client"
@@ -417,15 +408,15 @@ class OwnAsyncio(SharingAsyncio):
 # Each kind of pool in each shell, under redis-py's client; and redpool's client.
 OF_THREADS: dict[str, type[Face]] = {
     "threads": Threads,
-    "threads, multiplexed": SharingThreads,
+    "threads, multiplexed": MultiplexedThreads,
     "threads, client": OwnThreads,
 }
 OF_TASKS: dict[str, type[Face]] = {
     "asyncio": Asyncio,
-    "asyncio, multiplexed": SharingAsyncio,
+    "asyncio, multiplexed": MultiplexedAsyncio,
     "asyncio, client": OwnAsyncio,
 }
-MULTIPLEXED: list[type[Sharing]] = [SharingThreads, SharingAsyncio, OwnThreads, OwnAsyncio]
+MULTIPLEXED: list[type[Face]] = [MultiplexedThreads, MultiplexedAsyncio, OwnThreads, OwnAsyncio]
 
 
 def say(connection: Any, *command: Any) -> Any:

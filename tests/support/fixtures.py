@@ -24,7 +24,6 @@ from .faces import (
     Listener,
     OwnAsyncio,
     OwnThreads,
-    Sharing,
     Threads,
     Watch,
 )
@@ -145,17 +144,17 @@ def threads_face(request: pytest.FixtureRequest) -> Iterator[Face]:
 
 
 @pytest.fixture(params=MULTIPLEXED, ids=lambda face: face.name)
-def multiplexed_face(request: pytest.FixtureRequest) -> Iterator[Sharing]:
+def multiplexed_face(request: pytest.FixtureRequest) -> Iterator[Face]:
     """The multiplexed pool of each shell, under each client."""
-    made: Sharing = request.param()
+    made: Face = request.param()
     yield made
     made.close()
 
 
 @pytest.fixture(params=[OwnThreads, OwnAsyncio], ids=lambda face: face.name)
-def shell(request: pytest.FixtureRequest) -> Iterator[Sharing]:
+def shell(request: pytest.FixtureRequest) -> Iterator[Face]:
     """Each shell's multiplexed pool under redpool's client, where the client makes no difference."""
-    made: Sharing = request.param()
+    made: Face = request.param()
     yield made
     made.close()
 

@@ -12,14 +12,14 @@ import redis
 from redpool import DeadlineExceeded, deadline, embedded
 from redpool.testing import ScriptedServer
 from support.faces import PATIENCE as TESTS_PATIENCE
-from support.faces import Doing, Sharing, eventually
+from support.faces import Doing, Face, eventually
 from support.mute import PATIENCE, Mute, check_lost
 
 LATE = 0.8
 """Seconds after which a reply is late, where the one after it must not be, be the machine ever so busy."""
 
 
-def test_a_server_that_pauses(shell: Sharing, own_server: embedded.Server) -> None:
+def test_a_server_that_pauses(shell: Face, own_server: embedded.Server) -> None:
     """A caller that may ask again gets a `TimeoutError`, any other a `ReplyLate`. The connection goes on.
 
     The replies that come after all are no caller's.
@@ -45,7 +45,7 @@ def test_a_server_that_pauses(shell: Sharing, own_server: embedded.Server) -> No
 
 
 @pytest.mark.parametrize("late", ["GET", "INCRBY"])
-def test_one_late_reply_harms_no_other_caller(shell: Sharing, mute: Mute, late: str) -> None:
+def test_one_late_reply_harms_no_other_caller(shell: Face, mute: Mute, late: str) -> None:
     """A GET is asked again by the policy, an INCR isn't; the others' replies are theirs, over the same connection."""
     pool = shell.pool(**mute.at, socket_timeout=LATE, retry=shell.retry(3))
     client = shell.client(pool)
@@ -65,7 +65,7 @@ def test_one_late_reply_harms_no_other_caller(shell: Sharing, mute: Mute, late: 
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_deadline(shell: Sharing, mute: Mute, sent: bool) -> None:
+def test_a_deadline(shell: Face, mute: Mute, sent: bool) -> None:
     """It ends the call, and says whether the command may have run."""
     pool = shell.pool(**mute.at, socket_timeout=30.0, max_in_flight=1, timeout=30.0)
     client = shell.client(pool)
@@ -89,7 +89,7 @@ def test_a_deadline(shell: Sharing, mute: Mute, sent: bool) -> None:
         flying.ended()
 
 
-def _within(shell: Sharing, client: Any, seconds: float) -> None:
+def _within(shell: Face, client: Any, seconds: float) -> None:
     """A GET within a deadline, of the thread or of the task."""
     if not shell.asynchronous:
         with deadline(seconds):
@@ -103,7 +103,7 @@ def _within(shell: Sharing, client: Any, seconds: float) -> None:
     client._await(ask)
 
 
-def test_a_deadline_before_a_connection(shell: Sharing, silent: Any) -> None:
+def test_a_deadline_before_a_connection(shell: Face, silent: Any) -> None:
     """Where no caller answers the connect, the caller is told in time, and nothing was sent."""
     client = shell.client(shell.pool(host="127.0.0.1", port=silent.port, timeout=30.0, socket_timeout=1.0))
     with pytest.raises(DeadlineExceeded) as caught:
@@ -111,7 +111,7 @@ def test_a_deadline_before_a_connection(shell: Sharing, silent: Any) -> None:
     assert caught.value.sent is False
 
 
-def test_a_half_written_pipeline_and_a_deadline(multiplexed_threads: Sharing, own_server: embedded.Server) -> None:
+def test_a_half_written_pipeline_and_a_deadline(multiplexed_threads: Face, own_server: embedded.Server) -> None:
     """Its writer goes in time, with more queued behind it; the next caller writes on where it stopped."""
     pool = multiplexed_threads.pool(host=own_server.host, port=own_server.port, socket_timeout=30.0, timeout=30.0)
     client = multiplexed_threads.client(pool)
@@ -138,7 +138,7 @@ def _large(client: Any) -> None:
         pipe.execute()
 
 
-def test_a_writer_does_not_hold_up_its_readers(shell: Sharing, own_server: embedded.Server) -> None:
+def test_a_writer_does_not_hold_up_its_readers(shell: Face, own_server: embedded.Server) -> None:
     """Megabytes in both directions at once: the server, too, waits for a caller to read."""
     client = shell.client(shell.pool(host=own_server.host, port=own_server.port))
     value = bytes(range(256)) * 4_000
@@ -154,7 +154,7 @@ def test_a_writer_does_not_hold_up_its_readers(shell: Sharing, own_server: embed
         doing.result()
 
 
-def test_reading_goes_on_while_the_server_takes_nothing(multiplexed_threads: Sharing, scripted: ScriptedServer) -> None:
+def test_reading_goes_on_while_the_server_takes_nothing(multiplexed_threads: Face, scripted: ScriptedServer) -> None:
     """The caller that is parked has its own time, whatever the writer does."""
     client = multiplexed_threads.client(
         multiplexed_threads.pool(host=scripted.host, port=scripted.port, socket_timeout=PATIENCE, retry=None)

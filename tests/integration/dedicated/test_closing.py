@@ -12,7 +12,17 @@ import redis
 
 import redpool
 import redpool.asyncio
-from support.faces import Bridge, Doing, Face, OwnAsyncio, OwnThreads, SharingThreads, Watch, _pool_threads, eventually
+from support.faces import (
+    Bridge,
+    Doing,
+    Face,
+    MultiplexedThreads,
+    OwnAsyncio,
+    OwnThreads,
+    Watch,
+    _pool_threads,
+    eventually,
+)
 
 NAME = "closing"
 
@@ -125,7 +135,7 @@ def test_those_who_wait_are_served(face: Face, at: dict[str, Any]) -> None:
     """They have asked."""
     pool = face.pool(**at, max_connections=1, timeout=60)
     client = face.client(pool)
-    borrower = face.borrower(pool, "user") if not isinstance(face, SharingThreads) else None
+    borrower = face.borrower(pool, "user") if not isinstance(face, MultiplexedThreads) else None
     if borrower is None:
         pytest.skip("what is taken from it holds no connection")
     waiting = Doing(lambda: client.blpop(["nothing"], timeout=0.01))

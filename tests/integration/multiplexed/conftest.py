@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from support.faces import OwnThreads, Sharing
+from support.faces import Face, OwnThreads
 
 
 @pytest.fixture
-def face(multiplexed_face: Sharing) -> Sharing:
+def face(multiplexed_face: Face) -> Face:
     """Each shell, under each client. What the test made is closed after it, and nothing may be left behind."""
     return multiplexed_face
 
@@ -29,12 +29,12 @@ def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pool(face: Sharing, at: dict[str, Any]) -> Any:
+def pool(face: Face, at: dict[str, Any]) -> Any:
     """A pool with few places."""
     return face.pool(**at, max_connections=4)
 
 
 @pytest.fixture
-def client(face: Sharing, pool: Any) -> Any:
+def client(face: Face, pool: Any) -> Any:
     """A client over it."""
     return face.client(pool)

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from redpool.testing import Raw, ScriptedServer
-from support.faces import Sharing, together
+from support.faces import Face, together
 
 ATTRIBUTE = b"|1\r\n+key-popularity\r\n*2\r\n$1\r\na\r\n,0.5\r\n"
 ALIKE = b"before\r\n|1\r\n+key\r\n+value\r\nbehind"
@@ -18,7 +18,7 @@ def marked(args: list[bytes]) -> bytes:
     return Raw(ATTRIBUTE + b"$%d\r\n%b\r\n" % (len(word), word)) if word.startswith(b"odd") else word
 
 
-def test_an_attribute_before_a_reply_is_refused(face: Sharing, scripted: ScriptedServer) -> None:
+def test_an_attribute_before_a_reply_is_refused(face: Face, scripted: ScriptedServer) -> None:
     """Its caller gets an error that names the cause and the way out; all others their own reply, or that error."""
     scripted.answer("ECHO", marked)
     pool = face.pool(host=scripted.host, port=scripted.port, protocol=3, max_connections=4, retry=face.retry(0))
@@ -41,7 +41,7 @@ def test_an_attribute_before_a_reply_is_refused(face: Sharing, scripted: Scripte
     assert all("RESP3 attributes" in str(each) and "protocol=2" in str(each) for each in odd)
 
 
-def test_an_attribute_inside_a_reply_is_refused(face: Sharing, scripted: ScriptedServer) -> None:
+def test_an_attribute_inside_a_reply_is_refused(face: Face, scripted: ScriptedServer) -> None:
     """It would be one element more, or a reply of its own."""
     scripted.answer("LRANGE", Raw(b"*2\r\n:1\r\n" + ATTRIBUTE + b":2\r\n"))
     pool = face.pool(host=scripted.host, port=scripted.port, protocol=3, retry=face.retry(0))
@@ -52,7 +52,7 @@ def test_an_attribute_inside_a_reply_is_refused(face: Sharing, scripted: Scripte
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
-def test_a_payload_that_looks_like_one(face: Sharing, scripted: ScriptedServer, size: int) -> None:
+def test_a_payload_that_looks_like_one(face: Face, scripted: ScriptedServer, size: int) -> None:
     """It is the caller's value, in RESP3 as well."""
     client = face.client(face.pool(host=scripted.host, port=scripted.port, protocol=3))
     value = ALIKE * size

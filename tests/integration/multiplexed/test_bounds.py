@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from support.faces import PATIENCE, Doing, Sharing, eventually, together
+from support.faces import PATIENCE, Doing, Face, eventually, together
 from support.mute import Mute
 
 
-def held_up(shell: Sharing, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
+def held_up(shell: Face, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
     """A pool in which one command fills the line: its reply doesn't come before the server is healed."""
     pool = shell.pool(**mute.at, max_in_flight=1, socket_timeout=30.0, **options)
     client = shell.client(pool)
@@ -31,7 +31,7 @@ def end(mute: Mute, *doings: Doing) -> None:
 
 @pytest.mark.parametrize("bound", [1, 2, 5])
 def test_more_callers_wait_their_turn(
-    shell: Sharing, at: dict[str, Any], bound: int, monkeypatch: pytest.MonkeyPatch
+    shell: Face, at: dict[str, Any], bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All are answered, each with its own: a caller that is through has the next one written; none is left asleep."""
     monkeypatch.setattr("redpool.sync.connection._LONGEST_LOOK", 3 * PATIENCE)
@@ -50,7 +50,7 @@ def test_more_callers_wait_their_turn(
     assert (stats.in_flight, stats.waiting, stats.connected) == (0, 0, 1)
 
 
-def test_who_waits_too_long_is_raised(shell: Sharing, mute: Mute) -> None:
+def test_who_waits_too_long_is_raised(shell: Face, mute: Mute) -> None:
     """`PoolTimeout` after `timeout` seconds: the command was never sent."""
     pool, client, flying = held_up(shell, mute, timeout=0.3)
     waiting = [Doing(lambda: client.incr("n")) for _ in range(3)]
@@ -67,7 +67,7 @@ def test_who_waits_too_long_is_raised(shell: Sharing, mute: Mute) -> None:
     assert client.incr("n") == 1
 
 
-def test_those_who_come_later_do_not_put_it_off(shell: Sharing, mute: Mute) -> None:
+def test_those_who_come_later_do_not_put_it_off(shell: Face, mute: Mute) -> None:
     """Each has its own time, however many come behind it."""
     _, client, flying = held_up(shell, mute, timeout=0.5)
     try:
@@ -84,7 +84,7 @@ def test_those_who_come_later_do_not_put_it_off(shell: Sharing, mute: Mute) -> N
         end(mute, flying)
 
 
-def test_who_does_not_want_to_wait_is_raised_at_once(shell: Sharing, mute: Mute) -> None:
+def test_who_does_not_want_to_wait_is_raised_at_once(shell: Face, mute: Mute) -> None:
     """With `timeout=0` that is what a full line means; the connect of the first one is no wait in a queue."""
     _, client, flying = held_up(shell, mute, timeout=0)
     try:
@@ -95,7 +95,7 @@ def test_who_does_not_want_to_wait_is_raised_at_once(shell: Sharing, mute: Mute)
 
 
 @pytest.mark.parametrize("most", [0, 1, 3])
-def test_no_more_than_so_many_wait(shell: Sharing, mute: Mute, most: int) -> None:
+def test_no_more_than_so_many_wait(shell: Face, mute: Mute, most: int) -> None:
     """One more than `max_waiting` gets `PoolFull` at once."""
     pool, client, flying = held_up(shell, mute, max_waiting=most, timeout=30.0)
     waiting = [Doing(lambda: client.incr("n")) for _ in range(most)]
@@ -109,7 +109,7 @@ def test_no_more_than_so_many_wait(shell: Sharing, mute: Mute, most: int) -> Non
         end(mute, flying, *waiting)
 
 
-def test_a_pipeline_larger_than_the_bound(shell: Sharing, at: dict[str, Any]) -> None:
+def test_a_pipeline_larger_than_the_bound(shell: Face, at: dict[str, Any]) -> None:
     """It goes alone, and others go on before and after it."""
     client = shell.client(shell.pool(**at, max_in_flight=3))
 
@@ -125,7 +125,7 @@ def test_a_pipeline_larger_than_the_bound(shell: Sharing, at: dict[str, Any]) ->
         doing.result()
 
 
-def test_shared_connections_are_taken_by_load(shell: Sharing, mute: Mute) -> None:
+def test_shared_connections_are_taken_by_load(shell: Face, mute: Mute) -> None:
     """Where one has something to do, the next caller has another, up to `shared_connections`."""
     pool = shell.pool(**mute.at, shared_connections=3, socket_timeout=30.0)
     client = shell.client(pool)

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from redpool import embedded
-from support.faces import Sharing, Watch
+from support.faces import Face, Watch
 
 
 def test_commands_and_their_callbacks(client: Any) -> None:
@@ -73,7 +73,7 @@ def test_a_word_that_is_none_is_refused_before_anything_is_sent(client: Any, poo
     assert pool.stats().in_flight == 0
 
 
-def test_decoded_replies(face: Sharing, at: dict[str, Any]) -> None:
+def test_decoded_replies(face: Face, at: dict[str, Any]) -> None:
     """With `decode_responses` all is text; what must stay bytes does; what can't be decoded is one caller's error."""
     client = face.client(face.pool(**at, decode_responses=True))
     plain = face.client(face.pool(**at))
@@ -90,7 +90,7 @@ def test_decoded_replies(face: Sharing, at: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_either_protocol(face: Sharing, at: dict[str, Any], protocol: int) -> None:
+def test_either_protocol(face: Face, at: dict[str, Any], protocol: int) -> None:
     """Replies are those that redis-py gives for it."""
     pool = face.pool(**at, protocol=protocol)
     client = face.client(pool)
@@ -102,7 +102,7 @@ def test_either_protocol(face: Sharing, at: dict[str, Any], protocol: int) -> No
     assert pool.get_protocol() in (protocol, str(protocol))
 
 
-def test_from_a_url(shell: Sharing, redis_url: str) -> None:
+def test_from_a_url(shell: Face, redis_url: str) -> None:
     """The pool's own options may stand in the URL, or beside it."""
     client = shell._wrap(
         shell.redpool.Redis.from_url(f"{redis_url}/3?max_in_flight=7", shared_connections=2, decode_responses=True)
@@ -119,7 +119,7 @@ def test_from_a_url(shell: Sharing, redis_url: str) -> None:
         client.get("key")
 
 
-def test_a_client_of_its_own(shell: Sharing, at: dict[str, Any], watch: Watch) -> None:
+def test_a_client_of_its_own(shell: Face, at: dict[str, Any], watch: Watch) -> None:
     """`redpool.Redis(...)` takes redis-py's options and the pool's, and shares."""
     client = shell.own(**at, client_name="shared", db=5, timeout=1.0, max_connections=3)
     assert client.set("key", "value") is True
@@ -130,13 +130,13 @@ def test_a_client_of_its_own(shell: Sharing, at: dict[str, Any], watch: Watch) -
     assert client.client_getname() == "shared"
 
 
-def test_its_constructor_knows_redis_pys_order(threads: Sharing, at: dict[str, Any]) -> None:
+def test_its_constructor_knows_redis_pys_order(threads: Face, at: dict[str, Any]) -> None:
     """host, port, db by place."""
     client = threads.own(at["host"], at["port"], 6)
     assert client.client_info()["db"] == 6
 
 
-def test_a_pool_of_another_kind_is_used_as_it_is(shell: Sharing, at: dict[str, Any]) -> None:
+def test_a_pool_of_another_kind_is_used_as_it_is(shell: Face, at: dict[str, Any]) -> None:
     """`redpool.Redis` over a pool that doesn't share is redis-py's client."""
     pool = shell._keep(shell.redpool.ConnectionPool(**at))
     client = shell.client(pool)
@@ -145,7 +145,7 @@ def test_a_pool_of_another_kind_is_used_as_it_is(shell: Sharing, at: dict[str, A
     assert pool.stats().idle == 1
 
 
-def test_a_unix_socket(face: Sharing, unix_server: embedded.Server) -> None:
+def test_a_unix_socket(face: Face, unix_server: embedded.Server) -> None:
     """As over TCP."""
     pool = face.pool_from_url(unix_server.url)
     client = face.client(pool)
@@ -155,7 +155,7 @@ def test_a_unix_socket(face: Sharing, unix_server: embedded.Server) -> None:
     assert pool.stats().connected == 1
 
 
-def test_options_that_make_no_sense(shell: Sharing) -> None:
+def test_options_that_make_no_sense(shell: Face) -> None:
     """They are refused at construction, by name."""
     for options in ({"max_in_flight": 0}, {"shared_connections": 0}, {"shared_connections": 3, "max_connections": 2}):
         with pytest.raises(ValueError, match=next(iter(options))):

@@ -8,12 +8,12 @@ import pytest
 
 from redpool import embedded
 from redpool.testing import FaultProxy
-from support.faces import Doing, Sharing, Watch, eventually
+from support.faces import Doing, Face, Watch, eventually
 
 FIVE_MEGABYTES = b"x" * 5_000_000
 
 
-def test_a_large_value(shell: Sharing, at: dict[str, Any]) -> None:
+def test_a_large_value(shell: Face, at: dict[str, Any]) -> None:
     """It arrives as it is, over one more connection, which others of its kind share."""
     pool = shell.pool(**at)
     client = shell.client(pool)
@@ -26,7 +26,7 @@ def test_a_large_value(shell: Sharing, at: dict[str, Any]) -> None:
     assert pool.stats().connected == 2
 
 
-def test_the_small_ones_are_not_held_up(shell: Sharing, own_server: embedded.Server) -> None:
+def test_the_small_ones_are_not_held_up(shell: Face, own_server: embedded.Server) -> None:
     """Once it is known that a reply is large, others are answered while it is still under way."""
     with FaultProxy(own_server.host, own_server.port) as proxy:
         pool = shell.pool(host=proxy.host, port=proxy.port, socket_timeout=60.0)
@@ -55,7 +55,7 @@ def _multiplexed(pool: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("count", [501, 3_000])
-def test_a_long_pipeline(shell: Sharing, at: dict[str, Any], count: int) -> None:
+def test_a_long_pipeline(shell: Face, at: dict[str, Any], count: int) -> None:
     """It goes where the large ones go, and is answered in order."""
     pool = shell.pool(**at)
     client = shell.client(pool)
@@ -70,7 +70,7 @@ def test_a_long_pipeline(shell: Sharing, at: dict[str, Any], count: int) -> None
     assert client.get("small") is None
 
 
-def test_where_there_is_no_place_for_it(shell: Sharing, at: dict[str, Any], watch: Watch) -> None:
+def test_where_there_is_no_place_for_it(shell: Face, at: dict[str, Any], watch: Watch) -> None:
     """Then it goes with the others: one beyond what is needed is never one that a caller waits for."""
     pool = shell.pool(**at, max_connections=1)
     client = shell.client(pool)

@@ -12,7 +12,7 @@ import redis
 
 import redpool
 import redpool.asyncio
-from support.faces import Sharing, _unwrapped
+from support.faces import Face, _unwrapped
 
 
 def rename(connection: Any) -> None:
@@ -26,7 +26,7 @@ def names(client: Any) -> list[str]:
     return [each["name"] for each in client.client_list()]
 
 
-def test_a_client_of_one_connection_holds_it(face: Sharing, pool: Any) -> None:
+def test_a_client_of_one_connection_holds_it(face: Face, pool: Any) -> None:
     """It is the connection itself."""
     client = face.client(pool, single_connection_client=True)
     client.ping()
@@ -75,7 +75,7 @@ def test_a_subclass_has_the_last_word_on_replies(at: dict[str, Any]) -> None:
     assert asyncio.run(ping()) == [True]
 
 
-def test_a_connection_class_without_a_retry_policy(shell: Sharing) -> None:
+def test_a_connection_class_without_a_retry_policy(shell: Face) -> None:
     """A user's own kind of connection, which isn't shared, needs no more than over a pool for one caller each."""
 
     class Plain:

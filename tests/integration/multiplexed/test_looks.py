@@ -11,19 +11,19 @@ import redpool.asyncio
 from redpool.core.config import MultiplexedConfig
 from redpool.redispy import sharing
 from redpool.testing import FaultProxy, Raw, ScriptedServer
-from support.faces import Doing, Sharing, eventually
+from support.faces import Doing, Face, eventually
 from support.made_up import BARE, NO_PING, let_it_be_done
 from support.mute import stock
 
 PUSH = Raw(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n")
 
 
-def sharing_at(face: Sharing, at: Any, **options: Any) -> Any:
+def sharing_at(face: Face, at: Any, **options: Any) -> Any:
     """A pool without any retries."""
     return face.pool(host=at.host, port=at.port, retry=face.retry(0), **options)
 
 
-def test_a_hang_up_behind_an_answer_costs_nothing(face: Sharing, proxy: FaultProxy) -> None:
+def test_a_hang_up_behind_an_answer_costs_nothing(face: Face, proxy: FaultProxy) -> None:
     """However soon after its last use the server has closed a connection: no command is sent into the void."""
     proxy.hang_up_after(3)
     client = face.client(sharing_at(face, proxy, **BARE))
@@ -33,7 +33,7 @@ def test_a_hang_up_behind_an_answer_costs_nothing(face: Sharing, proxy: FaultPro
     assert proxy.connections == 3
 
 
-def test_a_hang_up_costs_none_of_those_that_come_together(face: Sharing, proxy: FaultProxy) -> None:
+def test_a_hang_up_costs_none_of_those_that_come_together(face: Face, proxy: FaultProxy) -> None:
     """The first one finds it out, and all of them go over the next connection."""
     client = face.client(sharing_at(face, proxy, **BARE))
     for turn in range(5):
@@ -60,7 +60,7 @@ def test_a_loop_that_was_blocked_knows_no_less(proxy: FaultProxy) -> None:
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("stray", [b"$6\r\nsecret\r\n", b"$6\r\nsec", PUSH + b"+OK\r\n"], ids=["all", "half", "behind"])
 def test_what_comes_unasked_is_nobodys_reply(
-    face: Sharing, scripted: ScriptedServer, proxy: FaultProxy, protocol: int, stray: bytes
+    face: Face, scripted: ScriptedServer, proxy: FaultProxy, protocol: int, stray: bytes
 ) -> None:
     """However soon after the last reply it comes, and whether it is whole."""
     pool = sharing_at(face, proxy, protocol=protocol)
@@ -72,7 +72,7 @@ def test_what_comes_unasked_is_nobodys_reply(
     assert proxy.connections == 2
 
 
-def test_a_push_is_read_before_anything_is_written(face: Sharing, scripted: ScriptedServer) -> None:
+def test_a_push_is_read_before_anything_is_written(face: Face, scripted: ScriptedServer) -> None:
     """It is no reply, whether it comes whole or in two parts."""
     pool = sharing_at(face, scripted, protocol=3)
     client = face.client(pool)
@@ -84,7 +84,7 @@ def test_a_push_is_read_before_anything_is_written(face: Sharing, scripted: Scri
 
 
 def test_a_thread_that_reads_just_now_reads_for_the_one_that_wants_to_write(
-    threads: Sharing, scripted: ScriptedServer
+    threads: Face, scripted: ScriptedServer
 ) -> None:
     """Who finds something, and another thread reading, waits for that one, and is woken by it."""
     pool = sharing_at(threads, scripted, socket_timeout=None)
@@ -120,7 +120,7 @@ def test_the_shorter_interval_counts(ping_after_idle: float | None, interval: An
 
 @pytest.mark.parametrize("reply", ["ok", NO_PING], ids=["pong", "rejected"])
 @pytest.mark.usefixtures("attentive")
-def test_redis_pys_interval_has_a_connection_probed(shell: Sharing, scripted: ScriptedServer, reply: Any) -> None:
+def test_redis_pys_interval_has_a_connection_probed(shell: Face, scripted: ScriptedServer, reply: Any) -> None:
     """`health_check_interval` counts as it does for connections of one's own; any reply to the PING is life."""
     stock(scripted)
     scripted.answer("PING", reply)

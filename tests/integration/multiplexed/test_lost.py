@@ -8,12 +8,12 @@ import pytest
 import redis
 
 from redpool import ReplyLost, embedded
-from support.faces import Doing, Sharing, eventually
+from support.faces import Doing, Face, eventually
 from support.mute import Mute, check_lost
 
 
 @pytest.mark.parametrize("how", ["reset", "hang-up"])
-def test_what_must_not_run_twice(shell: Sharing, mute: Mute, how: str) -> None:
+def test_what_must_not_run_twice(shell: Face, mute: Mute, how: str) -> None:
     """INCR is sent once, and each of its callers is told; the next call finds another connection."""
     pool = shell.pool(**mute.at, socket_timeout=30.0, retry=shell.retry(3))
     client = shell.client(pool)
@@ -32,7 +32,7 @@ def test_what_must_not_run_twice(shell: Sharing, mute: Mute, how: str) -> None:
     assert (stats.in_flight, stats.in_use, stats.connected, stats.open) == (0, 1, 2, 1)
 
 
-def test_what_may_run_twice(shell: Sharing, mute: Mute) -> None:
+def test_what_may_run_twice(shell: Face, mute: Mute) -> None:
     """The policy asks again, as often as it allows."""
     client = shell.client(shell.pool(**mute.at, socket_timeout=30.0, retry=shell.retry(2)))
     client.set("key", "value")
@@ -43,7 +43,7 @@ def test_what_may_run_twice(shell: Sharing, mute: Mute) -> None:
 
 
 @pytest.mark.parametrize("transaction", [False, True])
-def test_pipelines(shell: Sharing, mute: Mute, transaction: bool) -> None:
+def test_pipelines(shell: Face, mute: Mute, transaction: bool) -> None:
     """One that writes is told by its first such command; one that only reads is sent again."""
     client = shell.client(shell.pool(**mute.at, socket_timeout=30.0, retry=shell.retry(3)))
     mute.withhold("INCRBY")
@@ -57,7 +57,7 @@ def test_pipelines(shell: Sharing, mute: Mute, transaction: bool) -> None:
 
 
 @pytest.mark.parametrize("rule", ["all", "none"])
-def test_the_pools_own_rule(shell: Sharing, mute: Mute, rule: str) -> None:
+def test_the_pools_own_rule(shell: Face, mute: Mute, rule: str) -> None:
     """`retry_sent` counts as on any pool."""
     client = shell.client(shell.pool(**mute.at, socket_timeout=30.0, retry=shell.retry(1), retry_sent=rule))
     mute.withhold("INCRBY")
@@ -70,7 +70,7 @@ def test_the_pools_own_rule(shell: Sharing, mute: Mute, rule: str) -> None:
         check_lost(mute.lose("hang-up", lambda: client.get("key")).ended(), "GET")
 
 
-def test_what_was_not_sent_is_moved(shell: Sharing, mute: Mute) -> None:
+def test_what_was_not_sent_is_moved(shell: Face, mute: Mute) -> None:
     """Who waited for room has lost nothing: its command goes over the next connection, without any retry."""
     pool = shell.pool(**mute.at, socket_timeout=30.0, timeout=30.0, max_in_flight=1, retry=shell.retry(0))
     client = shell.client(pool)
@@ -85,7 +85,7 @@ def test_what_was_not_sent_is_moved(shell: Sharing, mute: Mute) -> None:
     assert sorted(each.result() for each in waiting) == [1, 2, 3, 4]
 
 
-def test_a_server_that_is_killed_and_comes_back(shell: Sharing, own_server: embedded.Server) -> None:
+def test_a_server_that_is_killed_and_comes_back(shell: Face, own_server: embedded.Server) -> None:
     """Under load: each caller is told or answered, nothing hangs, and the pool finds the server again by itself."""
     options = {"host": own_server.host, "port": own_server.port, "socket_timeout": 10.0}
     pool = shell.pool(**options, retry=shell.retry(40, base=0.05))
@@ -120,7 +120,7 @@ def test_a_server_that_is_killed_and_comes_back(shell: Sharing, own_server: embe
 
 
 @pytest.mark.usefixtures("attentive")
-def test_a_black_hole(shell: Sharing, mute: Mute) -> None:
+def test_a_black_hole(shell: Face, mute: Mute) -> None:
     """A path that swallows everything is found out by what doesn't come back, and left for a new one."""
     pool = shell.pool(**mute.at, socket_timeout=0.5, retry=shell.retry(0))
     client = shell.client(pool)
@@ -135,7 +135,7 @@ def test_a_black_hole(shell: Sharing, mute: Mute) -> None:
     assert (pool.stats().in_flight, pool.stats().connected) == (0, 2)
 
 
-def test_no_caller_is_there_to_connect(shell: Sharing, own_server: embedded.Server) -> None:
+def test_no_caller_is_there_to_connect(shell: Face, own_server: embedded.Server) -> None:
     """All who wait for the connection are told what the connect was told, each by an error of its own."""
     pool = shell.pool(host=own_server.host, port=own_server.port, retry=shell.retry(0))
     client = shell.client(pool)
@@ -155,7 +155,7 @@ def test_no_caller_is_there_to_connect(shell: Sharing, own_server: embedded.Serv
     assert eventually(is_served)
 
 
-def test_the_server_ends_idle_connections(shell: Sharing, at: dict[str, Any], watch: Any) -> None:
+def test_the_server_ends_idle_connections(shell: Face, at: dict[str, Any], watch: Any) -> None:
     """The next caller doesn't notice."""
     client = shell.own(**at, client_name="ended", retry=shell.retry(1))
     for _ in range(3):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from support.faces import PATIENCE, Doing, Sharing, Watch, eventually
+from support.faces import PATIENCE, Doing, Face, Watch, eventually
 
 
 @pytest.mark.parametrize("how", ["BLPOP", "XREAD", "pipeline"])
@@ -59,7 +59,7 @@ def test_a_command_that_no_caller_knows(client: Any, pool: Any, command: str) ->
     assert pool.stats().in_use == 1
 
 
-def test_a_command_that_the_user_vouches_for(face: Sharing, at: dict[str, Any]) -> None:
+def test_a_command_that_the_user_vouches_for(face: Face, at: dict[str, Any]) -> None:
     """With `shareable_commands` it goes with the others."""
     pool = face.pool(**at, shareable_commands=("MODULE.COMMAND",))
     with pytest.raises(redis.ResponseError, match="unknown command"):
@@ -70,7 +70,7 @@ def test_a_command_that_the_user_vouches_for(face: Sharing, at: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("name", ["SCRIPT KILL", "script kill", "Client  Unpause", "FAILOVER", "SCRIPT", "client"])
-def test_nothing_makes_a_rescue_share(face: Sharing, name: str) -> None:
+def test_nothing_makes_a_rescue_share(face: Face, name: str) -> None:
     """`shareable_commands` takes no command that must not be queued, however it is spelled or covered by a name."""
     with pytest.raises(ValueError, match="also_share="):
         face.pool(shareable_commands=(name,))
@@ -107,7 +107,7 @@ def test_messages(client: Any, pool: Any) -> None:
     assert eventually(lambda: client.publish("news", "no caller") == 0)
 
 
-def test_a_monitor(threads: Sharing, at: dict[str, Any]) -> None:
+def test_a_monitor(threads: Face, at: dict[str, Any]) -> None:
     """It sees what goes over the shared connection, and ends with its own."""
     client = threads.client(threads.pool(**at))
     with client.monitor() as monitor:
@@ -132,7 +132,7 @@ def test_locks(client: Any, pool: Any) -> None:
     assert pool.stats().in_use == 1
 
 
-def test_a_client_of_one_connection(face: Sharing, at: dict[str, Any]) -> None:
+def test_a_client_of_one_connection(face: Face, at: dict[str, Any]) -> None:
     """`single_connection_client` has one for itself, whose session stays."""
     pool = face.pool(**at, max_connections=4)
     client = face.client(pool, single_connection_client=True)
@@ -166,7 +166,7 @@ def test_several_commands_sent_before_their_replies_are_read(pool: Any, client: 
     assert client.echo("x") == b"x"
 
 
-def test_one_place_for_all_in_turn(face: Sharing, at: dict[str, Any]) -> None:
+def test_one_place_for_all_in_turn(face: Face, at: dict[str, Any]) -> None:
     """With a single connection, what waits and what shares take turns: no caller waits for itself."""
     pool = face.pool(**at, max_connections=1)
     client = face.client(pool)
@@ -181,7 +181,7 @@ def test_one_place_for_all_in_turn(face: Sharing, at: dict[str, Any]) -> None:
     assert pool.stats().open == 1
 
 
-def test_one_place_while_a_caller_waits(face: Sharing, at: dict[str, Any], watch: Watch) -> None:
+def test_one_place_while_a_caller_waits(face: Face, at: dict[str, Any], watch: Watch) -> None:
     """Those who share wait for the one who waits, and are answered when it is done."""
     pool = face.pool(**at, max_connections=1, timeout=PATIENCE)
     client = face.client(pool)

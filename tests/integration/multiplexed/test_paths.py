@@ -13,7 +13,7 @@ import pytest
 
 from redpool import embedded
 from redpool.testing import Raw, ScriptedServer
-from support.faces import Doing, Sharing, eventually, together
+from support.faces import Doing, Face, eventually, together
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
 
 
 @pytest.fixture
-def over_tls(shell: Sharing, secured: dict[str, Any]) -> Any:
+def over_tls(shell: Face, secured: dict[str, Any]) -> Any:
     """A client of that server, with a pool of its own."""
     assert Path(secured["ssl_ca_certs"]).exists()
     return shell.own(**secured)
@@ -73,7 +73,7 @@ def test_a_reply_in_many_records(over_tls: Any) -> None:
         assert over_tls.echo("x") == b"x"
 
 
-def test_notifications_between_replies(shell: Sharing, scripted: ScriptedServer) -> None:
+def test_notifications_between_replies(shell: Face, scripted: ScriptedServer) -> None:
     """A push message is no caller's reply, whether it comes before one, alone or in pieces."""
     client = shell.own(host=scripted.host, port=scripted.port, protocol=3)
     client.ping()
@@ -92,7 +92,7 @@ def test_notifications_between_replies(shell: Sharing, scripted: ScriptedServer)
 @pytest.mark.usefixtures("attentive")
 @pytest.mark.parametrize(("stray", "protocol"), [(b"+stray\r\n", 2), (b"rubbish\r\n", 3)], ids=["a reply", "rubbish"])
 def test_what_no_caller_asked_for_ends_the_connection(
-    shell: Sharing, scripted: ScriptedServer, stray: bytes, protocol: int
+    shell: Face, scripted: ScriptedServer, stray: bytes, protocol: int
 ) -> None:
     """Once it is seen, which takes a look of the maintenance thread at most, the next caller has another connection."""
     client = shell.own(host=scripted.host, port=scripted.port, protocol=protocol)
@@ -104,7 +104,7 @@ def test_what_no_caller_asked_for_ends_the_connection(
 
 
 @pytest.mark.parametrize("stray", [b"+stray\r\n", b"rubbish\r\n"], ids=["a reply", "rubbish"])
-def test_what_no_caller_asked_for_behind_a_reply(shell: Sharing, scripted: ScriptedServer, stray: bytes) -> None:
+def test_what_no_caller_asked_for_behind_a_reply(shell: Face, scripted: ScriptedServer, stray: bytes) -> None:
     """It ends the connection at once, and never reaches the next caller."""
     client = shell.own(host=scripted.host, port=scripted.port)
     client.ping()

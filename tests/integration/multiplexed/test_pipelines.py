@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from support.faces import Face, Sharing, Watch, _unwrapped, together
+from support.faces import Face, Watch, _unwrapped, together
 
 
 @pytest.mark.parametrize("transaction", [False, True])
@@ -50,7 +50,7 @@ def test_a_transaction_that_is_refused(client: Any) -> None:
     assert client.pipeline().incr("n").execute() == [1]
 
 
-def test_a_transaction_is_one(face: Sharing, at: dict[str, Any]) -> None:
+def test_a_transaction_is_one(face: Face, at: dict[str, Any]) -> None:
     """Many at once over one connection: each sees its own writes and no other caller's between them."""
     client = face.client(face.pool(**at))
 
@@ -135,7 +135,7 @@ def test_a_long_pipeline(client: Any) -> None:
         assert pipe.execute() == [str(number).encode() for number in range(1_000)]
 
 
-def test_replies_come_in_the_order_of_what_was_sent(shell: Sharing, at: dict[str, Any]) -> None:
+def test_replies_come_in_the_order_of_what_was_sent(shell: Face, at: dict[str, Any]) -> None:
     """Over a virtual connection those of a pipeline come before that of a command which is sent amid them."""
     pool = shell.pool(**at)
     multiplexed = pool.multiplexed_here() if shell.asynchronous else pool._engine.multiplexed

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from redpool import embedded
-from support.faces import Doing, Sharing, eventually, together
+from support.faces import Doing, Face, eventually, together
 
 BUSY_FOR = 6.0
 """Seconds after which the script of these tests ends by itself."""
@@ -26,7 +26,7 @@ PAUSED_FOR = 8.0
 
 
 @pytest.mark.parametrize("spelling", [("SCRIPT KILL",), ("script", "kill"), (b"Script", b"Kill")])
-def test_a_script_is_killed(face: Sharing, own_server: embedded.Server, spelling: tuple[Any, ...]) -> None:
+def test_a_script_is_killed(face: Face, own_server: embedded.Server, spelling: tuple[Any, ...]) -> None:
     """SCRIPT KILL ends a busy script: it is not queued behind the EVAL, after which there would be nothing to kill."""
     with redis.Redis.from_url(own_server.url) as operator:
         operator.config_set("lua-time-limit", 50)  # milliseconds until the server listens to SCRIPT KILL
@@ -42,7 +42,7 @@ def test_a_script_is_killed(face: Sharing, own_server: embedded.Server, spelling
     assert client.get("key") == b"value"
 
 
-def test_a_paused_write_holds_no_reads_up(face: Sharing, own_server: embedded.Server) -> None:
+def test_a_paused_write_holds_no_reads_up(face: Face, own_server: embedded.Server) -> None:
     """Under CLIENT PAUSE WRITE a write waits; reads go over another connection, long before the pause ends."""
     pool = face.pool(host=own_server.host, port=own_server.port, max_connections=4, socket_timeout=20.0)
     client = face.client(pool)

@@ -13,10 +13,10 @@ import redis
 import redpool.asyncio
 from redpool import embedded
 from redpool.testing import FaultProxy
-from support.faces import PATIENCE, Doing, Sharing, SharingAsyncio, eventually
+from support.faces import PATIENCE, Doing, Face, MultiplexedAsyncio, eventually
 
 
-def test_a_blocking_command_gets_its_turn_at_the_only_connection(face: Sharing, own_server: embedded.Server) -> None:
+def test_a_blocking_command_gets_its_turn_at_the_only_connection(face: Face, own_server: embedded.Server) -> None:
     """With `max_connections=1` it is served in turn, whatever load goes on over that connection, and so is the load."""
     timeout = 4.0
     pool = face.pool(host=own_server.host, port=own_server.port, max_connections=1, timeout=timeout)
@@ -40,7 +40,7 @@ def test_a_blocking_command_gets_its_turn_at_the_only_connection(face: Sharing, 
     assert pool.stats().open == 1
 
 
-def _load(face: Sharing, client: Any, stop: threading.Event) -> int:
+def _load(face: Face, client: Any, stop: threading.Event) -> int:
     """GET again and again, on the loop itself where there is one; how often."""
 
     async def on_the_loop() -> int:
@@ -50,7 +50,7 @@ def _load(face: Sharing, client: Any, stop: threading.Event) -> int:
             served += 1
         return served
 
-    if isinstance(face, SharingAsyncio):
+    if isinstance(face, MultiplexedAsyncio):
         return asyncio.run_coroutine_threadsafe(on_the_loop(), face.loop).result(3 * PATIENCE)
     served = 0
     while not stop.is_set():
@@ -60,7 +60,7 @@ def _load(face: Sharing, client: Any, stop: threading.Event) -> int:
 
 
 @pytest.mark.parametrize("how", ["killed", "reset"])
-def test_the_slot_of_a_dead_bulk_connection_is_free_again(face: Sharing, own_server: embedded.Server, how: str) -> None:
+def test_the_slot_of_a_dead_bulk_connection_is_free_again(face: Face, own_server: embedded.Server, how: str) -> None:
     """However often the connection for large values dies while idle, there are never more than it and one other."""
     large = b"x" * 300_000
     with FaultProxy(own_server.host, own_server.port) as proxy, redis.Redis.from_url(own_server.url) as operator:

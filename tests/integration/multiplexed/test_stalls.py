@@ -13,13 +13,13 @@ import redis
 import redpool
 from redpool import embedded
 from redpool.testing import ScriptedServer
-from support.faces import PATIENCE, Doing, Sharing, eventually, together
+from support.faces import PATIENCE, Doing, Face, eventually, together
 from support.relay import Relay
 
 LARGE = b"x" * 6_000_000
 
 
-def test_short_deadlines_are_evidence_of_a_silent_path(face: Sharing, redis_server: embedded.Server) -> None:
+def test_short_deadlines_are_evidence_of_a_silent_path(face: Face, redis_server: embedded.Server) -> None:
     """Callers whose deadlines end without a byte heard are served over a new connection after a few failures each."""
     most = 10
     with Relay(redis_server.host, redis_server.port) as relay:
@@ -44,7 +44,7 @@ def test_short_deadlines_are_evidence_of_a_silent_path(face: Sharing, redis_serv
 
 
 @contextlib.contextmanager
-def narrow(face: Sharing, server: embedded.Server, connections: int) -> Iterator[Any]:
+def narrow(face: Face, server: embedded.Server, connections: int) -> Iterator[Any]:
     """A client behind an uplink on which 6 MB take two seconds, where half a second of silence is too long."""
     with Relay(server.host, server.port, uplink=3e6) as relay:
         client = face.client(
@@ -57,7 +57,7 @@ def narrow(face: Sharing, server: embedded.Server, connections: int) -> Iterator
 
 
 @pytest.mark.parametrize("connections", [4, 1])
-def test_bytes_that_flow_are_progress(face: Sharing, redis_server: embedded.Server, connections: int) -> None:
+def test_bytes_that_flow_are_progress(face: Face, redis_server: embedded.Server, connections: int) -> None:
     """A large command over a narrow uplink takes its time: `socket_timeout` is for silence, not for the whole of it."""
     with narrow(face, redis_server, connections) as client:
         assert client.set("large", LARGE) is True
@@ -65,7 +65,7 @@ def test_bytes_that_flow_are_progress(face: Sharing, redis_server: embedded.Serv
 
 
 @pytest.mark.parametrize("connections", [4, 1])
-def test_callers_beside_a_large_command(face: Sharing, redis_server: embedded.Server, connections: int) -> None:
+def test_callers_beside_a_large_command(face: Face, redis_server: embedded.Server, connections: int) -> None:
     """They don't fail while its bytes flow: another connection serves them, or they wait where there is no other."""
     with narrow(face, redis_server, connections) as client:
         large = Doing(lambda: client.set("large", LARGE))
@@ -78,7 +78,7 @@ def test_callers_beside_a_large_command(face: Sharing, redis_server: embedded.Se
 # -- a server that is slow, or stands still ----------------------------------------------------------------------------
 
 
-def test_a_late_read_is_not_sent_again_and_again(shell: Sharing, scripted: ScriptedServer) -> None:
+def test_a_late_read_is_not_sent_again_and_again(shell: Face, scripted: ScriptedServer) -> None:
     """Its caller gets the error after `socket_timeout`, though another connection was tried meanwhile."""
     scripted.answer("GET", "never")
     pool = shell.pool(host=scripted.host, port=scripted.port, socket_timeout=2.0, retry=shell.retry(0))
@@ -89,7 +89,7 @@ def test_a_late_read_is_not_sent_again_and_again(shell: Sharing, scripted: Scrip
     assert scripted.count("GET") == 1
 
 
-def test_no_request_leaves_for_a_connection_that_cannot_be_had(shell: Sharing, own_server: embedded.Server) -> None:
+def test_no_request_leaves_for_a_connection_that_cannot_be_had(shell: Face, own_server: embedded.Server) -> None:
     """While the whole server stands still, a read waits behind a write for its reply, which comes in time."""
     options = {"host": own_server.host, "port": own_server.port, "timeout": 0.5, "socket_timeout": 20.0}
     pool = shell.pool(**options, max_connections=1, retry=shell.retry(0))

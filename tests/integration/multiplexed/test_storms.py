@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from redpool.asyncio import Redis
-from support.faces import PATIENCE, Sharing, eventually, together
+from support.faces import PATIENCE, Face, eventually, together
 
 
 def one_call(client: Any, dice: random.Random, token: str) -> None:
@@ -48,7 +48,7 @@ def one_call(client: Any, dice: random.Random, token: str) -> None:
     [{}, {"shared_connections": 3}, {"max_in_flight": 2}, {"max_connections": 3, "timeout": 30.0}, {"protocol": 3}],
     ids=str,
 )
-def test_threads(threads: Sharing, at: dict[str, Any], options: dict[str, Any]) -> None:
+def test_threads(threads: Face, at: dict[str, Any], options: dict[str, Any]) -> None:
     """Eight threads, with all that a client can do."""
     pool = threads.pool(**{**at, "max_connections": 20, **options})
     client = threads.client(pool)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import redis
 
-from support.faces import Doing, Sharing, Watch, eventually, together
+from support.faces import Doing, Face, Watch, eventually, together
 from support.mute import Mute
 
 
-def deaf(shell: Sharing, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
+def deaf(shell: Face, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
     """A pool with a GET under way, whose reply comes when the server is told to answer."""
     pool = shell.pool(**mute.at, socket_timeout=30.0, **options)
     client = shell.client(pool)
@@ -24,7 +24,7 @@ def deaf(shell: Sharing, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
 
 
 @pytest.mark.parametrize("act", ["drain", "reset", "close"])
-def test_what_is_in_flight_is_answered(shell: Sharing, mute: Mute, act: str) -> None:
+def test_what_is_in_flight_is_answered(shell: Face, mute: Mute, act: str) -> None:
     """After a drain, a reset and a close, too; the next call has another connection, and the old one goes."""
     pool, client, flying = deaf(shell, mute)
     getattr(pool, act)()
@@ -36,7 +36,7 @@ def test_what_is_in_flight_is_answered(shell: Sharing, mute: Mute, act: str) -> 
     assert eventually(lambda: (pool.stats().open, pool.stats().in_flight) == (1, 0))
 
 
-def test_a_graceful_shutdown(shell: Sharing, mute: Mute) -> None:
+def test_a_graceful_shutdown(shell: Face, mute: Mute) -> None:
     """What is in flight is answered; new calls are refused at once; then every connection is closed."""
     pool, client, flying = deaf(shell, mute)
     closing = Doing(lambda: pool.shutdown(timeout=30.0))
@@ -61,7 +61,7 @@ def test_a_graceful_shutdown(shell: Sharing, mute: Mute) -> None:
     assert (pool.stats().open, pool.stats().in_flight) == (0, 0)
 
 
-def test_a_shutdown_by_force(shell: Sharing, mute: Mute) -> None:
+def test_a_shutdown_by_force(shell: Face, mute: Mute) -> None:
     """The caller that waits is told by a `ConnectionError`, now."""
     pool, client, flying = deaf(shell, mute, retry=shell.retry(0))
     pool.shutdown(timeout=30.0, force=True)
@@ -76,7 +76,7 @@ def test_a_shutdown_by_force(shell: Sharing, mute: Mute) -> None:
     assert pool.stats().in_flight == 0
 
 
-def test_a_pool_that_was_shut_down_opens_with_a_reset(shell: Sharing, at: dict[str, Any]) -> None:
+def test_a_pool_that_was_shut_down_opens_with_a_reset(shell: Face, at: dict[str, Any]) -> None:
     """As any pool."""
     pool = shell.pool(**at)
     client = shell.client(pool)
@@ -86,7 +86,7 @@ def test_a_pool_that_was_shut_down_opens_with_a_reset(shell: Sharing, at: dict[s
     assert client.get("key") == b"value"
 
 
-def test_disconnect(shell: Sharing, mute: Mute) -> None:
+def test_disconnect(shell: Face, mute: Mute) -> None:
     """It cuts what is shared, too: who waits is told, and the pool goes on."""
     pool, client, flying = deaf(shell, mute, retry=shell.retry(0))
     pool.disconnect()
@@ -96,7 +96,7 @@ def test_disconnect(shell: Sharing, mute: Mute) -> None:
     assert pool.stats().in_flight == 0
 
 
-def test_disconnect_of_the_idle_ones(shell: Sharing, mute: Mute) -> None:
+def test_disconnect_of_the_idle_ones(shell: Face, mute: Mute) -> None:
     """It lets those in use go on: what is in flight is answered."""
     pool, client, flying = deaf(shell, mute)
     pool.disconnect(inuse_connections=False)
@@ -105,7 +105,7 @@ def test_disconnect_of_the_idle_ones(shell: Sharing, mute: Mute) -> None:
     assert client.get("key") == b"value"
 
 
-def test_replaced_under_load(shell: Sharing, at: dict[str, Any]) -> None:
+def test_replaced_under_load(shell: Face, at: dict[str, Any]) -> None:
     """However often the connections are replaced, each caller has its own reply, and none of them an error."""
     pool = shell.pool(**at, max_connections=6, shared_connections=2)
     client = shell.client(pool)
@@ -139,7 +139,7 @@ def test_replaced_under_load(shell: Sharing, at: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("when", ["drain", "make room"])
-def test_replaced_between_choice_and_sending(shell: Sharing, at: dict[str, Any], when: str) -> None:
+def test_replaced_between_choice_and_sending(shell: Face, at: dict[str, Any], when: str) -> None:
     """A caller whose chosen connection is released just then writes nothing over it, and takes another."""
     pool = shell.pool(**at, max_connections=2)
     client = shell.client(pool)
@@ -164,7 +164,7 @@ def test_replaced_between_choice_and_sending(shell: Sharing, at: dict[str, Any],
     assert client.get("n") == b"1"
 
 
-def test_what_is_seen(shell: Sharing, at: dict[str, Any]) -> None:
+def test_what_is_seen(shell: Face, at: dict[str, Any]) -> None:
     """`stats()` has what every pool has, and what is shared; it can be written as JSON."""
     pool = shell.pool(**at, max_connections=4, name="mine")
     client = shell.client(pool)
@@ -183,7 +183,7 @@ def test_what_is_seen(shell: Sharing, at: dict[str, Any]) -> None:
     assert json.loads(json.dumps(stats.to_dict()))["batch"]["count"] == stats.writes
 
 
-def test_who_holds_what(shell: Sharing, at: dict[str, Any]) -> None:
+def test_who_holds_what(shell: Face, at: dict[str, Any]) -> None:
     """A dump says of a shared connection that all share it."""
     pool = shell.pool(**at, name="mine", password=None)
     client = shell.client(pool)
@@ -194,7 +194,7 @@ def test_who_holds_what(shell: Sharing, at: dict[str, Any]) -> None:
     assert "ended" not in dump
 
 
-def test_its_repr(shell: Sharing, at: dict[str, Any], watch: Watch) -> None:
+def test_its_repr(shell: Face, at: dict[str, Any], watch: Watch) -> None:
     """Name, state and counts, and never a password."""
     pool = shell.pool(**at, name="mine", password="secret")
     assert "mine" in repr(pool)
@@ -203,7 +203,7 @@ def test_its_repr(shell: Sharing, at: dict[str, Any], watch: Watch) -> None:
 
 
 @pytest.mark.usefixtures("attentive")
-def test_a_lifetime(shell: Sharing, at: dict[str, Any]) -> None:
+def test_a_lifetime(shell: Face, at: dict[str, Any]) -> None:
     """A shared connection that is old enough is replaced while it is used, and no caller notices."""
     pool = shell.pool(**at, max_lifetime=0.5)
     client = shell.client(pool)
@@ -216,7 +216,7 @@ def test_a_lifetime(shell: Sharing, at: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("attentive")
-def test_no_caller_needs_it(shell: Sharing, at: dict[str, Any]) -> None:
+def test_no_caller_needs_it(shell: Face, at: dict[str, Any]) -> None:
     """After `max_idle_time` without a command it goes; the next call opens another."""
     pool = shell.pool(**at, max_idle_time=0.3)
     client = shell.client(pool)
@@ -227,7 +227,7 @@ def test_no_caller_needs_it(shell: Sharing, at: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("attentive")
-def test_it_asks_for_a_word(shell: Sharing, mute: Mute) -> None:
+def test_it_asks_for_a_word(shell: Face, mute: Mute) -> None:
     """After `ping_after_idle` a PING goes over it, which is no caller's command; one that isn't answered ends it."""
     pool = shell.pool(**mute.at, ping_after_idle=0.3)
     client = shell.client(pool)

@@ -14,10 +14,10 @@ from redis.himport import HImportRegistry
 import redpool.asyncio
 from redpool.redispy import internals
 from support import faces
-from support.faces import Sharing
+from support.faces import Face
 
 
-def test_a_caller_that_asks_for_a_connection_gets_one(kind: Sharing, redis_url: str) -> None:
+def test_a_caller_that_asks_for_a_connection_gets_one(kind: Face, redis_url: str) -> None:
     """A caller that isn't redis-py itself may look into it, compare it, poll its socket: it is a real one."""
     pool = kind.pool_from_url(redis_url)
     connection = pool.get_connection()
@@ -76,7 +76,7 @@ def test_all_others_in_redis_py_keep_what_they_take(
     assert takers == keepers | {name for name, namespace in paths.items() if namespace is vars(module)}
 
 
-def test_an_empty_registry_is_kept(kind: Sharing) -> None:
+def test_an_empty_registry_is_kept(kind: Face) -> None:
     """A registry of fieldsets without any is false; it is the user's all the same."""
     registry = HImportRegistry()
     pool = kind.pool(himport_registry=registry)

@@ -14,7 +14,7 @@ import redpool.asyncio.sentinel
 import redpool.sync.sentinel
 from redpool.redispy import internals
 from support import faces
-from support.faces import Sharing, SharingAsyncio, SharingThreads
+from support.faces import Face, MultiplexedAsyncio, MultiplexedThreads
 
 KEYED = ("SET", "GET", "INCRBY")
 
@@ -69,7 +69,7 @@ class OwnPacker(redis.connection.Connection):
         return Packer()
 
 
-def stored(kind: Sharing, at: dict[str, Any]) -> set[bytes]:
+def stored(kind: Face, at: dict[str, Any]) -> set[bytes]:
     """The names of the keys that the server has, as redis-py sees them."""
     with redis.Redis(**at) as plain:
         return set(plain.keys())
@@ -82,7 +82,7 @@ def at(redis_url: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", ["send_command", "pack_command", "a packer"])
-def test_a_prefix_reaches_the_server(kind: Sharing, at: dict[str, Any], how: str) -> None:
+def test_a_prefix_reaches_the_server(kind: Face, at: dict[str, Any], how: str) -> None:
     """The class has the word that it has over redis-py's own pool, and none of its replies is lost or left over."""
     classes: dict[str, tuple[Any, Any]] = {
         "send_command": (SendsCommands, SendsCommandsAsync),
@@ -98,7 +98,7 @@ def test_a_prefix_reaches_the_server(kind: Sharing, at: dict[str, Any], how: str
     assert (stats.open, stats.in_use, dict(stats.closed)) == (1, 0, {})
 
 
-def test_what_packs_pipelines_is_asked(kind: Sharing, at: dict[str, Any]) -> None:
+def test_what_packs_pipelines_is_asked(kind: Face, at: dict[str, Any]) -> None:
     """A class that packs several commands in its own way has its way with a pipeline."""
 
     class ForThreads(redis.connection.Connection):
@@ -114,7 +114,7 @@ def test_what_packs_pipelines_is_asked(kind: Sharing, at: dict[str, Any]) -> Non
     assert stored(kind, at) == {b"tenant:key"}
 
 
-def test_what_reads_replies_is_asked(kind: Sharing, at: dict[str, Any]) -> None:
+def test_what_reads_replies_is_asked(kind: Face, at: dict[str, Any]) -> None:
     """A class that reads replies in its own way need not know what redis-py doesn't ask of it."""
 
     class ForThreads(redis.connection.Connection):
@@ -132,7 +132,7 @@ def test_what_reads_replies_is_asked(kind: Sharing, at: dict[str, Any]) -> None:
     assert client.get("key") == b"VALUE"
 
 
-def test_a_parser_derived_from_hirediss_is_asked(kind: Sharing, at: dict[str, Any]) -> None:
+def test_a_parser_derived_from_hirediss_is_asked(kind: Face, at: dict[str, Any]) -> None:
     """It isn't taken for hiredis's own, which redpool feeds itself."""
     base: Any = redis.connection._HiredisParser if not kind.asynchronous else aio._AsyncHiredisParser  # type: ignore[attr-defined]
 
@@ -152,7 +152,7 @@ def test_a_parser_derived_from_hirediss_is_asked(kind: Sharing, at: dict[str, An
 
 
 @pytest.mark.parametrize("how", ["a class", "an encoding"])
-def test_an_encoder_is_asked(kind: Sharing, at: dict[str, Any], how: str) -> None:
+def test_an_encoder_is_asked(kind: Face, at: dict[str, Any], how: str) -> None:
     """What redis-py's connections on an event loop make of a value, by class or by name, reaches the server."""
 
     class Reversing(Encoder):
@@ -183,7 +183,7 @@ def tracking(function: Any, calls: list[str]) -> Any:
 @pytest.mark.parametrize("method", ["send_command", "send_packed_command", "read_response"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_patch_onto_redis_pys_connections(
-    kind: Sharing, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str, when: str
+    kind: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str, when: str
 ) -> None:
     """It runs with each command, whether it came before the first one or after; without it, callers share again."""
     client, calls = kind.client(kind.pool(**at)), list[str]()
@@ -206,8 +206,8 @@ def test_a_patch_onto_redis_pys_connections(
         assert pool.stats().commands == before + 1
 
 
-@pytest.mark.parametrize("shell", [SharingThreads, SharingAsyncio], ids=lambda shell: shell.name)
-def test_maintenance_sees_a_patch(shell: type[Sharing], at: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shell", [MultiplexedThreads, MultiplexedAsyncio], ids=lambda shell: shell.name)
+def test_maintenance_sees_a_patch(shell: type[Face], at: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where connections are shared already, it is seen within about a second: they are retired."""
     face = shell()
     pool = face.pool(**at)
@@ -239,7 +239,7 @@ def test_the_pools_of_a_sentinel_share_over_redis_pys_way_to_read() -> None:
     ],
 )
 def test_a_patch_onto_redis_pys_client(
-    kind: Sharing, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: str, method: str
+    kind: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: str, method: str
 ) -> None:
     """It runs with each command from the next one on, and no more once it is gone."""
     client, calls = kind.client(kind.pool(**at)), list[str]()
@@ -257,7 +257,7 @@ def test_a_patch_onto_redis_pys_client(
 
 @pytest.mark.parametrize("method", internals.PIPELINE_METHODS)
 def test_a_patch_onto_redis_pys_pipeline(
-    kind: Sharing, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str
+    kind: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """The same with a pipeline."""
     client, calls = kind.client(kind.pool(**at)), list[str]()
@@ -269,7 +269,7 @@ def test_a_patch_onto_redis_pys_pipeline(
     assert client.pipeline().get("key").execute() == [b"value"]
 
 
-def test_a_connection_is_of_the_class_that_was_asked_for(kind: Sharing, at: dict[str, Any]) -> None:
+def test_a_connection_is_of_the_class_that_was_asked_for(kind: Face, at: dict[str, Any]) -> None:
     """To those that compare classes, as rq does; `type` tells that more was mixed in."""
     asked = SendsCommandsAsync if kind.asynchronous else SendsCommands
     pool = kind.pool(connection_class=asked, **at)

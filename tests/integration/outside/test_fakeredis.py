@@ -10,18 +10,18 @@ import redis
 from fakeredis import aioredis
 
 from support import faces
-from support.faces import Doing, Sharing, eventually
+from support.faces import Doing, Face, eventually
 
 
 @pytest.fixture(params=["class", "factory"])
-def fake(request: pytest.FixtureRequest, kind: Sharing) -> Any:
+def fake(request: pytest.FixtureRequest, kind: Face) -> Any:
     """What makes fakeredis' connections, all to one server: a class, or a function, as `FakeConnection` is now."""
     made = aioredis.FakeAsyncRedisConnection if kind.asynchronous else fakeredis.FakeRedisConnection
     return made if request.param == "class" else lambda **options: made(**options)
 
 
 @pytest.fixture
-def client(kind: Sharing, fake: Any) -> Any:
+def client(kind: Face, fake: Any) -> Any:
     """A client over a pool of such connections."""
     return kind.client(kind.pool(connection_class=fake, server=fakeredis.FakeServer()))
 
@@ -73,7 +73,7 @@ def test_many_callers(client: Any) -> None:
         each.result()
 
 
-def test_cutting_and_closing(kind: Sharing, client: Any) -> None:
+def test_cutting_and_closing(kind: Face, client: Any) -> None:
     """What has no transport that could be aborted is closed; then the pool serves again."""
     held = client.connection_pool.get_connection()
     client.connection_pool.disconnect()
@@ -81,7 +81,7 @@ def test_cutting_and_closing(kind: Sharing, client: Any) -> None:
     assert client.ping() is True
 
 
-def test_a_server_that_is_gone(kind: Sharing, fake: Any) -> None:
+def test_a_server_that_is_gone(kind: Face, fake: Any) -> None:
     """Its error is redis-py's, and the pool serves again once it is back."""
     server = fakeredis.FakeServer()
     client = kind.client(kind.pool(connection_class=fake, server=server))
@@ -93,7 +93,7 @@ def test_a_server_that_is_gone(kind: Sharing, fake: Any) -> None:
     assert client.ping() is True
 
 
-def test_a_class_that_is_exchanged(kind: Sharing) -> None:
+def test_a_class_that_is_exchanged(kind: Face) -> None:
     """`fakeredis.FakeRedis.from_url` sets the pool's class after it was made: new connections are of that."""
     made = aioredis.FakeAsyncRedisConnection if kind.asynchronous else fakeredis.FakeRedisConnection
     pool = kind.pool(host="127.0.0.1", port=1)

@@ -13,7 +13,7 @@ from redpool import embedded
 from redpool.redispy.sharing import PROBE, LargeReplies, as_raised, hung_up
 from redpool.testing import ScriptedServer
 from redpool.wire.pipeline import Request, ServerClosed
-from support.faces import PATIENCE, Doing, Sharing, eventually
+from support.faces import PATIENCE, Doing, Face, eventually
 
 LIMIT = ("--client-output-buffer-limit", "normal", "2mb", "0", "0")
 OTHERS = 6
@@ -29,7 +29,7 @@ def strict() -> Iterator[embedded.Server]:
 
 
 @pytest.fixture
-def face(multiplexed_face: Sharing) -> Sharing:
+def face(multiplexed_face: Face) -> Face:
     """Each shell, under each client."""
     return multiplexed_face
 
@@ -63,7 +63,7 @@ class Others:
             doing.result()
 
 
-def test_others_lose_their_connection_once(face: Sharing, strict: embedded.Server) -> None:
+def test_others_lose_their_connection_once(face: Face, strict: embedded.Server) -> None:
     """What the server hangs up on has the bulk connection from the next time: others fail once at most."""
     pool = face.pool(host=strict.host, port=strict.port, max_connections=5)
     client = face.client(pool)
@@ -77,7 +77,7 @@ def test_others_lose_their_connection_once(face: Sharing, strict: embedded.Serve
     assert others.failed <= OTHERS
 
 
-def test_a_retry_has_the_bulk_connection_too(face: Sharing, strict: embedded.Server) -> None:
+def test_a_retry_has_the_bulk_connection_too(face: Face, strict: embedded.Server) -> None:
     """It waits until there is one: each of the others fails at most once for all tries of one call."""
     pool = face.pool(host=strict.host, port=strict.port, max_connections=5, retry=face.retry(5, 0.02))
     client = face.client(pool)
@@ -90,7 +90,7 @@ def test_a_retry_has_the_bulk_connection_too(face: Sharing, strict: embedded.Ser
     assert others.failed <= OTHERS
 
 
-def test_without_room_for_a_bulk_connection(face: Sharing, strict: embedded.Server) -> None:
+def test_without_room_for_a_bulk_connection(face: Face, strict: embedded.Server) -> None:
     """It goes over the one that there is, and waits for nothing."""
     pool = face.pool(host=strict.host, port=strict.port, max_connections=1)
     client = face.client(pool)
@@ -173,7 +173,7 @@ def test_only_a_hang_up_counts(error: BaseException, expected: bool) -> None:
     assert hung_up(as_raised(error, Somewhere())) is expected
 
 
-def test_what_the_pool_cuts_is_no_hang_up(face: Sharing, scripted: ScriptedServer) -> None:
+def test_what_the_pool_cuts_is_no_hang_up(face: Face, scripted: ScriptedServer) -> None:
     """A `disconnect()` says nothing of the request that stood at the head."""
     pool = face.pool(host=scripted.host, port=scripted.port)
     client = face.client(pool)

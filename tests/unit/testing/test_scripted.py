@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import redis
@@ -19,8 +20,8 @@ import redpool
 import redpool.asyncio
 from redpool.testing import Script, Slow
 from redpool.testing.replies import Step
+from support.faces import Face
 
-from .sides import SIDES
 from .wire import PATIENCE
 
 Side = Callable[..., Any]
@@ -30,10 +31,39 @@ BROKEN = ConnectionResetError(104, "Connection reset by peer")
 STAGES = ["connect", "handshake", "send", "reply"]
 
 
-@pytest.fixture(params=list(SIDES))
-def side(request: pytest.FixtureRequest) -> Side:
+class User:
+    """A scripted pool with redis-py's client over it, which repeats nothing."""
+
+    def __init__(self, face: Face, script: Script, **options: Any) -> None:
+        connection_class = script.async_connection if face.asynchronous else script.connection
+        self.pool = face.pool(
+            connection_class=connection_class, retry=face.retry(0),
+            **{"socket_timeout": 10.0, "socket_connect_timeout": 10.0, **options},
+        )  # fmt: skip
+        self._client = face.client(self.pool)
+
+    def ask(self, *command: str) -> Any:
+        """One command."""
+        return self._client.execute_command(*command)
+
+    def ask_many(self, *commands: tuple[str, ...]) -> list[Any]:
+        """A pipeline, as one packet."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return list(pipe.execute())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.pool.close()
+
+
+@pytest.fixture
+def side(face: Face) -> Side:
     """Threads, and an event loop."""
-    return SIDES[request.param]
+    return functools.partial(User, face)
 
 
 def script_of(stage: str, *steps: Step) -> Script:
