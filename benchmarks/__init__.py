@@ -1,1 +1,1 @@
-"""What measures redpool from outside: other clients, faults, walks through the package. None of it is in the wheel."""
+"""Measure redpool from outside: other clients, faults, walks through the package. None of it is in the wheel."""

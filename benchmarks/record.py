@@ -1,4 +1,4 @@
-"""Run `redpool bench --json` with the given arguments; keep results.json and a Markdown table of it beside this file.
+"""Run `redpool bench --json` with the given arguments, and write results.json and a Markdown table beside this file.
 
 python benchmarks/record.py [CASE ...] [--rounds N] [--seconds S] ...
 """
@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report's main figures as a Markdown table, with what they were measured on."""
+    """Return the report's main figures as a Markdown table, with the machine that they were measured on."""
     machine = ", ".join(f"{name} {value}" for name, value in report["environment"].items())
     method = f"medians of {report['rounds']} rounds of {report['seconds']:g} s"
     rows = "".join(_row(result) for result in report["results"])

@@ -1,13 +1,13 @@
-"""Trace what the package does for one thing that a user does, and print how far each walk leads.
+"""Trace the calls within the package that one action of a user's causes, and print how many there are.
 
 ::
 
     python benchmarks/walks.py [WALK ...] [--list]
 
-For each walk: the calls within the package, the files that they are in, the crossings (calls whose nearest caller in
-the package is in another file) and the returns (crossings into a file that the walk had been in before). `--list`
-prints each call, indented by its depth in the package. A walk is taken five times, and the shortest is printed: a
-maintenance thread that comes by in the midst would be counted, too.
+For each walk it prints the calls within the package, the files that they are in, the crossings (calls whose nearest
+caller in the package is in another file) and the returns (crossings into a file that the walk had been in before).
+`--list` prints each call, indented by its depth in the package. Each walk is taken five times, and the shortest is
+printed, since the others may include a run of the maintenance thread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from redpool import embedded
 from redpool.testing import FaultProxy
 
 _PACKAGE = str(Path(redpool.__file__).parent) + "/"
-# They play the server's part.
+# These take the server's part.
 _NOT_THE_POOL = (_PACKAGE + "testing/", _PACKAGE + "embedded.py")
 _RESUME = dis.opmap["RESUME"]
 _TIMES = 5
@@ -47,12 +47,12 @@ class Call(NamedTuple):
     file: str
     name: str
     caller: str | None
-    """the file of the nearest caller in the package; none where the user's code or redis-py's called"""
+    """the file of the nearest caller in the package; `None` where the user's code or redis-py's called"""
     depth: int
 
 
 class Walk:
-    """The calls within the package while the block runs, in this thread and in those that are given `note`."""
+    """The calls within the package while the block runs, in this thread and in threads that `note` profiles."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -79,7 +79,7 @@ class Walk:
         self.calls.append(Call(_file(frame), frame.f_code.co_qualname, caller, depth))
 
     def figures(self) -> dict[str, int]:
-        """Return what the table shows."""
+        """Return the figures that the table shows, by name."""
         crossings = returns = 0
         seen: set[str] = set()
         for call in self.calls:
@@ -105,7 +105,7 @@ def _goes_on(frame: FrameType) -> bool:
     return code[at] != _RESUME or code[at + 1] & 3 != 0
 
 
-# -- the walks: each is given a server, and notes what it is about -----------------------------------------------------
+# -- the walks: each gets a server, and records the calls of one action ------------------------------------------------
 
 Server = embedded.Server
 Once = Callable[[Server], Walk]
@@ -146,7 +146,7 @@ async def multiplexed_get_task(server: Server) -> Walk:
 
 
 def handover_threads(server: Server) -> Walk:
-    """What the waiter does from asking to having, the other thread's release, and the maintenance thread's part."""
+    """Trace a waiter from its call to its connection, the other thread's release, and the maintenance thread's part."""
     walk, taken = Walk(), list[Any]()
     threading.setprofile(walk.note)
     try:
@@ -215,7 +215,7 @@ def dedicated_retry(server: Server) -> Walk:
 
 
 def _found_dead(proxy: FaultProxy, get: Callable[[], Any]) -> Walk:
-    """The server hung up before the call; what the call itself does is counted, its connect included."""
+    """Have the server hang up, and then trace the call itself, its connect included."""
     for _ in range(3):
         get()
     proxy.hang_up()

@@ -1,4 +1,4 @@
-"""One row on one side, in a process of its own: `python -m benchmarks.faults.child ROW SIDE` prints it as JSON."""
+"""Run one row on one side, in a process of its own: `python -m benchmarks.faults.child ROW SIDE` prints it as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .sides import side
 
 
 def find(row: Row, name: str) -> Finding:
-    """Bring the fault about on one side. A row that breaks has not held."""
+    """Bring the fault about on one side, and return the finding; a row that raises has not held."""
     with embedded.start(args=row.server) as server:
         try:
             found = row.check(side(name, server))
@@ -27,12 +27,12 @@ def find(row: Row, name: str) -> Finding:
 
 
 def main(name: str, side_name: str) -> None:
-    """Find and tell."""
+    """Print the finding of a row on a side as JSON, and exit."""
     (row,) = (each for each in all_rows() if each.name == name)
     finding = find(row, side_name)
     sys.stdout.write(json.dumps(dataclasses.asdict(finding)))
     sys.stdout.flush()
-    # Whatever thread or loop the fault has left hanging shall not keep the process.
+    # A thread or a loop that the fault has left hanging must not keep the process alive.
     os._exit(0)
 
 

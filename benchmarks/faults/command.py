@@ -12,12 +12,12 @@ from .sides import OF_OURS, SIDES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the rows and show them. The exit status is 1 where redpool doesn't hold one."""
+    """Run the rows, show them, and return the exit status: 1 where redpool doesn't hold one, 2 for bad usage."""
     options = _parser().parse_args(arguments)
     sides = [options.side] if options.side else SIDES
     rows = _chosen(options.row)
     if not rows:
-        write("no such row\n")
+        write(f"faults: no row {options.row}\n")
         return 2
     plain = not (options.json or options.markdown)
     results: list[list[Result]] = []
@@ -31,13 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="faults", description="the same faults against redis-py's pools, redpool's, and our client"
+        prog="faults",
+        description="Bring the same faults about on redis-py's pools, on redpool's, and on redpool's client.",
     )
-    parser.add_argument("--row", metavar="4,7", help="only these, by number or name")
-    parser.add_argument("--side", choices=SIDES, help="only one of the sides")
+    parser.add_argument("--row", metavar="4,7", help="run only these rows, by number or name")
+    parser.add_argument("--side", choices=SIDES, help="run only this side")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON document")
-    form.add_argument("--markdown", action="store_true", help="the table of docs/reliability.md")
+    form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument("--markdown", action="store_true", help="print the table of docs/reliability.md")
     return parser
 
 

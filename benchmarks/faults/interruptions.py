@@ -1,4 +1,4 @@
-"""Interruptions in the middle of a call: at each step of a thread, or at each await of a task."""
+"""Interrupt a call in the middle: at each step of a thread, or at each await of a task."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import redis.connection
 import redpool
 
 _POOL_CODE = (queue.__file__, redis.connection.__file__, os.path.dirname(redpool.__file__))
-# The interpreter sees to signals, and calls what raises in a thread from outside, only after these.
-_SEES_TO_OTHERS = ("CALL", "RESUME", "JUMP_BACKWARD")
+# Only after these does the interpreter run signal handlers, and raise what another thread has sent.
+_INTERRUPTIBLE = ("CALL", "RESUME", "JUMP_BACKWARD")
 
 
 def at_each_step(work: Callable[[], object], interrupt: Callable[[], object]) -> int:
     """Do `work` again and again, interrupted at its first step, at the second, and so on; return how many there are.
 
-    A step is where, in the code of either side's pools, the interpreter could call a signal handler. `interrupt`
-    runs there as one would: in the same thread, with whatever lock it holds.
+    A step is a point in the code of either side's pools where the interpreter could call a signal handler. `interrupt`
+    runs there as a handler would: in the same thread, with the locks that the thread holds.
     """
     for step in itertools.count():
         if not at_step(work, step, interrupt):
@@ -36,7 +36,7 @@ def at_each_step(work: Callable[[], object], interrupt: Callable[[], object]) ->
 
 
 def at_step(work: Callable[[], object], step: int, interrupt: Callable[[], object]) -> bool:
-    """The same for one step, counted from 0; whether the work came so far."""
+    """Do `work`, interrupted at one step, counted from 0; return whether it came that far."""
     left = step + 1
     last: dict[types.FrameType, int] = {}
 
@@ -64,19 +64,19 @@ def at_step(work: Callable[[], object], step: int, interrupt: Callable[[], objec
         work()
     finally:
         sys.settrace(None)
-        last.clear()  # frames that were interrupted never return; they would keep what they hold
+        last.clear()  # an interrupted frame never returns; it would keep alive what it refers to
     return left <= 0
 
 
 @functools.cache
 def _steps_of(code: types.CodeType) -> frozenset[int]:
-    return frozenset(each.offset for each in dis.get_instructions(code) if each.opname.startswith(_SEES_TO_OTHERS))
+    return frozenset(each.offset for each in dis.get_instructions(code) if each.opname.startswith(_INTERRUPTIBLE))
 
 
 async def cancelled_at(step: int, work: Coroutine[Any, Any, Any]) -> bool:
-    """Do `work` in a task of its own, cancelled when it comes to its await number `step`, counted from 0.
+    """Do `work` in a task of its own, and cancel that at its await number `step`, counted from 0.
 
-    Returns when the task has ended, and whether it came so far.
+    Return whether it came that far, once the task has ended.
     """
     reached: list[int] = []
 

@@ -21,13 +21,13 @@ _VERDICTS = {True: "holds", False: "FAILS", None: "can't be"}
 
 
 def write(text: str) -> None:
-    """Put it out now, however long the next row takes."""
+    """Write the text at once, however long the next row takes."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def as_text(line: Sequence[Result]) -> str:
-    """A row: the fault, and below it each side. What our side wrote to standard error follows where it didn't hold."""
+    """Return a row as text: the fault, each side, and the standard error of redpool's sides that didn't hold."""
     row = line[0].row
     head = textwrap.wrap(row.text, _WIDTH, initial_indent=f"{row.number:>3}  ", subsequent_indent=" " * 5)
     sides = [
@@ -44,7 +44,7 @@ def as_text(line: Sequence[Result]) -> str:
 
 
 def summary(results: Sequence[Sequence[Result]]) -> str:
-    """How many rows each side holds."""
+    """Return a line that says how many rows each side holds."""
     sides = (
         f"{TITLES[each.side]} holds {_count(results, at, True)} of {len(results) - _count(results, at, None)}"
         for at, each in enumerate(results[0])
@@ -57,7 +57,7 @@ def _count(results: Sequence[Sequence[Result]], at: int, held: bool | None) -> i
 
 
 def as_json(results: Sequence[Sequence[Result]]) -> str:
-    """One document: a list of rows with the findings of all sides."""
+    """Return one JSON document: a list of rows with the findings of all sides."""
     rows = [
         {
             "number": line[0].row.number,
@@ -71,7 +71,7 @@ def as_json(results: Sequence[Sequence[Result]]) -> str:
 
 
 def as_markdown(results: Sequence[Sequence[Result]]) -> str:
-    """What stands between the marks in docs/reliability.md."""
+    """Return the text that goes between the marks in docs/reliability.md."""
     return "\n".join([_place(), "", *_table(results), summary(results)])
 
 

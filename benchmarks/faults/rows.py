@@ -1,4 +1,4 @@
-"""What a row is: a fault, the same code for both sides, and what was seen."""
+"""Rows of the fault table: a fault, the code that brings it about on every side, and the finding."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from .sides import Side
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen: whether the side held, and a few words with the figure."""
+    """The result of a row on a side: whether the side held, and a few words with the figure."""
 
     held: bool | None
     """`None` where the fault can't be: the figure says why"""
     figure: str
 
 
-Validate = Callable[[Side], Finding] | Callable[[Side], Coroutine[Any, Any, Finding]]
+Check = Callable[[Side], Finding] | Callable[[Side], Coroutine[Any, Any, Finding]]
 
 
 @dataclass(frozen=True)
 class Row:
     """A fault: its field note, what happens, and the code that brings it about; `limit` is in seconds.
 
-    Where it is `timed`, fractions of a second decide, and so a machine that is busy with other things may.
+    Where it is `timed`, fractions of a second decide, so the load of the machine may change the finding.
     """
 
     number: int
     text: str
-    check: Validate
+    check: Check
     limit: float
     server: Sequence[str]
     timed: bool
     unshared: str
-    """why it can't befall connections that are shared, if so"""
+    """why it can't befall shared connections; empty where it can"""
 
     @property
     def name(self) -> str:
-        """Names the row in commands and tests; many rows may have one number."""
+        """The row's name in commands and tests; several rows may have the same number."""
         return self.check.__name__
 
 
@@ -57,13 +57,13 @@ def row(
     server: Sequence[str] = (),
     timed: bool = False,
     unshared: str = "",
-) -> Callable[[Validate], Validate]:
+) -> Callable[[Check], Check]:
     """Make a row of a function from `Side` to `Finding`, or of a coroutine function, which runs on a loop of its own.
 
-    It is hung after `limit` seconds. `server` are options of the server that it is given, which is its own.
+    The row counts as hung after `limit` seconds. It gets a server of its own, with the options `server`.
     """
 
-    def register(check: Validate) -> Validate:
+    def register(check: Check) -> Check:
         _rows.append(Row(number, text, check, limit, server, timed, unshared))
         return check
 
@@ -71,7 +71,7 @@ def row(
 
 
 def all_rows() -> list[Row]:
-    """Every row, by its number."""
+    """Return all rows, in the order of their numbers."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if module.name.startswith("rows_"):
             importlib.import_module(f"{__package__}.{module.name}")

@@ -1,4 +1,4 @@
-"""Pools that are closed, and pools that are dropped: what they leave, and whether anybody waits for it."""
+"""Pools that are closed, and pools that are dropped: what they leave, and whether a caller waits for it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _PATIENCE = 8.0
     limit=40.0,
 )
 def a_pool_for_each_request(side: Side) -> Finding:
-    """Whatever drops a pool last, its connections and threads go; here the collector runs in the end."""
+    """Whatever drops a pool last, its connections and threads go; here the collector runs at the end."""
     return _requests(side, {})
 
 
 @row(46, "the same with client-side caching", limit=40.0)
 def a_caching_pool_for_each_request(side: Side) -> Finding:
-    """Each connection knows how to be set aside by its pool."""
+    """With client-side caching each connection has a way to its pool."""
     CacheProxyConnection.MIN_ALLOWED_VERSION = "6.0.0"
     return _requests(side, {"protocol": 3, "cache_config": CacheConfig()})
 
@@ -80,7 +80,7 @@ def closing_under_a_listener(side: Side) -> Finding:
 
 @row(54, "the same with asyncio")
 async def closing_under_a_listening_task(side: Side) -> Finding:
-    """As in a lifespan of FastAPI's."""
+    """As in FastAPI's lifespan."""
     client = side.tasks.client(retry=side.tasks.retry(3))
     subscribed = asyncio.Event()
 

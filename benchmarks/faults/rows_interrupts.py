@@ -27,7 +27,7 @@ class Interrupted(BaseException):
     "a GET alice is interrupted by a BaseException wherever a signal could do so, one step after another; then GET bob",
 )
 def interrupted_at_each_step(side: Side) -> Finding:
-    """Wherever it comes: the next reply is right, and no place is lost."""
+    """Wherever the interruption comes: the next reply is right, and no slot is lost."""
     pool = side.threads.waiting_pool(max_connections=3, timeout=1.0)
     client = side.threads.client(pool)
     client.mset({"alice": "ALICE-SECRET", "bob": "bob-value"})
@@ -45,7 +45,7 @@ def interrupted_at_each_step(side: Side) -> Finding:
     taken = Doing(lambda: [attempt(pool.get_connection).error for _ in range(3)]).result()
     lost = sum(error is not None for error in taken)
     what = ", ".join(f"{count} times {name}" for name, count in wrong.items()) or "always right"
-    return Finding(not wrong and not lost, f"interrupted at {steps} steps; GET bob {what}; {lost} of 3 places lost")
+    return Finding(not wrong and not lost, f"interrupted at {steps} steps; GET bob {what}; {lost} of 3 slots lost")
 
 
 def _interrupted(client: Any, step: int) -> bool:
@@ -60,7 +60,7 @@ def _interrupted(client: Any, step: int) -> bool:
 
 @row(43, "a signal handler does one INCR, at each step of a checkout and release in turn; the pool that waits")
 def a_handler_at_each_step(side: Side) -> Finding:
-    """The handler is called where the interpreter could call it, in the thread that is inside of the pool."""
+    """The handler runs where the interpreter could call it, in the thread that is inside the pool."""
     pool = side.threads.waiting_pool(max_connections=5, timeout=1)
     client = side.threads.client(pool)
     client.ping()
@@ -73,7 +73,7 @@ def a_handler_at_each_step(side: Side) -> Finding:
     42, "the GC finds an abandoned WATCH pipeline, at each step of a checkout and release in turn; the pool that waits"
 )
 def a_finalizer_at_each_step(side: Side) -> Finding:
-    """Its finalizer gives the connection back to the pool that the thread is inside of."""
+    """Its finalizer releases the connection to the pool that the thread is inside of."""
     warnings.simplefilter("ignore", ResourceWarning)
     pool = side.threads.waiting_pool(max_connections=5, timeout=1)
     client = side.threads.client(pool)
@@ -96,7 +96,7 @@ def a_finalizer_at_each_step(side: Side) -> Finding:
         steps += 1
     gc.collect()
     taken = [pool.get_connection() for _ in range(5)]
-    return Finding(found == steps and len(taken) == 5, f"{found} finalizers at {steps} steps, no place lost")
+    return Finding(found == steps and len(taken) == 5, f"{found} finalizers at {steps} steps, no slot lost")
 
 
 def _abandon(client: Any) -> None:
@@ -132,7 +132,7 @@ def a_timer_signal(side: Side) -> Finding:
 
 @row(52, "asyncio: a transaction with WATCH is cancelled at each of its awaits in turn; a pool of 2 connections")
 async def cancelled_at_each_await(side: Side) -> Finding:
-    """Wherever the cancel comes, also in the release: the place comes back, and the next replies are right."""
+    """Wherever the cancel comes, also in the release: the slot is free again, and the next replies are right."""
     pool = side.tasks.pool(max_connections=2)
     client = side.tasks.client(pool)
     await client.mset({"bob": "bob-value", "n": 0})

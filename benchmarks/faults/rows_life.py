@@ -1,4 +1,4 @@
-"""Abandoned holders, failing constructors, close, fork, loops: notes 45, 47, 48, 51, 53 and 55."""
+"""Dropped connections, failing constructors, close, fork, loops: notes 45, 47, 48, 51, 53, 55 and 61."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .sides import Pools, Side
 
 
 class _Logged(logging.Handler):
-    """What was said through `warnings` or `logging`, from its making on."""
+    """Collects what `warnings` and `logging` report from now on."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -39,13 +39,13 @@ class _Logged(logging.Handler):
         self._messages.append(record.getMessage())
 
     def naming(self, function: str) -> int:
-        """How many messages name the inner function, as a stack does."""
+        """Return how many messages name the inner function, as a stack does."""
         return sum(f"<locals>.{function}" in message for message in self._messages)
 
 
-@row(51, "asyncio: 10 subscribed PubSubs are dropped, pool of 10: is it said who took them? Then a PING")
+@row(51, "asyncio: 10 subscribed PubSubs are dropped, pool of 10: does the log say who took them? Then a PING")
 async def dropped_subscribers_on_a_loop(side: Side) -> Finding:
-    """They are reclaimed at the latest by garbage collection, or never."""
+    """The pool reclaims their connections at the latest by garbage collection, or never."""
     client = side.tasks.client(max_connections=10, **side.ours(timeout=5.0))
 
     async def forgetful() -> None:
@@ -56,7 +56,7 @@ async def dropped_subscribers_on_a_loop(side: Side) -> Finding:
 
 @row(51, "asyncio: the same with 10 pipelines after their WATCH")
 async def dropped_pipelines_on_a_loop(side: Side) -> Finding:
-    """As above."""
+    """The pool reclaims their connections at the latest by garbage collection, or never."""
     client = side.tasks.client(max_connections=10, **side.ours(timeout=5.0))
 
     async def forgetful() -> None:
@@ -66,17 +66,17 @@ async def dropped_pipelines_on_a_loop(side: Side) -> Finding:
 
 
 async def _after_dropping_on_a_loop(client: Any, forgetful: Callable[[], Any]) -> Finding:
-    raised = _Logged()
+    log = _Logged()
     for _ in range(10):
         await forgetful()
     gc.collect()
     await asyncio.sleep(0.05)
-    return _reclaimed(await attempt_on_a_loop(client.ping), raised)
+    return _reclaimed(await attempt_on_a_loop(client.ping), log)
 
 
 @row(51, "threads: the same with 10 PubSubs")
 def dropped_subscribers(side: Side) -> Finding:
-    """redis-py's finalizers give the places back, and no caller is told."""
+    """redis-py's finalizers release the connections, without a word in the log."""
     client = side.threads.client(max_connections=10, **side.ours(timeout=5.0))
 
     def forgetful() -> None:
@@ -88,10 +88,10 @@ def dropped_subscribers(side: Side) -> Finding:
 @row(
     51,
     "threads: the same with 10 connections taken from the pool",
-    unshared="what is taken is a light lease, which holds no place",
+    unshared="a multiplexed pool lends virtual connections, which take no slot",
 )
 def dropped_connections(side: Side) -> Finding:
-    """What get_connection() returned is never given to release()."""
+    """The caller never releases what get_connection() returned."""
     client = side.threads.client(max_connections=10, **side.ours(timeout=5.0))
 
     def forgetful() -> None:
@@ -101,19 +101,19 @@ def dropped_connections(side: Side) -> Finding:
 
 
 def _after_dropping(client: Any, forgetful: Callable[[], Any]) -> Finding:
-    raised = _Logged()
+    log = _Logged()
     for _ in range(10):
         forgetful()
     gc.collect()
-    return _reclaimed(attempt(client.ping), raised)
+    return _reclaimed(attempt(client.ping), log)
 
 
-def _reclaimed(ping: Outcome, raised: _Logged) -> Finding:
-    named = raised.naming("forgetful")
+def _reclaimed(ping: Outcome, log: _Logged) -> Finding:
+    named = log.naming("forgetful")
     return Finding(ping.error is None and named == 10, f"PING {ping}, {named} of 10 named")
 
 
-_AT_ONCE = "such a pool makes a connection when it is made, and so fails at once"
+_AT_ONCE = "such a pool creates a connection when it is created, and so fails at once"
 
 
 @row(
@@ -122,19 +122,19 @@ _AT_ONCE = "such a pool makes a connection when it is made, and so fails at once
     unshared=_AT_ONCE,
 )
 def failing_constructor(side: Side) -> Finding:
-    """redis-py counts the place before it builds the connection."""
+    """redis-py counts the connection before it constructs it."""
     return _after_failures(side.threads.client(side.threads.pool(**_failing(redis.Connection))))
 
 
 @row(53, "the same with the pool that waits", unshared=_AT_ONCE)
 def failing_constructor_of_a_waiting_pool(side: Side) -> Finding:
-    """As above."""
+    """redis-py counts the connection before it constructs it."""
     return _after_failures(side.threads.client(side.threads.waiting_pool(**_failing(redis.Connection), timeout=1)))
 
 
 @row(53, "the same with asyncio", unshared=_AT_ONCE)
 async def failing_constructor_on_a_loop(side: Side) -> Finding:
-    """As above."""
+    """redis-py counts the connection before it constructs it."""
     client = side.tasks.client(**_failing(redis.asyncio.Connection))
     for _ in range(3):
         await attempt_on_a_loop(client.ping)
@@ -152,7 +152,7 @@ def _failing(connection_class: Any) -> dict[str, Any]:
             super().__init__(**options)
 
         def __del__(self) -> None:
-            """One that was never made has nothing to end."""
+            """Do nothing: a connection whose constructor raised has nothing to close."""
 
     return {"connection_class": Failing, "max_connections": 3}
 
@@ -166,13 +166,13 @@ def _after_failures(client: Any) -> Finding:
 
 @row(45, "disconnect() again and again under 8 threads with GET and SET, 0.7 s; which errors do they see?")
 def disconnect_under_load(side: Side) -> Finding:
-    """A redis.ConnectionError is fine, a wrong value or anything else isn't."""
+    """A redis.ConnectionError is fine; a wrong value or any other error isn't."""
     return _disconnected(side, _HiredisParser)
 
 
 @row(45, "the same with redis-py's own parser", unshared="only hiredis's parser can be shared: all else is a TypeError")
 def disconnect_under_load_with_the_other_parser(side: Side) -> Finding:
-    """As above."""
+    """A redis.ConnectionError is fine; a wrong value or any other error isn't."""
     return _disconnected(side, _RESP3Parser)
 
 
@@ -202,9 +202,9 @@ def _disconnected(side: Side, parser: Any) -> Finding:
     return Finding(not seen, ", ".join(f"{count} {name}" for name, count in seen.most_common()) or "nothing strange")
 
 
-@row(45, "after shutdown() (redis-py has close() only) a GET is refused, and opens no connection")
+@row(45, "after shutdown() (redis-py has close() only) a GET raises, and opens no connection")
 def a_get_after_shutdown(side: Side) -> Finding:
-    """Otherwise what has been shut down goes on, unseen."""
+    """Otherwise an application goes on after its shutdown, unnoticed."""
     client = side.threads.client()
     client.ping()
     getattr(client.connection_pool, "shutdown", client.connection_pool.close)()
@@ -229,7 +229,7 @@ async def fork(side: Side) -> Finding:
     61, "a client is used, then C code forks four children, without Python's hooks, that do 200 ECHOs each", limit=90.0
 )
 def fork_by_c_code(side: Side) -> Finding:
-    """As uWSGI does once it has loaded the application. Who uses a parent's connection gets others' replies."""
+    """As uWSGI does after it has loaded the application. A child that uses its parent's connection gets its replies."""
     client = side.threads.client()
     client.ping()
     gate, opens = os.pipe()
@@ -276,7 +276,7 @@ def _reaped(pid: int) -> str:
     return {0: "did it", 1: "got a wrong reply", 2: "failed"}.get(status, f"hung for {_HUNG:g} s")
 
 
-@row(48, "asyncio: one client in asyncio.run() three times, and no caller closes anything")
+@row(48, "asyncio: one client in asyncio.run() three times, without closing anything")
 def loops_in_turn(side: Side) -> Finding:
     """As in a notebook, or in a web framework's synchronous views."""
     client = side.tasks.client()
@@ -294,7 +294,7 @@ async def _ping(client: Any) -> Any:
 
 @row(48, "asyncio: one client on two loops in two threads, 1000 GETs in all")
 def loops_side_by_side(side: Side) -> Finding:
-    """Ten tasks on each."""
+    """Each loop runs ten tasks."""
     client = side.tasks.client()
     seen: Counter[str] = Counter()
 

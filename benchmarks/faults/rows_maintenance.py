@@ -20,7 +20,7 @@ _CALLERS = 8
 
 @row(44, "a server announces that it moves (MOVING), 10 times, under 8 threads with INCR: how many fail? No retries")
 def moving_under_load(side: Side) -> Finding:
-    """The announcement is handled by the thread that has read it, amid others' replies."""
+    """The thread that has read the announcement handles it, amid other callers' replies."""
     with ScriptedServer() as server:
         pool = side.threads.pool(server, protocol=3, max_connections=20)
         client = side.threads.client(pool)
@@ -50,7 +50,7 @@ def moving_under_load(side: Side) -> Finding:
     " 8 INCR at once; no retries",
 )
 def relaxed_timeouts(side: Side) -> Finding:
-    """What the notification allows holds for each caller."""
+    """The timeout that the notification allows holds for each caller."""
     with ScriptedServer() as server:
         config = MaintNotificationsConfig(relaxed_timeout=5)
         pool = side.threads.pool(server, protocol=3, socket_timeout=0.2, maint_notifications_config=config)

@@ -25,7 +25,7 @@ async def killed_while_idle(side: Side) -> Finding:
         await pool.release(connection)
     observer = side.observer()
     idle = [each["id"] for each in observer.client_list() if each["name"] == "idle"]
-    # Beside the loop, which so hears of it.
+    # In another thread, so that the event loop runs and notices.
     await asyncio.to_thread(lambda: [observer.client_kill_filter(_id=number) for number in idle])
     outcomes = await asyncio.gather(*(attempt_on_a_loop(lambda: client.get("key")) for _ in range(30)))
     failed = [each for each in outcomes if each.error is not None]
@@ -39,7 +39,7 @@ _BARE: dict[str, Any] = {"protocol": 2, "driver_info": None}
 
 @row(66, "a proxy hangs up behind each third answer; 120 INCR, 2 ms apart, 3 retries", timed=True)
 def a_proxy_that_hangs_up(side: Side) -> Finding:
-    """What is sent over a connection that was closed by then never ran; but only a look before can tell."""
+    """A command sent over a connection that was closed by then never ran; only a probe before it can tell."""
     with FaultProxy(side.server.host, side.server.port) as proxy:
         proxy.hang_up_after(3)
         client = side.threads.client(at=proxy, **_BARE, retry=side.threads.retry(3, base=0))
@@ -52,7 +52,7 @@ def a_proxy_that_hangs_up(side: Side) -> Finding:
 
 @row(66, "the same with asyncio, the loop being blocked for the 2 ms", timed=True)
 async def a_proxy_that_hangs_up_on_a_loop(side: Side) -> Finding:
-    """As above, and the loop has not heard of it."""
+    """A command sent over a connection that was closed by then never ran, and the loop has not noticed the close."""
     with FaultProxy(side.server.host, side.server.port) as proxy:
         proxy.hang_up_after(3)
         client = side.tasks.client(at=proxy, **_BARE, retry=side.tasks.retry(3, base=0))
@@ -64,7 +64,7 @@ async def a_proxy_that_hangs_up_on_a_loop(side: Side) -> Finding:
 
 
 def _block(seconds: float) -> None:
-    """Do as a callback does that computes, or a process that is stopped."""
+    """Block the event loop, as a callback that computes or a stopped process does."""
     time.sleep(seconds)
 
 
@@ -85,7 +85,7 @@ _WATCHFUL = {"health_check_interval": 0.2, "socket_timeout": 0.3}
     timed=True,
 )
 def a_subscriber_on_a_silent_path(side: Side) -> Finding:
-    """As a NAT or a load balancer does it: it forgets the connection, and tells no caller."""
+    """As with a NAT or a load balancer, which forgets the connection without a word to either side."""
     with Path(side.server) as path:
         subscriber = side.threads.client(at=path, **_WATCHFUL).pubsub()
         subscriber.subscribe("news")
@@ -99,7 +99,7 @@ def a_subscriber_on_a_silent_path(side: Side) -> Finding:
 
 @row(25, "the same with asyncio", timed=True)
 async def a_subscriber_on_a_silent_path_on_a_loop(side: Side) -> Finding:
-    """As above."""
+    """As with a NAT or a load balancer, which forgets the connection without a word to either side."""
     with Path(side.server) as path:
         subscriber = side.tasks.client(at=path, **_WATCHFUL).pubsub()
         await subscriber.subscribe("news")
@@ -113,7 +113,7 @@ async def a_subscriber_on_a_silent_path_on_a_loop(side: Side) -> Finding:
 
 
 class _Ear:
-    """Publishes, and notes when the first message came through and what was raised meanwhile."""
+    """Publishes, and notes when the first message came through, and the errors meanwhile."""
 
     def __init__(self, side: Side) -> None:
         self._observer = side.observer()
@@ -138,17 +138,17 @@ class _Ear:
         return Finding(self._heard is not None, f"{heard}, {self._errors} errors")
 
 
-_REST = 1.0
+_IDLE = 1.0
 
 
 @row(
     24,
-    "10 idle connections are forgotten by a NAT; after 1 s of rest 10 GETs at once, 10 retries, socket_timeout=0.3; "
-    "checks due after 0.2 s of rest (redis-py: health_check_interval=0.2, ours: ping_after_idle=0.2)",
+    "10 idle connections are forgotten by a NAT; after 1 s idle 10 GETs at once, 10 retries, socket_timeout=0.3; "
+    "validation is due after 0.2 s idle (redis-py: health_check_interval=0.2, ours: ping_after_idle=0.2)",
     timed=True,
 )
 def an_idle_path_that_died(side: Side) -> Finding:
-    """With redis-py's default of 5 s each GET takes 5 s."""
+    """Return whether a message came through, and when."""
     with Path(side.server) as path:
         pool = side.threads.pool(at=path, **_checked(side), retry=side.threads.retry())
         client = side.threads.client(pool)
@@ -156,14 +156,14 @@ def an_idle_path_that_died(side: Side) -> Finding:
         for connection in taken:
             pool.release(connection)
         path.forget()
-        time.sleep(_REST)
+        time.sleep(_IDLE)
         doings = together(10, lambda _: attempt(lambda: client.get("key")))
         return _no_stall([doing.result() for doing in doings])
 
 
 @row(24, "the same with asyncio", timed=True)
 async def an_idle_path_that_died_on_a_loop(side: Side) -> Finding:
-    """As above."""
+    """With redis-py's default of 5 s each GET takes 5 s."""
     with Path(side.server) as path:
         pool = side.tasks.pool(at=path, **_checked(side), retry=side.tasks.retry())
         client = side.tasks.client(pool)
@@ -171,7 +171,7 @@ async def an_idle_path_that_died_on_a_loop(side: Side) -> Finding:
         for connection in taken:
             await pool.release(connection)
         path.forget()
-        await asyncio.sleep(_REST)
+        await asyncio.sleep(_IDLE)
         outcomes = await asyncio.gather(*(attempt_on_a_loop(lambda: client.get("key")) for _ in range(10)))
         return _no_stall(outcomes)
 

@@ -1,4 +1,4 @@
-"""Who waits, and for how long: notes 14, 16, 18, 44 and 56."""
+"""Callers that wait, and for how long: notes 14, 16, 18, 44 and 56."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_TURNS = "callers share: there are no turns"
 
 
 class _Turns:
-    """Who had how many turns, and the longest wait."""
+    """How many turns each worker had, and the longest wait."""
 
     def __init__(self) -> None:
         self._by = collections.Counter(dict.fromkeys(range(_WORKERS), 0))
@@ -55,7 +55,7 @@ class _Turns:
     unshared=_NO_TURNS,
 )
 def starvation(side: Side) -> Finding:
-    """With 100 threads for 8 s, redis-py's figures are 1 to 1515 turns, and 8 s."""
+    """Return whether the turns were fair: no worker had half as many again as another."""
     pool = side.threads.waiting_pool(max_connections=4, timeout=60)
     turns, lock = _Turns(), threading.Lock()
 
@@ -74,7 +74,7 @@ def starvation(side: Side) -> Finding:
 
 @row(16, "the same with asyncio", timed=True, unshared=_NO_TURNS)
 async def starvation_on_a_loop(side: Side) -> Finding:
-    """As above, with tasks."""
+    """With 100 threads for 8 s, redis-py's figures are 1 to 1515 turns, and 8 s."""
     pool = side.tasks.waiting_pool(max_connections=4, timeout=60)
     turns = _Turns()
 
@@ -129,7 +129,7 @@ def a_refusing_server(side: Side) -> Finding:
 _BLOCKED = 6
 
 
-@row(56, f"no thread is to be had any more; then {_BLOCKED} threads that there are do a BLPOP of 0.5 s each, at once")
+@row(56, f"no thread can be started any more; then {_BLOCKED} existing threads do a BLPOP of 0.5 s each, at once")
 def no_thread_to_be_had(side: Side) -> Finding:
     """As under a limit of processes, with a web server's own threads; redis-py starts none."""
     begin = threading.Event()
@@ -163,7 +163,7 @@ _CALLERS = 40
     limit=15,
 )
 def too_many_clients(side: Side) -> Finding:
-    """As with processes times pool size beyond what the server takes."""
+    """As where the number of processes times the pool size exceeds what the server accepts."""
     observer = side.observer()
     observer.ping()
     client = side.threads.client(retry=side.threads.retry())
@@ -179,9 +179,9 @@ def too_many_clients(side: Side) -> Finding:
 
 @row(
     44,
-    "maintenance is announced; one waits for the only connection, timeout=1, and it is released after 0.3 s",
+    "maintenance is announced; a caller waits for the only connection, timeout=1, and it is released after 0.3 s",
     timed=True,
-    unshared="a light lease is had at once",
+    unshared="a virtual connection is to be had at once",
 )
 def a_release_during_maintenance(side: Side) -> Finding:
     """The flag is what redis-py sets while it handles a MOVING message."""
@@ -193,8 +193,8 @@ def a_release_during_maintenance(side: Side) -> Finding:
     time.sleep(0.3)
     releasing = attempt(lambda: pool.release(connection))
     outcome = waiting.result()
-    waiter = "served" if outcome.error is None else f"told {type(outcome.error).__name__}"
+    waiter = "was served" if outcome.error is None else f"got {type(outcome.error).__name__}"
     return Finding(
         outcome.error is None and releasing.seconds < 0.5,
-        f"the release took {releasing.seconds:.2f} s, the waiter was {waiter} after {outcome.seconds:.2f} s",
+        f"the release took {releasing.seconds:.2f} s, the waiter {waiter} after {outcome.seconds:.2f} s",
     )

@@ -1,4 +1,4 @@
-"""Replies that reach the wrong caller, and connections that are half-made: notes 1 to 4."""
+"""Replies that reach the wrong caller, and connections that are half connected: notes 1 to 4."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def a_cancelled_get(side: Side) -> Finding:
 
 @row(2, "a connection is released with one reply unread; then another caller does GET bob")
 def an_unread_reply(side: Side) -> Finding:
-    """With all defaults."""
+    """All options are the defaults."""
     pool = side.threads.pool()
     client = side.threads.client(pool)
     client.mset(_VALUES)
@@ -53,7 +53,7 @@ def an_unread_reply(side: Side) -> Finding:
 
 @row(2, "the same with asyncio")
 async def an_unread_reply_on_a_loop(side: Side) -> Finding:
-    """With all defaults."""
+    """All options are the defaults."""
     pool = side.tasks.pool()
     client = side.tasks.client(pool)
     await client.mset(_VALUES)
@@ -93,7 +93,7 @@ class _Primary:
 
 @row(3, "Sentinel's connection class: a BLPOP is interrupted by a BaseException, then a job is pushed and GET bob done")
 def an_interrupted_blpop(side: Side) -> Finding:
-    """The interrupt comes from a signal handler, while the server holds the call."""
+    """The interruption comes from a signal handler, while the server blocks the call."""
     observer = side.observer()
     observer.set("bob", "bob-value")
     client = side.threads.client(connection_class=_SentinelConnection, connection_pool=_Primary(side.server))
@@ -118,7 +118,7 @@ def an_interrupted_blpop(side: Side) -> Finding:
 
 
 class _TokenSource(CredentialProvider):
-    """Its first answer is the error, or comes late; later ones are at once, and right."""
+    """A provider whose first answer is the error, or comes late; later answers come at once, and are right."""
 
     def __init__(self, error: BaseException | None = None, late: float = 0.0) -> None:
         self._error, self._late = error, late
@@ -144,7 +144,7 @@ def _database_written(side: Side) -> Finding:
 
 @row(4, "the credential provider raises during the first connect of a pool with db=5; then a SET")
 def a_failing_provider(side: Side) -> Finding:
-    """Anything but one of redis-py's errors."""
+    """Any error but one of redis-py's."""
     client = side.threads.client(db=5, credential_provider=_TokenSource(OSError("no token")))
     return _set_twice(side, client)
 
@@ -165,14 +165,14 @@ def _set_twice(side: Side, client: Any) -> Finding:
 
 @row(4, "the same with asyncio, the provider raising")
 async def a_failing_provider_on_a_loop(side: Side) -> Finding:
-    """Anything but one of redis-py's errors."""
+    """Any error but one of redis-py's."""
     client = side.tasks.client(db=5, credential_provider=_TokenSource(OSError("no token")))
     return await _set_twice_on_a_loop(side, client)
 
 
 @row(4, "the same with asyncio, the first call cut by wait_for while the provider fetches its token")
 async def a_slow_provider_on_a_loop(side: Side) -> Finding:
-    """The caller is cancelled; the next comes at once."""
+    """The caller is cancelled; the next one comes at once."""
     client = side.tasks.client(db=5, credential_provider=_TokenSource(late=0.3))
     return await _set_twice_on_a_loop(side, client)
 

@@ -1,4 +1,4 @@
-"""Commands that run twice, and how often anything is tried: notes 7, 9 and 10."""
+"""Commands that run twice, and how often a client tries again: notes 7, 9 and 10."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def an_incr_that_times_out(side: Side) -> Finding:
 
 @row(7, "the same with asyncio")
 async def an_incr_that_times_out_on_a_loop(side: Side) -> Finding:
-    """As above."""
+    """redis-py's figure with all defaults and a server busy for 7 s is the same."""
     client = side.tasks.client(**_IMPATIENT, retry=side.tasks.retry())
     await client.ping()
     with busy(side.server, _BUSY):
@@ -52,20 +52,20 @@ def a_transaction_that_times_out(side: Side) -> Finding:
 
 @row(7, "the same with one LPOP from a list of 10 jobs")
 def an_lpop_that_times_out(side: Side) -> Finding:
-    """A job that no caller got is lost, unless the caller is told that the command may have run."""
+    """A job that no worker got is lost, unless the error says that the command may have run."""
     client = side.threads.client(**_IMPATIENT, retry=side.threads.retry())
     client.ping()
     side.observer().rpush("jobs", *range(1, 11))
     with busy(side.server, _BUSY):
         outcome = attempt(lambda: client.lpop("jobs"))
     left = side.observer().llen("jobs")
-    raised = outcome.value == b"1" or bool(getattr(outcome.error, "sent", False))
-    return Finding(raised and left >= 9, f"{outcome}; {left} jobs left")
+    known = outcome.value == b"1" or bool(getattr(outcome.error, "sent", False))
+    return Finding(known and left >= 9, f"{outcome}; {left} jobs left")
 
 
 @row(9, "how often a client tries again, by the way in which it was made")
 def retries_by_constructor(side: Side) -> Finding:
-    """redis-py's clients have ways of their own, which ours have not."""
+    """redis-py's clients can be created in ways that redpool's don't have."""
     at: dict[str, Any] = {"host": side.server.host, "port": side.server.port}
     made = [] if side.ours(pools_only=True) else [redis.Redis(**at)]
     for pools in (side.threads, side.tasks):
@@ -81,7 +81,7 @@ def retries_by_constructor(side: Side) -> Finding:
 
 @row(10, "an asyncio pool is given the Retry for threads, with 3 retries; the server is down")
 async def the_wrong_retry(side: Side) -> Finding:
-    """Refused at once is right; silence is not."""
+    """An error at once is right; silence is not."""
     try:
         client = side.tasks.client(retry=side.threads.retry(3))
     except TypeError as error:

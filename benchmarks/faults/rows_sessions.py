@@ -1,4 +1,4 @@
-"""What one caller has told the server about its session, and the next one inherits: note 6."""
+"""What one caller changes in a connection's session, and the next one gets: note 6."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def _next_reply(side: Side, *command: Any) -> Finding:
 
 @row(6, "one caller does SELECT 1 on a client that is shared; then another does GET bob")
 def a_select(side: Side) -> Finding:
-    """The connection goes back with the other database selected."""
+    """The connection comes back with the other database selected."""
     return _next_reply(side, "SELECT", 1)
 
 
 @row(6, "one caller does a bare MULTI, and no EXEC; then another does GET bob")
 def a_multi(side: Side) -> Finding:
-    """The connection goes back inside of a transaction."""
+    """The connection comes back inside of a transaction."""
     return _next_reply(side, "MULTI")
 
 
 @row(6, "one caller does a bare WATCH of a key that then changes; then another one's MULTI ... EXEC")
 def a_watch(side: Side) -> Finding:
-    """The transaction fails for what another has watched."""
+    """The transaction fails for a key that another caller has watched."""
     client = side.threads.client()
     client.execute_command("WATCH", "watched")
     side.observer().set("watched", "changed")

@@ -1,4 +1,4 @@
-"""Each row on each side in a process of its own, which may hang and then is killed."""
+"""Run each row on each side in a process of its own; one that hangs is killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Result:
-    """What was found, and what the process wrote to standard error."""
+    """The finding of a row on a side, and what the process wrote to standard error."""
 
     row: Row
     side: str
@@ -27,7 +27,7 @@ class Result:
 
 
 def run(row: Row, side: str, patience: float = 1.0) -> Result:
-    """Find out what `row` does to `side`; it is hung after `patience` times its limit."""
+    """Run `row` on `side`, and return the result; it counts as hung after `patience` times its limit."""
     if side in SHARING and row.unshared:
         return Result(row, side, Finding(None, row.unshared), "")
     limit = patience * row.limit
@@ -38,10 +38,10 @@ def run(row: Row, side: str, patience: float = 1.0) -> Result:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # so that what it has forked can be killed with it
+        start_new_session=True,  # so that its forked children can be killed with it
     )
     try:
-        raised, log = child.communicate(timeout=limit)
+        printed, log = child.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         _kill(child)
         _, log = child.communicate()
@@ -49,14 +49,14 @@ def run(row: Row, side: str, patience: float = 1.0) -> Result:
     except BaseException:
         _kill(child)
         raise
-    return Result(row, side, _finding(raised, child.returncode), log)
+    return Result(row, side, _finding(printed, child.returncode), log)
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
     os.killpg(child.pid, signal.SIGKILL)
 
 
-def _finding(raised: str, status: int) -> Finding:
+def _finding(printed: str, status: int) -> Finding:
     if status:
         return Finding(False, f"the process ended with status {status}")
-    return Finding(**json.loads(raised))
+    return Finding(**json.loads(printed))

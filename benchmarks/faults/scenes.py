@@ -1,4 +1,4 @@
-"""What rows share: a call and what became of it, a server that is busy, a path that forgets its connections."""
+"""What rows share: a call and its outcome, a server that is busy, a path that forgets its connections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Outcome:
 
 
 def attempt(call: Callable[[], Any]) -> Outcome:
-    """Make the call."""
+    """Make the call, and return its outcome."""
     began = time.monotonic()
     try:
         return Outcome(call(), None, time.monotonic() - began)
@@ -38,7 +38,7 @@ def attempt(call: Callable[[], Any]) -> Outcome:
 
 
 def best(call: Callable[[], Any]) -> Outcome:
-    """Of three calls the quickest, which the machine has disturbed least; of slow ones, one will do."""
+    """Return the outcome of the quickest of three calls, which the machine disturbed least; make a slow call once."""
     outcomes = [attempt(call)]
     while len(outcomes) < 3 and outcomes[-1].seconds < 0.4:
         outcomes.append(attempt(call))
@@ -46,7 +46,7 @@ def best(call: Callable[[], Any]) -> Outcome:
 
 
 async def attempt_on_a_loop(call: Callable[[], Awaitable[Any]]) -> Outcome:
-    """Make the call."""
+    """Await the call, and return its outcome."""
     began = time.monotonic()
     try:
         return Outcome(await call(), None, time.monotonic() - began)
@@ -56,9 +56,9 @@ async def attempt_on_a_loop(call: Callable[[], Awaitable[Any]]) -> Outcome:
 
 @contextlib.contextmanager
 def busy(server: embedded.Server, seconds: float) -> Iterator[None]:
-    """For so long the server takes everything and answers nothing; then it carries out what it was sent.
+    """Pause the server for `seconds`: it accepts everything and answers nothing, then carries out what it was sent.
 
-    At the end of the block the server is at work again, and has done what it was sent before.
+    At the end of the block the server is at work again, and has carried out what it was sent before.
     """
     server.pause()
     waking = threading.Timer(seconds, server.resume)
@@ -71,9 +71,9 @@ def busy(server: embedded.Server, seconds: float) -> Iterator[None]:
 
 
 class Path:
-    """The way to a server, through something that can forget the connections there are, as a NAT does.
+    """A way to a server that can forget its open connections, as a NAT does.
 
-    Their bytes vanish, and no caller is told; new connections work.
+    Their bytes vanish without an error; new connections work.
     """
 
     def __init__(self, to: Address) -> None:
@@ -86,11 +86,11 @@ class Path:
         self._begin(self._accept)
 
     def forget(self) -> None:
-        """From now on nothing passes on the connections there are."""
+        """Pass nothing more on the connections that are open now."""
         self._known.clear()
 
     def close(self) -> None:
-        """No more connections."""
+        """Accept no more connections."""
         self._listener.close()
 
     def __enter__(self) -> Self:

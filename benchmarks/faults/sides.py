@@ -1,4 +1,4 @@
-"""The sides, under the same names: redis-py's pools and ours, both below redis-py's own client, and our own client."""
+"""The sides, under the same names: redis-py's pools and redpool's below redis-py's client, and redpool's client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TITLES = {
 
 
 class Address(Protocol):
-    """Where something listens."""
+    """Where a server or a proxy listens."""
 
     @property
     def host(self) -> str:
@@ -42,7 +42,7 @@ class Address(Protocol):
 
 @dataclass(frozen=True)
 class Pools:
-    """What one side has for threads, or for event loops; `at` is where it connects to."""
+    """The pools and the client of one side, for threads or for event loops; `at` is where they connect to."""
 
     plain: Any
     waiting: Any
@@ -51,19 +51,19 @@ class Pools:
     at: Address
 
     def pool(self, at: Address | None = None, **options: Any) -> Any:
-        """The pool that one takes first: of redis-py's two, the one that doesn't wait."""
+        """Return the side's usual pool: of redis-py's two, the one that doesn't wait."""
         return self._made(self.plain, at, options)
 
     def waiting_pool(self, at: Address | None = None, **options: Any) -> Any:
-        """The pool whose callers wait for a connection. Ours is the same as above."""
+        """Return the pool whose callers wait for a connection; redpool's is that of `pool`."""
         return self._made(self.waiting, at, options)
 
     def client(self, pool: Any = None, **options: Any) -> Any:
-        """The side's client, over `pool` or one made with the options."""
+        """Return the side's client, over `pool`, or over one with these options."""
         return self.client_class(connection_pool=self.pool(**options) if pool is None else pool)
 
     def retry(self, retries: int = 10, base: float = 0.01) -> Any:
-        """The retry policy that `redis.Redis()` has by default; with a `base` of 0 it makes no pauses."""
+        """Return the retry policy that `redis.Redis()` has by default; with a `base` of 0 it makes no pauses."""
         return self.retry_class(ExponentialWithJitterBackoff(base=base, cap=1), retries)
 
     def _made(self, pool_class: Any, at: Address | None, options: dict[str, Any]) -> Any:
@@ -73,26 +73,26 @@ class Pools:
 
 @dataclass(frozen=True)
 class Side:
-    """One side, with a server that is the row's own."""
+    """One side, with a server of the row's own."""
 
     name: str
     server: embedded.Server
     threads: Pools
     tasks: Pools
     deadline: Callable[[float], Any]
-    """Bounds all that a call does. redis-py has nothing of the kind: there it does nothing."""
+    """Bounds all that a call does; without effect on redis-py's side, which has no such thing."""
 
     def ours(self, **options: Any) -> dict[str, Any]:
-        """Options that only our pools have: on redis-py's side none."""
+        """Return options that only redpool's pools have: on redis-py's side none."""
         return options if self.name in OF_OURS else {}
 
     def observer(self, **options: Any) -> Any:
-        """A plain client of redis-py's that no fault is about: it looks at the server."""
+        """Return a plain client of redis-py's that no fault concerns, to look at the server."""
         return redis.Redis(host=self.server.host, port=self.server.port, **options)
 
 
 def side(name: str, server: embedded.Server) -> Side:
-    """The side of this name, to be used on `server`."""
+    """Return the side of this name, on `server`."""
     if name == THEIRS:
         return Side(name, server, *_theirs(server), _no_deadline)
     return Side(name, server, *_ours(name, server), redpool.deadline)

@@ -1,4 +1,4 @@
-"""What is asked of the peers, and what was promised of redpool among them."""
+"""The cases of the comparison, and redpool's targets in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from .contenders import BARE, BLOCKING, CLIENT, GLIDE, PLAIN, SHARED
 from .peer import TASKS, THREADS
 
 SHORT = 30
-"""Bytes of the value wherever a case doesn't say otherwise."""
+"""Bytes of the value where a case doesn't set another size."""
 
 REDIS_PYS = (PLAIN, BLOCKING)
-"""What everybody is held against: the faster of the two."""
+"""The pools that all peers are compared with: the faster of the two."""
 
 PER_S = "per_s"
 P99 = "p99_ms"
@@ -20,7 +20,7 @@ P99 = "p99_ms"
 
 @dataclass(frozen=True)
 class Target:
-    """The `figure` of `peer` over that of the fastest of `against`, and what it has to reach in `mode`."""
+    """A bound on the `figure` of `peer`, divided by that of the fastest of `against`, in `mode`."""
 
     peer: str
     against: tuple[str, ...]
@@ -30,7 +30,7 @@ class Target:
     mode: str = FREE
 
     def met(self, ratio: float) -> bool:
-        """Whether `ratio` is good enough."""
+        """Return whether `ratio` is within the bound."""
         return (self.at_least is None or ratio >= self.at_least) and (self.at_most is None or ratio <= self.at_most)
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class Case:
 
 
 def size(count: int) -> str:
-    """A number of bytes as people write it."""
+    """Return a number of bytes with its unit."""
     return f"{count // 1024} KiB" if count >= 1024 else f"{count} B"
 
 
@@ -131,5 +131,5 @@ GROUPS: tuple[str, ...] = tuple(dict.fromkeys(case.group for case in _ALL))
 
 
 def chosen(names: Sequence[str]) -> list[Case]:
-    """The cases with these names or in these groups, all of them where there are none, in their usual order."""
+    """Return the cases with these names or in these groups, in their usual order; without names all of them."""
     return [case for case in _ALL if not names or case.name in names or case.group in names]

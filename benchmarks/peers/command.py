@@ -26,9 +26,9 @@ _OTHER_FILES = 256
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what `argv` (default: the process's arguments) asks for and return the exit status."""
+    """Measure what `argv` (default: the process's arguments) asks for, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers", description="Measure redpool beside other clients for Redis, and the limit."
+        prog="python -m benchmarks.peers", description="Compare redpool with other clients for Redis and the limit."
     )
     add_measuring(parser, _ROUNDS, _SECONDS)
     parser.add_argument("--picture", type=picture_path, metavar="FILE", help="write a picture, .svg or .png")
@@ -37,19 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def picture_path(text: str) -> Path:
-    """Where to write a picture, from a command line."""
+    """Return a command line argument as the path of a picture to write. Raises `ArgumentTypeError` for others."""
     path = Path(text)
     if path.suffix not in FORMATS:
-        raise argparse.ArgumentTypeError(f"{text!r} ends in none of {', '.join(FORMATS)}")
+        raise argparse.ArgumentTypeError(f"{text!r}: must end in one of {', '.join(FORMATS)}")
     if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: there is no directory {str(path.parent)!r}")
+        raise argparse.ArgumentTypeError(f"{text!r}: no directory {str(path.parent)!r}")
     if not os.access(path.parent, os.W_OK) or path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} can't be written")
+        raise argparse.ArgumentTypeError(f"{text!r}: can't be written")
     return path
 
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Carry out the comparison and return its exit status."""
+    """Carry out the comparison, and return its exit status."""
     from redpool.bench.screen import write_json
 
     from . import screen
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     known = {*CASES, *GROUPS}
     unknown = [name for name in arguments.cases if name not in known]
     if unknown:
-        parser.error(f"no case {', '.join(unknown)}; there are: {', '.join((*GROUPS, *CASES))}")
+        parser.error(f"unknown case: {', '.join(unknown)}; choose from: {', '.join((*GROUPS, *CASES))}")
     if arguments.list:
         if arguments.json:
             write_json(screen.list_as_dicts())
@@ -68,13 +68,13 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     cases = chosen(arguments.cases)
     if FREE not in arguments.modes and not any(case.one_core for case in cases):
         both = ", ".join(case.name for case in CASES.values() if case.one_core)
-        parser.error(f"--one-core: none of {', '.join(arguments.cases)} is measured so; these are: {both}")
-    _refuse_picture(arguments, [case.name for case in cases], parser)
+        parser.error(f"--one-core: not for {', '.join(arguments.cases)}; choose from: {both}")
+    _check_picture(arguments, [case.name for case in cases], parser)
     return _measure(arguments, [case.name for case in cases])
 
 
-def _refuse_picture(arguments: argparse.Namespace, names: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    # Before minutes of measuring, not after.
+def _check_picture(arguments: argparse.Namespace, names: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    # Before the measurements, which take minutes.
     if arguments.picture is None:
         return
     if find_spec("matplotlib") is None:
@@ -85,7 +85,7 @@ def _refuse_picture(arguments: argparse.Namespace, names: Sequence[str], parser:
 
 def _measure(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     cases = chosen(names)
-    # Through a relay a connection is two of them; the interpreter and matplotlib need some as well.
+    # Through a relay a connection needs two files; the interpreter and matplotlib need some as well.
     enough = _OTHER_FILES + 2 * max(case.callers for case in cases)
     with files(enough), ground() as prepared, progress() as tell:
         report = measured(cases, arguments.modes, arguments.rounds, arguments.seconds, prepared, tell)

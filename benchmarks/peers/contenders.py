@@ -1,4 +1,4 @@
-"""Who takes part, a row each; the first two are what everybody is compared with."""
+"""The peers, a row each; the first two are those that all are compared with."""
 
 from functools import partial
 
@@ -34,5 +34,5 @@ PEERS = (
 
 
 def of_kind(kind: str) -> tuple[Peer, ...]:
-    """The peers for threads, or for tasks."""
+    """Return the peers for threads, or for tasks."""
     return tuple(peer for peer in PEERS if peer.kind == kind)

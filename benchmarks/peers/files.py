@@ -1,4 +1,4 @@
-"""How many files the process may have open, of which a connection is one."""
+"""The limit of open files; each connection is one."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def files(count: int) -> Iterator[None]:
-    """Within the block the process, and those it starts, may open `count` files, as far as the system allows."""
+    """Let this process, and those it starts in the block, open `count` files, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft == resource.RLIM_INFINITY or soft >= enough:

@@ -1,4 +1,4 @@
-"""The server that the peers are measured on: its keys, its list of clients, and the ways that lead to it."""
+"""The server that the peers are measured on: its keys, its list of clients, and the network in front of it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ _PINGS = 11
 
 
 class Ground:
-    """A private `server`, the `network` in front of it, and a connection of the bench's own that no figure counts."""
+    """A private `server`, the `network` in front of it, and a connection of the bench's own that no figure includes."""
 
     def __init__(self, server: embedded.Server, network: Network) -> None:
         self.server = server
@@ -27,28 +27,28 @@ class Ground:
         self._client: Any = redis.Redis.from_url(server.url, single_connection_client=True)
 
     def prepare(self, value_bytes: int) -> str:
-        """Set a key to a value of so many bytes; returns the key."""
+        """Set a key to a value of `value_bytes` bytes, and return the key."""
         key = f"redpool:bench:{value_bytes}B"
         self._client.set(key, b"v" * value_bytes)
         return key
 
     def connected(self) -> set[str]:
-        """Which connections the server has now."""
+        """Return the ids of the connections that the server has now."""
         return {client["id"] for client in self._client.client_list()}
 
     def ping(self, round_trip: float) -> float:
-        """Seconds that a PING takes whose answer has so long a way: the median of a few."""
+        """Return the seconds that a PING takes over a path with this round trip: the median of several."""
         host, port = self.network.address(round_trip)
         with closing(redis.Redis(host=host, port=port, single_connection_client=True)) as client:
             return median(_timed(client.ping) for _ in range(_PINGS))
 
     def about(self) -> str:
-        """The server's name and version."""
+        """Return the server's name and version."""
         info = self._client.info("server")
         return f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {info['redis_version']}"
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the bench's own connection."""
         self._client.close()
 
     def set_checked_keys(self) -> None:
@@ -64,7 +64,7 @@ def _timed(call: Callable[[], object]) -> float:
 
 @contextmanager
 def ground() -> Iterator[Ground]:
-    """A server and a network for the time of the block."""
+    """Yield a server and a network, which end with the block."""
     with embedded.start() as server, Network(Address(server.host, server.port)) as network:
         made = Ground(server, network)
         try:

@@ -1,6 +1,6 @@
-"""What no client in Python can go beyond: hiredis on a bare socket or protocol, with nothing that a user needs.
+"""The limit for any client in Python: hiredis on a bare socket or protocol, with nothing that a user needs.
 
-No pool, no retry, no time limit, no care for a caller that was cancelled.
+It has no pool, no retry, no timeout, and no care for a caller that was cancelled.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _HUNG_UP = "the server hung up"
 
 @contextmanager
 def bare_sockets(address: Address, callers: int) -> Iterator[Client]:
-    """As many sockets as there are callers at once."""
+    """Yield a client with as many sockets as there are callers at once."""
     free: list[_Socket] = []
 
     def with_socket(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -72,7 +72,7 @@ class _Socket:
 
 @asynccontextmanager
 async def bare_protocol(address: Address, callers: int) -> AsyncIterator[Client]:
-    """One connection that all tasks share."""
+    """Yield a client with one connection that all tasks share."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.create_connection(partial(_Protocol, loop), *address)
     try:
@@ -103,7 +103,7 @@ class _Protocol(asyncio.Protocol):
         self._waiting.clear()
 
     def get(self, key: str) -> asyncio.Future[Any]:
-        # The first of a turn of the loop goes out at once, so that one task waits for nothing; the others together.
+        # A lone task's command goes out at once; those that come while replies are awaited go out together.
         command = _pack(("GET", key))
         if not self._waiting:
             self._transport.write(command)

@@ -1,4 +1,4 @@
-"""One peer in one case: whether it answers right, and then what it does in the time it has."""
+"""Measure one peer in one case: first whether its answers are correct, then how many commands it does."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from .peer import TASKS, Client, Peer
 _CHECKED_PIPELINE = 3
 _EXPECTED = [*CHECKED_KEYS.values(), [next(iter(CHECKED_KEYS.values()))] * _CHECKED_PIPELINE]
 _WARM_UP_SHARE = 0.15
-# Some pools open their connections one by one, as many callers come.
+# Some pools open their connections one by one, when many callers come.
 _MOST_WARM_UPS = 6
 # A peer that hangs ends its measurement, not the run.
 _PATIENCE = 60.0  # seconds
@@ -26,7 +26,7 @@ class WrongAnswer(Exception):
 
 
 def check(peer: Peer, ground: Ground) -> None:
-    """Ask a client several things at once, one of them a pipeline; raises `WrongAnswer`, or what the client raises."""
+    """Send a client several commands at once, and a pipeline. Raises `WrongAnswer`, or what the client raises."""
     address = ground.network.address(0)
 
     async def ask() -> list[Any]:
@@ -48,7 +48,7 @@ def _questions(client: Client) -> list[Callable[[], Any]]:
 
 
 def _at_once(questions: Sequence[Callable[[], Any]]) -> list[Any]:
-    # Not the standard library's pool of threads, which would wait for ever for one that hangs.
+    # Not the standard library's thread pool, which would wait for ever for a thread that hangs.
     answers: list[Any] = [None] * len(questions)
 
     def ask(number: int) -> None:
@@ -69,7 +69,7 @@ def _at_once(questions: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def measure(peer: Peer, case: Case, ground: Ground, seconds: float) -> Figures:
-    """The peer's figures for `seconds` of the case, with a new client that is warm."""
+    """Return the peer's figures for `seconds` of the case, with a new client that has warmed up."""
     watch = _Watch(case, ground)
     if peer.kind == TASKS:
         figures = asyncio.run(_tasks(peer, case, watch, seconds))
@@ -112,7 +112,7 @@ def _call(client: Client, case: Case, key: str) -> Callable[[], Any]:
 
 
 class _Watch:
-    """What is seen of a peer from outside: its connections at the server, and the relay between."""
+    """What a peer costs beside its own process: its connections at the server, and the relay."""
 
     def __init__(self, case: Case, ground: Ground) -> None:
         self._ground = ground
@@ -124,19 +124,19 @@ class _Watch:
         self._relay = 0.0
 
     def more_connections(self) -> bool:
-        """Whether there are more than at the last look."""
+        """Return whether the peer has more connections than at the last call."""
         before, self._connections = self._connections, len(self._ground.connected() - self._others)
         return self._connections > before
 
     def begin(self) -> None:
-        """The load is about to begin."""
+        """Note the relay's CPU time before the load."""
         self._relay = self._ground.network.cpu(self._round_trip)
 
     def end(self) -> None:
-        """The load is over, and the client still open."""
+        """Note the relay's CPU time and the connections after the load; the client must still be open."""
         self._relay = self._ground.network.cpu(self._round_trip) - self._relay
         self.more_connections()
 
     def figures(self, seconds: float) -> Figures:
-        """Connections, and the share of a core that the relay took."""
+        """Return the number of connections, and the share of a core that the relay used."""
         return {"connections": self._connections, "relay": self._relay / seconds}

@@ -1,4 +1,4 @@
-"""The simulated network: a relay of its own for each round trip, started when it is first asked for."""
+"""The simulated network: a relay of its own for each round trip, started when it is first used."""
 
 import subprocess
 import sys
@@ -11,18 +11,18 @@ from .peer import Address
 
 
 class Network:
-    """Ways to the server at `address`, each with a round trip of its own. All end with the block."""
+    """Paths to the server at `address`, each with a round trip of its own. All end with the block."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
         self._links: dict[float, Link] = {}
 
     def address(self, round_trip: float) -> Address:
-        """Where to connect to for answers that take `round_trip` seconds longer."""
+        """Return the address to connect to for answers that take `round_trip` seconds longer."""
         return self._link(round_trip).address if round_trip else self._address
 
     def cpu(self, round_trip: float) -> float:
-        """Seconds of CPU that this way has cost so far, outside of client and server."""
+        """Return the seconds of CPU that this path has used so far, outside of client and server."""
         return self._link(round_trip).cpu() if round_trip else 0.0
 
     def _link(self, round_trip: float) -> "Link":
@@ -48,20 +48,20 @@ class Link:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        self.address = Address("127.0.0.1", int(self._raised()))
+        self.address = Address("127.0.0.1", int(self._line()))
 
     def cpu(self) -> float:
-        """Seconds of CPU it has used."""
+        """Return the seconds of CPU that the relay has used."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return float(self._raised())
+        return float(self._line())
 
     def close(self) -> None:
-        """End it and wait until it is gone."""
+        """End the relay, and return when it is gone."""
         self._process.kill()
         self._process.communicate()
 
-    def _raised(self) -> str:
+    def _line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()

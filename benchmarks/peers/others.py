@@ -9,13 +9,13 @@ from redpool.bench.contenders import PATIENT
 
 from .peer import Address, Client
 
-# As the pools' callers: one who waits long shall be seen waiting, not failing.
+# As for the pools' callers: one that waits long shall show as waiting, not as failing.
 _REQUEST_TIMEOUT = int(1000 * PATIENT["timeout"])  # milliseconds
 
 
 @asynccontextmanager
 async def coredis(address: Address, callers: int) -> AsyncIterator[Client]:
-    """`coredis.Redis`."""
+    """Yield a `coredis.Redis`."""
     from coredis import Redis
 
     async with Redis(host=address.host, port=address.port) as client:
@@ -30,7 +30,7 @@ async def coredis(address: Address, callers: int) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def glide(address: Address, callers: int) -> AsyncIterator[Client]:
-    """valkey-glide's `GlideClient` for asyncio."""
+    """Yield valkey-glide's `GlideClient` for asyncio."""
     from glide import Batch, GlideClient, GlideClientConfiguration, NodeAddress
 
     options = GlideClientConfiguration([NodeAddress(*address)], request_timeout=_REQUEST_TIMEOUT)
@@ -47,7 +47,7 @@ async def glide(address: Address, callers: int) -> AsyncIterator[Client]:
 
 @contextmanager
 def glide_sync(address: Address, callers: int) -> Iterator[Client]:
-    """valkey-glide's `GlideClient` for threads."""
+    """Yield valkey-glide's `GlideClient` for threads."""
     from glide_sync import Batch, GlideClient, GlideClientConfiguration, NodeAddress
 
     options = GlideClientConfiguration([NodeAddress(*address)], request_timeout=_REQUEST_TIMEOUT)

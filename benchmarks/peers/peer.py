@@ -1,4 +1,4 @@
-"""What is asked of a client for it to be measured."""
+"""The interface of a client that is measured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LIMIT = "limit"
 
 
 class Address(NamedTuple):
-    """Where a server, or the relay in front of one, listens."""
+    """The host and port on which a server, or the relay in front of one, listens."""
 
     host: str
     port: int
@@ -23,9 +23,9 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Client:
-    """Two calls of an open client: the value of a key, and the values of so many GETs of it in one pipeline.
+    """Two calls of an open client: the value of a key, and the values of several GETs of it in one pipeline.
 
-    Both give an awaitable where the peer is one for tasks.
+    Both return an awaitable where the peer is one for tasks.
     """
 
     get: Callable[[str], Any]
@@ -34,10 +34,10 @@ class Client:
 
 @dataclass(frozen=True)
 class Peer:
-    """A client under its `name`: of which `family`, for which `kind` of callers, and how to open it.
+    """A client's `name`, its `family`, the `kind` of callers that it is for, and how to open it.
 
-    `open` takes an address and how many callers there will be, and gives a context manager (for tasks an asynchronous
-    one) whose value is a `Client`. `module` is what has to be installed.
+    `open` takes an address and the number of callers, and returns a context manager (for tasks an asynchronous one)
+    whose value is a `Client`. `module` is what has to be installed.
     """
 
     name: str

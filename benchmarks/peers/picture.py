@@ -1,4 +1,4 @@
-"""The report as a picture for a page with a light or a dark background; the one file that needs matplotlib."""
+"""Draw the report as a picture for a light or a dark background; the one file that needs matplotlib."""
 
 from pathlib import Path
 from typing import Any
@@ -8,20 +8,20 @@ from .peer import LIMIT, OTHERS, REDIS_PY, REDPOOL
 from .report import Report, Result, Row
 
 DRAWN = ("tasks-100", "threads-16", "round-trip-tasks-4ms", "round-trip-threads-4ms")
-"""The cases of which those that were measured are drawn, free."""
+"""The cases that the picture shows, as far as they were measured with free placement."""
 
 FORMATS = (".svg", ".png")
 
-# Mid grey keeps its distance from white and from black.
+# Mid gray contrasts with white and with black.
 _INK = "#7f8790"
-_COLOURS = {REDIS_PY: "#9aa1a9", REDPOOL: "#d8392b", OTHERS: "#4a86c5", LIMIT: "#c9b27c"}
+_COLORS = {REDIS_PY: "#9aa1a9", REDPOOL: "#d8392b", OTHERS: "#4a86c5", LIMIT: "#c9b27c"}
 _SIZE = 13
 _CAPTION = "commands per second (times the faster of redis-py's pools, connections used)"
 _PANEL = (6.4, 3.6)  # inches
 
 
 def draw(report: Report, path: Path) -> None:
-    """Write the picture to `path`, whose suffix tells the format; raises `OSError` where that can't be done."""
+    """Write the picture to `path`, whose suffix is the format. Raises `OSError` where the file can't be written."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -39,7 +39,7 @@ def draw(report: Report, path: Path) -> None:
 def _panel(axes: Any, result: Result) -> None:
     rows = [row for row in result.rows if not row.absent]
     rates = [row.figures["per_s"] for row in rows]
-    bars = axes.barh([row.peer for row in rows], rates, color=[_COLOURS[row.family] for row in rows], height=0.72)
+    bars = axes.barh([row.peer for row in rows], rates, color=[_COLORS[row.family] for row in rows], height=0.72)
     axes.bar_label(bars, [_label(row) for row in rows], padding=6, color=_INK)
     axes.invert_yaxis()
     axes.set_title(_title(result), color=_INK, fontweight="bold", loc="left")

@@ -1,10 +1,11 @@
-"""A relay in front of a server that holds each reply back for a while: a network's round trip on one machine.
+"""Relay to a server, and delay each reply: a network's round trip on one machine.
 
-Run as a program, `relay.py HOST PORT SECONDS`, so that it takes no turn of the client's interpreter. It tells its port,
-then for every line on its standard input the seconds of CPU it has used so far, and ends where the input ends. It needs
-nothing but the standard library.
+It runs as a program, `relay.py HOST PORT SECONDS`, so that it takes no turn of the client's interpreter. It prints its
+port, then for every line on its standard input the seconds of CPU that it has used so far. It ends where the input
+ends, and needs the standard library only.
 
-Commands pass at once and replies wait for the whole round trip, which the client can't tell from half of it each way.
+Commands pass at once, and replies wait for the whole round trip; a client can't distinguish that from half of it each
+way.
 """
 
 import os
@@ -25,13 +26,13 @@ _clock = time.monotonic
 
 
 class Relay:
-    """Pairs of sockets, and the replies on their way with the moment at which each is due."""
+    """Pairs of sockets, and the replies that are on their way, each with the moment at which it is due."""
 
     def __init__(self, server: tuple[str, int], round_trip: float) -> None:
         self._server = server
         self._round_trip = round_trip
         self._selector = selectors.DefaultSelector()
-        # All wait equally long, so what came first is due first.
+        # All wait equally long, so they are due in the order in which they came.
         self._held: deque[tuple[float, socket.socket, bytes]] = deque()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -39,7 +40,7 @@ class Relay:
         self._tell(self._listener.getsockname()[1])
 
     def run(self) -> NoReturn:
-        """Pass on what comes until the standard input ends."""
+        """Relay until the standard input ends."""
         while True:
             self._wait()
             for key, _ in self._selector.select(0):
@@ -84,8 +85,8 @@ class Relay:
 
     @staticmethod
     def _send(sock: socket.socket, data: bytes) -> None:
-        # It may wait: what is measured through a relay is short and fits into the system's buffers.
-        # A connection that is gone is seen where its end is read.
+        # A blocking send is fine: what is measured through a relay is short, and fits into the system's buffers.
+        # `_pass_on` notices a closed connection when it reads.
         with suppress(ConnectionError):
             sock.sendall(data)
 

@@ -1,4 +1,4 @@
-"""What a run among peers found."""
+"""The results of a comparison."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +15,7 @@ _PACKAGES = ("coredis", "valkey-glide", "valkey-glide-sync")
 
 @dataclass(frozen=True)
 class Row:
-    """A peer in a case: its medians and how many times the faster of redis-py's pools it did, or why there are none."""
+    """A peer in a case: its medians, and its ratio to the faster of redis-py's pools; or why there are none."""
 
     peer: str
     family: str
@@ -40,7 +40,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run. `to_dict` gives plain values, ready for JSON."""
+    """A whole run. `to_dict` returns plain values, ready for JSON."""
 
     server: str
     rounds: int
@@ -56,7 +56,7 @@ class Report:
         return targets and not any(row.failed for result in self.results for row in result.rows)
 
     def to_dict(self) -> dict[str, object]:
-        """The report as dictionaries, lists, strings and numbers."""
+        """Return the report as dictionaries, lists, strings and numbers."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""Peers in turn, round by round; medians; each against the faster of redis-py's pools."""
+"""Measure the peers of each case in turn, round by round; take medians; compare with the faster of redis-py's pools."""
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ _RELAY_BUSY = 0.8
 
 @dataclass
 class _Seen:
-    """What a peer has shown in a case so far."""
+    """The measurements of a peer in a case so far, or why there are none."""
 
     peer: Peer
     absent: str = ""
@@ -32,7 +32,7 @@ class _Seen:
 
 
 def run(cases: Sequence[Case], modes: Sequence[str], rounds: int, seconds: float, ground: Ground, tell: Tell) -> Report:
-    """Measure the peers in `cases`, each case in those of `modes` that it is for; what can't be done is noted."""
+    """Measure the peers in `cases`, each case in those of `modes` that it has; the report notes what can't be done."""
     notes: list[str] = []
     why_not = why_not_one_core(ground.server.pid) if ONE_CORE in modes else None
     if why_not:
@@ -57,7 +57,7 @@ def run(cases: Sequence[Case], modes: Sequence[str], rounds: int, seconds: float
 
 
 def _in_turn(seen: Sequence[_Seen], rounds: int) -> Iterator[_Seen]:
-    # Each round begins with another one, so that no caller always comes after the same.
+    # Each round begins with another peer, so that none always comes after the same one.
     for number in range(rounds):
         first = number % len(seen)
         yield from (*seen[first:], *seen[:first])
@@ -72,11 +72,11 @@ def _measure(each: _Seen, case: Case, ground: Ground, seconds: float) -> None:
             check(each.peer, ground)
         each.rounds.append(measure(each.peer, case, ground, seconds))
     except Exception as error:
-        # Whatever a peer raises is its own failure; the others still have their turn.
-        each.absent, each.failed = f"failed: {_raised(error)}", True
+        # An exception is the failure of this peer only; the others still have their turn.
+        each.absent, each.failed = f"failed: {_described(error)}", True
 
 
-def _raised(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}"
@@ -102,7 +102,10 @@ def _result(case: Case, mode: str, seen: Sequence[_Seen]) -> Result:
 
 
 def ratio(target: Target, medians: Mapping[str, Figures]) -> float | None:
-    """The figure of the target's peer over that of the fastest it is held against; `None` where one is missing."""
+    """Return the figure of the target's peer divided by that of the fastest it is compared with.
+
+    `None` where one of them is missing.
+    """
     mine = medians.get(target.peer)
     against = [figures for name in target.against if (figures := medians.get(name))]
     if not mine or not against:

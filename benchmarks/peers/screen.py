@@ -1,4 +1,4 @@
-"""The report for people; beside `bench.screen` the one file that needs rich."""
+"""Print the report for people; beside `bench.screen` the one file that needs rich."""
 
 from collections import Counter
 
@@ -24,7 +24,7 @@ _RELAY = ("relay", "relay busy %", 100)
 
 
 def show(report: Report) -> None:
-    """The report as tables, one for each case."""
+    """Print the report as tables, one for each case."""
     out = console()
     out.print(", ".join(f"{name} {value}" for name, value in report.environment.items()), style="dim")
     out.print(
@@ -66,7 +66,7 @@ def _absent(row: Row) -> Text:
 
 
 def show_list() -> None:
-    """The cases and what each asks."""
+    """Print the cases, what each measures, and its targets."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("group", "case", "what", "targets"):
         table.add_column(heading)
@@ -76,7 +76,7 @@ def show_list() -> None:
 
 
 def list_as_dicts() -> list[dict[str, object]]:
-    """`show_list` for programs."""
+    """Return the cases, what each measures, and its targets as plain values, ready for JSON."""
     return [
         {"group": case.group, "case": case.name, "about": case.about, "targets": _targets(case)}
         for case in CASES.values()
