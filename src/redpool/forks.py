@@ -1,13 +1,13 @@
-"""Whether this process is a child that has not begun anew yet, however it was forked.
+"""Recognize a child process that has not begun anew yet, however it was forked.
 
-Python's fork hooks run where Python forks. C code that embeds Python, uWSGI for one, forks without them, and the child
-then has the sockets of its parent: two processes that use one get each other's replies. So each way into a pool asks
-`if not same_process[0]: begin_in_child()`. On Linux that is a look at a page of memory that the kernel wipes in every
-child; elsewhere process ids are compared.
+Python's fork hooks run where Python forks. C code that embeds Python, such as uWSGI, forks without them, and the child
+then has its parent's sockets: two processes that use one get each other's replies. So each way into a pool asks
+`if not same_process[0]: begin_in_child()`. On Linux that reads a page of memory which the kernel wipes in every child;
+elsewhere it compares process ids.
 
-What must stay true: nothing uses what a pool has connected before it has asked, and what is asked turns true last. So
-no thread of a child gets beyond the question until one of them has been through `begin_in_child`. No lock that the
-parent may have held is waited for: the thread that would release it doesn't exist in the child.
+What must stay true: no code uses a pool's connections before it has asked, and `same_process[0]` turns true last. So no
+thread of a child gets past the question until one of them has completed `begin_in_child`. No thread of the child waits
+for a lock that the parent may have held: the thread that would release it doesn't exist in the child.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import threading
 import weakref
 from typing import Any, Protocol
 
-# <linux/mman.h>; `mmap` doesn't name it. The other one is no advice: what takes it takes anything, and does nothing.
+# <linux/mman.h>; `mmap` doesn't name it. The other one is no advice: a kernel that accepts it ignores them all.
 _WIPE_ON_FORK, _NONSENSE = 18, -1
 
 
 class Inherited(Protocol):
-    """What a child begins anew."""
+    """An object, such as a pool, that a child begins anew."""
 
     def begin_in_child(self) -> None:
-        """Start empty, without a word to the server. It may be interrupted, and is called once more then."""
+        """Start empty, without sending anything to the server. An interrupted call is repeated."""
 
 
 class _ById:
-    """In the place of the page where the kernel wipes none."""
+    """Compare process ids, where the kernel wipes no page."""
 
     def __init__(self) -> None:
         self._pid = 0
@@ -44,7 +44,7 @@ class _ById:
 
 
 def _wiped_page() -> Any:
-    """Return a page that reads false in each child; `None` where the kernel has none."""
+    """Return a page that reads false in each child; `None` where the kernel doesn't wipe one."""
     if sys.platform != "linux":
         return None
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -66,17 +66,17 @@ same_process: Any = _wiped_page() or _ById()
 same_process[0] = True
 
 _inherited: weakref.WeakSet[Any] = weakref.WeakSet()
-# By process: a child's own is free. Re-entrant for finalizers and signal handlers.
+# One lock for each process: a child's own is free. Re-entrant for finalizers and signal handlers.
 _beginning: dict[int, threading.RLock] = {}
 
 
 def note(pool: Inherited) -> None:
-    """Have a child begin anew with it. Its maker has asked, as everybody does."""
+    """Have a child begin anew with this pool. The caller has asked `same_process` before."""
     _inherited.add(pool)
 
 
 def begin_in_child() -> None:
-    """Begin anew with all that was inherited, where that has not been done."""
+    """Begin anew with every pool that this process inherited, once; without effect where that is done."""
     with _beginning.setdefault(os.getpid(), threading.RLock()):
         if same_process[0]:
             return

@@ -1,4 +1,4 @@
-"""One caller: what the pool itself costs when no caller competes for it."""
+"""One caller: what the pool itself costs when no other caller competes for it."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from .contenders import Contender
 from .load import Figures
 from .setting import KEY, Setting
 
-# Calls between two looks at the clock, which would otherwise be part of what is measured.
+# Calls between two readings of the clock, which would otherwise be part of what is measured.
 _BATCH = 100
 _WARM_UP_SHARE = 0.1
 
@@ -20,7 +20,7 @@ _clock = time.perf_counter
 
 
 def _seconds_each(batch: Callable[[int], None], seconds: float) -> float:
-    """Mean seconds of one call, where `batch(n)` makes `n`."""
+    """Return the mean seconds of one call; `batch(n)` makes `n` calls."""
     calls, began = 0, _clock()
     elapsed = 0.0
     while not calls or elapsed < seconds:
@@ -41,7 +41,7 @@ async def _seconds_each_async(batch: Callable[[int], Awaitable[None]], seconds: 
 
 
 def checkout(contender: Contender, setting: Setting) -> Figures:
-    """Microseconds for taking a connection and giving it back, nothing sent over it."""
+    """Return the microseconds of a checkout and release, with nothing sent."""
     with closing(contender.make(setting.url, 1)) as pool:
 
         def pairs(times: int) -> None:
@@ -54,7 +54,7 @@ def checkout(contender: Contender, setting: Setting) -> Figures:
 
 
 def checkout_async(contender: Contender, setting: Setting) -> Figures:
-    """`checkout` on an event loop."""
+    """Return the microseconds of a checkout and release on an event loop, with nothing sent."""
 
     async def measure() -> Figures:
         async with aclosing(contender.make(setting.url, 1)) as pool:
@@ -71,7 +71,7 @@ def checkout_async(contender: Contender, setting: Setting) -> Figures:
 
 
 def get(contender: Contender, setting: Setting) -> Figures:
-    """GETs per second of one thread through `redis.Redis`."""
+    """Return the GETs per second of one thread through `redis.Redis`."""
     with closing(contender.make(setting.url, 1)) as pool:
         client: Any = redis.Redis(connection_pool=pool)
 

@@ -1,4 +1,4 @@
-"""The cases of the bench: the question, who is measured, and what was promised."""
+"""The cases of the bench: the question, the pools that are measured, and the targets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _MAX_CONNECTING = PoolConfig().max_connecting
 
 @dataclass(frozen=True)
 class Target:
-    """What `figure` of the last side, or the ratio, has to reach; in one `mode` only where that is given."""
+    """The bound that `figure` of the last side, or the ratio, has to meet; in one `mode` only where that is given."""
 
     figure: str
     at_least: float | None = None
@@ -37,7 +37,7 @@ class Target:
     mode: str | None = None
 
     def met(self, value: float) -> bool:
-        """Whether `value` is good enough."""
+        """Return whether `value` is within the bound."""
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     def __str__(self) -> str:
@@ -47,10 +47,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Case:
-    """One question: `sides` are measured in turn, and the last is compared with the first in `main`.
+    """One question: `sides` are measured in turn, and the last is compared with the first in the figure `main`.
 
-    `ratio` says how (`None`: there is nothing to compare with). Where `place_matters` is false the case
-    is measured once and not again on one core.
+    `ratio` computes the comparison (`None`: there is nothing to compare with). Where `place_matters` is false the case
+    is measured once, and not again on one core.
     """
 
     name: str
@@ -63,12 +63,12 @@ class Case:
 
 
 def faster(first: float, last: float) -> float:
-    """How many times quicker `last` is, both being times."""
+    """Return how many times faster `last` is; both are durations."""
     return first / last
 
 
 def more(first: float, last: float) -> float:
-    """How many times more `last` is."""
+    """Return how many times `first` the value `last` is."""
     return last / first
 
 
@@ -105,7 +105,7 @@ def _tasks(callers: int, connections: int, *targets: Target) -> Case:
 _ALL = (
     Case(
         "checkout",
-        "take a connection and give it back, one thread",
+        "check out a connection and release it, one thread",
         "us",
         _versus(alone.checkout, PLAIN, OURS),
         faster,
@@ -113,7 +113,7 @@ _ALL = (
     ),
     Case(
         "checkout-async",
-        "take a connection and give it back, one task",
+        "check out a connection and release it, one task",
         "us",
         _versus(alone.checkout_async, ASYNC_PLAIN, ASYNC_OURS),
         faster,
@@ -142,7 +142,7 @@ _ALL = (
     ),
     Case(
         "grant",
-        "hand a connection on while 100, and while 10 000 tasks wait",
+        "hand over a connection while 100, and while 10 000 tasks wait",
         "us",
         {f"{waiting} waiting": partial(crowd.grant, waiting=waiting) for waiting in (100, 10_000)},
         more,

@@ -1,4 +1,4 @@
-"""`redpool bench`. Imports what it measures with only when it runs, so that `--help` needs none of it."""
+"""`redpool bench`. It imports what it measures with only when it runs, so that `--help` needs none of it."""
 
 import argparse
 import math
@@ -13,7 +13,7 @@ _parse_url: Any = redis.connection.parse_url
 
 
 def positive(text: str) -> float:
-    """A number of seconds above zero, from a command line."""
+    """Return a command line argument as a number of seconds above 0. Raises `ArgumentTypeError` for others."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
@@ -21,7 +21,7 @@ def positive(text: str) -> float:
 
 
 def server_url(text: str) -> str:
-    """A server's URL, from a command line."""
+    """Return a command line argument that is a server's URL. Raises `ArgumentTypeError` for others."""
     try:
         _parse_url(text)
     except ValueError as error:
@@ -40,12 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool bench`."""
     add_measuring(parser, rounds=5, seconds=1.0)
     parser.add_argument(
-        "--url", type=server_url, help="server to use (default: a private one; it gets a key redpool:bench)"
+        "--url", type=server_url, help="server to use (default: a private one); the bench writes its key redpool:bench"
     )
 
 
 def add_measuring(parser: argparse.ArgumentParser, rounds: int, seconds: float) -> None:
-    """Describe what each bench is told: which cases, how often, how long, where, and in which form."""
+    """Describe the arguments of every bench: which cases, how often, how long, where, and in which form."""
     parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure (default: everything; see --list)")
     parser.add_argument("--list", action="store_true", help="list the cases and their targets")
     parser.add_argument(
@@ -56,8 +56,8 @@ def add_measuring(parser: argparse.ArgumentParser, rounds: int, seconds: float) 
     )
     mode = parser.add_mutually_exclusive_group()
     for option, modes, about in (
-        ("--free", (FREE,), "leave placement to the scheduler only"),
-        ("--one-core", (ONE_CORE,), "pin client and server to one CPU only"),
+        ("--free", (FREE,), "measure only with placement left to the scheduler"),
+        ("--one-core", (ONE_CORE,), "measure only with client and server pinned to one CPU"),
         ("--both", (FREE, ONE_CORE), "measure both ways (default)"),
     ):
         mode.add_argument(option, dest="modes", action="store_const", const=modes, help=about)
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     unknown = [name for name in arguments.cases if name not in CASES]
     if unknown:
-        parser.error(f"no case {', '.join(unknown)}; there are: {', '.join(CASES)}")
+        parser.error(f"unknown case: {', '.join(unknown)}; choose from: {', '.join(CASES)}")
     if arguments.list:
         if arguments.json:
             screen.write_json(screen.list_as_dicts())

@@ -1,4 +1,4 @@
-"""The pools that are compared, each made in the same way and with the same patience."""
+"""The pools that are compared: all are created in the same way, and let callers wait equally long."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,20 +11,20 @@ import redis.asyncio
 import redpool
 import redpool.asyncio
 
-# Longer than any measurement: a caller who starves shall be seen waiting, not failing.
+# Longer than any measurement: a caller that starves shall show as waiting, not as failing.
 PATIENT = MappingProxyType({"timeout": 60.0})
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A kind of pool under its `name` in reports."""
+    """A kind of pool, and its `name` in reports."""
 
     name: str
     pool_class: Any
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, url: str, max_connections: int) -> Any:
-        """A new pool for `url` with nothing open yet."""
+        """Return a new pool for `url` without open connections."""
         return self.pool_class.from_url(url, max_connections=max_connections, **self.options)
 
 

@@ -1,4 +1,4 @@
-"""More callers than connections, or all of them at once."""
+"""Cases with more callers than connections, or with all callers at once."""
 
 import asyncio
 import math
@@ -23,14 +23,17 @@ _clock = time.perf_counter
 
 
 def threads(contender: Contender, setting: Setting, *, callers: int, connections: int) -> Figures:
-    """`callers` threads that GET in a loop over `connections` connections."""
+    """Measure `callers` threads that GET in a loop over `connections` connections."""
     with closing(contender.make(setting.url, connections)) as pool:
         client: Any = redis.Redis(connection_pool=pool)
         return same_call(partial(client.get, KEY), callers, setting)
 
 
 def same_call(call: Callable[[], object], callers: int, setting: Setting) -> Figures:
-    """`callers` threads that repeat `call`, after a shorter run to warm up; connections opened in both."""
+    """Measure `callers` threads that repeat `call`, after a shorter run to warm up.
+
+    The figure `connections` counts what both runs opened.
+    """
     before = setting.probe.connections_opened()
     ThreadLoad([call] * callers).run(setting.seconds * _WARM_UP_SHARE)
     figures = ThreadLoad([call] * callers).run(setting.seconds)
@@ -38,7 +41,7 @@ def same_call(call: Callable[[], object], callers: int, setting: Setting) -> Fig
 
 
 def tasks(contender: Contender, setting: Setting, *, callers: int, connections: int) -> Figures:
-    """`callers` asyncio tasks that GET in a loop over `connections` connections."""
+    """Measure `callers` asyncio tasks that GET in a loop over `connections` connections."""
 
     async def measure() -> Figures:
         async with aclosing(contender.make(setting.url, connections)) as pool:
@@ -51,7 +54,7 @@ def tasks(contender: Contender, setting: Setting, *, callers: int, connections: 
 
 
 def burst(contender: Contender, setting: Setting, *, callers: int) -> Figures:
-    """`callers` GETs at once on a pool with nothing open: till all are done, and connections opened."""
+    """Measure `callers` GETs at once on a pool without open connections: when all are done, and how many it opened."""
 
     async def measure() -> Figures:
         before = setting.probe.connections_opened()
@@ -66,7 +69,7 @@ def burst(contender: Contender, setting: Setting, *, callers: int) -> Figures:
 
 
 def grant(setting: Setting, *, waiting: int) -> Figures:
-    """Microseconds per hand-over by redpool's asyncio pool while `waiting` tasks stand in its queue."""
+    """Return the microseconds of a hand-over by redpool's asyncio pool while `waiting` tasks are in its queue."""
 
     async def measure() -> Figures:
         async with aclosing(ASYNC_OURS.make(setting.url, _GRANT_CONNECTIONS)) as pool:
@@ -81,14 +84,14 @@ async def _seconds_per_grant(pool: Any, waiting: int, seconds: float) -> float:
 
     async def take_turns() -> None:
         nonlocal granted
-        # Each looks at the clock: under a pool that doesn't hand over, the loop would never come round.
+        # Each task reads the clock: with a pool that doesn't hand over, the event loop would never get its turn.
         while _clock() < end:
             connection = await pool.get_connection()
             granted += 1
             await pool.release(connection)
 
-    # Nothing is free until everybody stands in the queue; from then on each release hands over and each
-    # checkout has to wait, so that the tasks take turns.
+    # No connection is released until all tasks are in the queue. From then on each release hands over and each checkout
+    # has to wait, so that the tasks take turns.
     held = [await pool.get_connection() for _ in range(_GRANT_CONNECTIONS)]
     async with asyncio.TaskGroup() as group:
         for _ in range(waiting + _GRANT_CONNECTIONS):

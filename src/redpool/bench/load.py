@@ -1,8 +1,7 @@
-"""Many callers who repeat a call, and what each of them saw.
+"""Many callers that repeat a call, and what each of them saw.
 
-A caller's wait is the whole call as it sees it: the wait for a connection, the command and the reply. When
-time is up every caller finishes the call it has begun, so a starved one shows as a single turn with a very
-long wait.
+A caller's wait is the whole call as the caller sees it: the wait for a connection, the command and the reply. When time
+is up every caller finishes the call that it has begun, so a starved one shows as a single turn with a very long wait.
 """
 
 import asyncio
@@ -17,9 +16,9 @@ from itertools import chain
 import redis
 
 Figures = dict[str, float]
-"""Measured values by name, which tells the unit where there is one (us, ms, per_s, bytes)."""
+"""Measured values by name; the name tells the unit where there is one (us, ms, per_s, bytes)."""
 
-# What a caller may meet and live with. Anything else is a bug, and ends the load.
+# Errors that a caller counts before it goes on. Any other exception is a bug, and ends the load.
 _EXPECTED = (redis.RedisError, OSError)
 
 # A dead server must not turn the callers into a busy loop.
@@ -36,12 +35,12 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
 
     def failed(self, error: Exception) -> None:
-        """Count `error`."""
+        """Count an error by the name of its class."""
         self.errors[type(error).__name__] += 1
 
 
 def percentile(ascending: Sequence[float], share: float) -> float:
-    """The value below which `share` (0 to 1) of `ascending` lies; 0.0 when there is none."""
+    """Return the value below which `share` (0 to 1) of the sorted values lies; 0.0 where there are none."""
     if not ascending:
         return 0.0
     return ascending[min(int(share * len(ascending)), len(ascending) - 1)]
@@ -58,16 +57,16 @@ class _Load:
         self._stopped = False
 
     def stop(self) -> None:
-        """Let every caller finish the call it is in, and no more."""
+        """Have every caller finish its present call, and begin no other."""
         self._stopped = True
         self._end = 0.0
 
     def turns(self) -> int:
-        """Calls finished so far by all callers."""
+        """Return the number of calls that all callers have finished so far."""
         return sum(len(tally.waits) for tally in self._tallies)
 
     def errors(self) -> Counter[str]:
-        """Errors seen so far by all callers, by class name."""
+        """Return the errors that all callers have got so far, by class name."""
         return sum((tally.errors for tally in self._tallies), Counter())
 
     def _open(self, seconds: float) -> None:
@@ -94,13 +93,13 @@ class _Load:
 
 
 class ThreadLoad(_Load):
-    """One thread for each of `calls`, repeating it. `turns` and `errors` may be asked while they run."""
+    """A thread for each of `calls`, which repeats it. Any thread may call `turns` and `errors` meanwhile."""
 
     def __init__(self, calls: Sequence[Callable[[], object]]) -> None:
         super().__init__(len(calls))
         self._seconds = 0.0
         self._bug: BaseException | None = None
-        # Thread start-up is slow and uneven: no caller begins before all are there.
+        # Threads start slowly and unevenly: no caller begins before all have started.
         self._gate = threading.Barrier(len(calls), action=lambda: self._open(self._seconds))
         self._threads = [
             threading.Thread(target=self._guarded, args=pair, daemon=True)
@@ -108,15 +107,16 @@ class ThreadLoad(_Load):
         ]
 
     def start(self, seconds: float) -> None:
-        """Let the callers go for `seconds`."""
+        """Start the callers, for `seconds`."""
         self._seconds = seconds
         for thread in self._threads:
             thread.start()
 
     def join(self, patience: float | None = None) -> Figures:
-        """Wait until every caller is done; an interrupted wait stops them first.
+        """Wait until every caller is done, and return the figures.
 
-        Raises `TimeoutError` where that takes longer than `patience` seconds.
+        Raises `TimeoutError` where that takes longer than `patience` seconds, or what ended a caller. Any exception
+        stops the callers first.
         """
         end = None if patience is None else _clock() + patience
         try:
@@ -132,7 +132,7 @@ class ThreadLoad(_Load):
         return self._figures()
 
     def run(self, seconds: float, patience: float | None = None) -> Figures:
-        """`start` and `join`."""
+        """Start the callers for `seconds`, wait until each is done, and return the figures; see `start` and `join`."""
         self.start(seconds)
         return self.join(patience)
 
@@ -160,14 +160,14 @@ class ThreadLoad(_Load):
 
 
 class TaskLoad(_Load):
-    """One asyncio task for each of `calls`, repeating it. Another thread may ask for `turns` and `errors`."""
+    """An asyncio task for each of `calls`, which repeats it. Any thread may call `turns` and `errors` meanwhile."""
 
     def __init__(self, calls: Sequence[Callable[[], Awaitable[object]]]) -> None:
         super().__init__(len(calls))
         self._calls = calls
 
     async def run(self, seconds: float) -> Figures:
-        """Let the callers go for `seconds` and wait until each is done."""
+        """Start the callers for `seconds`, wait until each is done, and return the figures."""
         self._open(seconds)
         async with asyncio.TaskGroup() as group:
             for call, tally in zip(self._calls, self._tallies, strict=True):

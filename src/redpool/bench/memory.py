@@ -1,4 +1,4 @@
-"""What a pool keeps in memory for a connection that rests in it."""
+"""What an idle connection in a pool costs in memory."""
 
 import gc
 import tracemalloc
@@ -18,9 +18,9 @@ _parse_url: Any = redis.connection.parse_url
 
 
 def memory(setting: Setting) -> Figures:
-    """Bytes per idle connection in redpool's pool, itself included, beside connections made by hand."""
+    """Return the bytes per idle connection in redpool's pool, the pool included, and per connection without a pool."""
     for build in (_by_hand, _pooled):
-        build(setting.url, 1)()  # what is created once per process belongs to neither
+        build(setting.url, 1)()  # objects that a process creates once count for neither
     by_hand = _bytes_held(lambda: _by_hand(setting.url, _CONNECTIONS)) / _CONNECTIONS
     pooled = _bytes_held(lambda: _pooled(setting.url, _CONNECTIONS)) / _CONNECTIONS
     return {"bytes_each": pooled, "bytes_by_hand": by_hand, "bytes_beyond": pooled - by_hand}
@@ -49,7 +49,7 @@ def _pooled(url: str, count: int) -> Callable[[], None]:
 
 
 def _bytes_held(build: Callable[[], Callable[[], None]]) -> int:
-    """Bytes still allocated after `build`, whose return value closes what it built."""
+    """Return the bytes that are still allocated after `build`, whose result closes what it has built."""
     gc.collect()
     tracemalloc.start()
     try:

@@ -9,7 +9,7 @@ ONE_CORE = "one core"
 
 
 def why_not_one_core(server_pid: int | None) -> str | None:
-    """What keeps client and server from being pinned to one CPU, or `None`."""
+    """Return why client and server can't be pinned to one CPU; `None` where they can."""
     if server_pid is None:
         return "the server is not the bench's own, so it can't be pinned"
     if not hasattr(os, "sched_setaffinity"):
@@ -19,7 +19,7 @@ def why_not_one_core(server_pid: int | None) -> str | None:
 
 @contextmanager
 def placed(mode: str, server_pid: int | None) -> Iterator[None]:
-    """Within the block client and server share one CPU where `mode` is `ONE_CORE`; then both are put back."""
+    """Pin client and server to one CPU for the time of the block, where `mode` is `ONE_CORE`."""
     if mode == FREE or server_pid is None:
         yield
         return
@@ -35,7 +35,7 @@ def placed(mode: str, server_pid: int | None) -> Iterator[None]:
 
 
 def _pin(pid: int, cpus: set[int]) -> None:
-    # Affinity belongs to a thread; only those started later inherit it. A thread may end meanwhile.
+    # Each thread has an affinity of its own; threads that it starts later inherit that. A thread may end meanwhile.
     for thread in os.listdir(f"/proc/{pid}/task"):
         try:
             os.sched_setaffinity(int(thread), cpus)

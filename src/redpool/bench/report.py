@@ -1,4 +1,4 @@
-"""What a run of the bench found."""
+"""The results of a run of the bench."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from .load import Figures
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target, the `value` that was seen, and whether that is good enough."""
+    """A target, the measured `value`, and whether that meets the target."""
 
     target: str
     value: float
@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run. `to_dict` gives plain values, ready for JSON."""
+    """A whole run. `to_dict` returns plain values, ready for JSON."""
 
     server: str
     rounds: int
@@ -57,12 +57,12 @@ class Report:
         return all(result.met for result in self.results)
 
     def to_dict(self) -> dict[str, object]:
-        """The report as dictionaries, lists, strings and numbers."""
+        """Return the report as dictionaries, lists, strings and numbers."""
         return asdict(self)
 
 
 def environment() -> dict[str, str | int]:
-    """Versions, machine and date of this run."""
+    """Return the versions, machine and date of this run."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",

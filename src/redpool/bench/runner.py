@@ -1,4 +1,4 @@
-"""Sides in turn, round by round; medians; last against first."""
+"""Measure the sides of each case in turn, round by round; take medians; compare the last side with the first."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from .report import Report, Result, Verdict
 from .setting import Setting
 
 Tell = Callable[[str, int, int], None]
-"""Is told what is measured next, how many measurements are done, and how many there are."""
+"""Shows the progress: what is measured next, how many measurements are done, and how many there are."""
 
 
 def run(
@@ -22,7 +22,7 @@ def run(
     server_pid: int | None,
     tell: Tell,
 ) -> Report:
-    """Measure `cases` in each of `modes`; what can't be done is noted, not attempted."""
+    """Measure `cases` in each of `modes`, and return the report; it notes modes that this machine doesn't allow."""
     notes = []
     why_not = why_not_one_core(server_pid) if ONE_CORE in modes else None
     if why_not:

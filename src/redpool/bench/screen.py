@@ -34,18 +34,18 @@ _HEADINGS = {
 
 
 def console() -> Console:
-    """Standard output; of a fixed width and without colour where it is no terminal."""
+    """Return a console for standard output, of a fixed width and without color where that is no terminal."""
     return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
 
 
 def write_json(document: object) -> None:
-    """One JSON document and nothing else on standard output."""
+    """Write one JSON document, and nothing else, to standard output."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error for `runner.run`; silent where that is no terminal."""
+    """Show a progress bar on standard error for `runner.run`; silent where that is no terminal."""
     on_stderr = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=on_stderr, transient=True, disable=not on_stderr.is_terminal) as bar:
@@ -58,7 +58,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def figure_table(rows: Mapping[str, Figures]) -> Table:
-    """A row of figures for each name, without the figures that say nothing to a reader."""
+    """Return a table with a row of figures for each name, without the figures that have no heading."""
     columns = [name for name in next(iter(rows.values())) if name in _HEADINGS]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", overflow="fold")
@@ -71,14 +71,14 @@ def figure_table(rows: Mapping[str, Figures]) -> Table:
 
 
 def number(value: float) -> str:
-    """`value` with the digits that matter and a space between thousands."""
+    """Return `value` with about three digits, and a space between thousands."""
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def show(report: Report) -> None:
-    """The report as tables."""
+    """Print the report as tables."""
     out = console()
     out.print(", ".join(f"{name} {value}" for name, value in report.environment.items()), style="dim")
     out.print(f"{report.server}; medians of {report.rounds} rounds of {report.seconds:g} s", style="dim")
@@ -99,14 +99,14 @@ def _show_verdicts(out: Console, result: Result) -> None:
 
 
 def show_verdict(out: Console, verdict: Verdict) -> None:
-    """A target and what came of it."""
+    """Print a target, the measured value, and whether it is met."""
     met = "met" if verdict.met else "MISSED"
     style = "green" if verdict.met else "bold red"
     out.print(f"  target {verdict.target}: {number(verdict.value)}, {met}", style=style)
 
 
 def show_list() -> None:
-    """The cases and what each asks."""
+    """Print the cases, what each measures, and its targets."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("case", "what", "targets"):
         table.add_column(heading)
@@ -116,7 +116,7 @@ def show_list() -> None:
 
 
 def list_as_dicts() -> list[dict[str, str]]:
-    """`show_list` for programs."""
+    """Return the cases, what each measures, and its targets as plain values, ready for JSON."""
     return [{"case": case.name, "about": case.about, "targets": _targets(case)} for case in CASES.values()]
 
 

@@ -1,4 +1,4 @@
-"""What a measurement needs: the server, the time it has, and a connection of the bench's own."""
+"""What a measurement needs: the server, its duration, and a connection of the bench's own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ VALUE = b"30 bytes, as a short value is."
 
 
 class Probe:
-    """The bench's own connection, which no figure counts."""
+    """The bench's own connection to the server, which no figure includes."""
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url, single_connection_client=True)
@@ -24,18 +24,18 @@ class Probe:
         self._client.set(KEY, VALUE)
 
     def clear(self) -> None:
-        """Take the key away again and hang up."""
+        """Delete the key, and close the connection."""
         try:
             self._client.delete(KEY)
         finally:
             self._client.close()
 
     def connections_opened(self) -> int:
-        """Connections the server has accepted since it started."""
+        """Return how many connections the server has accepted since it started."""
         return int(self._info("stats")["total_connections_received"])
 
     def server(self) -> str:
-        """The server's name and version."""
+        """Return the server's name and version."""
         info = self._info("server")
         if "valkey_version" in info:
             return f"valkey {info['valkey_version']}"
@@ -48,7 +48,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Setting:
-    """The server at `url`, the `seconds` one measurement may take, and the `probe`."""
+    """The server at `url`, the `seconds` that one measurement takes, and the `probe`."""
 
     url: str
     seconds: float
@@ -57,7 +57,7 @@ class Setting:
 
 @contextmanager
 def serving(url: str | None) -> Iterator[tuple[str, embedded.Server | None]]:
-    """The server to use: the one at `url`, or a private one for the time of the block."""
+    """Yield the URL of the server to use, and the server where it is a private one, which ends with the block."""
     if url is not None:
         yield url, None
         return
@@ -67,7 +67,7 @@ def serving(url: str | None) -> Iterator[tuple[str, embedded.Server | None]]:
 
 @contextmanager
 def prepared(url: str, seconds: float) -> Iterator[Setting]:
-    """A setting whose key is there within the block and gone afterwards."""
+    """Yield a setting; the key that the cases read exists for the time of the block."""
     probe = Probe(url)
     probe.prepare()
     try:

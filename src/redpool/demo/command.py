@@ -1,4 +1,4 @@
-"""`redpool demo`. Imports what it shows only when it runs, so that `--help` needs none of it."""
+"""`redpool demo`. It imports what it shows only when it runs, so that `--help` needs none of it."""
 
 import argparse
 
@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         type=server_url,
-        help="server to use (default: a private one, restarted halfway; keys redpool:*)",
+        help="server to use (default: a private one, restarted halfway); the demo writes keys redpool:*",
     )
     parser.add_argument("--seconds", type=positive, default=10.0, help="length of the load (default: 10)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")

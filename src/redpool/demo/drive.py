@@ -25,12 +25,12 @@ COUNTER = "redpool:demo:count"
 _LOOK_EVERY = 0.05
 _SHOW_EVERY = 0.25
 _LONGEST_START = 10.0
-_NOT_BEGUN = "the tasks have not begun"
+_NOT_BEGUN = "the demo's tasks have not begun"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One pool and its callers at one moment: calls finished (`turns`) and `errors` by class name so far."""
+    """One pool and its callers at one moment: `turns`, the calls finished so far, and `errors` by class name."""
 
     stats: PoolStats
     turns: int
@@ -39,7 +39,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The load as it ended, by pool; `served`: every pool did, also after the restart if there was one."""
+    """The load as it ended, by pool; `served` is true where every pool served its callers, also after a restart."""
 
     seconds: float
     restarted_at: float | None
@@ -49,21 +49,21 @@ class Outcome:
 
 
 class Watcher(Protocol):
-    """The caller that looks on."""
+    """Shows the load while it runs."""
 
     def __enter__(self) -> "Watcher": ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def now(self, elapsed: float, note: str, moments: dict[str, Moment]) -> None:
-        """`elapsed` seconds have gone by, and this is how things are."""
+        """Show the pools as they are after `elapsed` seconds, with a note."""
 
 
 class Stage(Protocol):
-    """The caller that has a place for a watcher."""
+    """Gives the load a watcher."""
 
     def watcher(self, seconds: float) -> Watcher:
-        """Someone to look on for `seconds`."""
+        """Return a watcher for a load of `seconds`."""
 
 
 class _Threads:
@@ -149,14 +149,14 @@ class _Tasks:
             self._stats = pool.stats()
 
     async def _look(self, pool: Any) -> None:
-        # The pool belongs to its loop: others read what was seen from within.
+        # The pool belongs to its event loop: other threads read the copy that this task takes.
         while True:
             self._stats = pool.stats()
             await asyncio.sleep(_LOOK_EVERY)
 
 
 def mixed(client: Any) -> Callable[[], Awaitable[Any]]:
-    """A call: seven times of ten a GET, else a SET, an INCR or a transaction; awaitable on asyncio."""
+    """Return a call that does a GET seven times of ten, else a SET, an INCR or a transaction; awaitable on asyncio."""
 
     def transaction() -> Any:
         return client.pipeline().incr(COUNTER).expire(COUNTER, 60).execute()
@@ -174,7 +174,7 @@ def mixed(client: Any) -> Callable[[], Awaitable[Any]]:
 
 
 def drive(url: str, server: Server | None, seconds: float, stage: Stage) -> Outcome:
-    """Drive the load for `seconds`; a server of the demo's own is restarted halfway."""
+    """Run the load for `seconds`, and return how it ended; a server of the demo's own is restarted halfway."""
     sides = (_Threads(url), _Tasks(url))
     try:
         with stage.watcher(seconds) as watcher:
@@ -193,7 +193,7 @@ def drive(url: str, server: Server | None, seconds: float, stage: Stage) -> Outc
 def _look_on(
     sides: "tuple[_Threads, _Tasks]", server: Server | None, seconds: float, watcher: Watcher
 ) -> tuple[float | None, list[int]]:
-    """Show the sides until time is up; when the server was restarted, and the turns each side had by then."""
+    """Show the sides until time is up; return when the server was restarted, and each side's turns by then."""
     began = time.monotonic()
     restarted_at: float | None = None
     turns = [0 for _ in sides]

@@ -1,4 +1,4 @@
-"""The four lines with which a user begins."""
+"""The first four lines of a user's code."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,18 +8,18 @@ from redpool.embedded import Server
 
 @dataclass(frozen=True)
 class Lines:
-    """Source lines that were run, and the `result` of the last as Python shows it."""
+    """Source lines that were run, and the `result` of the last one as Python shows it."""
 
     source: tuple[str, ...]
     result: str
 
 
 def four_lines(url: str, server: Server | None) -> Lines:
-    """Run the four lines against `url` and say what came of them; someone else's server is left as it was."""
+    """Run the four lines against `url`, and return them with their result; the key that they set is deleted."""
     if server is not None and server.port:
         key, pool = "foo", f"redpool.ConnectionPool(host={server.host!r}, port={server.port}, db=0)"
     else:
-        # By name: a URL may hold a password.
+        # By name: a URL may contain a password.
         key, pool = "redpool:demo:foo", "redpool.ConnectionPool.from_url(url)"
     *preparation, last = source = (
         "import redis, redpool",
@@ -28,7 +28,7 @@ def four_lines(url: str, server: Server | None) -> Lines:
         f'r.set("{key}", "bar")',
     )
     names: dict[str, Any] = {"url": url}
-    # Run as shown: what a reader sees is what happened.
+    # Run exactly what is shown.
     exec("\n".join(preparation), names)
     try:
         result = eval(last, names)

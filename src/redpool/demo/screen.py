@@ -20,13 +20,13 @@ _LINE_EVERY = 1.0
 
 
 class Screen:
-    """For people."""
+    """Shows the demo to people, on a terminal or as plain lines."""
 
     def __init__(self) -> None:
         self._out = console()
 
     def lines(self, lines: Lines) -> None:
-        """Show the four lines and what came of them."""
+        """Show the four lines and their result."""
         for line in lines.source:
             if self._out.is_terminal:
                 self._out.print(">>> ", end="")
@@ -37,7 +37,7 @@ class Screen:
         self._out.print()
 
     def watcher(self, seconds: float) -> Watcher:
-        """A live table on a terminal, else a line a second."""
+        """Return a watcher: a live table on a terminal, elsewhere a line a second."""
         return _LiveWatcher(self._out, seconds) if self._out.is_terminal else _LineWatcher(self._out)
 
     def outcome(self, outcome: Outcome) -> None:
@@ -47,7 +47,7 @@ class Screen:
             self._out.print(_state_table(f"after {outcome.seconds:.1f} s", note, outcome.moments, {}))
 
     def comparing(self, what: str) -> None:
-        """Say what is measured next."""
+        """Show what is measured next."""
         self._out.print(f"measuring: {what}", style="dim")
 
     def comparison(self, rows: dict[str, Figures]) -> None:
@@ -59,17 +59,17 @@ class Screen:
 
 
 class JsonScreen:
-    """For programs: nothing until the end, then one document."""
+    """Shows the demo to programs: nothing until the end, then one JSON document."""
 
     def __init__(self) -> None:
         self._document: dict[str, Any] = {}
 
     def lines(self, lines: Lines) -> None:
-        """Keep the four lines and what came of them."""
+        """Keep the four lines and their result."""
         self._document["lines"] = asdict(lines)
 
     def watcher(self, seconds: float) -> Watcher:
-        """No caller."""
+        """Return a watcher that shows nothing."""
         return _NoWatcher()
 
     def outcome(self, outcome: Outcome) -> None:
@@ -89,10 +89,10 @@ class JsonScreen:
         }
 
     def comparing(self, what: str) -> None:
-        """Say nothing."""
+        """Show nothing."""
 
     def comparison(self, rows: dict[str, Figures]) -> None:
-        """Write the document with the three ways in it."""
+        """Write the document, with the three ways in it."""
         write_json({**self._document, "comparison": rows})
 
 
@@ -108,7 +108,7 @@ class _NoWatcher:
 
 
 class _Rates:
-    """Commands per second between two looks."""
+    """The commands per second of each pool since the last call."""
 
     def __init__(self) -> None:
         self._last: tuple[float, dict[str, int]] = (0.0, {})

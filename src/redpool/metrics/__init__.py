@@ -1,4 +1,4 @@
-"""Exporters: each a file of its own, which imports the library it exports to. All read `pool.stats()` when asked.
+"""Exporters: each is a file of its own, which imports the library that it exports to. All read `pool.stats()`.
 
 - `redpool.metrics.prometheus`: the extra `redpool[prometheus]`
 - `redpool.metrics.opentelemetry`: the extra `redpool[opentelemetry]`

@@ -1,4 +1,4 @@
-"""Pools in the log: a line of key=value now and then, for the caller that has nothing but logs."""
+"""Pools in the log: a line of key=value pairs at intervals, for applications that have logs only."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 
 
 def stats_line(stats: PoolStats) -> str:
-    """The stats as one line: `pool=localhost:6379/0 open=3 idle=2 in_use=1 ...`; times are in seconds.
+    """Return the stats as one line: `pool=localhost:6379/0 open=3 idle=2 in_use=1 ...`; times are in seconds.
 
-    No value but a pool's name can have a space in it, and such a name is quoted as in JSON.
+    Only a pool's name can contain a space; such a name is quoted as in JSON.
     """
     pairs: dict[str, object] = {"pool": stats.name if _PLAIN.fullmatch(stats.name) else json.dumps(stats.name)}
     for name, value in stats.to_dict().items():
@@ -35,14 +35,14 @@ def stats_line(stats: PoolStats) -> str:
 
 
 def log_stats(pool: HasStats, every: float = 60.0, logger: logging.Logger = logger) -> Callable[[], None]:
-    """Log the pool's stats every so many seconds, at level INFO, from a daemon thread.
+    """Log the pool's stats every `every` seconds, at level INFO, from a daemon thread, and return what ends that.
 
-    The thread holds the pool weakly and ends with it, or when what this returns is called. Raises `ValueError` where
-    `every` makes no sense.
+    The thread has only a weak reference to the pool, and ends with it, or when the returned function is called. Raises
+    `ValueError` where `every` isn't a number of seconds above 0.
     """
     if not 0 < every <= threading.TIMEOUT_MAX:
         raise ValueError(f"every={every!r}: must be a number of seconds above 0")
-    # A SimpleQueue may be put into from a finalizer, an Event may not.
+    # A finalizer may put into a SimpleQueue, but not set an Event.
     ends: queue.SimpleQueue[object] = queue.SimpleQueue()
     held = weakref.ref(pool, ends.put)
     thread = threading.Thread(
@@ -61,7 +61,7 @@ def _log(held: weakref.ref[HasStats], every: float, logger: logging.Logger, ends
             if pool is None:
                 return
             line = stats_line(pool.stats())
-            del pool  # or it would live on through the next wait
+            del pool  # else this thread would keep it alive through the next wait
             logger.info(line)
         else:
             return

@@ -1,7 +1,8 @@
-"""Pools as OpenTelemetry sees them, named by its semantic conventions for database client connections.
+"""Export pools to OpenTelemetry, named by its semantic conventions for database client connections.
 
-`instrument(pool)` exports what `pool.stats()` can say, read when a reader collects; it costs a checkout nothing.
-Histograms can't be observed, they must be told of each value: `OpenTelemetryInstrument`, for pools that are given one.
+`instrument(pool)` exports `pool.stats()`, which it reads when a reader collects; it costs a checkout nothing.
+A histogram can't be observed, it needs each single value: `OpenTelemetryInstrument` records them, for pools that have
+one.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ POOL = "db.client.connection.pool.name"
 STATE = "db.client.connection.state"
 
 BOUNDARIES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper edges of the histograms' buckets, in seconds: the usual ones begin at 5, being made for milliseconds."""
+"""Upper bounds of the histograms' buckets, in seconds; the default ones are meant for milliseconds, and begin at 5."""
 
 _Count = Callable[[PoolStats], Iterable[tuple[int, dict[str, str]]]]
 
-# A meter ignores the callbacks of an instrument that it has already, so later pools join the earlier ones.
+# A meter ignores the callbacks of an instrument that it already has, so later pools join the earlier ones.
 _watched: weakref.WeakKeyDictionary[Meter, Pools] = weakref.WeakKeyDictionary()
 
 
 def instrument(*pools: HasStats, meter: Meter | None = None) -> None:
-    """Export the stats of pools, which are held weakly: one that is gone vanishes. May be called again for others.
+    """Export the stats of these pools, too. The exporter refers to pools weakly: one that is gone vanishes.
 
-    `meter` is by default the global provider's. `ValueError` where two pools of a meter have the same name.
+    `meter` is by default the global provider's. Raises `ValueError` where two pools of a meter have the same name.
     """
     meter = meter or _global_meter()
     if meter in _watched:
@@ -49,32 +50,33 @@ def instrument(*pools: HasStats, meter: Meter | None = None) -> None:
         "db.client.connection.pending_requests", [_observe(watched, _waiting)], "{request}", "Callers in the queue."
     )
     meter.create_observable_counter(
-        "db.client.connection.timeouts", [_observe(watched, _timeouts)], "{timeout}", "Callers who waited in vain."
+        "db.client.connection.timeouts", [_observe(watched, _timeouts)], "{timeout}", "Callers that waited in vain."
     )
 
 
 class OpenTelemetryInstrument(Instrument):
-    """Records how long callers wait, use a connection, and connect: `ConnectionPool(instruments=[...])`.
+    """Record how long callers wait for and use connections, and how long connects take, in seconds.
 
-    Its hooks run at every checkout and release, and cost about 10 us at each; a pool without it pays nothing.
+    Pass one as `ConnectionPool(instruments=[...])`. Its hooks run at every checkout and release, and cost about 10 us
+    each; a pool without one pays nothing.
     """
 
     def __init__(self, meter: Meter | None = None) -> None:
         meter = meter or _global_meter()
         self._create = _histogram(meter, "create_time", "The time it took to create a connection.")
         self._wait = _histogram(meter, "wait_time", "The time it took to get a connection from the pool.")
-        self._use = _histogram(meter, "use_time", "The time from getting a connection to giving it back.")
+        self._use = _histogram(meter, "use_time", "The time from a connection's checkout to its release.")
 
     def connected(self, pool: str, seconds: float) -> None:
-        """A connection was opened."""
+        """Record how long a connect took."""
         self._create.record(seconds, {POOL: pool})
 
     def acquired(self, pool: str, wait: float) -> None:
-        """A caller got a connection; one that found it idle waited for 0 seconds."""
+        """Record how long a caller waited for a connection; 0 where it found an idle one."""
         self._wait.record(wait, {POOL: pool})
 
     def released(self, pool: str, use: float) -> None:
-        """A connection came back."""
+        """Record how long a lease lasted."""
         self._use.record(use, {POOL: pool})
 
 

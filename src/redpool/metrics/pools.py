@@ -12,18 +12,21 @@ class HasStats(Protocol):
     """A pool, for threads or for event loops."""
 
     def stats(self) -> PoolStats:
-        """The pool at this moment, and its counters since it was created."""
+        """Return the pool's state at this moment, and its counters since it was created."""
 
 
 class Pools:
-    """Pools held weakly, in the order in which they came: one that is gone vanishes. No two have the same name."""
+    """Weak references to pools, in the order in which they came: one that is gone vanishes. No two share a name."""
 
     def __init__(self, *pools: HasStats) -> None:
         self._held: list[weakref.ref[HasStats]] = []
         self.add(*pools)
 
     def add(self, *pools: HasStats) -> None:
-        """Watch these, too; a pool may be added again. `ValueError` where another has its name, or series would mix."""
+        """Watch these pools, too; one that is watched already is no error.
+
+        Raises `ValueError` where another pool has the same name: their series would mix.
+        """
         for pool in pools:
             others = self._alive()
             if any(other is pool for other in others):
@@ -34,7 +37,7 @@ class Pools:
             self._held = [*map(weakref.ref, others), weakref.ref(pool)]
 
     def stats(self) -> list[PoolStats]:
-        """What each of them says now."""
+        """Return the present stats of each pool."""
         return [pool.stats() for pool in self._alive()]
 
     def _alive(self) -> list[HasStats]:

@@ -1,4 +1,4 @@
-"""Pools as Prometheus sees them, read when it scrapes: `REGISTRY.register(PoolCollector(pool))`."""
+"""Export pools to Prometheus, which reads them when it scrapes: `REGISTRY.register(PoolCollector(pool))`."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ STATES = ("idle", "in_use", "connecting")
 COUNTERS = {
     "acquired": "Checkouts, in all.",
     "waited": "Checkouts that found no idle connection.",
-    "timeouts": "Callers who waited for a connection in vain.",
-    "rejected": "Callers turned away at once.",
+    "timeouts": "Callers that waited for a connection in vain.",
+    "rejected": "Callers rejected at once: the queue was full, or the pool was shut down.",
     "connected": "Connections opened.",
-    "connect_failures": "Connections that could not be opened.",
-    "released": "Connections given back.",
+    "connect_failures": "Connects that failed.",
+    "released": "Connections released.",
     "leaks": "Leases reported because they were older than leak_after.",
 }
 
 SHARED_COUNTERS = {
     "commands": "Commands sent over shared connections.",
-    "writes": "Pieces in which they were sent.",
+    "writes": "Writes that sent commands over shared connections.",
     "cancelled": "Commands whose callers left before the reply came.",
 }
 
 SUMMARIES = {
-    "wait": "From asking for a connection to getting one.",
-    "use": "From checkout to release.",
-    "connect": "From the start of a connect to the last reply of its handshake.",
+    "wait": "Seconds that callers waited for a connection.",
+    "use": "Seconds from checkout to release.",
+    "connect": "Seconds that connects took, handshake included.",
 }
 
 QUANTILES = {"0.5": "p50", "0.9": "p90", "0.99": "p99", "0.999": "p999"}
 
 
 class PoolCollector(Collector):
-    """Exports the stats of pools, which it holds weakly: one that is gone vanishes.
+    """Export the stats of pools, which it refers to weakly: one that is gone vanishes.
 
-    A registry takes one collector; further pools are added to it. All quantiles are since the pool was created.
+    A registry takes one collector; `add` further pools to it. All quantiles count from the pool's creation.
     """
 
     def __init__(self, *pools: HasStats) -> None:
@@ -51,11 +51,11 @@ class PoolCollector(Collector):
         self._sums: dict[tuple[str, str], tuple[int, float]] = {}
 
     def add(self, *pools: HasStats) -> None:
-        """Export these, too. `ValueError` where another pool has the same name."""
+        """Export these pools, too. Raises `ValueError` where another pool has the same name."""
         self._pools.add(*pools)
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric of every pool; each pool is asked once, so that what it says fits together."""
+        """Yield every metric of every pool, each from one reading of the pool's stats, so that they are consistent."""
         every = self._pools.stats()
         yield from _gauges(every)
         yield from _counters(every)
@@ -75,7 +75,7 @@ class PoolCollector(Collector):
         yield Sample(f"{full_name}_sum", labels, self._sum((stats.name, name), summary))
 
     def _sum(self, key: tuple[str, str], summary: Summary) -> float:
-        # A mean times its count is off by a rounding error, now up, now down; a sum that falls would be a restart.
+        # A mean times its count has a rounding error, up or down; Prometheus takes a sum that falls for a restart.
         count, least = self._sums.get(key, (0, 0.0))
         total = summary.mean * summary.count
         if summary.count >= count:
@@ -89,7 +89,7 @@ def _gauges(every: list[PoolStats]) -> Iterator[Metric]:
     most = GaugeMetricFamily("redpool_connections_max", "The most connections open at once.", labels=("pool",))
     waiting = GaugeMetricFamily("redpool_waiting", "Callers in the queue.", labels=("pool",))
     oldest = GaugeMetricFamily(
-        "redpool_oldest_wait_seconds", "For how long the longest-waiting caller has waited.", labels=("pool",)
+        "redpool_oldest_wait_seconds", "Seconds that the first caller in the queue has waited.", labels=("pool",)
     )
     for stats in every:
         for state in STATES:

@@ -1,8 +1,8 @@
-"""Maintenance notifications (MOVING and its kin): redis-py's handlers, over a pool that they hold weakly.
+"""Maintenance notifications (MOVING and its kin): redis-py's handlers, with a weak reference to the pool.
 
-A handler runs in the thread or task that has read the push. When a server moves, redis-py has all connections replaced
-and sets the new address after that, and holds its pool's lock over both. Here no connect waits: the new address is set
-first, so that whatever is connected from then on goes there.
+A handler runs in the thread or task that has read the push. When a server moves, redis-py replaces all connections,
+sets the new address after that, and keeps its pool's lock for both. Here no connect waits: the new address is set
+first, so that all later connects go there.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from redis.maint_notifications import MaintenanceState, MaintNotificationsPoolHa
 
 
 def hold_weakly(handler: Any, pool: Any) -> None:
-    """Let redis-py's handler, which every connection holds, hold the pool weakly: a dropped pool must go."""
+    """Have redis-py's handler refer to the pool weakly: each connection refers to it, and a dropped pool must go."""
     if handler is not None:
         handler.pool = weakref.proxy(pool)
         handler.__class__ = _Handlers[type(handler)]
 
 
 def new_address(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of connections that are different from now on, as all connections get these settings."""
+    """Return the connection options that change where all connections get these settings."""
     host = settings.get("host_address")
     return {"host": host} if host is not None and settings.get("state") is MaintenanceState.MOVING else {}
 
 
 class _Handler(MaintNotificationsPoolHandler):
-    """What is due later, by a timer, is due no more once the pool is gone."""
+    """A handler that does nothing once its pool is gone; a timer may call it later."""
 
     def get_handler_for_connection(self) -> Any:
         copy = super().get_handler_for_connection()  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ class _Handler(MaintNotificationsPoolHandler):
 
 
 class _AsyncHandler(AsyncMaintNotificationsPoolHandler):
-    """The same on an event loop."""
+    """A handler of an event loop that does nothing once its pool is gone."""
 
     def get_handler_for_connection(self) -> Any:
         copy = super().get_handler_for_connection()

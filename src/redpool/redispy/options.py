@@ -19,29 +19,29 @@ from redis.retry import Retry as SyncRetry
 from ..core.config import PoolConfig, suggest
 from ..core.connector import Failure
 
-# What hints, in the name of an option or in the one that was probably meant, that its value is a secret.
+# Parts of an option's name, or of the one that was probably meant, which say that its value is a secret.
 _TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
-# Put among the connection's options by redis-py, not by the user.
+# Options of a connection that redis-py has added, not the user.
 _INJECTED = frozenset({"himport_registry", "maint_notifications_config", "maint_notifications_pool_handler",
                        "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout"})  # fmt: skip
 
 
 class ConnectRetries(NamedTuple):
-    """How many failed connects a caller sits through, and which errors count."""
+    """How many failed connects a caller waits through, and which errors count."""
 
     failures: float
     errors: tuple[type[BaseException], ...]
 
 
 def pool_name(options: Mapping[str, Any]) -> str:
-    """`host:port/db`, or `path/db` for a Unix socket; never a password."""
+    """Return `host:port/db`, or `path/db` for a Unix socket; never a password."""
     if "path" in options:
         return f"{options['path']}/{options.get('db', 0)}"
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
 
 
 def connect_retries(options: Mapping[str, Any]) -> ConnectRetries:
-    """The part of the user's retry policy that concerns connects, read as redis-py's connections read it."""
+    """Return the part of the user's retry policy that concerns connects, as redis-py's connections read it."""
     retry = options.get("retry")
     if retry is None:
         asked = bool(options.get("retry_on_error") or options.get("retry_on_timeout"))
@@ -51,10 +51,10 @@ def connect_retries(options: Mapping[str, Any]) -> ConnectRetries:
 
 
 def server_is_full(error: BaseException) -> bool:
-    """Whether a connect failed because the server has as many clients as its `maxclients` allows.
+    """Return whether a connect failed because the server has as many clients as its `maxclients` allows.
 
-    It says so in words only: "max number of clients reached", or "max number of clients + cluster connections reached".
-    Over TLS it says nothing and hangs up.
+    Only the text says so: "max number of clients reached", or "max number of clients + cluster connections reached".
+    Over TLS the server hangs up without a text.
     """
     return "max number of clients" in str(error)
 
@@ -68,7 +68,7 @@ def failure(error: BaseException) -> Failure:
 
 
 def connect_budget(options: Mapping[str, Any]) -> float:
-    """Seconds that one connect may take in all: connecting and, on top, the handshake; infinity where unbounded."""
+    """Return the seconds that one connect may take, the handshake included; infinity where unbounded."""
     read = options.get("socket_timeout", 5.0)
     connect = options.get("socket_connect_timeout", read)
     if read is None:
@@ -81,7 +81,7 @@ def connect_budget(options: Mapping[str, Any]) -> float:
 
 
 def check_sync(options: Mapping[str, Any]) -> None:
-    """Refuse what only works on an event loop. Raises `TypeError` with the option's name."""
+    """Reject options that work on an event loop only. Raises `TypeError` with the option's name."""
     _check_retry(options.get("retry"), SyncRetry, "redis.retry.Retry")
     provider = options.get("credential_provider")
     get = getattr(type(provider), "get_credentials", None)
@@ -92,7 +92,7 @@ def check_sync(options: Mapping[str, Any]) -> None:
 
 
 def check_async(options: Mapping[str, Any]) -> None:
-    """Refuse what an event loop can't use. Raises `TypeError` with the option's name."""
+    """Reject options that an event loop can't use. Raises `TypeError` with the option's name."""
     _check_retry(options.get("retry"), AsyncRetry, "redis.asyncio.retry.Retry")
     provider = options.get("credential_provider")
     if provider is not None and not hasattr(provider, "get_credentials_async"):
@@ -100,9 +100,9 @@ def check_async(options: Mapping[str, Any]) -> None:
 
 
 def check_names(connection_class: object, options: Mapping[str, Any]) -> None:
-    """Refuse an option that looks misspelt, at once and by name.
+    """Reject an option that looks misspelled, at once and by name. Raises `TypeError`.
 
-    What the connection class doesn't take otherwise goes to it all the same, as in redis-py, and is refused there.
+    Other unknown options go to the connection class all the same, as in redis-py, which rejects them.
     """
     known = _accepted(connection_class)
     if known is None:
@@ -114,23 +114,23 @@ def check_names(connection_class: object, options: Mapping[str, Any]) -> None:
 
 
 def described(connection_class: Any, options: Mapping[str, Any]) -> str:
-    """`<redis.connection.Connection(host=...,password=<REDACTED>)>`: what the user asked for, and no secret."""
-    said = [
+    """Return the user's options without secrets: `<redis.connection.Connection(host=...,password=<REDACTED>)>`."""
+    shown = [
         f"{name}={'<REDACTED>' if any(word in name for word in _TELLING) else value}"
         for name, value in options.items()
         if name not in _INJECTED
     ]
     name = getattr(connection_class, "__name__", repr(connection_class))
-    return f"<{connection_class.__module__}.{name}({','.join(said)})>"
+    return f"<{connection_class.__module__}.{name}({','.join(shown)})>"
 
 
 def is_class(connection_class: object) -> TypeGuard[type]:
-    """Whether connections are made by a class; any other callable will do, too."""
+    """Return whether a class creates the connections; any other callable may, too."""
     return isinstance(connection_class, type)
 
 
 def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[str, Any]:
-    """The options that a `redis://`, `rediss://` or `unix://` URL spells: the pool's, and those that redis-py reads."""
+    """Return the options in a `redis://`, `rediss://` or `unix://` URL: the pool's, and those that redis-py reads."""
     base, _, text = url.partition("?")
     query = parse_qsl(text, keep_blank_values=True)
     ours = config.from_strings({name: value for name, value in query if name in config.names()})
@@ -149,14 +149,14 @@ def _type_of(thing: object) -> str:
 
 
 def _elsewhere() -> frozenset[str]:
-    """The keywords of redis-py's own connection classes: right in themselves, if not for the class at hand."""
+    """Return the keywords of redis-py's own connection classes: correct names, if not for the class at hand."""
     classes = (redis.connection.SSLConnection, redis.connection.UnixDomainSocketConnection)
     # Sentinel's connections take this out of their keywords.
     return frozenset({"connection_pool"}).union(*(_accepted(each) or frozenset() for each in classes))
 
 
 def _accepted(connection_class: object) -> frozenset[str] | None:
-    """The keywords that a class and its bases take; `None` where that can't be told."""
+    """Return the keywords that a class and its bases take; `None` where that is unknown."""
     if not is_class(connection_class):
         return None
     names: set[str] = set()
@@ -168,5 +168,5 @@ def _accepted(connection_class: object) -> frozenset[str] | None:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return frozenset(names)
         if not base.__module__.startswith("redis."):
-            return None  # a class of the user's may take out of its keywords what its bases don't know
+            return None  # a class of the user's may take keywords that its bases don't know
     return None

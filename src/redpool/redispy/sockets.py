@@ -1,4 +1,4 @@
-"""What is asked of sockets: whether anything has come, and how soon a path is given up over which nothing does."""
+"""Sockets: whether bytes or the end have come, and after which silence a path counts as dead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from redis.utils import SENTINEL
 
 ANSWER_WITHIN = 1.0
-"""Seconds that a server has to answer a PING which only asks whether it is still there."""
+"""Seconds that a server has to answer a PING that validates a connection."""
 
 # Seconds for which data may stay unacknowledged. Below a second, a few lost packets would look like a dead path.
 LEAST_SILENCE = 1.0
@@ -26,7 +26,7 @@ _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 LARGE_BACKLOG = 64 * 1024
-"""Bytes; less than that in the kernel is no sign of a slow network."""
+"""Bytes; fewer than that in the kernel are no sign of a slow network."""
 
 
 def backlog(sock: Any) -> int:
@@ -38,19 +38,19 @@ def backlog(sock: Any) -> int:
 
 
 Readable = Callable[[int], Any]
-"""Called with 0, it returns at once whether there is anything to receive, or the end: something true, if so."""
+"""Called with 0, it returns at once a true value where there are bytes to receive, or the end."""
 
 
 def unknown(timeout: int) -> bool:
-    """Say that there may be something, where a socket can't be asked: then a slower way tells."""
+    """Return true for a socket that can't be probed: it may have bytes, and a slower way finds out."""
     return True
 
 
 def readable(sock: Any) -> Readable:
-    """Return what asks a connected socket, for as long as it is open; `unknown` where it can't be asked.
+    """Return the probe of a connected socket, for as long as it is open; `unknown` where it can't be probed.
 
-    It is one system call, and the cheapest one that sees bytes as well as the end: receiving with `MSG_PEEK` raises
-    where nothing has come, which is the usual case. Over TLS, what has come may be the session's own.
+    The probe is one system call, and the cheapest one that sees bytes as well as the end: receiving with `MSG_PEEK`
+    raises where nothing has come, which is the common case. Over TLS the bytes may belong to the session itself.
     """
     try:
         poller = _poll_class()()
@@ -60,27 +60,27 @@ def readable(sock: Any) -> Readable:
     poll: Readable = poller.poll
     if not hasattr(sock, "pending"):
         return poll
-    return lambda timeout: sock.pending() or poll(timeout)  # decrypted already, or to come
+    return lambda timeout: sock.pending() or poll(timeout)  # decrypted already, or still to be
 
 
 def _poll_class() -> Any:
-    """Return the system's `select.poll`: what gevent puts in its place lets others run, even with a timeout of 0."""
+    """Return the system's `select.poll`: gevent's replacement switches to others, even with a timeout of 0."""
     monkey = sys.modules.get("gevent.monkey")
     return select.poll if monkey is None else monkey.get_original("select", "poll")
 
 
 def time_to_answer(connection: Any) -> float:
-    """Seconds to wait for the answer to a PING; less where the connection's own `socket_timeout` is shorter."""
+    """Return the seconds to wait for the answer to a PING; the connection's `socket_timeout` where that is shorter."""
     own = getattr(connection, "socket_timeout", None)
     return ANSWER_WITHIN if own is None else min(ANSWER_WITHIN, own)
 
 
 def watch(connection: Any, asked: Mapping[str, Any]) -> None:
-    """Give a connection, not yet opened, `TCP_USER_TIMEOUT` among its socket options, where the platform has it.
+    """Add `TCP_USER_TIMEOUT` to the socket options of a connection that isn't open yet, where the platform has it.
 
-    The kernel then ends it once data has gone unacknowledged for as long as a reply may take: `socket_timeout`, or the
-    longer `socket_connect_timeout`, since connecting is subject to it, too. Keepalive probes are bounded by it as well.
-    Users who set `socket_keepalive_options` themselves, or no keepalive at all, have what they asked for.
+    The kernel then ends the connection once data has gone unacknowledged for as long as a reply may take. That is
+    `socket_timeout`, or the longer `socket_connect_timeout`, since it bounds connecting, too. It also bounds keepalive
+    probes. Users' own `socket_keepalive_options`, or no keepalive at all, stay as they are.
     """
     options = getattr(connection, "socket_keepalive_options", None)  # none on a Unix socket
     by_user = asked.get("socket_keepalive_options", SENTINEL) is not SENTINEL
@@ -91,7 +91,7 @@ def watch(connection: Any, asked: Mapping[str, Any]) -> None:
 
 @lru_cache(maxsize=64)
 def _with_limit(option: int, milliseconds: int, others: tuple[tuple[int, Any], ...]) -> dict[int, Any]:
-    """The options, one dictionary for all connections that have the same."""
+    """Return the options: one dictionary for all connections with the same ones."""
     return {option: milliseconds, **dict(others)}
 
 

@@ -1,7 +1,7 @@
-"""Sockets that redis-py has connected and that threads share: one of them sends while another one receives.
+"""Sockets that redis-py has connected and that threads share: one thread sends while another one receives.
 
-A stream receives into its own buffer, which belongs to the thread that receives. What is sent goes as far as the socket
-takes it at once: a thread that sends doesn't wait for the server to read.
+A stream receives into its own buffer, which belongs to the thread that receives. `send` passes on what the socket takes
+at once: a thread that sends doesn't wait for the server to read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from . import sockets
 
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
-"""What `send` takes as its second argument."""
+"""The second argument of `send`."""
 
 _BUFFER_SIZE = 64 * 1024
 _LONGEST_POLL = 3600.0
@@ -32,7 +32,7 @@ _AT_ONCE = 0.001  # seconds; the kernel takes 0 for never
 class Stream:
     """A plain socket of the standard library. It blocks, so that a reply costs one system call and no poll.
 
-    `readable(0)` says at once whether there is anything to receive, or the end; of two threads one may ask at a time.
+    `readable(0)` returns at once whether there are bytes to receive, or the end; one thread at a time may call it.
 
     `send(data, DONT_WAIT)` returns how many bytes the socket took at once, `receive(buffer)` how many have come, 0 at
     the end. Both raise `BlockingIOError` for none: `receive` once it has waited for `seconds`.
@@ -60,13 +60,16 @@ class Stream:
         self.send, self.receive = self.sock.send, self.sock.recv_into
 
     def receive_within(self, seconds: float) -> int:
-        """Receive within so many seconds."""
+        """Receive into the buffer, and return how many bytes came; 0 at the end.
+
+        Raises `BlockingIOError` where none have come within `seconds`.
+        """
         if not self.wait(select.POLLIN, seconds):
             raise BlockingIOError
         return self.receive(self.buffer)
 
     def wait(self, events: int, seconds: float) -> int:
-        """Return which of the events of `select.poll` has come within so many seconds."""
+        """Wait up to `seconds` for these events of `select.poll`, and return those that have come; 0 for none."""
         poll = select.poll()
         try:
             poll.register(self.sock, events)
@@ -76,11 +79,11 @@ class Stream:
         return found[0][1] if found else 0
 
     def has_come(self) -> bool:
-        """Return whether there is something to receive, or the end."""
+        """Return whether there are bytes to receive, or the end."""
         return bool(self.wait(select.POLLIN, 0.0))
 
     def hurry(self) -> None:
-        """Have a `receive` that signals have stretched end at the next one.
+        """Have a `receive` that signals have prolonged end at the next signal.
 
         After each signal the kernel begins to wait anew, for as long as the socket's option says by then.
         """
@@ -88,17 +91,17 @@ class Stream:
         self.hurried = True
 
     def calm(self) -> None:
-        """Have `receive` wait for as long as usual again."""
+        """Have `receive` wait for its usual time again."""
         self.hurried = False
         self._set_receive_timeout(self._seconds)
 
     def backlog(self) -> int:
-        """Return how many bytes of a large request the kernel still has; 0 where it is none."""
+        """Return how many bytes of a large request the kernel still has; 0 for a small one."""
         size = sockets.backlog(self.sock)
         return size if size > sockets.LARGE_BACKLOG else 0
 
     def detach(self, patience: float | None) -> None:
-        """Leave the socket as redis-py had it."""
+        """Restore the socket for redis-py, with `patience` as its timeout."""
         self._closes = False
         self._set_receive_timeout(0.0)  # else it would end the wait of a later borrower that waits for ever
         self.sock.settimeout(patience)
@@ -108,7 +111,7 @@ class Stream:
         self.sock.close()
 
     def __del__(self) -> None:
-        """Close the socket of a lost connection where a thread was interrupted that had a role, and never left it."""
+        """Close the socket of a lost connection whose role an interrupted thread has never left."""
         if self._closes:
             self.sock.close()
 
@@ -163,7 +166,7 @@ class _Secured(Stream):
         return bool(decrypted) or super().has_come()
 
     def hurry(self) -> None:
-        """Do nothing: no signal stretches a poll."""
+        """Do nothing: no signal prolongs a poll."""
 
     def detach(self, patience: float | None) -> None:
         self._closes = False
@@ -171,7 +174,7 @@ class _Secured(Stream):
 
 
 class _Cooperative(Stream):
-    """A socket of another kind, gevent's for one, whose own timeouts are the only ones that let others run."""
+    """A socket of another kind, such as gevent's: only its own timeouts let other greenlets run."""
 
     interrupted_anywhere = False
 
@@ -199,7 +202,7 @@ class _Cooperative(Stream):
             raise BlockingIOError from None
 
     def hurry(self) -> None:
-        """Do nothing: no signal stretches this wait."""
+        """Do nothing: no signal prolongs this wait."""
 
     def detach(self, patience: float | None) -> None:
         self._closes = False
@@ -207,7 +210,7 @@ class _Cooperative(Stream):
 
 
 def take_over(connection: Any, seconds: float) -> Stream:
-    """Return the stream of a connection that redis-py has opened; a `receive` waits for so many seconds."""
+    """Return the stream of a connection that redis-py has opened; its `receive` waits for `seconds`."""
     sock = connection._sock
     connection.multiplexed = True
     kinds: dict[str, type[Stream]] = {"socket": Stream, "ssl": _Secured}

@@ -1,4 +1,4 @@
-"""The transports of an event loop: what has come in over them; and closing them at once, whatever the loop does."""
+"""The transports of an event loop: what has come over them, and how to close them at once, whatever the loop does."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ _MOST_TURNS = 10
 
 
 def quiet(connection: Any) -> bool:
-    """Whether an event loop's connection is open and has received nothing. No system call: the loop reads for us."""
+    """Return whether an event loop's connection is open and has received nothing; without a system call.
+
+    The loop has read what came, unless it was blocked: see `catch_up`.
+    """
     try:
         reader = connection._reader
         return not (reader._buffer or reader._eof or reader._exception)
     except AttributeError:
-        # Closed; or not a connection of redis-py, or a test double's, which can't be looked into.
+        # Closed; or a test double, which can't be looked into.
         return getattr(connection, "_reader", connection) is not None
 
 
 async def catch_up(connection: Any) -> None:
-    """Let the loop read what has come over the socket of a connection that is `quiet`, as far as the loop knows.
+    """Let the loop read what has come over the socket of a connection that it takes for `quiet`.
 
-    What the loop knows is the past where it hasn't turned for a while: a callback blocked it, or the process was
-    stopped. Over TLS there may be nothing in the end.
+    The loop's knowledge is out of date where a callback has blocked it, or its process was stopped. Over TLS the bytes
+    may turn out to be none.
     """
     turns = 0 if connection.readable is sockets.unknown else _MOST_TURNS
     while turns and quiet(connection) and connection.readable(0):
@@ -40,7 +43,7 @@ async def catch_up(connection: Any) -> None:
 
 
 def take_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, Any, bytes]:
-    """The transport of an open connection, which has another protocol from now on; its protocol; what is unread."""
+    """Give an open connection's transport another protocol; return the transport, the protocol before, unread bytes."""
     transport, reader = connection._writer.transport, connection._reader
     before, unread = transport.get_protocol(), bytes(reader._buffer)
     reader._buffer.clear()
@@ -51,7 +54,10 @@ def take_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, Any, by
 
 
 def readable(connection: Any) -> sockets.Readable:
-    """Return what asks the socket; where it can't be asked, what the loop has read is all that there is to know."""
+    """Return the probe of the connection's socket; where it can't be probed, one that never finds bytes.
+
+    Then what the loop has read is all that can be known.
+    """
     return _nothing if connection.readable is sockets.unknown else connection.readable
 
 
@@ -60,19 +66,19 @@ def _nothing(timeout: int) -> bool:
 
 
 def restore(transport: Any, protocol: Any) -> None:
-    """Leave the transport as redis-py had it."""
+    """Give the transport back its protocol, as redis-py had it."""
     transport.set_protocol(protocol)
 
 
 def backlog(transport: Any) -> int:
-    """Return how many bytes of a large request the transport and the kernel still have; 0 where it is none."""
+    """Return how many bytes of a large request the transport and the kernel still have; 0 for a small one."""
     sock, buffered = transport.get_extra_info("socket"), int(transport.get_write_buffer_size())
     size = buffered + (0 if sock is None else sockets.backlog(sock))
     return size if size > sockets.LARGE_BACKLOG else 0
 
 
 def close_now(connection: Any) -> None:
-    """Close a connection without waiting for anything: there is nothing left to be sent."""
+    """Close a connection at once, without waiting for unsent bytes: there are none."""
     if not _closes_as_usual(type(connection)):
         _ask_to_close(connection)
         return
@@ -85,7 +91,7 @@ def close_now(connection: Any) -> None:
 
 
 def _closes_as_usual(connection_class: type) -> bool:
-    """Whether `disconnect` is redis-py's, so that what it does is known."""
+    """Return whether `disconnect` is redis-py's own, so that its effects are known."""
     bases = (base for base in connection_class.__mro__ if "disconnect" in vars(base))
     bases = (base for base in bases if not getattr(base, "closes_as_its_base_does", False))
     return next(bases, None) is aio.AbstractConnection
@@ -109,14 +115,14 @@ _closings: set[asyncio.Task[None]] = set()
 
 
 def cut_async(connection: Any) -> None:
-    """End a connection under another task's hands: its user sees the server hang up, and nothing stranger."""
+    """End a connection that another task is using: that task gets the error of a server that hung up, and no other."""
     writer = getattr(connection, "_writer", None)
     if writer is not None:
         abort(writer)
 
 
 class _Gone:
-    """What a writer is left with whose loop was closed, so that it doesn't warn of it when it is collected."""
+    """The transport of a writer whose loop was closed, so that it doesn't warn when it is collected."""
 
     def is_closing(self) -> bool:
         return True
@@ -126,12 +132,12 @@ def abort(writer: Any) -> None:
     """End a writer's transport at once."""
     transport = writer.transport if isinstance(writer, asyncio.StreamWriter) else None
     if transport is None:
-        writer.close()  # a test double's, whose transport can do less, if it has one
+        writer.close()  # a test double, whose transport can do less, if it has one
         return
     if not writer._loop.is_closed():
         transport.abort()
         return
-    # The loop will never say "connection lost": do at once what it would have done. uvloop has done so already.
+    # A closed loop never calls `connection_lost`: do at once what it would have done. uvloop has done so already.
     lost = getattr(transport, "_call_connection_lost", None)
     if lost is not None:
         with contextlib.suppress(Exception):

@@ -5,7 +5,7 @@ arity), the pages at https://redis.io/docs/latest/commands/, and for what came l
 in those servers' own command tables. Commands of modules are unknown on purpose, but for vector sets: nothing tells
 what they do. A test holds this file against each server found.
 
-Where a group leaves it open, a command stands in the more careful one.
+Where the groups leave a choice, a command stands in the more careful one.
 """
 
 from __future__ import annotations
