@@ -1,4 +1,4 @@
-"""The embedded server: it works, it is private, and it never outlives the caller that started it."""
+"""The embedded server: it works, it is private, and it never outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BINARIES = embedded.find_servers()
 STARTER = """
 import os, signal, sys, threading, time
 from redpool import embedded
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job may have been told to ignore
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job may ignore
 server = embedded.start()
 print(server.pid, flush=True)
 """
@@ -342,7 +342,7 @@ if child == 0:
 
 
 def test_a_forked_child_does_not_keep_the_server_alive() -> None:
-    """The server belongs to the caller that started it: it goes although a child of that process lives on."""
+    """The server belongs to the process that started it: it goes although a child of that process lives on."""
     with run(FORK % "pass" + "print(child, flush=True); sys.stdin.read()") as process:
         pid, child = raised(process), raised(process)
         process.kill()
@@ -407,7 +407,7 @@ def test_a_program_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 
 def test_the_port_asked_for_is_used_or_refused() -> None:
-    """A given port is taken as it is; when another caller has it the start fails."""
+    """A given port is used as it is; where another program has it the start fails."""
     with embedded.start() as server:
         with pytest.raises(embedded.ServerFailed, match="Address already in use"):
             embedded.start(port=server.port)

@@ -64,7 +64,7 @@ def _kill(pid: int) -> None:
 
 
 def _forked(work: Callable[[], None]) -> tuple[int, bool]:
-    """Fork. Return whether the child's interpreter runs: it has told so from several threads of its own."""
+    """Fork. Return whether the child's interpreter runs: several threads of its own have said so."""
     raised, tells = os.pipe()
     time.sleep(_RESTS_WITHIN)
     pid = _LIBC.fork()

@@ -63,7 +63,7 @@ def pool_threads() -> list[str]:
 
 
 class Crowd(ABC):
-    """Callers who take questions from one supply, and ask them over one pool."""
+    """Callers that take questions from one supply, and ask them over one pool."""
 
     name: ClassVar[str]
     pool_classes: ClassVar[dict[str, Any]]
@@ -79,7 +79,7 @@ class Crowd(ABC):
         self.random = random
         self.callers = callers
         self.hasty = hasty  # each call has a deadline, too close for many
-        self.interrupted = interrupted  # the share of questions whose task is canceled
+        self.interrupted = interrupted  # the share of questions whose task is cancelled
         self.counters = Counters(forgets)
         self.options: dict[str, Any] = {
             "max_connections": CONNECTIONS, "timeout": PATIENCE, "client_name": NAME, "socket_timeout": PATIENCE,
@@ -195,7 +195,7 @@ class Threads(Crowd):
         self._may_be_interrupted.discard(me)
 
     def take(self, questions: Iterator[Question]) -> Question | None:
-        """The next question, which no other caller asks."""
+        """The next question, which is asked once only."""
         with self._next:
             question = next(questions, None)
             if question is not None:

@@ -246,7 +246,7 @@ class Face(ABC):
 
 
 class Borrower(ABC):
-    """A thread or task that has a connection until it is told to release it."""
+    """A thread or task that has a connection until a test has it release that."""
 
     @abstractmethod
     def release(self) -> None:
@@ -435,7 +435,7 @@ def reconnects(connection: Any) -> bool:
 
 
 class Recorder:
-    """An instrument that writes down all that it is told: (hook, its arguments after the pool's name)."""
+    """An instrument that records every call: (hook, its arguments after the pool's name)."""
 
     def __init__(self) -> None:
         self.raised: list[tuple[str, tuple[Any, ...]]] = []

@@ -100,7 +100,7 @@ def refusing() -> Iterator[Listener]:
 
 @pytest.fixture
 def silent() -> Iterator[Listener]:
-    """A port at which connections open and no caller ever answers."""
+    """A port that accepts connections and never answers."""
     made = Listener(answering=True)
     yield made
     made.close()

@@ -15,7 +15,7 @@ import redpool
 
 # Replies of these sizes come in one piece with others, alone, and in several pieces.
 _SIZES = (0, 0, 0, 30, 1000, 70_000)
-# What a caller may be told when something breaks. That it waited too long for a connection isn't among it: nothing
+# Errors that a caller may get when something breaks. That it waited too long for a connection isn't among it: nothing
 # lasts so long here, unless a place was lost.
 EXPECTED = (redis.ConnectionError, redis.TimeoutError)
 _NEVER = (redpool.PoolTimeout, redpool.PoolFull, redpool.PoolClosed)
@@ -31,7 +31,7 @@ class Question:
     """in one pipeline, be it `atomic` or not; else one after the other"""
     atomic: bool = False
     counter: str = ""
-    """the key that it increments: no other caller does, and no caller asks twice"""
+    """the key that it increments: no other question does, and none is asked twice"""
 
 
 def questions(random: Random, count: int) -> Iterator[Question]:
@@ -113,7 +113,7 @@ class Counters:
         self.progress += 1
 
     def error(self, question: Question, error: Exception) -> None:
-        """A caller was told that it went wrong."""
+        """A caller got an error."""
         self.errors[type(error).__name__] += 1
         self.late += isinstance(error, redis.TimeoutError)
         self.progress += 1
@@ -121,7 +121,7 @@ class Counters:
             self.faults.append(f"asked {question.commands}"[:200] + f", was told {type(error).__name__}: {error}"[:400])
 
     def check(self, url: str) -> None:
-        """No caller got another's reply; what must not run twice didn't, and did run where a caller was told so."""
+        """No caller got another's reply; what must not run twice didn't, and did run where a caller got a reply."""
         assert not self.faults, "\n".join(self.faults[:10])
         asked = [each.counter for each in self.asked if each.counter]
         answered = {each.counter for each in self.answered if each.counter}

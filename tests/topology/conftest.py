@@ -18,7 +18,7 @@ def guarded() -> Iterator[servers.Guarded]:
 
 @pytest.fixture(scope="session")
 def pair() -> Iterator[servers.Pair]:
-    """Two servers that change places when they are told to."""
+    """Two servers that change roles when a test wants it."""
     with servers.pair() as found:
         yield found
 

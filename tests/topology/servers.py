@@ -50,7 +50,7 @@ class Guarded:
         def begun() -> bool:
             try:
                 return bool(self.sentinel.sentinel_failover(SERVICE))
-            except redis.ResponseError:  # the replica has not told Sentinel of itself lately
+            except redis.ResponseError:  # Sentinel has not heard of the replica lately
                 return False
 
         assert eventually(begun, STARTS_WITHIN)
@@ -196,7 +196,7 @@ class Pair:
 
 @contextmanager
 def pair() -> Iterator[Pair]:
-    """Two servers without a Sentinel: no caller has to be waited for."""
+    """Two servers without a Sentinel, so that nothing has to be waited for."""
     with embedded.start() as first, embedded.start() as second:
         found = Pair([first, second])
         found.nodes[1].replicaof(*found.address(0))

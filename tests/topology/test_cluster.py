@@ -52,7 +52,7 @@ def pools_of(client: Any) -> list[Any]:
 
 @contextmanager
 def proxies(cluster: Cluster) -> Iterator[dict[str, Any]]:
-    """One in front of each node: what a client is to be told, and the proxies themselves."""
+    """One in front of each node: the addresses for a client, and the proxies themselves."""
     with ExitStack() as stack:
         made = {each.port: stack.enter_context(FaultProxy(each.host, each.port)) for each in cluster.servers}
         yield {
@@ -159,7 +159,7 @@ def test_a_patch_onto_redis_pys_connections_is_seen(
 
 
 def test_a_client_that_was_closed_serves_when_it_is_asked(face: Face, empty: Cluster) -> None:
-    """Nothing waits: what rests is closed at once, and subscribers end."""
+    """Nothing waits: what is idle is closed at once, and subscribers end."""
     with client_of(face, empty) as client:
         subscribed = threading.Event()
 
@@ -198,7 +198,7 @@ def test_a_client_that_is_dropped_is_collected(threads: Face, empty: Cluster) ->
 
 
 def test_a_slot_that_moves_is_followed(face: Face, empty: Cluster) -> None:
-    """ASK while it is under way, MOVED afterwards: no caller notices, not the callers nor their pipelines."""
+    """ASK while it is under way, MOVED afterwards: no caller notices, and no pipeline."""
     with client_of(face, empty) as client:
         slot = key_slot(b"{a}")
         client.set("{a}old", "old")
@@ -231,7 +231,7 @@ def pipe_of(client: Any, *commands: tuple[Any, ...], transaction: bool | None = 
 
 
 def test_a_pipeline_over_all_nodes(face: Face, empty: Cluster) -> None:
-    """Replies come in the order of the commands; an error is told with its place, or is among the replies."""
+    """Replies come in the order of the commands; an error names its position, or is among the replies."""
     with client_of(face, empty) as client:
         commands = [("incr", f"key:{number % 9}") for number in range(27)]
         assert pipe_of(client, *commands).execute() == [1] * 9 + [2] * 9 + [3] * 9

@@ -64,7 +64,7 @@ def ours(request: pytest.FixtureRequest) -> bool:
 
 
 def test_a_failover_is_followed(face: Face, guarded: Guarded) -> None:
-    """With a retry policy no caller notices: not who shares, nor who has a connection of its own."""
+    """With a retry policy no caller notices, over a shared or a dedicated connection."""
     retry = face.retry(40, 0.05)
     sentinel = face._wrap(face.redpool.Sentinel(guarded.sentinels, retry=retry, max_connections=5))
     client = sentinel.master_for(SERVICE, timeout=STARTS_WITHIN)
@@ -111,7 +111,7 @@ def test_replicas_are_read(face: Face, guarded: Guarded) -> None:
 
 
 def test_the_sentinels_themselves(face: Face, guarded: Guarded) -> None:
-    """Their commands, and a service that no caller knows, are as in redis-py; a closed one may be asked again."""
+    """Their commands, and an unknown service, are as in redis-py; a closed client may be used again."""
     sentinel = face._wrap(face.redpool.Sentinel(guarded.sentinels))
     assert sentinel.discover_master(SERVICE) == ("127.0.0.1", guarded.master)
     sentinel.close()
@@ -193,7 +193,7 @@ def test_a_pipeline_that_has_changed_something_does_not_start_over() -> None:
 
 
 def test_the_refused_of_one_master_do_not_disturb_the_next(threads: Face, pair: Pair) -> None:
-    """Of many who are refused at once, the first one has the connections replaced; those to the next one stay."""
+    """Of many that are rejected at once, the first one has the connections replaced; those to the next one stay."""
     pool = pool_of(threads, pair, retry=threads.retry(3))
     client = client_of(threads, pool)
     client.incr("n")

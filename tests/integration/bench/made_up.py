@@ -1,4 +1,4 @@
-"""Peers for tests: the bare limit, and made-up ones that answer as they are told."""
+"""Peers for tests: the bare limit, and simulated ones with set answers."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_the_relay_tells_what_it_has_cost(network: Network) -> None:
 
 
 def test_the_relay_ends_with_the_block(place: Ground) -> None:
-    """No caller listens there any more."""
+    """Nothing listens there any more."""
     with Network(Address(place.server.host, place.server.port)) as made:
         address = made.address(ROUND_TRIP)
     with pytest.raises(ConnectionRefusedError):

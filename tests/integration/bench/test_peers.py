@@ -35,7 +35,7 @@ def test_every_installed_peer_answers_right(peer: Peer, place: Ground) -> None:
 
 @pytest.mark.parametrize("open_it", [partial(instead, wrong), partial(instead_async, wrong)])
 def test_a_wrong_answer_is_seen(open_it: Any, place: Ground) -> None:
-    """Of threads and of tasks; here everybody gets the first key's value."""
+    """Of threads and of tasks; here every caller gets the first key's value."""
     kind = THREADS if open_it.func is instead else TASKS
     with pytest.raises(WrongAnswer, match="expected"):
         check(Peer("liar", OTHERS, kind, open_it), place)

@@ -18,7 +18,7 @@ from .made_up import BARE_TASKS, BARE_THREADS, SECONDS, down, made_up, right, ru
 
 
 def test_peers_take_turns_and_each_round_begins_with_another(monkeypatch: pytest.MonkeyPatch, place: Ground) -> None:
-    """No caller always comes after the same one."""
+    """No peer always comes after the same one."""
     raised: list[str] = []
     run(monkeypatch, place, *(made_up(name, right) for name in "abc"), rounds=3, raised=raised)
     assert [what.rpartition(" ")[2] for what in raised[:-1]] == [*"abc", *"bca", *"cab"]
@@ -117,7 +117,7 @@ SEEN: dict[str, Figures] = {
     ],
 )
 def test_a_peer_is_held_against_the_fastest(target: Target, expected: float | None) -> None:
-    """Also for its p99; with no caller to hold it against there is no ratio."""
+    """Also for its p99; without a peer to compare with there is no ratio."""
     assert runner.ratio(target, SEEN) == expected
 
 
@@ -139,7 +139,7 @@ def test_a_missed_target_is_not_fine(monkeypatch: pytest.MonkeyPatch, place: Gro
 
 
 def test_every_target_names_peers_of_its_case() -> None:
-    """One that named no caller would never be missed."""
+    """A target that named no peer would never be missed."""
     for case in CASES.values():
         there = {peer.name for peer in of_kind(case.kind)}
         for target in case.targets:

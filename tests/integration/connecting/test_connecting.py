@@ -157,7 +157,7 @@ def test_no_file_to_be_had_is_a_connection_error(face: Face, at: dict[str, Any])
 def test_a_connection_reads_nothing_from_disk(
     face: Face, at: dict[str, Any], watch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which version of redis-py it is was found out once for the pool; the server is told of it as ever."""
+    """The pool finds out redis-py's version once; the server gets it as ever."""
     client = face.client(face.pool(**at, client_name="versioned"))
 
     def read(name: str) -> str:
@@ -213,7 +213,7 @@ def test_without_a_thread_those_who_wait_do_what_is_due(
 def test_without_a_thread_a_deadline_of_one_is_no_news_of_the_server(
     multiplexed_threads: Face, silent: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller that connects in its own thread runs out of time: that is told to no other caller."""
+    """A caller that connects in its own thread runs out of time: no other caller gets that error."""
     monkeypatch.setattr(own_threads, "start", no_thread)
     pool = multiplexed_threads.pool(host="127.0.0.1", port=silent.port)
     with redpool.deadline(0.1), pytest.raises(redpool.DeadlineExceeded):

@@ -165,7 +165,7 @@ def test_redis_pys_own_provider_serves_both(face: Face) -> None:
 
 
 def test_a_coroutine_to_greet_the_server_is_refused_by_the_pool_for_threads(threads: Face) -> None:
-    """`redis_connect_func` must not be a coroutine function where no caller could await it."""
+    """`redis_connect_func` must not be a coroutine function where nothing could await it."""
 
     async def greet(connection: Any) -> None: ...
 
@@ -223,7 +223,7 @@ def test_other_keywords_reach_the_connection_unchanged(face: Face, at: dict[str,
 
 
 def test_the_name(face: Face, at: dict[str, Any]) -> None:
-    """A pool is called `host:port/db`, by its socket's path, or as it was told to be."""
+    """A pool's name is `host:port/db`, its socket's path, or the option `name`."""
     assert face.pool(**at, db=3).stats().name == f"127.0.0.1:{at['port']}/3"
     unix = face.redis.UnixDomainSocketConnection
     assert "/tmp/a.sock" in face.pool(unix, path="/tmp/a.sock").stats().name

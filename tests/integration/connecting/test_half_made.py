@@ -91,7 +91,7 @@ def closed(locked: embedded.Server, face: Face, protocol: int) -> Iterator[Close
 @both_protocols
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: type(trouble).__name__)
 def test_a_connect_without_credentials_leaves_no_connection(face: Face, closed: Closed, trouble: BaseException) -> None:
-    """Whatever the provider raises: its caller is told, and the next one connects anew."""
+    """Whatever the provider raises: its caller gets it, and the next one connects anew."""
     client = face.client(closed.pool)
     closed.provider.trouble = trouble
     with pytest.raises(type(trouble)):
@@ -104,7 +104,7 @@ def test_a_connect_without_credentials_leaves_no_connection(face: Face, closed: 
 def test_a_reconnect_without_credentials_leaves_no_connection(
     face: Face, closed: Closed, trouble: BaseException
 ) -> None:
-    """In a lease it is the caller itself who connects: what it sends next is sent over a connection made in full."""
+    """In a lease the caller itself connects: what it sends next goes over a connection whose handshake is complete."""
     with closed.pool.connection() as connection:
         connection.disconnect()
         closed.provider.trouble = trouble
@@ -153,7 +153,7 @@ def test_a_cancelled_reconnect_leaves_no_connection(closed_to_tasks: Closed, tas
 
 
 def test_a_cancelled_connect_leaves_no_connection(closed_to_tasks: Closed, tasks: Asyncio) -> None:
-    """The caller is told, and the next one connects anew."""
+    """The caller gets the error, and the next one connects anew."""
     client = tasks.client(closed_to_tasks.pool)
     closed_to_tasks.provider.trouble = asyncio.CancelledError()
     with pytest.raises(redis.TimeoutError, match="the connect was ended"):
@@ -162,7 +162,7 @@ def test_a_cancelled_connect_leaves_no_connection(closed_to_tasks: Closed, tasks
 
 
 def test_a_caller_who_is_cancelled_leaves_its_connect_to_the_next(closed_to_tasks: Closed, tasks: Asyncio) -> None:
-    """It goes on without it for as long as a connect may, and only a connection made in full comes of it."""
+    """The connect goes on without it for as long as one may, and only a complete connection comes of it."""
     closed = closed_to_tasks
     client = tasks.client(closed.pool)
     closed.provider.hangs = True

@@ -1,4 +1,4 @@
-"""What interrupts the thread that connects is raised there, and never in others who wait: they connect themselves."""
+"""What interrupts the thread that connects is raised there, and never in callers that wait: they connect themselves."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_what_interrupts_a_caller_who_connects_is_its_own(
 def test_a_server_that_refuses_is_news_for_all_of_them(
     threads: Face, refusing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a caller's thread as in any other: a connection error is told, remembered and counted."""
+    """In a caller's thread as in any other: a connection error is raised, remembered and counted."""
     pool = threads.pool(host="127.0.0.1", port=refusing.port, timeout=PATIENCE)
     monkeypatch.setattr(own_threads, "start", no_thread)
     with pytest.raises(redis.ConnectionError, match="refused"):
@@ -100,7 +100,7 @@ ENDS = pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_ends_a_program_is_not_raised_in_those_who_wait(
     threads: Face, scripted: ScriptedServer, error: type[BaseException]
 ) -> None:
-    """They are told of a connection error."""
+    """They get a connection error."""
     pool = threads.pool(host=scripted.host, port=scripted.port, credential_provider=Ending(error))
     with pytest.raises(redis.ConnectionError, match=f"interrupted by {error.__name__}"):
         pool.get_connection()
@@ -108,7 +108,7 @@ def test_what_ends_a_program_is_not_raised_in_those_who_wait(
 
 @ENDS
 def test_what_ends_a_loop_ends_it(scripted: ScriptedServer, error: type[BaseException]) -> None:
-    """It comes out of the loop, whichever task it interrupted; those who wait are told of a connection error."""
+    """It ends the loop, whichever task it interrupted; callers that wait get a connection error."""
     loop = asyncio.new_event_loop()
     pool = redpool.asyncio.ConnectionPool(host=scripted.host, port=scripted.port, credential_provider=Ending(error))
 

@@ -98,7 +98,7 @@ def hold_all(face: Face, server: Vanishing, **options: Any) -> tuple[Any, list[A
 
 
 def ask_in_vain(connection: Any, times: int) -> list[Exception]:
-    """What so many attempts to send are told, once the loss of the connection is known."""
+    """Return the errors of so many attempts to send, once the loss of the connection is known."""
     with contextlib.suppress(redis.ConnectionError):
         say(connection, "PING")
     raised: list[Exception] = []
@@ -157,7 +157,7 @@ class Interrupted(BaseException):
 
 
 def test_an_interrupted_connect_says_nothing_of_the_server(face: Face, vanishing: Vanishing) -> None:
-    """The permission to connect is given back, and no other caller is told."""
+    """The permission to connect is returned, and no other caller gets the error."""
     pool, connections = hold_all(face, vanishing)
     core = pool._here._target.core if face.asynchronous else pool._engine.core
     connection = connections[0]._target if face.asynchronous else connections[0]

@@ -48,7 +48,7 @@ class Path:
 
     @property
     def at(self) -> dict[str, Any]:
-        """Where it is, for those who have time."""
+        """Where it is, for callers that have time."""
         return {
             "host": self.proxy.host, "port": self.proxy.port, "socket_timeout": LONG, "socket_connect_timeout": LONG,
         }  # fmt: skip
@@ -73,7 +73,7 @@ def late(call: Callable[[], Any], seconds: float = SOON) -> DeadlineExceeded:
 
 
 def check_whole(face: Face, path: Path, pool: Any) -> None:
-    """Nothing is amiss afterwards: every place is free, and every connection is in order."""
+    """Nothing is amiss afterwards: every slot is free, and every connection is in order."""
     path.proxy.heal()
     assert eventually(lambda: pool.stats().in_use == 0)
     client = face.client(pool)
@@ -138,7 +138,7 @@ DEAF: dict[str, Callable[[FaultProxy], None]] = {
     "refuse": lambda proxy: proxy.refuse(),
     "stall": lambda proxy: proxy.stall_accept(),
 }
-"""What befalls those who come anew."""
+"""What befalls callers that come anew."""
 
 
 @pytest.mark.parametrize("fault", DEAF)
@@ -250,7 +250,7 @@ def test_a_full_pool(face: Face, path: Path) -> None:
 
 
 def test_a_wait_that_ends_before_the_deadline_is_a_pool_timeout(face: Face, path: Path) -> None:
-    """Whichever bound comes first is the one that is told of."""
+    """Whichever bound comes first is the one that the error names."""
     pool = face.pool(**path.at, max_connections=1, timeout=SOON)
     pool.warm_up(1)
     with pool.connection(), pytest.raises(redpool.PoolTimeout), redpool.deadline(LONG):

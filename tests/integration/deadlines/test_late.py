@@ -104,7 +104,7 @@ def _within(shell: Face, client: Any, seconds: float) -> None:
 
 
 def test_a_deadline_before_a_connection(shell: Face, silent: Any) -> None:
-    """Where no caller answers the connect, the caller is told in time, and nothing was sent."""
+    """Where nothing answers the connect, the caller gets its error in time, and nothing was sent."""
     client = shell.client(shell.pool(host="127.0.0.1", port=silent.port, timeout=30.0, socket_timeout=1.0))
     with pytest.raises(DeadlineExceeded) as caught:
         _within(shell, client, 0.2)
@@ -139,7 +139,7 @@ def _large(client: Any) -> None:
 
 
 def test_a_writer_does_not_hold_up_its_readers(shell: Face, own_server: embedded.Server) -> None:
-    """Megabytes in both directions at once: the server, too, waits for a caller to read."""
+    """Megabytes in both directions at once: the server, too, waits for the client to read."""
     client = shell.client(shell.pool(host=own_server.host, port=own_server.port))
     value = bytes(range(256)) * 4_000
 

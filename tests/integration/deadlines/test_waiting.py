@@ -1,4 +1,4 @@
-"""Who gets a connection, who waits, for how long, and what those are told who get none."""
+"""Which callers get a connection, which wait, for how long, and which error those get that have none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.faces import Doing, Face, Listener, Recorder, eventually, together
 
 
 def test_a_full_pool_waits_and_hands_over(face: Face, at: dict[str, Any]) -> None:
-    """A caller who finds every connection in use waits for one, instead of failing."""
+    """A caller that finds every connection in use waits for one, instead of failing."""
     pool = face.pool(**at, max_connections=1, timeout=20)
     held = pool.get_connection()
     waiting = Doing(pool.get_connection)
@@ -55,7 +55,7 @@ def test_waits_end_at_their_bound(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_many_waits_end_at_their_bound(face: Face, at: dict[str, Any]) -> None:
-    """The bound holds for each of many who wait at the same time."""
+    """The bound holds for each of many that wait at the same time."""
     pool = face.pool(**at, max_connections=1, timeout=0.2)
     pool.warm_up(1)
 
@@ -105,7 +105,7 @@ def test_none_waits_for_ever(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_one_more_than_may_wait_is_turned_away(face: Face, at: dict[str, Any]) -> None:
-    """With `max_waiting` callers in the queue, the next gets `PoolFull` at once, and no caller loses its place."""
+    """With `max_waiting` callers in the queue, the next gets `PoolFull` at once, and no waiter loses its position."""
     pool = face.pool(**at, max_connections=1, max_waiting=2, timeout=20)
     held = pool.get_connection()
     waiting = [Doing(pool.get_connection) for _ in range(2)]
@@ -195,7 +195,7 @@ def test_a_host_that_is_not_there(face: Face) -> None:
 
 
 def test_a_server_that_is_down_fails_all_who_wait(face: Face, refusing: Listener) -> None:
-    """Where nothing else could serve them, one failed connect tells all who wait: no caller sits out its `timeout`."""
+    """Where nothing else could serve them, all waiters get the error of one failed connect, before their `timeout`."""
     pool = face.pool(host="127.0.0.1", port=refusing.port, timeout=60, max_connections=2)
     began = time.monotonic()
     doings = [Doing(pool.get_connection) for _ in range(20)]
@@ -229,7 +229,7 @@ def test_retries_sit_through_failed_connects(face: Face, own_server: embedded.Se
 
 
 def test_the_last_connect_failure_is_the_cause(face: Face, refusing: Listener) -> None:
-    """Who times out while the server is down is told why, in the message and as the cause."""
+    """A caller that times out while the server is down gets the reason, in the message and as the cause."""
     pool = face.pool(host="127.0.0.1", port=refusing.port, retry=face.retry(1000), timeout=0.5)
     with pytest.raises(face.redpool.PoolTimeout, match="Error 111") as caught:
         pool.get_connection()
@@ -252,7 +252,7 @@ def test_a_server_that_says_nothing(face: Face, silent: Listener) -> None:
 
 
 def test_a_connect_that_takes_too_long_in_all(face: Face, at: dict[str, Any]) -> None:
-    """A server that trickles is never late with a byte: the connect is cut off, and that is told as a timeout."""
+    """A server that trickles is never late with a byte: the connect is cut off, and its caller gets a timeout."""
     with FaultProxy(at["host"], at["port"]) as proxy:
         proxy.byte_by_byte(pause=0.1)
         pool = face.pool(host=proxy.host, port=proxy.port, socket_timeout=0.4, timeout=30)
@@ -271,7 +271,7 @@ def test_interest_in_a_connect_ends_at_the_timeout(face: Face, silent: Listener)
 
 
 def test_a_short_timeout_does_not_keep_the_pool_small(face: Face, at: dict[str, Any], silent: Listener) -> None:
-    """However short `timeout` is, a caller who waits while the pool has room has a connection opened for it."""
+    """However short `timeout` is, a caller that waits while the pool has room has a connection opened for it."""
     impatient = face.pool(**at, max_connections=2, timeout=0.005, socket_timeout=2.0)
     impatient.warm_up(1)
     impatient.connection_kwargs["port"] = silent.port

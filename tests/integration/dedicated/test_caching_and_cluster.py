@@ -36,7 +36,7 @@ def test_hits_are_served_from_the_cache(threads: Face, at: dict[str, Any], watch
 
 @pytest.mark.usefixtures("any_server_may_cache")
 def test_a_change_invalidates_the_cache(threads: Face, at: dict[str, Any], watch: Watch) -> None:
-    """A key that another caller changed is read anew."""
+    """A key that another client has changed is read anew."""
     pool = threads.pool(**at, protocol=3, cache_config=CacheConfig(), max_connections=2)
     client = threads.client(pool)
     for number in range(20):

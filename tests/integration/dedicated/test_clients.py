@@ -109,7 +109,7 @@ def test_an_error_in_a_pipeline(face: Face, pool: Any) -> None:
 
 
 def test_watch_that_holds(face: Face, pool: Any) -> None:
-    """WATCH, a read, MULTI and EXEC run over one connection and succeed where no caller interferes."""
+    """WATCH, a read, MULTI and EXEC run over one connection, and succeed where no other client interferes."""
     client = face.client(pool)
     client.set("n", 5)
     with client.pipeline() as pipe:
@@ -139,7 +139,7 @@ def test_watch_that_is_broken(face: Face, pool: Any) -> None:
 
 
 def test_an_abandoned_watch_does_not_reach_the_next(face: Face, options: dict[str, Any]) -> None:
-    """A block left between WATCH and EXEC gives back a connection that watches nothing."""
+    """A block left between WATCH and EXEC releases a connection that watches nothing."""
     pool = _pool(face, options, max_connections=1)
     client = face.client(pool)
     with client.pipeline() as pipe:
@@ -152,7 +152,7 @@ def test_an_abandoned_watch_does_not_reach_the_next(face: Face, options: dict[st
 
 
 def test_pub_sub(face: Face, pool: Any) -> None:
-    """Messages and patterns arrive over a connection of their own, which is given back at the end."""
+    """Messages and patterns arrive over a connection of their own, which is released at the end."""
     client = face.client(pool)
     with client.pubsub() as pubsub:
         pubsub.subscribe("news")
@@ -172,7 +172,7 @@ def test_pub_sub(face: Face, pool: Any) -> None:
 
 
 def test_a_subscription_does_not_reach_the_next(face: Face, options: dict[str, Any]) -> None:
-    """The caller that gets the place of a subscriber gets a connection that is subscribed to nothing."""
+    """The caller that comes after a subscriber gets a connection without subscriptions."""
     pool = _pool(face, options, max_connections=1)
     client = face.client(pool)
     with client.pubsub() as pubsub:
@@ -183,7 +183,7 @@ def test_a_subscription_does_not_reach_the_next(face: Face, options: dict[str, A
 
 
 def test_monitor(face: Face, pool: Any) -> None:
-    """MONITOR reports what others do, and its connection is not handed to anyone else."""
+    """MONITOR reports what others do, and its connection is not lent to no other caller."""
     client = face.client(pool)
     with client.monitor() as monitor:
         client.set("seen", "1")

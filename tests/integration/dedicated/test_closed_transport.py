@@ -11,7 +11,7 @@ import redpool.asyncio
 
 
 def test_nothing_is_written_to_a_closed_transport(redis_url: str) -> None:
-    """The user sees a ConnectionError; asking the transport would harm the caller that has its descriptor by then."""
+    """The user sees a ConnectionError; asking the transport would harm what has its descriptor by then."""
 
     async def main() -> None:
         async with redpool.asyncio.ConnectionPool.from_url(redis_url) as pool:

@@ -1,4 +1,4 @@
-"""Closing: what rests goes at once, listeners end, nothing waits, and the pool serves again when it is asked."""
+"""Closing: what is idle goes at once, listeners end, nothing waits, and the pool serves again when it is asked."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_what_rests_goes_at_once(face: Face, at: dict[str, Any], watch: Watch) -
 
 
 def test_what_is_in_use_goes_on(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """Closing doesn't wait for it; it is closed when it is given back."""
+    """Closing doesn't wait for it; it is closed when it is released."""
     pool = face.pool(**at, client_name=NAME)
     client = face.client(pool)
     popping = Doing(lambda: client.blpop(["jobs"], timeout=60))
@@ -155,7 +155,7 @@ def test_a_block_over_a_client_closes(face: Face, at: dict[str, Any], watch: Wat
 
 
 def test_the_pool_of_a_client_that_is_gone(face: Face, redis_url: str, watch: Watch) -> None:
-    """As kombu and Celery keep it. What rests is closed, what listens goes on, and the pool serves."""
+    """As kombu and Celery keep it. What is idle is closed, what listens goes on, and the pool serves."""
     pool = face.pool_from_url(redis_url, client_name=NAME)
     client = face.client_from_pool(pool)
     client.set("key", "value")

@@ -33,7 +33,7 @@ CLASSES = [
 
 
 def test_a_dead_server_is_found_out_once(face: Face, own_server: Server) -> None:
-    """Note 14: with `break_after` callers are told without a connect of their own, until a probe succeeds, unasked."""
+    """Note 14: with `break_after` callers get an error without a connect of their own, until a probe succeeds."""
     pool = face.pool(host=own_server.host, port=own_server.port, name="shop", break_after=1)
     client = face.client(pool)
     client.ping()
@@ -88,7 +88,7 @@ def test_a_server_that_is_full_is_shared(face: Face, crowded: tuple[Server, Watc
 
 
 def test_a_server_that_is_full_from_the_start_says_so(face: Face, crowded: tuple[Server, Watch]) -> None:
-    """Note 18: whose pool has no connection that could come back is told what the server said."""
+    """Note 18: callers of a pool without a connection that could come back get the server's error."""
     server, watch = crowded
     watch.client.config_set("maxclients", 1)
     client = face.client(face.pool(host=server.host, port=server.port))
@@ -160,7 +160,7 @@ def test_who_comes_right_after_waits_for_one_ping_at_most(face: Face, at: dict[s
 def test_unacknowledged_data_ends_a_connection(
     face: Face, at: dict[str, Any], options: dict[str, Any], milliseconds: int
 ) -> None:
-    """Note 24: the kernel is told how long to wait, on the socket that is really used."""
+    """Note 24: the kernel knows how long to wait, on the socket that is really used."""
     pool = face.pool(**at, **options)
     with pool.connection() as connection:
         assert user_timeout(connection) == milliseconds

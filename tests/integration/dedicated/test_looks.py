@@ -171,7 +171,7 @@ class Secured:
 
 @pytest.fixture
 def secured(certificate: tuple[str, str]) -> Iterator[Secured]:
-    """The server, with a session for the caller that comes."""
+    """Yield the server, which has a session for each client."""
     server = Secured(certificate)
     yield server
     server.close()

@@ -1,4 +1,4 @@
-"""A command whose reply is lost: whether it is sent again, and what its caller is told. Notes 4, 7 and 9."""
+"""A command whose reply is lost: whether it is sent again, and which error its caller gets. Notes 4, 7 and 9."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.mute import Mute, check_lost, impatient
 def test_what_must_not_run_twice_is_not_sent_again(
     face: Face, mute: Mute, mute_at: dict[str, Any], how: str, retries: int
 ) -> None:
-    """Whatever the retry policy says, INCR is sent once, and its caller is told; the pool goes on as ever."""
+    """Whatever the retry policy says, INCR is sent once, and its caller gets an error; the pool goes on as ever."""
     pool = face.pool(**mute_at, **impatient(how), retry=face.retry(retries))
     client = face.client(pool)
     mute.withhold("INCRBY")
@@ -137,7 +137,7 @@ def test_a_select_of_its_own_database_is_no_other_session(face: Face, mute: Mute
 
 
 def test_the_next_command_after_a_lost_one_is_its_own_affair(face: Face, mute: Mute) -> None:
-    """What was lost before in the same lease is not told of again."""
+    """What was lost before in the same lease is not reported again."""
     pool = face.pool(**mute.at)
     with pool.connection() as connection:
         mute.withhold("INCRBY")

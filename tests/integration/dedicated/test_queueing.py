@@ -47,7 +47,7 @@ WORKERS = 32
 
 
 def test_no_caller_starves_threads(threads: Face, at: dict[str, Any]) -> None:
-    """Note 16: 32 threads on 4 connections: a caller that gets a turn has waited longer than those who still wait."""
+    """Note 16: 32 threads on 4 connections: a caller that gets a turn has waited longer than those that still wait."""
     pool = threads.pool(**at, max_connections=4, timeout=None)
     pool.warm_up(4)
     overtaken: list[float] = []

@@ -1,4 +1,4 @@
-"""What can be seen of a pool: its stats, who holds what, its hooks, leaks, and the views that other libraries read."""
+"""What can be seen of a pool: its stats, who has what, its hooks, leaks, and the views that other libraries read."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_open_is_always_idle_and_in_use(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_dump(face: Face, at: dict[str, Any]) -> None:
-    """`dump()` tells who holds what since when, its last command, and who waits how long."""
+    """`dump()` tells who has what since when, its last command, and who waits how long."""
     pool = face.pool(**at, max_connections=1, timeout=60, name="dumped")
     client = face.client(pool)
     client.set("foo", "bar")
@@ -217,7 +217,7 @@ def test_every_hook_fires(face: Face, at: dict[str, Any], refusing: Listener) ->
 
 
 def test_the_hook_for_a_wait_knows_how_long(face: Face, at: dict[str, Any]) -> None:
-    """`acquired` is told how long the caller waited."""
+    """`acquired` gets how long the caller waited."""
     recorder = Recorder()
     pool = face.pool(**at, max_connections=1, timeout=60, instruments=[recorder])
     held = pool.get_connection()

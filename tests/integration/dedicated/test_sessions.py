@@ -75,7 +75,7 @@ def test_what_one_caller_changed_ends_with_its_lease(pool: Any, face: Face, prot
 
 @both_protocols
 def test_a_connection_that_was_raised_to_be_silent_is_closed(pool: Any, face: Face, protocol: int) -> None:
-    """Nothing will come over it any more, and no caller waits for that."""
+    """Nothing will come over it any more, and no caller waits for it."""
     with pool.connection() as connection:
         connection.send_command("CLIENT", "REPLY", "OFF")
     check_as_made(face.client(pool), protocol)
@@ -187,7 +187,7 @@ def say_with_others(connection: Any, command: str) -> None:
 
 @both_protocols
 def test_a_reply_that_no_caller_read_reaches_no_caller(pool: Any, face: Face) -> None:
-    """The caller that leaves one behind gives back a connection that is closed."""
+    """A caller that leaves one behind releases a connection that is closed."""
     client = face.client(pool)
     client.mset({"alice": "alice's", "bob": "bob's"})
     with pool.connection() as connection:

@@ -52,7 +52,7 @@ class Station:
 
 @pytest.fixture
 def station() -> Iterator[Station]:
-    """It answers, until told otherwise."""
+    """It answers, until a test stops that."""
     with ScriptedServer() as server:
         yield Station(server)
 

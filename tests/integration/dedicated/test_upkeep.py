@@ -164,7 +164,7 @@ def test_a_long_rest_is_followed_by_a_ping(face: Face, at: dict[str, Any], watch
 
 
 def test_the_resting_are_pinged_in_the_background(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """Connections that rest are asked while no caller waits for them, and dead ones go."""
+    """Idle connections are pinged while no caller waits for them, and dead ones go."""
     pool = face.pool(**at, ping_after_idle=0.05, client_name="pinged")
     face.open_connections(pool, 3)
     before = watch.calls("ping")
@@ -176,7 +176,7 @@ def test_the_resting_are_pinged_in_the_background(face: Face, at: dict[str, Any]
 
 
 def test_pings_may_be_left_out(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """With `ping_after_idle=None` no caller is ever pinged."""
+    """With `ping_after_idle=None` no connection is ever pinged."""
     pool = face.pool(**at, ping_after_idle=None, max_idle_time=0.2)
     face.open_connections(pool, 2)
     before = watch.calls("ping")

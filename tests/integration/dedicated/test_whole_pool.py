@@ -56,7 +56,7 @@ def test_warm_up_of_nonsense(face: Face, at: dict[str, Any], n: Any, error: type
 
 
 def test_resize_up(face: Face, at: dict[str, Any]) -> None:
-    """More connections are allowed at once, and those who wait get them."""
+    """More connections are allowed at once, and waiters get them."""
     pool = face.pool(**at, max_connections=1, timeout=60)
     held = pool.get_connection()
     waiting = Doing(pool.get_connection)
@@ -152,7 +152,7 @@ def test_a_shutdown_waits_for_those_in_use(face: Face, at: dict[str, Any]) -> No
 
 
 def test_a_shutdown_waits_so_long_at_most(face: Face, at: dict[str, Any]) -> None:
-    """After `timeout` seconds `shutdown` returns, the caller that still holds what."""
+    """After `timeout` seconds `shutdown` returns, whatever connections are still in use."""
     pool = face.pool(**at)
     borrower = face.borrower(pool, "user")
     began = time.monotonic()
@@ -179,7 +179,7 @@ def test_a_forced_shutdown(face: Face, at: dict[str, Any], watch: Watch) -> None
 
 
 def test_a_shutdown_while_connecting(face: Face, silent: Listener) -> None:
-    """A connect that leads nowhere does not hold up `shutdown` beyond its timeout; its caller is told."""
+    """A connect that leads nowhere does not hold up `shutdown` beyond its timeout; its caller gets the error."""
     pool = face.pool(host="127.0.0.1", port=silent.port, socket_timeout=0.4, timeout=30)
     waiting = Doing(pool.get_connection)
     assert eventually(lambda: pool.stats().connecting == 1)
@@ -241,7 +241,7 @@ def test_reset(face: Face, at: dict[str, Any], watch: Watch) -> None:
 
 
 def test_a_block_that_leaves_in_good_order(face: Face, at: dict[str, Any]) -> None:
-    """`with pool.connection()` checks out and gives back the same connection."""
+    """`with pool.connection()` checks out and releases the same connection."""
     pool = face.pool(**at)
     with pool.connection() as connection:
         connection.send_command("PING")

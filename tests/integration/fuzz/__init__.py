@@ -1,1 +1,1 @@
-"""What no caller would think of, found by Hypothesis: options, the server's bytes, and what users do with a pool."""
+"""Unlikely cases, found by Hypothesis: options, the server's bytes, and what users do with a pool."""

@@ -1,4 +1,4 @@
-"""Whatever bytes a server sends: its caller gets an error or the reply, and no caller after it gets the rest."""
+"""Whatever bytes a server sends: its caller gets an error or the reply, and no later caller gets the rest."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def ask(request: pytest.FixtureRequest, scripted: ScriptedServer, protocol: int)
 @example(answer=b"$4\r\nmine\r\n$100\r\nhalf")
 @example(answer=b"$4\r\nmine\r\n:1\r")
 def test_whatever_a_server_says_stays_with_its_caller(answer: bytes, ask: Ask, scripted: ScriptedServer) -> None:
-    """It is told in time; the caller that comes next, when the server has recovered, gets its own reply."""
+    """It gets its error in time; the next caller, when the server has recovered, gets its own reply."""
     scripted.answer("ECHO", Raw(answer))
     began = time.monotonic()
     try:
@@ -93,7 +93,7 @@ def test_whatever_a_server_says_stays_with_its_caller(answer: bytes, ask: Ask, s
 
 
 def healthy_replies(ask: Ask, token: str) -> Iterator[Any]:
-    """What it is told, sooner or later: on a slow machine a healthy server may seem to be late, too."""
+    """What it gets, sooner or later: on a slow machine a healthy server may seem to be late, too."""
     end = time.monotonic() + PATIENCE
     for _ in itertools.count():
         try:

@@ -1,4 +1,4 @@
-"""Whatever users do with a pool, in any order: the stats add up, and no place is ever lost."""
+"""Whatever users do with a pool, in any order: the stats add up, and no slot is ever lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _which = st.integers(0, 9)
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """A pool over scripted connections, those who hold one, and those who wait for one."""
+    """A pool over scripted connections, those that have one, and waiters for one."""
 
     users_class: ClassVar[type[Users]]
 
@@ -31,7 +31,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.users = self.users_class(self.script, size)
         self.size = size
         self.held: list[Any] = []
-        self.whole: list[bool] = []  # of each, whether no caller has cut it
+        self.whole: list[bool] = []  # of each, whether nothing has cut it
         self.waiting: list[Any] = []
         self.returned: list[Any] = []  # the last one
 

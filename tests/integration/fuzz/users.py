@@ -19,7 +19,7 @@ PATIENCE = 20.0  # seconds
 
 
 class Users(ABC):
-    """Those who use one pool; they hold what `checkout` returns until they give it back or drop it."""
+    """Callers that use one pool; they hold what `checkout` returns until they release it or drop it."""
 
     can_cancel = True
     pool: Any
@@ -34,7 +34,7 @@ class Users(ABC):
 
     @abstractmethod
     def wait(self) -> Any:
-        """A caller who waits for a connection."""
+        """A caller that waits for a connection."""
 
     @abstractmethod
     def received(self, waiter: Any) -> Any:
@@ -69,7 +69,7 @@ class Users(ABC):
         """Close the pool."""
 
     def release_twice(self, connection: Any) -> None:
-        """Give back what was given back before."""
+        """Release what was released before."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self.release(connection)
@@ -87,7 +87,7 @@ class Users(ABC):
 
 
 class Threads(Users):
-    """The shell for threads. No caller can be called away from a queue."""
+    """The shell for threads. No thread can be cancelled in a queue."""
 
     can_cancel = False
 

@@ -39,7 +39,7 @@ def combinations() -> list[tuple[Way, int]]:
 
 
 def test_by_threads() -> None:
-    """A caller is told something in time, and no caller another's answer; in the end every place is back."""
+    """A caller gets something in time, and no caller another's answer; in the end every slot is free."""
     with ThreadPoolExecutor(AT_ONCE) as executor:
         running = {executor.submit(by_threads, way, size): f"{way}; size {size}" for way, size in combinations()}
         faults = [f"{name}: {error!r}" for each, name in running.items() if (error := each.exception())]

@@ -16,7 +16,7 @@ LONG_ENOUGH = 4.0  # seconds; less than the pool's own timeout: no caller waits 
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("connect", HOW)
 def test_whatever_becomes_of_a_call_the_pool_is_whole_afterwards(size: int, connect: str) -> None:
-    """Everybody is told something in time, and no caller another's answer; in the end every place is back."""
+    """Every caller gets something in time, and none another's answer; in the end every slot is free."""
     for hows in itertools.product(HOW, repeat=len(GATES) - 1):
         gates = dict(zip(GATES, (connect, *hows), strict=True))
         world = World(size, gates)

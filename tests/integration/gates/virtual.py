@@ -34,7 +34,7 @@ class Wire:
 
 
 class Caller:
-    """A caller who asks once, and what it was told: its answer, an error, or that it was cancelled."""
+    """A caller that asks once, and what it got: its answer, an error, or a cancellation."""
 
     def __init__(self) -> None:
         self.raised: object = None
@@ -160,7 +160,7 @@ class World:
         how = [gates.get("connect"), gates.get("handshake")]
         connect = self._connects[slot] = object()
         if "never" not in how:
-            # Who is cancelled is its caller: the connect goes on.
+            # Its caller is cancelled: the connect goes on.
             seconds = 2 * PATIENCE if "cancelled" in how else sum(map(_duration, how))
             self.after(seconds, lambda: self._connect_ends(slot, connect, "error" in how))
 
@@ -176,7 +176,7 @@ class World:
     # -- what is true at last ----------------------------------------------------------------------------------------
 
     def check_at_rest(self) -> None:
-        """Every place is back, and as many callers as there are places get one each at the same time."""
+        """Every slot is free, and as many callers as there are places get one each at the same time."""
         core = self.core
         stats = core.stats(self.now)
         assert (stats.open, stats.in_use, stats.waiting, stats.connecting) == (stats.idle, 0, 0, 0)

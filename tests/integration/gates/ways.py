@@ -35,7 +35,7 @@ class Way:
 
     @property
     def release(self) -> str:
-        """How the connection is given back."""
+        """How the connection is released."""
         return dict(self.gates).get("release", "ok")
 
     def play(self, script: Script) -> None:

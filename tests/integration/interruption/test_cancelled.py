@@ -19,7 +19,7 @@ ROUNDS, AT_ONCE = 200, 100
 
 
 def test_twenty_thousand_cancellations(redis_url: str, watch: Watch) -> None:
-    """They cost no new connection, and those who stay have their own replies."""
+    """They cost no new connection, and those that stay have their own replies."""
 
     async def cancelled(client: Any, seed: int) -> None:
         dice = random.Random(seed)
@@ -63,7 +63,7 @@ WAYS: dict[str, Callable[[Any], Awaitable[Any]]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("warm", [False, True], ids=["while it connects", "warm"])
 def test_a_cancellation_at_every_step(redis_url: str, way: str, warm: bool) -> None:
-    """Whatever the turn of the loop at which it comes, the pool is in order, and everybody's place comes back."""
+    """Whatever the turn of the loop at which it comes, the pool is in order, and every slot is free again."""
 
     async def main() -> None:
         pool = MultiplexedConnectionPool.from_url(redis_url, max_connections=3)

@@ -1,4 +1,4 @@
-"""A connection that is dropped instead of released: its slot comes free, and the log says who it was. Note 51."""
+"""A connection that is dropped instead of released: its slot is free again, and the log says who took it. Note 51."""
 
 from __future__ import annotations
 

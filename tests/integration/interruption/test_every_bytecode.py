@@ -1,4 +1,4 @@
-"""Whatever bytecode of a checkout, a release or a shared call an exception comes before, no place is lost.
+"""Whatever bytecode of a checkout, a release or a shared call an exception comes before, no slot is lost.
 
 Where the handler of a signal could raise, it is tried (over shared connections at some of the places); with `SOAK` set,
 every other bytecode is, too.
@@ -135,7 +135,7 @@ class LookedAt(Scene):
 
 
 class Dropped(Scene):
-    """A connection is dropped instead of given back."""
+    """A connection is dropped instead of released."""
 
     def act(self) -> None:
         connection = self.pool.get_connection()
@@ -144,7 +144,7 @@ class Dropped(Scene):
 
 
 class HandsOver(Scene):
-    """The connection that is given back is another caller's at once."""
+    """The connection that is released is another caller's at once."""
 
     size = 1
 
@@ -159,7 +159,7 @@ class HandsOver(Scene):
 
 
 class IsHandedTo(Scene):
-    """The caller waits for the connection that another caller gives back."""
+    """The caller waits for the connection that another caller releases."""
 
     size = 1
 
@@ -204,7 +204,7 @@ class SharesByLease(Shares):
 
 
 class OpensShared(Shares):
-    """The first one who shares opens the connection."""
+    """The first caller that shares opens the connection."""
 
     warm = False
     stride = 3
@@ -276,7 +276,7 @@ def places_on_the_way_out(scene: type[Scene], n: int) -> Iterator[tuple[int, Pla
 
 
 def way_out(scene: type[Scene], *interruptions: int) -> tuple[Scene, Interrupter]:
-    """A scene, and an interrupter who after the first interruption goes on in what takes things back."""
+    """A scene, and an interrupter that after the first interruption goes on in the code that undoes things."""
     stage, interrupter = scene(), Interrupter(*interruptions)
     engine = stage.pool._engine
     for taking_back in ("abandon", "wake_maintenance"):

@@ -1,4 +1,4 @@
-"""What a finalizer gives back while the garbage collector is about to close its socket is never lent again."""
+"""What a finalizer releases while the garbage collector is about to close its socket is never lent again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pool(face: Face, at: dict[str, Any]) -> Iterator[Any]:
 
 
 class Holder:
-    """A user's own class, which gives back in its finalizer what it holds."""
+    """A user's own class, which releases in its finalizer what it holds."""
 
     def __init__(self, pool: Any) -> None:
         self.pool, self.me = pool, self

@@ -1,4 +1,4 @@
-"""Whatever interrupts a caller, a connect or a close, no place is lost and no reply reaches another caller."""
+"""Whatever interrupts a caller, a connect or a close, no slot is lost and no reply reaches another caller."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_caller_interrupted_before_it_waits_leaves_the_queue(redis_url: str, m
 
 
 def test_an_interrupted_release_is_taken_in_by_the_next_call(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection isn't trusted any more, but its place comes back."""
+    """The connection isn't trusted any more, but its slot is free again."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
         connection = pool.get_connection()
         monkeypatch.setattr(pool._engine.core, "release", once(Interrupted(), pool._engine.core.release))
@@ -63,7 +63,7 @@ def test_an_interrupted_release_is_taken_in_by_the_next_call(redis_url: str, mon
 def test_orders_that_an_interruption_left_are_carried_out_later(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drain that is interrupted while it closes connections loses no place."""
+    """A drain that is interrupted while it closes connections loses no slot."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=3, timeout=2.0) as pool:
         pool.warm_up(3)
         monkeypatch.setattr("redpool.redispy.lifecycle.close", once(KeyboardInterrupt(), lambda connection: None))
@@ -149,7 +149,7 @@ def test_an_interrupted_disconnect_leaves_no_reply_behind(own_server: Server, mo
 
 @pytest.mark.parametrize("face", ["threads", "asyncio"])
 def test_the_connections_of_a_factory_are_counted_too(redis_url: str, face: str) -> None:
-    """A connection that comes back with a reply outstanding is closed, the caller that has made it."""
+    """A connection that comes back with a reply outstanding is closed, whatever has created it."""
     at = redis.connection.parse_url(redis_url)
     with redpool.ConnectionPool(functools.partial(redis.Connection), max_connections=1, **at) as pool:
         if face == "threads":
@@ -187,7 +187,7 @@ def test_a_caller_cancelled_while_a_connection_is_asked_gives_its_place_back(own
 
 
 def test_a_connect_cancelled_before_its_first_step_is_answered_for(redis_url: str) -> None:
-    """A caller cancels all tasks that it finds: the caller is told, and the place is free."""
+    """The program cancels all tasks that it finds: the caller gets an error, and the slot is free."""
 
     async def main() -> None:
         async with redpool.asyncio.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
@@ -269,7 +269,7 @@ def test_a_shutdown_waits_for_others_though_the_caller_holds_one(redis_url: str)
 def test_a_cached_value_whose_connection_died_is_a_miss(
     redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No caller can say any more whether it is true; and it is no caller's error."""
+    """Nothing can tell any more whether it is true; and it is no caller's error."""
     monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "6.0.0")
     watch = redis.Redis.from_url(redis_url)
     watch.set("key", "value")

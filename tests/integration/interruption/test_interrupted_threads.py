@@ -86,6 +86,6 @@ def test_a_handler_that_raises(redis_url: str) -> None:
 
 @pytest.mark.parametrize("client", ["redis", "redpool"])
 def test_one_of_eight_is_interrupted_again_and_again(redis_url: str, client: str) -> None:
-    """Whatever it was doing for the others, they have their own replies, or a redis error, and no caller hangs."""
+    """Whatever it was doing for the others, they get their own replies, or a redis error, and no caller hangs."""
     left = {"wrong": [], "errors": [], "hanging": 0, "in_flight": 0, "answers": "b'value'"}
     assert said_by("interrupted", redis_url, client, "one")["left"] == left

@@ -1,4 +1,4 @@
-"""Whatever interrupts the one who starts a thread: that very exception is raised, and the work is done once."""
+"""Whatever interrupts the caller that starts a thread: that very exception is raised, and the work is done once."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ TIMES = 20
 
 
 class IsHandedOne(IsHandedTo):
-    """The caller waits for the connection that another caller gives back, and keeps it."""
+    """The caller waits for the connection that another caller releases, and keeps it."""
 
     def act(self) -> None:
         self.kept = self.pool.get_connection()
@@ -41,7 +41,7 @@ def the_way_through_the_queue() -> list[tuple[int, Place]]:
 
 @pytest.mark.usefixtures("interrupted_anywhere")
 def test_a_waiter_interrupted_anywhere_costs_no_connect() -> None:
-    """Before, when and after it is granted the connection that another caller gives back."""
+    """Before, when and after it is granted the connection that another caller releases."""
     costs = []
     for n, place in the_way_through_the_queue():
         stage, interrupter = IsHandedOne(), Interrupter(n)

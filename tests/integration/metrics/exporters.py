@@ -17,7 +17,7 @@ GAUGES = ("idle", "in_use", "max_connections", "waiting", "timeouts")
 
 
 class Exporter:
-    """Exports one pool; `read()` is what the caller that collects would see."""
+    """Exports one pool; `read()` returns what a collector would see."""
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool

@@ -57,7 +57,7 @@ def test_a_name_can_not_break_the_line(name: str, shown: str) -> None:
 
 
 def test_a_line_per_interval(face: Face, at: dict[str, Any]) -> None:
-    """Lines come until the log is told to end, and say what the pool says."""
+    """Lines come until the log is ended, and say what the pool says."""
     lines = Lines()
     pool = face.pool(**at, name="logged")
     face.open_connections(pool, 2)

@@ -49,7 +49,7 @@ class Script:
             self._release(self.held.pop(self.random.randrange(len(self.held))))
 
     def kill(self) -> None:
-        """The server closes some connections; those who hold them, and the pool, find out."""
+        """The server closes some connections; those that have them, and the pool, find out."""
         alive = self.watch.ids("truth")
         self.watch.kill(*self.random.sample(alive, self.random.randint(0, len(alive))))
         self._notice()
@@ -126,7 +126,7 @@ def test_gauges_equal_the_truth_after_any_sequence(face: Face, at: dict[str, Any
 
 @pytest.mark.parametrize("kind", [Prometheus, OpenTelemetry, Logs])
 def test_callers_in_the_queue_are_exported(face: Face, at: dict[str, Any], kind: type[Exporter]) -> None:
-    """The gauge of those who wait goes up as they come and down as they are served."""
+    """The gauge of waiters goes up as they come and down as they are served."""
     pool = face.pool(**at, max_connections=1, timeout=60)
     exporter = kind(getattr(pool, "_target", pool))
     assert exporter.read()["waiting"] == 0

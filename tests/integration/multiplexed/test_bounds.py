@@ -11,7 +11,7 @@ from support.mute import Mute
 
 
 def held_up(shell: Face, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
-    """A pool in which one command fills the line: its reply doesn't come before the server is healed."""
+    """A pool in which one command fills the in-flight queue: its reply doesn't come before the server is healed."""
     pool = shell.pool(**mute.at, max_in_flight=1, socket_timeout=30.0, **options)
     client = shell.client(pool)
     client.set("key", "value")
@@ -33,7 +33,7 @@ def end(mute: Mute, *doings: Doing) -> None:
 def test_more_callers_wait_their_turn(
     shell: Face, at: dict[str, Any], bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are answered, each with its own: a caller that is through has the next one written; none is left asleep."""
+    """All are answered, each with its own: a caller that is done has the next request written; none is left asleep."""
     monkeypatch.setattr("redpool.sync.connection._LONGEST_LOOK", 3 * PATIENCE)
     monkeypatch.setattr("redpool.sync.engine._LONGEST_SLEEP", 3 * PATIENCE)
     pool = shell.pool(**at, max_in_flight=bound)
@@ -85,7 +85,7 @@ def test_those_who_come_later_do_not_put_it_off(shell: Face, mute: Mute) -> None
 
 
 def test_who_does_not_want_to_wait_is_raised_at_once(shell: Face, mute: Mute) -> None:
-    """With `timeout=0` that is what a full line means; the connect of the first one is no wait in a queue."""
+    """With `timeout=0` that is what a full in-flight queue means; the first caller's connect is no wait in a queue."""
     _, client, flying = held_up(shell, mute, timeout=0)
     try:
         with pytest.raises(shell.redpool.PoolTimeout):

@@ -64,7 +64,7 @@ def test_an_error_is_its_callers(client: Any, pool: Any) -> None:
 
 
 def test_a_word_that_is_none_is_refused_before_anything_is_sent(client: Any, pool: Any) -> None:
-    """redis-py's own error, and the line is as it was."""
+    """redis-py's own error, and the in-flight queue is as it was."""
     with pytest.raises(redis.DataError):
         client.set("key", None)
     with pytest.raises(redis.DataError):

@@ -71,7 +71,7 @@ def test_a_long_pipeline(shell: Face, at: dict[str, Any], count: int) -> None:
 
 
 def test_where_there_is_no_place_for_it(shell: Face, at: dict[str, Any], watch: Watch) -> None:
-    """Then it goes with the others: one beyond what is needed is never one that a caller waits for."""
+    """Then it goes with the others: the bulk connection is never one that a caller waits for."""
     pool = shell.pool(**at, max_connections=1)
     client = shell.client(pool)
     before = watch.connected()

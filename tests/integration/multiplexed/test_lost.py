@@ -1,4 +1,4 @@
-"""The shared connection breaks: who was sent is told, who was not is moved, and the pool connects again: note 65."""
+"""The shared connection breaks: callers get errors for what was sent, the rest moves, the pool reconnects: note 65."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.mute import Mute, check_lost
 
 @pytest.mark.parametrize("how", ["reset", "hang-up"])
 def test_what_must_not_run_twice(shell: Face, mute: Mute, how: str) -> None:
-    """INCR is sent once, and each of its callers is told; the next call finds another connection."""
+    """INCR is sent once, and each of its callers gets an error; the next call finds another connection."""
     pool = shell.pool(**mute.at, socket_timeout=30.0, retry=shell.retry(3))
     client = shell.client(pool)
     client.set("key", "value")
@@ -44,7 +44,7 @@ def test_what_may_run_twice(shell: Face, mute: Mute) -> None:
 
 @pytest.mark.parametrize("transaction", [False, True])
 def test_pipelines(shell: Face, mute: Mute, transaction: bool) -> None:
-    """One that writes is told by its first such command; one that only reads is sent again."""
+    """A pipeline that writes gets an error for its first such command; one that only reads is sent again."""
     client = shell.client(shell.pool(**mute.at, socket_timeout=30.0, retry=shell.retry(3)))
     mute.withhold("INCRBY")
     error = mute.lose("reset", lambda: client.pipeline(transaction=transaction).get("key").incr("n").execute()).ended()
@@ -71,7 +71,7 @@ def test_the_pools_own_rule(shell: Face, mute: Mute, rule: str) -> None:
 
 
 def test_what_was_not_sent_is_moved(shell: Face, mute: Mute) -> None:
-    """Who waited for room has lost nothing: its command goes over the next connection, without any retry."""
+    """A caller that waited for room has lost nothing: its command goes over the next connection, without a retry."""
     pool = shell.pool(**mute.at, socket_timeout=30.0, timeout=30.0, max_in_flight=1, retry=shell.retry(0))
     client = shell.client(pool)
     client.set("key", "value")
@@ -86,7 +86,7 @@ def test_what_was_not_sent_is_moved(shell: Face, mute: Mute) -> None:
 
 
 def test_a_server_that_is_killed_and_comes_back(shell: Face, own_server: embedded.Server) -> None:
-    """Under load: each caller is told or answered, nothing hangs, and the pool finds the server again by itself."""
+    """Under load: each caller gets its reply or an error, nothing hangs, and the pool finds the server again."""
     options = {"host": own_server.host, "port": own_server.port, "socket_timeout": 10.0}
     pool = shell.pool(**options, retry=shell.retry(40, base=0.05))
     client = shell.client(pool)
@@ -136,7 +136,7 @@ def test_a_black_hole(shell: Face, mute: Mute) -> None:
 
 
 def test_no_caller_is_there_to_connect(shell: Face, own_server: embedded.Server) -> None:
-    """All who wait for the connection are told what the connect was told, each by an error of its own."""
+    """All callers that wait for the connection get the connect's error, each an error of its own."""
     pool = shell.pool(host=own_server.host, port=own_server.port, retry=shell.retry(0))
     client = shell.client(pool)
     own_server.kill()

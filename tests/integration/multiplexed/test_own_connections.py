@@ -1,4 +1,4 @@
-"""What can't share gets a connection of its own by itself, gives it back, and holds no caller up meanwhile: note 61."""
+"""What can't share gets a dedicated connection, releases it, and holds up no caller meanwhile: note 61."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_nothing_makes_a_rescue_share(face: Face, name: str) -> None:
 
 @pytest.mark.parametrize("command", ["SELECT 1", "CLIENT SETNAME stranger", "CLIENT TRACKING on", "WATCH key"])
 def test_a_changed_session_reaches_no_other_caller(client: Any, command: str) -> None:
-    """The caller that changes it on a client of many connections changes no caller's."""
+    """A change of it on a client of many connections changes no other caller's."""
     client.set("key", "in zero")
     client.execute_command(*command.split())
     for _ in range(3):
@@ -146,7 +146,7 @@ def test_a_client_of_one_connection(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_a_connection_by_hand(client: Any, pool: Any) -> None:
-    """The caller that takes one from the pool may do with it what it likes."""
+    """A caller that takes one from the pool may do with it what it likes."""
     with pool.connection() as connection:
         connection.send_command("SET", "key", "value")
         assert connection.read_response() in (b"OK", "OK")
@@ -182,7 +182,7 @@ def test_one_place_for_all_in_turn(face: Face, at: dict[str, Any]) -> None:
 
 
 def test_one_place_while_a_caller_waits(face: Face, at: dict[str, Any], watch: Watch) -> None:
-    """Those who share wait for the one who waits, and are answered when it is done."""
+    """Callers that share wait for the one that blocks, and are answered when it is done."""
     pool = face.pool(**at, max_connections=1, timeout=PATIENCE)
     client = face.client(pool)
     client.get("key")

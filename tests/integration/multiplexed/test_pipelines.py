@@ -87,7 +87,7 @@ def test_a_watch_has_a_connection_of_its_own(client: Any, pool: Any) -> None:
 
 
 def test_a_transaction_by_function(threads: Face, at: dict[str, Any]) -> None:
-    """`Redis.transaction` tries again until no caller comes between."""
+    """`Redis.transaction` tries again until no other client comes between."""
     client = threads.client(threads.pool(**at))
     client.set("n", 0)
 

@@ -1,4 +1,4 @@
-"""Threads that write and read for all, at the moments when the connection breaks or is given back. White-box."""
+"""Threads that write and read for all, at the moments when the connection breaks or is released. White-box."""
 
 from __future__ import annotations
 

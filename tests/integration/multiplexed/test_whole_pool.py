@@ -13,7 +13,7 @@ from support.mute import Mute
 
 
 def deaf(shell: Face, mute: Mute, **options: Any) -> tuple[Any, Any, Doing]:
-    """A pool with a GET under way, whose reply comes when the server is told to answer."""
+    """A pool with a GET under way, whose reply comes when the server resumes."""
     pool = shell.pool(**mute.at, socket_timeout=30.0, **options)
     client = shell.client(pool)
     client.set("key", "value")
@@ -62,7 +62,7 @@ def test_a_graceful_shutdown(shell: Face, mute: Mute) -> None:
 
 
 def test_a_shutdown_by_force(shell: Face, mute: Mute) -> None:
-    """The caller that waits is told by a `ConnectionError`, now."""
+    """A caller that waits gets a `ConnectionError`, now."""
     pool, client, flying = deaf(shell, mute, retry=shell.retry(0))
     pool.shutdown(timeout=30.0, force=True)
     assert isinstance(flying.ended(), redis.ConnectionError)
@@ -87,7 +87,7 @@ def test_a_pool_that_was_shut_down_opens_with_a_reset(shell: Face, at: dict[str,
 
 
 def test_disconnect(shell: Face, mute: Mute) -> None:
-    """It cuts what is shared, too: who waits is told, and the pool goes on."""
+    """It cuts what is shared, too: waiting callers get an error, and the pool goes on."""
     pool, client, flying = deaf(shell, mute, retry=shell.retry(0))
     pool.disconnect()
     assert isinstance(flying.ended(), redis.ConnectionError)

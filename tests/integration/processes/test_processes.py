@@ -18,7 +18,7 @@ from support.faces import PATIENCE, Doing, Watch, _no_pool_threads, eventually
 
 
 def test_loops_one_after_another(redis_url: str, recwarn: pytest.WarningsRecorder) -> None:
-    """Each has its own connection, and no caller has to close anything in between."""
+    """Each has its own connection, and nothing has to be closed in between."""
     pool = MultiplexedConnectionPool.from_url(redis_url)
     client = Redis(connection_pool=pool)
 

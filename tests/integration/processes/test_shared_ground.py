@@ -24,7 +24,7 @@ from support.faces import PATIENCE, Doing, Face, eventually
 
 @pytest.mark.parametrize("parser", [_HiredisParser, _RESP3Parser], ids=["hiredis", "python"])
 def test_disconnect_under_load(threads: Face, at: dict[str, Any], parser: Any) -> None:
-    """Note 45: 8 threads at work, `disconnect()` in a loop, a forced close: no caller sees but redis-py's errors."""
+    """Note 45: 8 threads at work, `disconnect()` in a loop, a forced close: callers get redis-py's errors only."""
     pool = threads.pool(**at, parser_class=parser, protocol=3)
     client = threads.client(pool)
     strange: list[BaseException] = []
@@ -234,7 +234,7 @@ loops = pytest.mark.parametrize("run", [_run_plain, _run_uvloop], ids=["asyncio"
 
 @loops
 def test_one_pool_for_loops_in_turn(at: dict[str, Any], run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """Note 48: one client in `asyncio.run` three times works three times, though no caller closed anything."""
+    """Note 48: one client in `asyncio.run` three times works three times, without closing anything."""
     pool = redpool_asyncio.ConnectionPool(**at)
     client = redis_asyncio.Redis(connection_pool=pool)
 
@@ -272,7 +272,7 @@ def test_one_pool_for_loops_side_by_side(at: dict[str, Any], run: Callable[[Coro
         assert pool.stats().open <= 3
 
     with warnings.catch_warnings():
-        # As above: neither loop is told to close its connections.
+        # As above: neither loop closes its connections.
         warnings.simplefilter("ignore", ResourceWarning)
         doings = [Doing(lambda: run(main())) for _ in range(2)]
         assert [doing.ended() for doing in doings] == [None, None]

@@ -92,7 +92,7 @@ def test_no_connection_is_made_to_where_the_server_was(scripted: ScriptedServer,
 
 
 def test_a_whole_pool_moves(scripted: ScriptedServer, face: Face) -> None:
-    """What rests is replaced, and connected to the new address."""
+    """What is idle is replaced, and connected to the new address."""
     pool = face.pool(host=scripted.host, port=scripted.port)
     client = face.client(pool)
     face.open_connections(pool, 3)

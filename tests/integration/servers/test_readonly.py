@@ -68,7 +68,7 @@ def test_writes_go_on_after_a_failover(face: Face, failover: Failover) -> None:
 
 
 def test_each_caller_s_connection_is_replaced(face: Face, failover: Failover) -> None:
-    """Those who had theirs from before send again, too, the caller that has noticed first."""
+    """Callers that had connections from before send again, too, whichever noticed first."""
     pool = face.pool(**failover.at, max_connections=8)
     client = face.client(pool)
     keepers = [face.client(pool, single_connection_client=True) for _ in range(3)]
@@ -100,7 +100,7 @@ def test_a_pool_for_a_replica_is_not_rebuilt_at_each_write(
 
 
 def test_a_write_is_sent_again_once(face: Face, scripted: ScriptedServer) -> None:
-    """Then its caller is told."""
+    """Then its caller gets the error."""
     scripted.answer("SET", READ_ONLY)
     client = face.client(face.pool(host=scripted.host, port=scripted.port))
     with pytest.raises(redis.ReadOnlyError):

@@ -10,7 +10,7 @@ from .scheduler import Decider, Scheduler
 from .world import PATIENCE, Adapter, World
 
 Actor = Callable[[World, str], None]
-TURNS = 8  # of maintenance, a second apart, until what is draining must have been given back
+TURNS = 8  # of maintenance, a second apart, until what is draining must have been released
 
 
 def call(world: World, name: str) -> None:
@@ -32,7 +32,7 @@ def late(world: World, name: str) -> None:
 
 
 def interrupted(world: World, name: str) -> None:
-    """A caller that an asynchronous exception interruptions."""
+    """A caller that an asynchronous exception interrupts."""
     world.scheduler.spawn(name, lambda: world.call(name)).victim = True
 
 
@@ -98,7 +98,7 @@ def lose(world: World, name: str) -> None:
 
 
 def detach(world: World, name: str) -> None:
-    """Retire it; the caller that finds nothing in it any more gives it back, and its next owner uses it."""
+    """Retire it; the caller that finds nothing in it any more releases it, and its next owner uses it."""
 
     def work() -> None:
         world.detached = True
@@ -172,7 +172,7 @@ class Scenario:
         return world.scheduler
 
     def _look_back(self, world: World) -> None:
-        """What is left works, or can be given back, and each connection is given back once."""
+        """What is left works, or can be released, and each connection is released once."""
         run, subject = world.scheduler, world.subject
         usable = not (subject.is_lost() or world.detached) if self.level == "one" else close not in self.actors
         for turn in range(3 if usable else 0):

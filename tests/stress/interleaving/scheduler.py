@@ -30,7 +30,7 @@ LINE, OPCODE, CHECKPOINT, OPERATION, BLOCKED = "line", "opcode", "checkpoint", "
 PREEMPTION, INTERRUPTION, PLANTED, FREE = "preemption", "interruption", "planted", "free"
 Decider = Callable[["Scheduler", str], str | None]
 
-HORIZON = 300.0  # seconds of the virtual clock: the caller that is blocked for so long is blocked for ever
+HORIZON = 300.0  # seconds of the virtual clock: a caller that is blocked for so long is blocked for ever
 MOST_STEPS = 60_000
 _STUCK = 60.0  # real seconds without an end: a thread waits for something that the scheduler doesn't know
 _RESUME = opcode.opmap["RESUME"]

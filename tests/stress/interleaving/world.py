@@ -134,7 +134,7 @@ class Socket:
         self.incoming = b""
         self.takes: list[int] = []  # how many bytes the next writes take
         self.ended = self.closed = self.lent = False
-        self.returned = False  # given back, once
+        self.returned = False  # released, once
         self._timeout: float | None = None  # of recv
 
     def hang_up(self) -> None:
@@ -143,7 +143,7 @@ class Socket:
         self.ended = True
 
     def push(self) -> None:
-        """The server sends something that no caller has asked for."""
+        """The server sends something unasked."""
         self._run.operation("the server pushes")
         if not self.lent:
             self.incoming += _PUSH
@@ -295,7 +295,7 @@ class Connection:
 
 
 class Result(NamedTuple):
-    """How a call ended; `sent` where its caller is told that it may have run."""
+    """How a call ended; `sent` where its error says that it may have run."""
 
     how: str  # "reply", "late", "lost", or "elsewhere": it needs a connection of its own
     reply: object = None
@@ -343,7 +343,7 @@ class World:
         self.slot = SimpleNamespace(generation=0, expires_at=math.inf, leak_reported_for=0.0, since=0.0)
         self.subject: Subject
         self.lossy = False  # the connection was lost from outside
-        self.detached = False  # retired: what wasn't sent may be told that it must move on
+        self.detached = False  # retired: what wasn't sent may have to move on
         self.calls: dict[str, Any] = {}  # requests under way, by token
         self.connections: list[tuple[Socket, weakref.ref[Connection]]] = []
         self._adapter = adapter
@@ -382,7 +382,7 @@ class World:
         return [sock for sock, _ in self.connections if not sock.lent]
 
     def all_returned(self) -> bool:
-        """Whether each was given back, or is reclaimed, since the thread that was to give it back was interrupted."""
+        """Whether each was released, or is reclaimed, since the thread that was to release it was interrupted."""
         left = [ref for sock, ref in self.connections if not sock.returned]
         if left and self.scheduler.interruptions:
             gc.collect()

@@ -28,7 +28,7 @@ def test_nothing_grows() -> None:
 
 
 def test_growth_is_seen() -> None:
-    """What gets more all the time is told from what goes up and down."""
+    """What grows all the time is distinguished from what goes up and down."""
     steady = [Reading(50.0 + second % 3, 9.0, 20.0 + second % 5, 90_000.0) for second in range(60)]
     assert not growth(steady)
     assert growth([Reading(50.0 + second / 2, 9.0, 20.0, 90_000.0) for second in range(60)])

@@ -1,1 +1,1 @@
-"""Nothing leaks, nothing lies: every reply is its asker's, every place comes back, whatever interruptions."""
+"""Nothing leaks, nothing lies: every reply is its asker's, every slot comes back, whatever interrupts."""

@@ -26,7 +26,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_handlers_that_raise_lose_nothing(kind: str, own_server: embedded.Server) -> None:
-    """Wherever the handler raises: each reply is its asker's, nothing runs twice, all places are free in the end."""
+    """Wherever the handler raises: each reply is its asker's, nothing runs twice, all slots are free in the end."""
 
     def raises() -> None:
         raise Interrupted
@@ -39,7 +39,7 @@ def test_handlers_that_raise_lose_nothing(kind: str, own_server: embedded.Server
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_handlers_that_use_the_pool_are_served(kind: str, own_server: embedded.Server) -> None:
-    """The handler's own questions, asked wherever it comes, are answered as everybody's are."""
+    """The handler's own questions, asked wherever it comes, are answered like all others."""
     crowd = Threads(own_server.url, Random(1), kind=kind)
     supply = questions(Random(2), ASKED)
     handled: list[Question] = []

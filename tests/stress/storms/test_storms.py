@@ -1,4 +1,4 @@
-"""Storms over a busy pool. Whatever breaks: no caller gets another's reply, nothing runs twice, no place is lost.
+"""Storms over a busy pool. Whatever breaks: no caller gets another's reply, nothing runs twice, no slot is lost.
 
 With `SOAK` set each storm lasts longer; the interruptions alone are then 100 000 and more.
 """
@@ -130,7 +130,7 @@ CROWDS: list[tuple[type[Crowd], str]] = [
 def test_a_storm_swaps_and_loses_nothing(
     crowd_class: type[Crowd], kind: str, storm: Storm, own_server: embedded.Server
 ) -> None:
-    """Each reply is its asker's; in the end all places are free, and the server knows the pool's connections alone."""
+    """Each reply is its asker's; in the end all slots are free, and the server knows the pool's connections alone."""
     if crowd_class is TasksOnUvloop and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop isn't installed")
     with asyncio.Runner(loop_factory=crowd_class.new_loop) as runner:

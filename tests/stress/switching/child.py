@@ -45,7 +45,7 @@ class Found:
     answered: int = 0
     interruptions: int = 0
     errors: dict[str, int] = field(default_factory=dict)
-    """what interrupted callers, and those beside them, were told"""
+    """the errors of interrupted callers, and of those beside them"""
     wrong: list[str] = field(default_factory=list)
     """what must never be: a wrong reply, a bare error, one with no cause, a caller that hangs, a slot that is lost"""
 
@@ -169,13 +169,13 @@ class Stress:
         while not nothing_dropped.wait(0.1):
             gc.collect()
 
-    # -- what is raised where no caller is told ----------------------------------------------------------------------
+    # -- what is raised where no caller gets it ----------------------------------------------------------------------
 
     def _wrong(self, phase: str, what: str) -> None:
         self.found.wrong.append(f"{phase}: {what}")
 
     def _unraisable(self, raised: Any) -> None:
-        if raised.exc_type is not Interrupted:  # which is let loose here
+        if raised.exc_type is not Interrupted:  # which this test raises
             self._wrong("in a finalizer", f"{raised.exc_type.__name__}: {raised.exc_value} in {raised.object!r}"[:500])
 
     def _in_a_thread(self, raised: Any) -> None:

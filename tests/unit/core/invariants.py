@@ -64,7 +64,7 @@ def check_orders(driver: Driver) -> None:
 
 
 def check_queue(driver: Driver, now: float) -> None:
-    """No connection is idle while a caller waits; those who wait are those who asked and got no answer, in order."""
+    """No connection is idle while a caller waits; the waiters are those that asked and got no answer, in order."""
     core = driver.core
     waiting = list(core.waiting())
     assert waiting == driver.line

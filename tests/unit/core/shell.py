@@ -53,13 +53,13 @@ class Shell(Driver):
         return slot, connection
 
     def wait(self, now: float) -> Ticket:
-        """A caller who waits, and knows it."""
+        """A caller that waits."""
         ticket = self.ask(now)
         ticket.waker = ticket.borrower = "a caller"
         return ticket
 
     def come_back(self, slot: Slot, connection: Connection, now: float) -> None:
-        """Give back what was taken."""
+        """Release what was taken."""
         slot.connection = connection
         self.give(slot, now)
 

@@ -29,7 +29,7 @@ def broken(now: float = 0.0, **options: Any) -> Driver:
 
 
 def raised_at_once(driver: Driver, now: float) -> BaseException:
-    """What a caller is told who isn't even let into the queue."""
+    """The error of a caller that doesn't even enter the queue."""
     ticket = driver.ask(now)
     assert ticket.state is TicketState.REJECTED
     assert ticket.error is not None
@@ -37,7 +37,7 @@ def raised_at_once(driver: Driver, now: float) -> BaseException:
 
 
 def test_without_the_option_there_is_no_breaker() -> None:
-    """However many connects fail, callers join the queue, and no connect is made for no caller's sake."""
+    """However many connects fail, callers join the queue, and no connect is made without a caller."""
     driver = Driver(connect_retries=0)
     for number in range(50):
         driver.ask(float(number))
@@ -130,7 +130,7 @@ def test_an_error_that_cannot_be_made_from_a_message_is_raised_as_it_is() -> Non
 
 
 def test_one_probe_at_a_time_is_made_though_no_caller_waits() -> None:
-    """`wake_at` says when; the pauses double from 20 ms to half a second, and no caller's asking makes them shorter."""
+    """`wake_at` says when; the pauses double from 20 ms to half a second, and no caller makes them shorter."""
     driver = broken(connect_retries=0)
     now, pauses = 0.0, []
     for _ in range(8):
@@ -170,7 +170,7 @@ def test_one_probe_that_succeeds_closes_it() -> None:
 
 
 def test_idle_connections_serve_while_it_is_open() -> None:
-    """What is open is as good as ever; the caller after the last is told."""
+    """What is open is as good as ever; the caller after the last gets the error."""
     driver = Driver(break_after=1, max_connections=4, timeout=None)
     driver.open(1, 0.0)
     first = driver.take(1.0)
@@ -221,7 +221,7 @@ def test_a_closed_pool_stops_probing() -> None:
 
 
 def test_a_probe_ordered_before_a_close_is_not_begun() -> None:
-    """Its place is empty again."""
+    """Its slot is empty again."""
     driver = broken()
     driver.run_until(1.0)
     assert len(driver.ordered) == 1
@@ -282,7 +282,7 @@ def test_the_invariants_hold_with_a_breaker(seed: int, monkeypatch: pytest.Monke
 
 
 def test_a_ticket_refused_at_the_door_was_never_in_the_queue() -> None:
-    """No caller has to wake its caller, and no place is left behind."""
+    """Nothing has to wake its caller, and no slot is left behind."""
     driver = broken()
     woken = len(driver.woken)
     ticket = driver.ask(0.001)

@@ -38,7 +38,7 @@ def call(pool: Driver, slot: Slot, at: float) -> Limit:
 
 
 def test_a_call_beyond_its_deadline_is_cut_once() -> None:
-    """After the grace, so that those who can end by themselves do; not before, and not again."""
+    """After the grace, so that those that can end by themselves do; not before, and not again."""
     pool = driver()
     slot = pool.take(1.0)
     limit = call(pool, slot, 5.0)

@@ -161,7 +161,7 @@ def test_take_leaves_what_is_not_for_the_pool() -> None:
 
 
 def test_take_gives_the_default_for_none_as_redis_py_does() -> None:
-    """`max_connections=None` is what redis-py's clients pass when no caller said anything."""
+    """`max_connections=None` is what redis-py's clients pass where the user sets nothing."""
     config = PoolConfig.take({"max_connections": None, "name": None, "timeout": None})
     assert (config.max_connections, config.name, config.timeout) == (50, "redis", None)
 

@@ -1,4 +1,4 @@
-"""Opening connections: how many at a time, for whom, how soon after failures, and what a caller is told."""
+"""Connecting: how many at a time, for whom, how soon after failures, and which error a caller gets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_no_more_connections_than_max_connections_are_opened() -> None:
 
 
 def test_the_first_connect_is_ordered_at_once() -> None:
-    """No caller can come back to a pool with no connection, so there is nothing to be patient for."""
+    """No connection can come back to a pool that has none, so there is nothing to be patient for."""
     driver = Driver()
     driver.ask(5.0)
     assert len(driver.ordered) == 1
@@ -73,7 +73,7 @@ def test_a_connect_that_has_begun_goes_on_and_its_connection_is_idle() -> None:
 
 
 def test_a_queue_is_given_a_few_connects_time_before_the_pool_grows() -> None:
-    """A caller who came just after the last hand-out waits for `patience`; then a connect is ordered by the tick."""
+    """A caller that came just after the last hand-out waits for `patience`; then a connect is ordered by the tick."""
     driver = Driver(max_connections=2)
     driver.take(0.0)
     patience = driver.core.connector.patience
@@ -97,7 +97,7 @@ def test_short_commands_share_few_connections() -> None:
 
 
 def test_a_queue_that_lasts_makes_the_pool_grow_though_connections_come_back() -> None:
-    """Callers who queue for longer than the patience show that the pool is too small."""
+    """Callers that queue for longer than the patience show that the pool is too small."""
     driver = Driver(max_connections=10)
     slot = driver.take(0.0)
     for _ in range(50):
@@ -142,7 +142,7 @@ def test_a_failed_connect_is_raised_to_all_when_nothing_comes_back() -> None:
 
 
 def test_callers_sit_through_as_many_failures_as_they_said() -> None:
-    """`retries` of 2: the third failure is told."""
+    """`retries` of 2: the caller gets the third failure."""
     driver = Driver(connect_retries=2)
     ticket = driver.ask(0.0)
     now = 0.0
@@ -242,7 +242,7 @@ def test_a_newcomer_during_a_pause_is_raised_at_once(timeout: float | None) -> N
 
 
 def test_the_first_failures_may_be_passing() -> None:
-    """Who comes next is neither told of them nor waits for the pause to end, but has a connect of its own, at once."""
+    """The next caller neither gets them nor waits for the pause to end, but has a connect of its own, at once."""
     driver = Driver(timeout=None, min_idle=1)
     for _ in range(policy.PASSING_FAILURES):
         driver.ask(0.0)
@@ -254,7 +254,7 @@ def test_the_first_failures_may_be_passing() -> None:
 
 
 def test_a_newcomer_that_sits_through_failures_waits_in_the_pause() -> None:
-    """As its retry policy says; of an error that isn't retryable it is told as any other."""
+    """As its retry policy says; an error that isn't retryable it gets like any other caller."""
     driver = Driver(connect_retries=1, timeout=None)
     driver.ask(0.0)
     driver.fail_connects(DOWN, 0.0)
@@ -363,7 +363,7 @@ def test_a_connect_begun_before_a_close_ends_in_a_close() -> None:
 
 
 def test_a_waiter_is_not_held_up_by_a_check_while_places_are_empty() -> None:
-    """A idle connection may take long to answer its PING: a queue that outlasts the patience gets a connect."""
+    """An idle connection may take long to answer its PING: a queue that outlasts the patience gets a connect."""
     driver = Driver(max_connections=10, ping_after_idle=30.0, timeout=None)
     driver.open(1, 0.0)
     driver.tick(30.0)

@@ -35,7 +35,7 @@ def test_one_unanswered_ping_in_the_background_has_all_others_asked() -> None:
 
 
 def test_so_does_one_at_checkout() -> None:
-    """The caller who sent it pays for all."""
+    """The caller that sent it pays for all."""
     driver = idle_since(6)
     slot = idle(driver.acquire(30.5))
     assert slot.needs_validation == "ping"

@@ -1,4 +1,4 @@
-"""Deadlines: whose time is up leaves the queue, and the caller that left otherwise is not remembered."""
+"""Deadlines: a waiter whose time is up leaves the queue, and one that left otherwise is not remembered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .driver import Driver
 
 
 def queue_of(*deadlines: float) -> tuple[WaitQueue, list[Ticket]]:
-    """Callers who came one after the other."""
+    """Callers that came one after the other."""
     queue, tickets = WaitQueue(), [Ticket(0.0, deadline) for deadline in deadlines]
     for ticket in tickets:
         queue.join(ticket, 0.0)

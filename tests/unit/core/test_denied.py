@@ -94,7 +94,7 @@ def test_several_that_were_denied_together_count_once() -> None:
 
 
 def test_a_connection_opened_anew_is_denied_as_any_other() -> None:
-    """A connection on loan was lost: what it is told others are told, too."""
+    """A connection on lease was lost: others get the same error as its borrower."""
     driver = Driver(max_connections=3, timeout=None, ping_after_idle=None)
     driver.take_many(2, 0.0)
     ticket = ask_to_connect(driver, 1.0)

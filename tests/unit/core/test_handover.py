@@ -1,4 +1,4 @@
-"""Checkout and hand-over: first come, first served, and the caller that receives must be there."""
+"""Checkout and hand-over: first come, first served, and only to a waiter that is still there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_grants_come_in_the_order_of_asking() -> None:
 
 
 def test_a_newcomer_cannot_overtake() -> None:
-    """While a caller waits, the caller that comes later waits behind, even in the moment of a release."""
+    """While a caller waits, one that comes later waits behind it, even in the moment of a release."""
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     waiting = driver.ask(0.1)
@@ -68,7 +68,7 @@ def test_a_caller_that_leaves_and_asks_again_waits_behind_the_others() -> None:
 
 
 def test_giving_up_first_leaves_the_connection_to_the_next() -> None:
-    """The one who left is passed over."""
+    """The waiter that left is passed over."""
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     leaver, stayer = driver.ask(0.1), driver.ask(0.2)
@@ -147,7 +147,7 @@ def test_random_takes_any_of_them_by_the_seed() -> None:
 
 @pytest.mark.parametrize("fault", [Reason.ERROR, Reason.FORK])
 def test_a_faulty_connection_is_closed_for_its_fault_and_replaced_for_a_caller_that_waits(fault: Reason) -> None:
-    """It isn't handed on; its place serves a new connect as soon as it is free."""
+    """It isn't handed on; its slot serves a new connect as soon as it is free."""
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     ticket = driver.ask(0.1)

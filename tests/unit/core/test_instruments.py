@@ -74,7 +74,7 @@ def test_one_that_raises_is_dropped_and_reported_and_the_others_go_on() -> None:
 
 
 def test_an_interrupt_is_no_fault_of_the_hook() -> None:
-    """It goes on to the caller that runs the program."""
+    """It reaches the code that runs the program."""
     hooks = Hooks([Broken()], no_fault)
     with pytest.raises(KeyboardInterrupt):
         hooks.fire("closed", "cache", "idle", 1.0)

@@ -17,7 +17,7 @@ def test_a_lease_is_reported_once_when_it_is_too_old() -> None:
 
 
 def test_a_lease_that_ends_in_time_is_not_reported() -> None:
-    """Nor is a connection that rests, or one that is handed on."""
+    """Nor is an idle connection, or one that is handed on."""
     driver = Driver(leak_after=10.0, max_connections=1, timeout=None)
     slot = driver.take(0.0)
     driver.ask(1.0)
@@ -49,7 +49,7 @@ def test_the_next_lease_of_the_same_connection_is_reported_again() -> None:
 
 
 def test_a_handed_over_connection_is_watched_again_too() -> None:
-    """The lease of the one who waited is a lease of its own."""
+    """The lease of the waiter is a lease of its own."""
     driver = Driver(leak_after=10.0, max_connections=1, timeout=None)
     slot = driver.take(0.0)
     driver.run_until(20.0)

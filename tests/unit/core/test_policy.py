@@ -43,6 +43,6 @@ def test_patience_is_a_few_connects_within_limits(connect: float, patience: floa
 
 
 def test_patience_leaves_time_for_a_connect() -> None:
-    """The caller that waits only briefly gets a connection opened in time; who never waits, at once."""
+    """A caller that waits only briefly has one connected in time; one that never waits, at once."""
     assert policy.growth_patience(0.001, 0.02) == 0.005
     assert policy.growth_patience(0.001, 0) == 0

@@ -27,7 +27,7 @@ def test_one_more_than_max_waiting_is_turned_away_at_once() -> None:
 
 
 def test_the_queue_has_room_again_when_a_caller_left_it() -> None:
-    """Served, timed out or given up: each frees a place."""
+    """Served, timed out or given up: each frees a position."""
     driver = Driver(max_connections=1, max_waiting=1)
     driver.take(0.0)
     driver.give_up(driver.ask(0.1), 0.2)
@@ -35,7 +35,7 @@ def test_the_queue_has_room_again_when_a_caller_left_it() -> None:
 
 
 def test_max_waiting_zero_still_lets_callers_wait_for_their_own_connect() -> None:
-    """No caller queues for a connection in use; the caller that can have one opened isn't in that queue."""
+    """No caller queues for a connection in use; one that can have one connected isn't in that queue."""
     driver = Driver(max_connections=2, max_waiting=0)
     connector = [driver.ask(0.0), driver.ask(0.0)]
     assert [ticket.state for ticket in connector] == [TicketState.WAITING] * 2
@@ -69,7 +69,7 @@ def test_timeout_zero_waits_for_the_connect_made_for_it_and_for_no_longer_than_a
 
 @pytest.mark.parametrize("option", [{"timeout": 0}, {"max_waiting": 0}])
 def test_no_caller_is_turned_away_because_a_connection_is_being_checked(option: dict[str, Any]) -> None:
-    """With nothing in use, a caller who never queues gets the connection as soon as its check is over."""
+    """With nothing in use, a caller that never queues gets the connection as soon as its check is over."""
     driver = Driver(max_connections=1, ping_after_idle=30.0, **option)
     driver.open(1, 0.0)
     driver.tick(30.0)

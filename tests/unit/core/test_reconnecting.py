@@ -108,7 +108,7 @@ def test_who_waited_behind_a_failed_connect_gets_that_failure_too() -> None:
 
 
 def test_who_comes_in_the_pause_after_a_failure_is_raised_at_once() -> None:
-    """No caller connects before it is over; then one at a time, until one succeeds."""
+    """Nothing connects before it is over; then one at a time, until one succeeds."""
     driver = leases(6, max_connecting=4)
     fail(driver, ask(driver, 1.0), 1.0)
     pause = driver.core.connector.pause_until
@@ -140,7 +140,7 @@ def test_failures_of_leases_alone_open_the_breaker() -> None:
 
 
 def test_when_the_breaker_opens_those_in_the_queue_are_raised() -> None:
-    """Where there is a place for a probe, which is then made for no caller's sake."""
+    """Where there is a slot for a probe, which no caller has asked for."""
     driver = Driver(max_connections=2, break_after=1, timeout=None, max_connecting=1)
     driver.take(0.0)
     ticket = ask(driver, 1.0)
@@ -210,7 +210,7 @@ def test_a_permission_whose_end_is_never_raised_comes_back() -> None:
 
 
 def test_a_closed_pool_opens_nothing_again() -> None:
-    """Those who wait are told, and the caller that comes later."""
+    """Waiters get the error, and so does a caller that comes later."""
     driver = leases(2, max_connecting=1)
     ask(driver, 1.0)
     waiting = ask(driver, 1.0)

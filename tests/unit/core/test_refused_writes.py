@@ -63,7 +63,7 @@ def test_no_connection_outlives_a_close() -> None:
 
 
 def test_a_shutdown_after_a_drain_is_no_reason_to_replace() -> None:
-    """Nothing could be connected any more: the caller is told what the server says."""
+    """Nothing could be connected any more: the caller gets the server's error."""
     driver = Driver(prompt=True)
     slot = driver.take(0.0)
     driver.core.drain(1.0)

@@ -1,4 +1,4 @@
-"""Whatever an exception has left half-done, `repair` puts in order: every list agrees, and no place is lost.
+"""Whatever an exception has left half-done, `repair` puts in order: every list agrees, and no slot is lost.
 
 The halves are made by hand, each as it is between two steps of the core.
 """
@@ -55,7 +55,7 @@ def test_rest_out_of_step(entries: list[float]) -> None:
 
 
 def test_the_order_of_rest_is_kept() -> None:
-    """Who idle longest still does."""
+    """The connection that was idle longest still is."""
     pool = shell(idle=3)
     before = pool.numbers()
     pool.repair(1.0)
@@ -101,7 +101,7 @@ def test_a_lease_that_was_taken_is_left_alone() -> None:
 
 
 def test_a_dead_hold() -> None:
-    """The connection was collected, and word of it was lost: the place is taken back, and it is told as a leak."""
+    """The connection was collected, and word of it was lost: the slot is reclaimed, and the leak reported."""
     pool = shell()
     slot, _ = pool.lease(1.0)
     slot.reference = lambda: None
@@ -214,7 +214,7 @@ def test_connecting_without_its_order(listed: bool) -> None:
 
 
 def test_a_connect_that_has_begun_is_not_ordered_again() -> None:
-    """The caller that connects answers for it; one that is to be cut is cut."""
+    """The borrower that connects anew reports its end; a connection that is to be cut is cut."""
     pool = Shell(max_connections=2)
     pool.warm_up(2, 0.0)
     first, second = pool.begin_connects(1.0)
@@ -241,7 +241,7 @@ def test_checking_without_its_order(listed: bool) -> None:
 
 
 def test_a_check_that_has_begun_is_not_ordered_again() -> None:
-    """The caller that asks says how it was answered."""
+    """The caller that validates reports the answer."""
     pool = shell()
     slot = pool.core.idle.slots[0]
     pool.core.set_aside(slot)

@@ -15,7 +15,7 @@ from .shell import Shell, shell
 
 
 def test_a_place_too_many_goes_when_it_is_empty() -> None:
-    """A resize that was interrupted before the last empty places were taken away."""
+    """A resize that was interrupted before the last empty slots were taken away."""
     pool = shell(idle=1)
     pool.core.max_connections = 1
     pool.repair(1.0)
@@ -37,7 +37,7 @@ def test_a_place_too_many_that_is_in_use_goes_when_it_comes_back() -> None:
 
 
 def test_a_close_that_was_interrupted_is_still_a_close() -> None:
-    """Once everything is done, every place is empty."""
+    """Once everything is done, every slot is empty."""
     pool = shell()
     slot, connection = pool.lease(1.0)
     pool.core.shutdown(2.0)

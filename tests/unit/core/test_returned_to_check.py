@@ -1,4 +1,4 @@
-"""Connections that come back with something to be cleared away are checked before anybody gets them."""
+"""Connections that come back with something to be cleared away are checked before a caller gets them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .driver import Driver
 
 
 def test_it_is_checked_before_it_is_idle() -> None:
-    """A caller who comes meanwhile waits for the answer, and then gets it."""
+    """A caller that comes meanwhile waits for the answer, and then gets it."""
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     driver.give_to_check(slot, 1.0)

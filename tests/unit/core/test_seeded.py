@@ -1,4 +1,4 @@
-"""Long runs from a seed: the invariants hold at every step, everybody is served in the end, runs can be repeated."""
+"""Long runs from a seed: the invariants hold at every step, every caller is served in the end, runs can be repeated."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class Run:
         self.driver.close(self.now)
 
     def repair(self) -> None:
-        """The server answers everything, callers give back what they get: no caller is left waiting."""
+        """The server answers everything, callers release what they get: no caller is left waiting."""
         for _ in range(2_000):
             self.driver.answer_connects(self.now)
             self.driver.answer_checks(True, self.now)
@@ -209,7 +209,7 @@ def test_the_table_lists_no_transition_that_never_happens() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_everybody_is_served_once_the_server_answers_again(seed: int) -> None:
-    """After any history, with a server that answers and callers who give back, everyone who waits is served."""
+    """After any history, with a server that answers and callers that release, every waiter is served."""
     run = Run(1_000 + seed)
     run.go(300)
     waiting = list(run.tickets)

@@ -30,7 +30,7 @@ def reject(driver: Driver, now: float) -> int:
 
 
 def test_callers_wait_for_what_is_open() -> None:
-    """No caller is told while a connection may come back; then the longest-waiting has it."""
+    """No caller gets the error while a connection may come back; then the longest-waiting one gets that."""
     driver = Driver(max_connections=10)
     slot = driver.take(0.0)
     first, second = driver.ask(1.0), driver.ask(1.0)
@@ -56,7 +56,7 @@ def test_a_caller_that_waits_in_vain_learns_the_cause() -> None:
 
 
 def test_with_no_connection_at_all_everybody_is_raised() -> None:
-    """Nothing could come back to them. As long as one of the connects may still get through, no caller is."""
+    """Nothing could come back to them. As long as one of the connects may still succeed, no caller gets the error."""
     driver = Driver(max_connections=10, max_connecting=2)
     tickets = [driver.ask(0.0) for _ in range(3)]
     driver.begin_connects(0.0)

@@ -146,7 +146,7 @@ def test_counts_in_words() -> None:
 
 
 def test_a_timeout_says_how_things_stand() -> None:
-    """Who holds what for how long, who waits, and how long this one did."""
+    """Who has what for how long, who waits, and how long this one did."""
     driver = Driver(max_connections=1, timeout=5.0, name="cache")
     driver.take(0.0)
     ticket, _ = driver.ask(2.0), driver.ask(2.5)
@@ -185,7 +185,7 @@ def test_a_failure_that_is_over_is_nobodys_cause() -> None:
 
 
 def test_a_dump_reads_well() -> None:
-    """Leases with where they were taken, then those who wait."""
+    """Leases with where they were taken, then waiters."""
     dump = PoolDump(
         "cache",
         (Lease(1.5, "thread a", "File x\n  get()", "GET"), Lease(0.25, "thread b", None, None)),

@@ -1,4 +1,4 @@
-"""What time brings about: too many shrink, the old are replaced, the idle are asked whether they are still there."""
+"""What time brings about: surplus ones close, old ones are replaced, idle ones are pinged."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_min_idle_keeps_ready_is_never_closed_for_its_rest() -> None:
 
 
 def test_min_idle_is_kept_up_when_connections_are_taken() -> None:
-    """The caller that takes the last one kept ready is a reason to open another, soon and in the background."""
+    """A checkout of the last one kept ready is a reason to connect another, soon and in the background."""
     driver = Driver(min_idle=1, max_connections=4)
     driver.tick(0.0)
     driver.answer_connects(0.0)

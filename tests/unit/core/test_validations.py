@@ -28,7 +28,7 @@ def test_each_checkout_looks(rest: float) -> None:
 
 @pytest.mark.parametrize(("rest", "expected"), [(0.0, None), (0.999, None), (1.0, "peek"), (29.9, "peek")])
 def test_after_validate_after_idle_it_is_peeked_at(rest: float, expected: str | None) -> None:
-    """Those who want to save the look say for how long. It is no round trip."""
+    """Users that want to save the look say for how long. It is no round trip."""
     assert validate_after(rest, validate_after_idle=1.0) == expected
 
 
@@ -91,7 +91,7 @@ def test_one_that_is_found_dead_makes_the_others_suspect(how: str) -> None:
 
 
 def test_one_that_comes_back_later_is_trusted_again() -> None:
-    """Only those are suspect that idle when one was found dead."""
+    """Only those are suspect that were idle when one was found dead."""
     driver = Driver(validate_after_idle=1.0)
     driver.open(2, 0.0)
     bad, good = driver.take(0.1), driver.take(0.1)

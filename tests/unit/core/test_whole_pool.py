@@ -69,7 +69,7 @@ def test_giving_up_a_warm_up_leaves_the_connects_unwanted() -> None:
 
 
 def test_a_warm_up_that_a_resize_makes_impossible_ends() -> None:
-    """No caller waits for connections that there will never be: it ends when all that may be open are."""
+    """It doesn't wait for connections that there will never be: it ends when all that may be open are."""
     driver = Driver(max_connections=4)
     ticket = driver.warm_up(4, 0.0)
     driver.resize(2, 0.1)
@@ -81,7 +81,7 @@ def test_a_warm_up_that_a_resize_makes_impossible_ends() -> None:
 
 
 def test_resize_up_serves_those_who_wait() -> None:
-    """New places are connected for them."""
+    """New slots are connected for them."""
     driver = Driver(max_connections=1)
     driver.take(0.0)
     ticket = driver.ask(1.0)
@@ -103,7 +103,7 @@ def test_resize_down_closes_idle_ones_now() -> None:
 
 
 def test_resize_down_takes_unused_places_first() -> None:
-    """No connection is closed where empty places suffice."""
+    """No connection is closed where empty slots suffice."""
     driver = Driver(max_connections=5)
     driver.open(2, 0.0)
     driver.resize(2, 1.0)
@@ -173,7 +173,7 @@ def test_drain_replaces_idle_ones_now_and_used_ones_as_they_come_back() -> None:
 
 
 def test_a_connect_begun_before_a_drain_is_of_the_old_generation() -> None:
-    """Its connection is closed, and another connected for the one who waits."""
+    """Its connection is closed, and another connected for the waiter."""
     driver = Driver()
     ticket = driver.ask(0.0)
     driver.begin_connects(0.0)

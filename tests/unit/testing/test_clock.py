@@ -1,4 +1,4 @@
-"""A clock goes on when it is told to, and never by itself."""
+"""A clock goes on when it is advanced, and never by itself."""
 
 from __future__ import annotations
 

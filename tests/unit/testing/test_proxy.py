@@ -172,7 +172,7 @@ def test_in_a_black_hole_nothing_reaches_anybody(proxy: FaultProxy, server: Scri
 
 
 def test_a_black_hole_accepts_connections_and_says_nothing(proxy: FaultProxy, server: ScriptedServer) -> None:
-    """Also to those who come while it lasts."""
+    """Also to callers that come while it lasts."""
     proxy.black_hole()
     with Wire(proxy.port) as wire:
         wire.send("PING")

@@ -1,4 +1,4 @@
-"""A scripted server answers what it is told, goes silent, pushes and hangs up; and says what it was asked."""
+"""A scripted server gives set answers, goes silent, pushes and hangs up; and records what it was asked."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_it_can_hang_up_upon_a_command(server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("wrong", ["okay", 0.5, {1}, ()])
 def test_what_is_no_reply_is_rejected(server: ScriptedServer, wrong: Any) -> None:
-    """At once, by the command's name; what was told before holds."""
+    """At once, by the command's name; what was set before holds."""
     server.answer("GET", b"before")
     with pytest.raises(TypeError, match=r"GET: .* is no reply"):
         server.answer("GET", b"first", wrong)

@@ -25,7 +25,7 @@ class Line:
         self.pushed: list[Any] = []
 
     def queue(self, *words: str, decode: bool = True) -> Request:
-        """One command in the line."""
+        """One command in the queue."""
         request = Request(words, " ".join(words).encode() + b";", 0, decode)
         self.pipeline.queued.append(request)
         return request
@@ -74,7 +74,7 @@ def test_a_group_is_done_with_its_last_reply(line: Line) -> None:
 
 
 def test_a_refusal_is_a_reply(line: Line) -> None:
-    """An error of the server's is its own caller's, and the line goes on."""
+    """An error of the server's is its own caller's, and the in-flight queue goes on."""
     refused, fine = line.queue("a"), line.queue("b")
     line.pipeline.take()
     line.hear(b"-WRONGTYPE no\r\n+OK\r\n")

@@ -53,7 +53,7 @@ class Shared(RuleBasedStateMachine):
 
     @rule()
     def write(self) -> None:
-        """What may be written is: first come first served, in whole groups, those who left not at all."""
+        """What may be written is: first come first served, in whole groups, those that left not at all."""
         before = self.pipeline.in_flight
         words = self.pipeline.take().decode().split()
         flying, expected = before, []
