@@ -42,13 +42,13 @@ class RedisCluster(theirs.RedisCluster):
             node.connection_class = self._pools  # type: ignore[assignment]
 
     async def aclose(self) -> None:
-        """As in redis-py; what is in flight is still answered."""
+        """Close the client, as in redis-py: commands in flight are answered."""
         await super().aclose()
         for pool in self._pools.by_address.values():
             await pool.aclose()
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
-        """As in redis-py."""
+        """Return a pipeline, as in redis-py."""
         pipe = super().pipeline(transaction, shard_hint)
         pipe._execution_strategy = _TransactionStrategy(pipe) if transaction else _PipelineStrategy(pipe)
         return pipe

@@ -13,29 +13,29 @@ class Instrument:
     """Base for objects that watch a pool; any object with some of these methods will do.
 
     `pool` is the pool's name, times are in seconds. Hooks run outside the pool's lock, in the thread or task in which
-    the thing happened; they should be quick. One that raises is dropped, and the error is logged.
+    the event happened, and should be quick. The pool drops a hook that raises, and logs the error.
     """
 
     def connected(self, pool: str, seconds: float) -> None:
-        """A connection was opened; it took `seconds`."""
+        """Note that the pool has opened a connection, which took `seconds`."""
 
     def connect_failed(self, pool: str, error: BaseException) -> None:
-        """A connection could not be opened."""
+        """Note that a connect has failed with `error`."""
 
     def closed(self, pool: str, reason: str, age: float) -> None:
-        """A connection was closed, for `reason`, `age` seconds after it was opened."""
+        """Note that a connection was closed, for `reason`, `age` seconds after it was opened."""
 
     def acquired(self, pool: str, wait: float) -> None:
-        """A caller got a connection after `wait` seconds."""
+        """Note that a caller got a connection after `wait` seconds."""
 
     def released(self, pool: str, use: float) -> None:
-        """A connection came back after `use` seconds."""
+        """Note that a connection was released after `use` seconds."""
 
     def timed_out(self, pool: str, wait: float) -> None:
-        """A caller waited `wait` seconds in vain."""
+        """Note that a caller has waited `wait` seconds in vain."""
 
     def leaked(self, pool: str, age: float, borrower: str, stack: str) -> None:
-        """`borrower` has held a connection for `age` seconds, longer than `leak_after`; `stack` took it."""
+        """Note that `borrower` has had a connection for `age` seconds, longer than `leak_after`; `stack` took it."""
 
 
 class Hooks:

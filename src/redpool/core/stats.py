@@ -15,9 +15,9 @@ Plain: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """A pool at one moment, and its counters since it was created. Times are in seconds.
+    """The state of a pool at one moment, and its counters since it was created. Times are in seconds.
 
-    `open == idle + in_use` at any moment. A connection that is being checked in the background counts as idle.
+    `open == idle + in_use` at any moment. A connection that is validated in the background counts as idle.
     """
 
     name: str
@@ -28,13 +28,13 @@ class PoolStats:
     connecting: int
     waiting: int
     oldest_wait: float
-    """for how long the longest-waiting caller has waited, now; 0 where none waits"""
+    """seconds that the longest-waiting caller has waited so far; 0 where none waits"""
     acquired: int
-    """checkouts, in all; where a connection failed its check, the caller's next attempt is another one"""
+    """checkouts; where a connection failed its validation, the caller's next attempt counts again"""
     waited: int
     """checkouts that found no idle connection"""
     timeouts: int
-    """callers who waited `timeout` in vain"""
+    """callers that waited `timeout` in vain"""
     rejected: int
     """callers turned away at once: the queue was full, or the pool was shut down"""
     connected: int
@@ -46,30 +46,33 @@ class PoolStats:
     closed: Mapping[str, int] = field(default_factory=dict)
     """connections closed, by reason"""
     wait: Summary = field(default_factory=Summary)
-    """from asking to getting; a checkout that found an idle connection counts as 0"""
+    """seconds that callers waited for a connection; 0 for a checkout that found an idle one"""
     use: Summary = field(default_factory=Summary)
-    """from checkout to release"""
+    """seconds from checkout to release"""
     connect: Summary = field(default_factory=Summary)
-    """from the start of a connect to the last reply of its handshake"""
+    """seconds that connects took, handshake included"""
     utilization: float = 0.0
     """mean share of `max_connections` in use since the pool was created"""
 
     def to_dict(self) -> Plain:
-        """The same as plain dicts and numbers, fit for JSON."""
+        """Return the stats as plain dictionaries and numbers, ready for JSON."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value.to_dict() if isinstance(value, Summary) else _plain(value) for name, value in plain.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class MultiplexedPoolStats(PoolStats):
-    """The same of a pool whose connections are shared. `acquired` and so on count connections of a caller's own."""
+    """The state and the counters of a pool whose connections callers share.
+
+    `acquired`, `waited`, `released`, `wait` and `use` count dedicated connections only.
+    """
 
     in_flight: int = 0
     """commands that await a reply on a shared connection"""
     commands: int = 0
     """commands sent over shared connections"""
     writes: int = 0
-    """pieces in which they were sent"""
+    """writes that sent them"""
     cancelled: int = 0
     """commands whose callers left before the reply came: it was dropped"""
     batch: Summary = field(default_factory=Summary)
@@ -78,7 +81,7 @@ class MultiplexedPoolStats(PoolStats):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A connection in use: who holds it, since when, where it was taken and what it does now."""
+    """A connection in use: its borrower, its age, where it was taken and its last command."""
 
     age: float
     """seconds since checkout"""
@@ -95,7 +98,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """A caller in the queue."""
+    """A caller in the wait queue, and how long it has waited."""
 
     age: float
     """seconds in the queue"""
@@ -105,7 +108,7 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class PoolDump:
-    """Who holds what and who waits how long, at one moment: oldest first. `str()` of it is made for reading."""
+    """The leases and waiters of a pool at one moment, oldest first. `str()` of it is for people."""
 
     name: str
     leases: tuple[Lease, ...]

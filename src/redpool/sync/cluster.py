@@ -21,7 +21,7 @@ class RedisCluster(theirs.RedisCluster):
 
     Each node has a `redpool.MultiplexedConnectionPool`, whose options are taken beside redis-py's:
     `redpool.RedisCluster(host="localhost", port=7000, max_connections=20)` allows 20 connections to each node. A
-    `connection_pool_class` is used instead, as redis-py does. What a pipeline has sent is sent again only where
+    `connection_pool_class` takes its place, as in redis-py. What a pipeline has sent is sent again only where
     `retry_sent` allows it.
     """
 
@@ -42,7 +42,7 @@ class RedisCluster(theirs.RedisCluster):
             self._oss_cluster_maint_notifications_handler.cluster_client = weakref.proxy(self)
 
     def close(self) -> None:
-        """As in redis-py; what is in flight is still answered, and the next command connects again."""
+        """Close the client, as in redis-py: commands in flight are answered, and the next command connects again."""
         super().close()
         for node in self.nodes_manager.nodes_cache.values():
             pool = None if node.redis_connection is None else node.redis_connection.connection_pool
@@ -50,7 +50,7 @@ class RedisCluster(theirs.RedisCluster):
                 pool.close()
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
-        """As in redis-py."""
+        """Return a pipeline, as in redis-py."""
         pipe: theirs.ClusterPipeline = super().pipeline(transaction, shard_hint)  # type: ignore[no-untyped-call]
         pipe._execution_strategy = _TransactionStrategy(pipe) if transaction else _PipelineStrategy(pipe)
         return pipe
