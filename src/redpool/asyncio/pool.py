@@ -51,16 +51,16 @@ _THEIRS, _OURS = Redis.execute_command.__globals__, globals()
 
 
 class ConnectionPool(AsyncSurface):
-    """A pool of connections to Redis or Valkey, for event loops: fair, bounded, and open about itself.
+    """A pool of connections to Redis or Valkey, for event loops: fair, bounded, observable.
 
     It takes the place of `redis.asyncio.ConnectionPool` and of `redis.asyncio.BlockingConnectionPool`::
 
         pool = redpool.asyncio.ConnectionPool(host="localhost", port=6379, db=0)
         r = redis.asyncio.Redis(connection_pool=pool)
 
-    The options are those of `redpool.ConnectionPool`. One pool may be used on several loops, one after the other or
-    side by side in threads: each has its own connections, up to `max_connections` of them. What belonged to a loop
-    that was closed is dropped without a word.
+    The options are those of `redpool.ConnectionPool`. One pool serves several event loops, one after the other or side
+    by side in threads. Each loop has its own connections, up to `max_connections` of them; the pool drops those of a
+    closed loop.
     """
 
     def __init__(
@@ -86,9 +86,10 @@ class ConnectionPool(AsyncSurface):
     # -- checkout and release ----------------------------------------------------------------------------------------
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
-        """Check a connection out, waiting at most `timeout` seconds for one. The arguments are redis-py's; unused.
+        """Check out a connection, waiting for one for `timeout` seconds at most; the arguments are ignored.
 
-        Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the connect raised where the server can't be reached.
+        Raises `PoolTimeout`, `PoolFull`, `PoolClosed` or `DeadlineExceeded`, or the connect's error where the server
+        can't be reached.
         """
         if not _same_process[0]:
             begin_in_child()
@@ -133,10 +134,11 @@ class ConnectionPool(AsyncSurface):
             return connection
 
     async def release(self, connection: Any) -> None:
-        """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
+        """Release a connection: it goes to the longest-waiting caller, or is closed where it isn't clean.
 
-        Nothing is awaited, so no cancellation can come between. Giving back twice, or what isn't this pool's, does
-        nothing but warn. What the garbage collector has found meanwhile is closed.
+        This awaits nothing, so that no cancellation can come in between. Releasing a connection twice, or one of
+        another pool, has no effect but a warning. A connection that the garbage collector has found meanwhile is
+        closed.
         """
         try:
             if self._dispatcher is not None:
@@ -172,7 +174,10 @@ class ConnectionPool(AsyncSurface):
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """`async with pool.connection() as conn:` checks out and gives back; one left mid-reply is closed."""
+        """Check out a connection for a block, and release it: `async with pool.connection() as conn:`.
+
+        A connection that the block leaves with a reply unread is closed.
+        """
         connection = await self.get_connection()
         try:
             yield connection
@@ -180,7 +185,7 @@ class ConnectionPool(AsyncSurface):
             await self.release(connection)
 
     def owns_connection(self, connection: Any) -> bool:
-        """Whether this pool opened the connection, on a loop that it still serves."""
+        """Return whether this pool opened the connection, on a loop that it still serves."""
         if not _same_process[0]:
             begin_in_child()
         reference: Any = getattr(connection, "_redpool", None)
@@ -248,14 +253,18 @@ class ConnectionPool(AsyncSurface):
     # -- the whole pool ----------------------------------------------------------------------------------------------
 
     async def warm_up(self, n: int | None = None, timeout: float | None = 30.0) -> None:
-        """Have `n` connections (default `min_idle`) open on the running loop, within `timeout` seconds.
+        """Connect until `n` connections (default `min_idle`) are open on the running loop, within `timeout` seconds.
 
-        Raises what a connect raised, or `PoolTimeout`; `ValueError` where `n` is more than `max_connections`.
+        Raises the error of a failed connect, `PoolTimeout` where time runs out, and `ValueError` where `n` is more than
+        `max_connections`.
         """
         await self._enter().warm_up(self.config.min_idle if n is None else n, timeout)
 
     def resize(self, max_connections: int) -> None:
-        """Allow `max_connections` from now on; surplus connections close, used ones as they come back."""
+        """Allow `max_connections` from now on; surplus connections close, those in use when they are released.
+
+        Raises `ValueError` where `max_connections` is below 1 or below `min_idle`.
+        """
         whole_number("max_connections", max_connections, at_least=max(1, self.config.min_idle))
         self._max_connections = min(max_connections, MOST_CONNECTIONS)
         self._each(lambda here: here.core.resize(max_connections, _monotonic()))
@@ -266,13 +275,14 @@ class ConnectionPool(AsyncSurface):
         return self._max_connections
 
     def drain(self) -> None:
-        """Replace every connection: idle ones now, used ones as they come back."""
+        """Replace every connection: idle ones now, those in use when they are released."""
         self._each(lambda here: here.core.drain(_monotonic()))
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the connections; with `inuse_connections` those in use are cut. The next checkout connects again.
+        """Close the connections, and with `inuse_connections` cut those in use. The next checkout connects again.
 
-        Callers that use one of them see a `redis.ConnectionError`. The others are closed when they are given back.
+        Callers whose connections are cut get a `redis.ConnectionError`. Without `inuse_connections` those in use close
+        when they are released.
         """
         self._each(Engine.disconnect)
         if inuse_connections:
@@ -280,20 +290,20 @@ class ConnectionPool(AsyncSurface):
         await asyncio.sleep(0)
 
     async def re_auth_callback(self, token: Any) -> None:
-        """Used by redis-py when credentials change: every connection is replaced by one that has the new ones."""
+        """Replace every connection by one with the new credentials; redis-py calls it when these change."""
         self.drain()
 
     def reset(self) -> None:
-        """Begin anew, with no connection, also after a shutdown: idle ones close now, used ones as they come back."""
+        """Begin anew without connections, also after a shutdown: idle ones close now, others when they are released."""
         self._each(lambda here: here.core.shutdown(_monotonic()))
         self._by_loop.clear()
         self._here = None
         self._closed = False
 
     async def aclose(self) -> None:
-        """Close what is idle now, and what is in use when it is given back. The next checkout connects again.
+        """Close idle connections now, and those in use when they are released. The next checkout connects again.
 
-        This waits for nothing. Subscribers and monitors are ended at once: they see a `redis.ConnectionError`.
+        This waits for nothing. Subscribers and monitors end at once: they get a `redis.ConnectionError`.
         """
         await self._on_close()
         self._each(Engine.close)
@@ -305,9 +315,9 @@ class ConnectionPool(AsyncSurface):
     async def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
         """End the pool: from now on a checkout raises `PoolClosed`. Waiters get it, too; idle connections close.
 
-        Connections in use close as they come back; this waits for them for `timeout` seconds at most (`None`: as long
-        as it takes), and closes those that the calling task itself holds. Subscribers and monitors are ended at once.
-        With `force` all are cut: their users see a `redis.ConnectionError`.
+        Connections in use close when they are released; this waits for them, for `timeout` seconds at most (`None`:
+        without end). It closes those that the calling task itself has; subscribers and monitors end at once. With
+        `force` it cuts all, and their users get a `redis.ConnectionError`.
         """
         await self._on_close()
         self._closed = True
@@ -337,14 +347,14 @@ class ConnectionPool(AsyncSurface):
     # -- what can be seen --------------------------------------------------------------------------------------------
 
     def stats(self) -> PoolStats:
-        """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
+        """Return the state and the counters of the pool on the running loop; outside of one, on the loop used last."""
         here = self._view()
         if here is not None:
             return here.look(lambda here: here.core.stats(_monotonic()))
         return self._core().stats(_monotonic())
 
     def dump(self) -> PoolDump:
-        """Who holds what, now: age, task, where it was taken, last command; and who waits how long."""
+        """Return who has which connection and who waits, each with its age, task and call site."""
         here = self._view()
         return here.look(Engine.dump) if here is not None else PoolDump(self.config.name, (), ())
 

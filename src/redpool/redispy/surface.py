@@ -189,10 +189,10 @@ class _Surface:
 
 
 class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[override]
-    """The surface of a pool for threads.
+    """The part of a pool for threads that redis-py's clients touch.
 
-    It is redis-py's class by name only, for `isinstance` and for type checkers: nothing of its state is made, and what
-    it has in public is all defined anew.
+    It inherits from redis-py's class for `isinstance` and for type checkers only: it has none of that class's state,
+    and defines all of its public methods anew.
     """
 
     _asynchronous = False
@@ -234,7 +234,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         return self._factory.lock
 
     def update_connections_settings(self, *args: Any, **settings: Any) -> None:
-        """As in redis-py. Where the server moves, what is connected from now on goes to its new address."""
+        """Set the options of all connections, as in redis-py; after a move later connects go to the new address."""
         self.connection_kwargs.update(maintenance.new_address(settings))
         super().update_connections_settings(*args, **settings)
 
@@ -249,7 +249,10 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
 
 
 class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]
-    """The surface of a pool for an event loop; redis-py's class by name only, as `SyncSurface` is."""
+    """The part of a pool for event loops that redis-py's clients touch.
+
+    It inherits from redis-py's class for `isinstance` and for type checkers only, as `SyncSurface` does.
+    """
 
     _asynchronous = True
     _maintained_class = AsyncMaintNotificationsAbstractConnection
@@ -299,7 +302,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
             lifecycle.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
 
     def get_available_connection(self) -> NoReturn:
-        """Half of a checkout, which this pool doesn't have. Raises `NotImplementedError`."""
+        """Raise `NotImplementedError`: half of a checkout, which this pool doesn't have."""
         raise NotImplementedError("use get_connection()")
 
 

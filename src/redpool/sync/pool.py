@@ -44,7 +44,7 @@ _THEIRS, _OURS = Redis._execute_command.__globals__, globals()
 
 
 class ConnectionPool(SyncSurface):
-    """A pool of connections to Redis or Valkey, for threads: fair, bounded, and open about itself.
+    """A pool of connections to Redis or Valkey, for threads: fair, bounded, observable.
 
     It takes the place of `redis.ConnectionPool` and of `redis.BlockingConnectionPool`::
 
@@ -56,24 +56,25 @@ class ConnectionPool(SyncSurface):
     - `max_connections` (50): the most connections open at once.
     - `timeout` (5.0): how long a caller waits for a connection; `None` for ever; 0 never waits in the queue.
     - `max_waiting` (`None`): the most callers in the queue; one more gets `PoolFull` at once.
-    - `min_idle` (0): connections kept ready, opened in the background.
-    - `max_idle_time` (300.0): a connection above `min_idle` that no caller needed for so long is closed; `None` never.
+    - `min_idle` (0): connections kept ready, connected in the background.
+    - `max_idle_time` (300.0): idle connections above `min_idle` are closed after this long; `None` never.
     - `max_lifetime` (3600.0): the age at which a connection is replaced; `None` never.
     - `lifetime_jitter` (0.1): the share by which each lifetime is randomly shortened.
     - `max_connecting` (4): connects under way at once.
-    - `break_after` (`None`): after so many failed connects in a row no caller waits for one until a probe succeeds.
-    - `validate_after_idle` (0.0): after so much rest a connection's socket is looked at, without a round trip, before
-      it is handed out; 0: at every checkout.
-    - `ping_after_idle` (30.0): after so much rest it answers a PING first, in the background where possible; `None`
-      never.
-    - `order` ("lifo"): which idle connection is taken: "lifo", "fifo" or "random".
-    - `leak_after` (`None`): a connection held longer is reported once, with the stack that took it.
+    - `break_after` (`None`): after this many failed connects in a row callers fail at once, until one succeeds.
+    - `validate_after_idle` (0.0): a connection that was idle for this long has its socket probed, without a round trip,
+      before a caller gets it; 0: at every checkout.
+    - `ping_after_idle` (30.0): a connection that was idle for this long has to answer a PING first, in the background
+      where possible; `None` never.
+    - `order` ("lifo"): which idle connection a caller gets: "lifo", "fifo" or "random".
+    - `leak_after` (`None`): a lease that lasts longer is reported once, with the stack that took the connection.
     - `retry_sent` ("safe"): what the `retry` policy may send again once it may have reached the server: "safe" only
-      what makes no difference when it runs twice, "all", or "none". What is not sent again is a `ReplyLost`.
-    - `name` ("host:port/db"): in stats, logs and metrics.
+      commands that may run twice without a difference, "all", or "none". For other commands the caller gets
+      `ReplyLost`.
+    - `name` ("host:port/db"): the pool's name in stats, logs and metrics.
     - `instruments` (`()`): objects with any of the methods of `redpool.Instrument`.
 
-    Raises `ValueError` or `TypeError` where an option makes no sense.
+    Raises `TypeError` or `ValueError` for a wrong option.
     """
 
     def __init__(
@@ -97,9 +98,10 @@ class ConnectionPool(SyncSurface):
     # -- checkout and release ----------------------------------------------------------------------------------------
 
     def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
-        """Check a connection out, waiting at most `timeout` seconds for one. The arguments are redis-py's; unused.
+        """Check out a connection, waiting for one for `timeout` seconds at most; the arguments are ignored.
 
-        Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what the connect raised where the server can't be reached.
+        Raises `PoolTimeout`, `PoolFull`, `PoolClosed` or `DeadlineExceeded`, or the connect's error where the server
+        can't be reached.
         """
         if not _same_process[0]:
             begin_in_child()
@@ -154,10 +156,10 @@ class ConnectionPool(SyncSurface):
         raise engine.error_of(got, limit)
 
     def release(self, connection: Any) -> None:
-        """Give a connection back. It goes to the longest-waiting caller; one that isn't clean is closed instead.
+        """Release a connection: it goes to the longest-waiting caller, or is closed where it isn't clean.
 
-        Giving back twice, or what isn't this pool's, does nothing but warn. What a finalizer releases, as part of the
-        very garbage that is being collected, is closed.
+        Releasing a connection twice, or one of another pool, has no effect but a warning. A connection that a finalizer
+        releases as part of the garbage that is being collected is closed.
         """
         if not _same_process[0]:
             begin_in_child()
@@ -208,7 +210,10 @@ class ConnectionPool(SyncSurface):
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Any]:
-        """`with pool.connection() as conn:` checks out and gives back; a connection left mid-reply is closed."""
+        """Check out a connection for a block, and release it: `with pool.connection() as conn:`.
+
+        A connection that the block leaves with a reply unread is closed.
+        """
         connection = self.get_connection()
         try:
             yield connection
@@ -216,7 +221,7 @@ class ConnectionPool(SyncSurface):
             self.release(connection)
 
     def owns_connection(self, connection: Any) -> bool:
-        """Whether this pool, in this process, opened the connection."""
+        """Return whether this pool, in this process, opened the connection."""
         reference: Any = getattr(connection, "_redpool", None)
         return reference is not None and reference.engine is self._engine_here()
 
@@ -246,14 +251,18 @@ class ConnectionPool(SyncSurface):
     # -- the whole pool ----------------------------------------------------------------------------------------------
 
     def warm_up(self, n: int | None = None, timeout: float | None = 30.0) -> None:
-        """Have `n` connections (default `min_idle`) open, within `timeout` seconds.
+        """Connect until `n` connections (default `min_idle`) are open, within `timeout` seconds.
 
-        Raises what a connect raised, or `PoolTimeout`; `ValueError` where `n` is more than `max_connections`.
+        Raises the error of a failed connect, `PoolTimeout` where time runs out, and `ValueError` where `n` is more than
+        `max_connections`.
         """
         self._engine_here().warm_up(self.config.min_idle if n is None else n, timeout)
 
     def resize(self, max_connections: int) -> None:
-        """Allow `max_connections` from now on; surplus connections close, used ones as they come back."""
+        """Allow `max_connections` from now on; surplus connections close, those in use when they are released.
+
+        Raises `ValueError` where `max_connections` is below 1 or below `min_idle`.
+        """
         engine = self._engine_here()
         engine.do(engine.core.resize, max_connections)
 
@@ -263,14 +272,15 @@ class ConnectionPool(SyncSurface):
         return self._engine_here().core.max_connections
 
     def drain(self) -> None:
-        """Replace every connection: idle ones now, used ones as they come back."""
+        """Replace every connection: idle ones now, those in use when they are released."""
         engine = self._engine_here()
         engine.do(engine.core.drain)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the connections; with `inuse_connections` those in use are cut. The next checkout connects again.
+        """Close the connections, and with `inuse_connections` cut those in use. The next checkout connects again.
 
-        Callers that use one of them see a `redis.ConnectionError`. The others are closed when they are given back.
+        Callers whose connections are cut get a `redis.ConnectionError`. Without `inuse_connections` those in use close
+        when they are released.
         """
         engine = self._engine_here()
         engine.disconnect()
@@ -278,26 +288,26 @@ class ConnectionPool(SyncSurface):
             engine.cut_leases()
 
     def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
-        """Used by redis-py's maintenance notifications when the server moves: the same as `drain()`."""
+        """Replace every connection, as `drain` does; redis-py calls it when the server moves."""
         self.drain()
 
     def re_auth_callback(self, token: Any) -> None:
-        """Used by redis-py when credentials change: each connection is replaced by one that has the new ones."""
+        """Replace every connection by one with the new credentials; redis-py calls it when these change."""
         self.drain()
 
     def reset(self) -> None:
-        """Begin anew, with no connection, also after a shutdown: idle ones close now, used ones as they come back."""
+        """Begin anew without connections, also after a shutdown: idle ones close now, others when they are released."""
         before = self._engine_here()
         self._engine = self._new_engine(before.core.max_connections)
         before.do(before.core.shutdown)
         self._engine.arm()
 
     def close(self) -> None:
-        """Close what is idle now, and what is in use when it is given back. The next checkout connects again.
+        """Close idle connections now, and those in use when they are released. The next checkout connects again.
 
-        This waits for nothing. Subscribers and monitors are ended at once: they see a `redis.ConnectionError`.
-        redis-py's clients call it when they are closed, and when they are collected: then maintenance closes what is
-        idle, and subscribers go on.
+        This waits for nothing. Subscribers and monitors end at once: they get a `redis.ConnectionError`. redis-py's
+        clients call it when they are closed, and when they are collected: then maintenance closes idle connections, and
+        subscribers go on.
         """
         if pubsub.in_finalizer(_calling_frame(1)):
             if same_process[0]:  # a child has nothing open as long as it hasn't asked
@@ -310,9 +320,9 @@ class ConnectionPool(SyncSurface):
     def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
         """End the pool: from now on a checkout raises `PoolClosed`. Waiters get it, too; idle connections close.
 
-        Connections in use close as they come back; this waits for them for `timeout` seconds at most (`None`: as
-        long as it takes). Those that the calling thread itself holds it closes; subscribers and monitors are ended at
-        once. With `force` all are cut: their users see a `redis.ConnectionError`.
+        Connections in use close when they are released; this waits for them, for `timeout` seconds at most (`None`:
+        without end). It closes those that the calling thread itself has; subscribers and monitors end at once. With
+        `force` it cuts all, and their users get a `redis.ConnectionError`.
         """
         engine = self._engine_here()
         engine.do(engine.core.shutdown)
@@ -331,7 +341,7 @@ class ConnectionPool(SyncSurface):
     # -- what can be seen --------------------------------------------------------------------------------------------
 
     def stats(self) -> PoolStats:
-        """The pool at this moment, and its counters since it was created (or reset)."""
+        """Return the pool's state at this moment, and its counters since it was created or reset."""
         engine = self._engine_here()
         engine.look_around()
         with engine.guard:
@@ -339,7 +349,7 @@ class ConnectionPool(SyncSurface):
         return stats
 
     def dump(self) -> PoolDump:
-        """Who holds what, now: age, thread, where it was taken, last command; and who waits how long."""
+        """Return who has which connection and who waits, each with its age, thread and call site."""
         return self._engine_here().dump()
 
     def __repr__(self) -> str:
