@@ -19,6 +19,7 @@ import pytest
 import redis
 
 from redpool import embedded
+from support.faces import eventually
 
 BINARIES = embedded.find_servers()
 
@@ -33,15 +34,6 @@ print(server.pid, flush=True)
 
 
 PATIENCE = 20.0  # seconds
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def exists(pid: int) -> bool:

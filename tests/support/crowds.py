@@ -24,6 +24,7 @@ from redis.retry import Retry as SyncRetry
 import redpool
 import redpool.asyncio
 
+from . import faces
 from .interrupting import Interrupted, interrupt
 from .questions import Counters, Question
 
@@ -42,14 +43,9 @@ _MOST_HELD_FOR_ALL = 2
 
 
 def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether it comes true; what was dropped is collected first."""
-    end = time.monotonic() + seconds
+    """Return whether it comes true; what was dropped is collected first."""
     gc.collect()
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
+    return faces.eventually(condition, seconds)
 
 
 def descriptors() -> int:

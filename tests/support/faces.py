@@ -31,12 +31,13 @@ PATIENCE = 20.0
 
 
 def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether `condition` comes true; asked again and again, for so long at most."""
-    end = time.monotonic() + seconds
+    """Return whether `condition` comes true; asked again and again, ever more seldom, for so long at most."""
+    end, pause = time.monotonic() + seconds, 0.0005
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.005)
     return True
 
 

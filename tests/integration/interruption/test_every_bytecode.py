@@ -19,6 +19,7 @@ import pytest
 import redis
 
 import redpool
+from support.faces import eventually
 from support.interrupting import Interrupter, Place
 
 PATIENCE = 10.0  # seconds
@@ -361,13 +362,3 @@ def at_rest(pool: redpool.ConnectionPool) -> bool:
     multiplexed = pool._engine.multiplexed
     shared = len(multiplexed.in_use()) if multiplexed else 0
     return not core.queue and len(core.empty) + len(core.idle) + shared == len(core.slots)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.0005)
-    return True

@@ -11,9 +11,10 @@ import pytest
 import redpool
 import redpool.asyncio
 from redpool.testing import ScriptedServer
+from support.faces import eventually
 from support.interrupting import Interrupter, Place
 
-from .test_every_bytecode import IsHandedTo, at_rest, eventually, settle
+from .test_every_bytecode import IsHandedTo, at_rest, settle
 
 TIMES = 20
 
