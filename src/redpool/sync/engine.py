@@ -99,7 +99,9 @@ class Engine(EngineBase):
         self._next_thread_at = -_NEVER  # when a thread is asked for again; written under `guard`
         self._progress = threading.Event()  # a pool that was shut down has one connection less
         super().__init__(owner, config, hooks, factory, max_connections)
-        self._workers = Workers(self.core, self.apply, self.adopt, self._expect_upkeep, factory, self.reports)
+        self._workers = Workers(
+            self.core, self.apply, self.decide, self.adopt, self._expect_upkeep, factory, self.reports
+        )
 
     # -- changes to the core -----------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Apply(Protocol):
-    """Lets a change alter the core, and carries out what follows; its last argument is the time."""
+    """Let a change alter the core; its last argument is the time. `apply` then carries out what follows from it."""
 
     def __call__(self, change: Callable[..., T], *arguments: Any) -> T: ...
 
@@ -40,13 +40,14 @@ class Workers:
         self,
         core: PoolCore,
         apply: Apply,
+        decide: Apply,
         adopt: Callable[[Any, Slot], None],
         expect_upkeep: Callable[[float], None],
         factory: ConnectionFactory,
         reports: Reports,
     ) -> None:
         self._core, self._factory, self._reports = core, factory, reports
-        self._apply, self._adopt, self._expect_upkeep = apply, adopt, expect_upkeep
+        self._apply, self._decide, self._adopt, self._expect_upkeep = apply, decide, adopt, expect_upkeep
         self.at_work: dict[Slot, threading.Thread] = {}
         """the thread that is at each slot's connect or validation; written by changes to the core"""
         self.short_of_threads = False
@@ -106,7 +107,7 @@ class Workers:
         except BaseException:
             # It is raised to that caller alone. It says nothing of the server: the others connect for themselves.
             if self.at_work.get(slot) is me:
-                connection = self._apply(self._lost, slot, me)
+                connection = self._decide(self._lost, slot, me)  # what follows is for others to carry out
                 if connection is not None:
                     lifecycle.close(connection)
             raise
