@@ -239,10 +239,11 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
             response = await (self._in_time(read, limit) if timed else read)
         except ResponseError as error:
             self.unanswered -= 1
-            if not self.unanswered:
-                self.asked = None
             if not self.plain:
                 self._note_refused()
+            if not self.unanswered:
+                self.asked = None
+                self._look_behind(self._parser)
             if self._starts_over(error):
                 return await self._send_again(disable_decoding)
             raise

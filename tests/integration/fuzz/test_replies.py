@@ -77,6 +77,8 @@ def ask(request: pytest.FixtureRequest, scripted: ScriptedServer, protocol: int)
 @example(answer=b"$4\r\nmine\r\n+OK\r\n")
 @example(answer=b"$4\r\nmine\r\n$100\r\nhalf")
 @example(answer=b"$4\r\nmine\r\n:1\r")
+@example(answer=b"-ERR no\r\n+OK\r\n")
+@example(answer=b"-\r\n-\r\n")
 def test_whatever_a_server_says_stays_with_its_caller(answer: bytes, ask: Ask, scripted: ScriptedServer) -> None:
     """It gets its error in time; the next caller, when the server has recovered, gets its own reply."""
     scripted.answer("ECHO", Raw(answer))
