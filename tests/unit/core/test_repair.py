@@ -180,6 +180,34 @@ def test_a_caller_who_was_woken_but_has_not_come_yet_is_woken_again() -> None:
     assert (pool.woken, pool.again, slot.borrower) == ([ticket], [Wake(ticket)], ticket)
 
 
+def test_a_lease_that_may_connect_but_does_not_know_it_connects_not() -> None:
+    """Its caller was interrupted before it learned of its ticket: it can't be woken, and takes no other's turn."""
+    pool = Shell(max_connections=1, max_connecting=1)
+    ticket = pool.core.ask_to_connect(0.0)
+    assert pool.core.connector.leases
+    pool.core.inconsistent = True
+    pool.core.repair(1.0)
+    assert (pool.core.take_actions(), pool.core.connector.leases) == ([], {})
+    other = pool.core.ask_to_connect(2.0)
+    assert (ticket.state, other.state) == (TicketState.GRANTED, TicketState.GRANTED)
+
+
+def test_a_lease_whose_turn_has_come_is_told() -> None:
+    """It was interrupted between the two: that it connects is known, and its caller is woken."""
+    pool = Shell(max_connections=1, max_connecting=1)
+    first = pool.core.ask_to_connect(0.0)
+    first.waker = "the first"
+    waiting = pool.core.ask_to_connect(1.0)
+    waiting.waker = "the second"
+    pool.forget_orders()
+    pool.core.lease_connected(first, 2.0)
+    pool.forget_orders()
+    pool.core.queue.reconnects[waiting] = None  # as it is half-way through
+    waiting.state = TicketState.WAITING
+    pool.repair(3.0)
+    assert (pool.woken, waiting.state, list(pool.core.queue.reconnects)) == ([waiting], TicketState.GRANTED, [])
+
+
 # -- orders ------------------------------------------------------------------------------------------------------------
 
 
