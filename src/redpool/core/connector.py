@@ -279,7 +279,7 @@ class Connector:
         if self.denials:
             self.pause_until = self.background_pause_until = -_NEVER
 
-    # -- what callers are told ---------------------------------------------------------------------------------------
+    # -- what is raised to callers -----------------------------------------------------------------------------------
 
     @property
     def broken(self) -> bool:

@@ -188,7 +188,7 @@ class PoolCore:
         if self.resting:
             self._serve_again(now)
         servable = self._servable
-        if (self.closed or self.connector.last_error is not None) and self._fails_at_once(ticket, now):
+        if (self.closed or self.connector.last_error is not None) and self._reject_at_once(ticket, now):
             pass
         elif self.config.max_waiting is not None and servable <= -self.config.max_waiting:
             self._reject(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
@@ -202,7 +202,7 @@ class PoolCore:
             self._grow(now)
         return ticket
 
-    def _fails_at_once(self, ticket: Ticket, now: float) -> bool:
+    def _reject_at_once(self, ticket: Ticket, now: float) -> bool:
         """Reject a caller for which nothing is connected, now or ever. Return whether that is so."""
         rejection, failure = self.rejection(now), None
         if rejection is not None:
