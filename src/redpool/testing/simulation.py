@@ -122,8 +122,9 @@ class Simulation(VirtualShell):
 
     def _look_at(self, caller: _Caller, slot: Slot) -> None:
         if slot.needs_validation and self._chance(self._broken):
-            self._note("found broken", caller, slot.connection)
-            self.core.reject_at_checkout(slot, self.clock.now)
+            connection = slot.connection
+            self._note("found broken", caller, connection)
+            self.closed(self.core.reject_at_checkout(slot, self.clock.now)._replace(connection=connection))
             self._ask(caller)
             return
         slot.needs_validation = None
