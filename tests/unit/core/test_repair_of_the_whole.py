@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot
 from redpool.core.waiters import Ticket
 
@@ -57,7 +58,7 @@ def test_a_connection_that_came_back_closed_frees_its_slot_though_interrupted(mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool.core, "_free", interrupt)
+        patch.setattr(PoolCore, "_free", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pool.core.release_closed(slot, 2.0, Reason.ERROR)
     pool.repair(3.0)
@@ -71,11 +72,11 @@ def test_a_repair_that_is_interrupted_is_begun_again(monkeypatch: pytest.MonkeyP
     pool = shell()
     pool.core.idle.slots.pop()
 
-    def interrupt(now: float) -> None:
+    def interrupt(core: PoolCore, now: float) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool.core, "_grow", interrupt)
+        patch.setattr(PoolCore, "_grow", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pool.core.repair(1.0)
     assert pool.core.inconsistent
