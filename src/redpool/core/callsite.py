@@ -21,7 +21,7 @@ Stack = traceback.StackSummary | tuple[CodeType, int]
 
 
 def take_stack(frame: FrameType) -> traceback.StackSummary:
-    """The stack up to `frame`, outermost first. Source lines are read when shown."""
+    """Return the stack up to `frame`, outermost first. Source lines are read when shown."""
     frames = traceback.walk_stack(frame)
     stack = traceback.StackSummary.extract(frames, limit=_DEEPEST, lookup_lines=False)
     stack.reverse()
@@ -29,14 +29,14 @@ def take_stack(frame: FrameType) -> traceback.StackSummary:
 
 
 def take_site(frame: FrameType) -> tuple[CodeType, int]:
-    """Where the user's own code, up the stack from `frame`, made the call; cheap enough for every lease."""
+    """Return where the user's own code, up the stack from `frame`, made the call; cheap enough for every lease."""
     while frame.f_globals.get("__name__", "").startswith(_PLUMBING) and frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code, frame.f_lasti
 
 
 def shown(stack: Stack | None) -> str:
-    """A stack as text; nothing where none was recorded."""
+    """Return a stack as text; nothing where none was recorded."""
     if isinstance(stack, tuple):
         code, offset = stack
         line = next(islice(code.co_positions(), offset // 2, None))[0]
@@ -45,7 +45,7 @@ def shown(stack: Stack | None) -> str:
 
 
 def leak_message(pool: str, leak: ReportLeak, borrower: str) -> str:
-    """What the log says of a leak."""
+    """Return what the log says of a leak."""
     if leak.dropped:
         where = f", which took it here:\n{shown(leak.stack)}" if leak.stack else ""
         return (

@@ -68,7 +68,7 @@ class PoolConfig:
 
     @classmethod
     def take(cls, options: Options) -> PoolConfig:
-        """A config from the options in `options` that belong to a pool; they are removed from it.
+        """Return a config from the options in `options` that belong to a pool; they are removed from it.
 
         `max_connections` and `name` take their defaults where they are `None`, as in redis-py. No more connections are
         allowed than there can be.
@@ -87,12 +87,12 @@ class PoolConfig:
 
     @classmethod
     def names(cls) -> frozenset[str]:
-        """The names of all options."""
+        """Return the names of all options."""
         return frozenset(field.name for field in fields(cls))
 
     @classmethod
     def from_strings(cls, options: Mapping[str, object]) -> Options:
-        """The options as a URL spells them, with each of ours turned from text into its type."""
+        """Return the options as a URL spells them, with each of ours turned from text into its type."""
         readers = {field.name: _READERS.get(str(field.type)) for field in fields(cls)}
         return {name: _read(name, value, readers.get(name)) for name, value in options.items()}
 

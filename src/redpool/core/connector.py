@@ -132,7 +132,8 @@ class Connector:
     @property
     def room(self) -> int:
         """How many more may begin now. While the server is down or full, one is under way at a time."""
-        return (1 if self.last_error is not None else self._at_once) - self.under_way
+        at_once = 1 if self.last_error is not None else self._at_once
+        return at_once - len(self.slots) - len(self.leases)
 
     def wanted(self, demand: Demand) -> int:
         """Return how many connects of slots under way would serve a purpose."""
@@ -142,8 +143,8 @@ class Connector:
         """Return how many of them are not for callers in the queue."""
         return max(demand.short, demand.warming, demand.expired, int(self.broken and not demand.resting))
 
-    def plan(self, demand: Demand, empty: int, now: float) -> Plan:
-        """Return which connects of slots are needed and allowed now, with so many empty slots."""
+    def plan(self, demand: Demand, room: int, now: float) -> Plan:
+        """Return which connects of slots are needed and allowed now, of so many that there is room for."""
         wanted, again_at = self._wanted_in_background(demand), _NEVER
         if demand.waiting > len(self.slots):
             due_at = self._due_for_callers(demand)
@@ -151,7 +152,7 @@ class Connector:
                 wanted = max(wanted, demand.waiting)
             else:
                 again_at = due_at
-        connects = min(wanted - len(self.slots), empty, self.room)
+        connects = min(wanted - len(self.slots), room)
         if connects <= 0:
             return Plan(0, again_at)
         pause_until = self._pause_until(demand)
@@ -278,7 +279,7 @@ class Connector:
         if self.denials:
             self.pause_until = self.background_pause_until = -_NEVER
 
-    # -- what callers are told ---------------------------------------------------------------------------------------
+    # -- what is raised to callers -----------------------------------------------------------------------------------
 
     @property
     def broken(self) -> bool:

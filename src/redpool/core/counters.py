@@ -24,10 +24,10 @@ class Counters:
         self._capacity_since = now
 
     def capacity(self, max_connections: int, now: float) -> float:
-        """Connection-seconds that were on offer until now."""
+        """Return the connection-seconds that were on offer until now."""
         return self._capacity + max_connections * (now - self._capacity_since)
 
     def capacity_changes(self, max_connections: int, now: float) -> None:
-        """From now on another number of connections is on offer; until now it was this one."""
+        """Note that from now on another number of connections is on offer than this one."""
         self._capacity = self.capacity(max_connections, now)
         self._capacity_since = now

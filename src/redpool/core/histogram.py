@@ -36,12 +36,12 @@ class Summary:
     max: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
-        """The same as a plain dict."""
+        """Return the same as a plain dict."""
         return asdict(self)
 
     @classmethod
     def of_counts(cls, counts: Sequence[int]) -> Summary:
-        """Of whole numbers, of which `counts[n]` were n."""
+        """Return the summary of whole numbers, of which `counts[n]` were n."""
         total = sum(counts)
         if not total:
             return cls()
@@ -109,7 +109,7 @@ class Histogram:
         self._max = max(self._max, other._max)
 
     def quantile(self, share: float, zeros: int = 0) -> float:
-        """The duration that `share` (0 to 1) of all are at or below, after counting `zeros` durations of 0 more."""
+        """Return the duration that `share` (0 to 1) of all are at or below, `zeros` durations of 0 counted besides."""
         return self._quantiles((share,), zeros)[0]
 
     def _quantiles(self, shares: tuple[float, ...], zeros: int) -> list[float]:
@@ -126,7 +126,7 @@ class Histogram:
         return found
 
     def summary(self, zeros: int = 0) -> Summary:
-        """Count, mean, quantiles and largest, with `zeros` durations of 0 counted besides."""
+        """Return count, mean, quantiles and largest, with `zeros` durations of 0 counted besides."""
         count = self.count + zeros
         if not count:
             return Summary()

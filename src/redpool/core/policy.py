@@ -20,7 +20,7 @@ LONGEST_DENIED_PAUSE = 30.0
 LONGEST_DENIED_BACKGROUND_PAUSE = 300.0
 """where none does"""
 
-# However short the times that a user sets, upkeep comes round no sooner than this, in seconds.
+# However short the times that a user sets, maintenance comes round no sooner than this, in seconds.
 LEAST_IDLE_TIME = 0.05
 
 # How long after its deadline a call may go on, in seconds, before it is cut off.
@@ -37,7 +37,7 @@ MOST_PATIENCE = 0.100
 
 
 def picker(order: str, random: Random) -> Callable[[int], int] | None:
-    """Which of `n` idle connections (newest last) is taken next, as an index; `None` for the newest."""
+    """Return what chooses of `n` idle connections (newest last) the index of the next; `None` for the newest."""
     if order == "fifo":
         return lambda n: 0
     if order == "random":
@@ -46,29 +46,29 @@ def picker(order: str, random: Random) -> Callable[[int], int] | None:
 
 
 def lifetime(max_lifetime: float, jitter: float, random: Random) -> float:
-    """How long one connection may live, in seconds: shortened by up to `jitter`, so that they don't end together."""
+    """Return how many seconds one connection may live: shortened by up to `jitter`, so that they don't end together."""
     return max(LEAST_IDLE_TIME, max_lifetime * (1 - jitter * random.random()))
 
 
 def pause_after(failures: int, random: Random) -> float:
-    """Seconds until the next connect after so many failed in a row: doubling, capped, shortened by some jitter."""
+    """Return the seconds until the next connect after so many failures: doubling, capped, shortened by some jitter."""
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
     return float(pause * (1 - PAUSE_JITTER * random.random()))
 
 
 def pause_when_full(random: Random) -> float:
-    """Seconds until a server that has all the clients it allows is asked again: lengthened by some jitter."""
+    """Return the seconds until a server is asked again that has all the clients it allows: with some jitter."""
     return FULL_PAUSE * (1 + PAUSE_JITTER * random.random())
 
 
 def pause_when_denied(denials: int, random: Random) -> float:
-    """Seconds until the next connect after the server has denied so many: doubling, lengthened by some jitter."""
+    """Return the seconds until the next connect after so many denials: doubling, lengthened by some jitter."""
     pause = min(LONGEST_DENIED_BACKGROUND_PAUSE, FIRST_DENIED_PAUSE * 2 ** min(denials - 1, 10))
     return float(pause * (1 + PAUSE_JITTER * random.random()))
 
 
 def growth_patience(mean_connect: float, timeout: float | None) -> float:
-    """How long a queue may last, in seconds, before the pool opens more connections for it.
+    """Return how many seconds a queue may last before the pool connects more for it.
 
     In the time of a few connects a burst of short commands is over, served by few connections. Where callers still
     queue then, or where nothing has come back in that time, the pool is too small for its load.

@@ -36,6 +36,42 @@ _REPLACED = -1
 class PoolCore:
     """One pool, without a socket, a thread, a loop or a clock."""
 
+    # CPython finds these sooner than so many in a dictionary: it shares the keys of fewer than 30 among instances.
+    __slots__ = (
+        "_idle",
+        "_idle_since",
+        "_pick",
+        "_ping_after",
+        "_random",
+        "_tickets",
+        "_uses",
+        "_validate_after",
+        "_waits",
+        "available_at",
+        "closed",
+        "closing",
+        "config",
+        "connector",
+        "counters",
+        "empty",
+        "expired",
+        "generation",
+        "idle",
+        "inconsistent",
+        "leak_after",
+        "max_connections",
+        "min_idle",
+        "outbox",
+        "queue",
+        "refused_at",
+        "resting",
+        "slots",
+        "steady",
+        "surplus",
+        "validation",
+        "wake_at",
+    )
+
     def __init__(self, config: PoolConfig, now: float, random: Random, connect_budget: float = _NEVER) -> None:
         self.config = config
         self.max_connections = config.max_connections
@@ -57,8 +93,9 @@ class PoolCore:
         self.closing: set[Slot] = set()
         # Idle or in use beyond their lifetime, waiting for a replacement.
         self.expired: OrderedDict[Slot, None] = OrderedDict()
-        # Neither shut down nor with more slots than allowed: what comes back in order may stay. See `_update_steady`.
-        self.steady = True
+        # These two are set by `_update_steady` alone.
+        self.surplus = False  # more slots than allowed, those that are closing already left aside
+        self.steady = True  # neither shut down nor with a surplus: what comes back in order may stay
 
         self.min_idle = config.min_idle  # 0 while it is resting
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
@@ -130,7 +167,7 @@ class PoolCore:
         self.counters.use.add(now - slot.since)
         closed = self._end_closed(slot, self._why_ended(slot, now) if self.closed else fault, now)
         if self._idle:
-            self.validation.suspect(self.idle, now)
+            self.validation.suspect(self._idle, now)
         self._grow(now)
         return closed
 
@@ -145,7 +182,7 @@ class PoolCore:
         if asked_at is not None:
             self._validate_others(asked_at, now)
         if self._idle:
-            self.validation.suspect(self.idle, now)
+            self.validation.suspect(self._idle, now)
         self._grow(now)
         return closed
 
@@ -187,7 +224,7 @@ class PoolCore:
         if self.resting:
             self._serve_again(now)
         servable = self._servable
-        if (self.closed or self.connector.last_error is not None) and self._fails_at_once(ticket, now):
+        if (self.closed or self.connector.last_error is not None) and self._reject_at_once(ticket, now):
             pass
         elif self.config.max_waiting is not None and servable <= -self.config.max_waiting:
             self._reject(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
@@ -201,7 +238,7 @@ class PoolCore:
             self._grow(now)
         return ticket
 
-    def _fails_at_once(self, ticket: Ticket, now: float) -> bool:
+    def _reject_at_once(self, ticket: Ticket, now: float) -> bool:
         """Reject a caller for which nothing is connected, now or ever. Return whether that is so."""
         rejection, failure = self.rejection(now), None
         if rejection is not None:
@@ -250,7 +287,7 @@ class PoolCore:
         else:
             self._close(slot, self._why_ended(slot, now) if self.closed or fault is None else fault, now)
             if fault is Reason.ERROR:
-                self.validation.suspect(self.idle, now)
+                self.validation.suspect(self._idle, now)
         self._grow(now)
 
     def _may_stay(self, slot: Slot, now: float) -> bool:
@@ -344,24 +381,34 @@ class PoolCore:
             return
         if self.queue.reconnects:
             self._let_reconnect(now)
-        if not (self._tickets or self.min_idle or self.queue.warming or self.expired or self.connector.failures):
-            return  # nothing calls for a connect
-        if self.empty and self.connector.room > 0:
-            plan = self.connector.plan(self._demand(), len(self.empty), now)
-            self.wake_by(plan.again_at)
-            for _ in range(plan.connects):
-                slot = self.empty.pop()
-                self.connector.order(slot)
-                self.outbox.append(Connect(slot))
+        # Most often there is nothing to plan for.
+        if self.empty and (
+            self._tickets
+            or self.queue.warming
+            or self.expired
+            or len(self._idle_since) < self.min_idle
+            or self.connector.failures
+        ):
+            self._order_connects(now)
+
+    def _order_connects(self, now: float) -> None:
+        room = min(len(self.empty), self.connector.room)
+        if room <= 0:
+            return
+        plan = self.connector.plan(self._demand(), room, now)
+        self.wake_by(plan.again_at)
+        for _ in range(plan.connects):
+            slot = self.empty.pop()
+            self.connector.order(slot)
+            self.outbox.append(Connect(slot))
 
     def _demand(self) -> Demand:
-        queue = self.queue
-        waiting = len(queue)
+        queue, waiting = self.queue, len(self._tickets)
         return Demand(
             waiting=waiting,
             queued_since=queue.since,
-            newest=queue.last().since if waiting else -_NEVER,
-            short=self.min_idle - self.idle.ready,
+            newest=next(reversed(self._tickets)).since if waiting else -_NEVER,
+            short=self.min_idle - len(self._idle_since),
             warming=max(ticket.opens for ticket in queue.warming) - self.open if queue.warming else 0,
             expired=len(self.expired),
             resting=self.resting,
@@ -570,13 +617,9 @@ class PoolCore:
         else:
             self.empty.append(slot)
 
-    @property
-    def surplus(self) -> bool:
-        """Whether there are more slots than allowed, those that are closing already left aside."""
-        return len(self.slots) - len(self.closing) > self.max_connections
-
     def _update_steady(self) -> None:
-        """Find out anew whether what comes back in order may stay: after every change of what `steady` depends on."""
+        """Set `surplus` and `steady` anew, after every change of the slots, of those closing and of the limit."""
+        self.surplus = len(self.slots) - len(self.closing) > self.max_connections
         self.steady = not self.closed and not self.surplus
 
     # -- time --------------------------------------------------------------------------------------------------------
@@ -679,7 +722,7 @@ class PoolCore:
         if not ok:
             self._close(slot, Reason.INVALID, now)
             self._validate_others(slot.since, now)
-            self.validation.suspect(self.idle, now)
+            self.validation.suspect(self._idle, now)
         elif not self._may_stay(slot, now):
             self._close(slot, self._why_ended(slot, now), now)
         elif self._tickets:
@@ -738,9 +781,9 @@ class PoolCore:
         unused = set(self.empty[len(self.empty) - min(surplus, len(self.empty)) :])
         self.empty[:] = [slot for slot in self.empty if slot not in unused]
         self.slots[:] = [slot for slot in self.slots if slot not in unused]
+        self._update_steady()
         while self.idle.slots and self.surplus:
             self._close_idle(self.idle.slots[0], Reason.SURPLUS, now)
-        self._update_steady()
         for ticket in self.queue.warming:
             ticket.opens = min(ticket.opens, max_connections)
         self._end_warming()
@@ -825,6 +868,7 @@ class PoolCore:
         self.outbox[:] = repair.known(self.outbox)
         for ticket in repair.rebuild(parts, now):
             self._wake(ticket)
+        self._update_steady()
         self.reclaim(now)
         for slot in self.slots:
             if slot.state is _LEASED and slot.connection is not None:

@@ -119,10 +119,6 @@ class WaitQueue:
         """Return the ticket of the caller that has waited longest for a connection."""
         return next(iter(self.tickets))
 
-    def last(self) -> Ticket:
-        """Return the ticket of the caller that came last."""
-        return next(reversed(self.tickets))
-
     def warmed(self, open_connections: int) -> list[Ticket]:
         """Return the tickets for which so many open connections are enough."""
         return [ticket for ticket in self.warming if open_connections >= ticket.opens]

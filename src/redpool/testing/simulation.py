@@ -6,21 +6,19 @@ two pools with other options, or over another network, meet the same callers at 
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from ..core.actions import Close, Connect, CutConnect, ReportLeak, Validate, Wake
+from ..core.actions import Close, ReportLeak
 from ..core.config import PoolConfig
 from ..core.pool import PoolCore
 from ..core.slot import Reason, Slot
 from ..core.stats import PoolStats
 from ..core.waiters import Ticket, TicketState
-from .clock import Clock
+from .virtual import VirtualShell
 
 
 class Event(NamedTuple):
@@ -40,7 +38,7 @@ class _Caller:
     breaks: bool
 
 
-class Simulation:
+class Simulation(VirtualShell):
     """A pool with callers that come, use a connection, and go; hours of it in moments.
 
         simulation = Simulation(seed=7, arrivals=300.0, use=0.01, max_connections=4)
@@ -80,40 +78,21 @@ class Simulation:
     ) -> None:
         _check(arrivals=arrivals, use=use, patience=patience or 0.0, connect=connect)
         _check_shares(connect_failures=connect_failures, broken=broken)
-        self.clock = Clock()
-        self.core = PoolCore(PoolConfig(**options), 0.0, Random(f"pool {seed}"))
+        super().__init__(PoolCore(PoolConfig(**options), 0.0, Random(f"pool {seed}")))
         self.trace: list[Event] = []
         self._arrivals, self._mean_use, self._patience, self._connect = arrivals, use, patience, connect
         self._connect_failures, self._broken = connect_failures, broken
         self._load, self._network = Random(f"load {seed}"), Random(f"network {seed}")
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._turns, self._callers, self._connections = itertools.count(), itertools.count(1), itertools.count(1)
+        self._callers, self._connections = itertools.count(1), itertools.count(1)
         self._waiting: dict[Ticket, _Caller] = {}
         self._connects: dict[Slot, int] = {}
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            Connect: self._begin_connect,
-            CutConnect: lambda order: self._end_connect(order.slot, self._connects[order.slot], fails=True),
-            Validate: self._begin_validation,
-            Close: self._close,
-            Wake: self._wake,
-            ReportLeak: lambda order: self._note("leak reported", connection=order.slot.connection),
-        }
         if arrivals:
-            self._after(self._load.expovariate(arrivals), self._arrive)
+            self.after(self._load.expovariate(arrivals), self._arrive)
 
     def run(self, seconds: float) -> PoolStats:
         """Let so much time pass, and say how the pool stands then. May be called again, to go on."""
         _check(seconds=seconds)
-        end = self.clock.now + seconds
-        self._carry_out()
-        while (when := min(self.core.wake_at, self._due[0][0] if self._due else math.inf)) <= end:
-            self._turn_to(when)
-            if when == self.core.wake_at:
-                self.core.tick(self.clock.now)
-            else:
-                heapq.heappop(self._due)[2]()
-            self._carry_out()
-        self._turn_to(end)
+        self.run_until(self.clock.now + seconds)
         return self.stats()
 
     def stats(self) -> PoolStats:
@@ -126,7 +105,7 @@ class Simulation:
         draw = self._load
         patience = draw.expovariate(1 / self._patience) if self._patience else math.inf
         caller = _Caller(next(self._callers), self._spell(draw, self._mean_use), patience, draw.random() < self._broken)
-        self._after(draw.expovariate(self._arrivals), self._arrive)
+        self.after(draw.expovariate(self._arrivals), self._arrive)
         self._note("arrives", caller)
         self._ask(caller)
 
@@ -137,14 +116,15 @@ class Simulation:
         elif got.state in (TicketState.WAITING, TicketState.GRANTED):
             self._waiting[got] = caller  # until the pool says Wake
             if caller.patience < math.inf:
-                self._after(caller.patience, lambda: self._lose_patience(got))
+                self.after(caller.patience, lambda: self._lose_patience(got))
         else:
             self._note(got.state.value, caller)
 
     def _look_at(self, caller: _Caller, slot: Slot) -> None:
-        if slot.needs_validation and self._network.random() < self._broken:
-            self._note("found broken", caller, slot.connection)
-            self.core.reject_at_checkout(slot, self.clock.now)
+        if slot.needs_validation and self._chance(self._broken):
+            connection = slot.connection
+            self._note("found broken", caller, connection)
+            self.closed(self.core.reject_at_checkout(slot, self.clock.now)._replace(connection=connection))
             self._ask(caller)
             return
         slot.needs_validation = None
@@ -152,7 +132,7 @@ class Simulation:
 
     def _use(self, caller: _Caller, slot: Slot) -> None:
         self._note("gets", caller, slot.connection)
-        self._after(caller.use, lambda: self._release_now(caller, slot))
+        self.after(caller.use, lambda: self._release_now(caller, slot))
 
     def _release_now(self, caller: _Caller, slot: Slot) -> None:
         self._note("breaks" if caller.breaks else "gives back", caller, slot.connection)
@@ -164,60 +144,52 @@ class Simulation:
             self.core.give_up(ticket, self.clock.now)
             self._note(ticket.state.value, caller)
 
-    def _wake(self, order: Wake) -> None:
-        caller = self._waiting.pop(order.ticket)
-        if order.ticket.slot is not None:
-            self._use(caller, order.ticket.slot)
+    def woken(self, ticket: Ticket) -> None:
+        """Have the caller use what it got, or note why it got nothing."""
+        caller = self._waiting.pop(ticket)
+        if ticket.slot is not None:
+            self._use(caller, ticket.slot)
         else:
-            self._note(order.ticket.state.value, caller)
+            self._note(ticket.state.value, caller)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _begin_connect(self, order: Connect) -> None:
-        if self.core.begin_connect(order.slot, self.clock.now):
-            number = self._connects[order.slot] = next(self._connections)
-            fails = self._network.random() < self._connect_failures
-            self._note("connect begins", connection=number)
-            self._after(self._spell(self._network, self._connect), lambda: self._end_connect(order.slot, number, fails))
+    def connect_begins(self, slot: Slot) -> None:
+        """Draw whether it fails, and for how long it takes."""
+        number, attempt = next(self._connections), slot.attempt
+        self._connects[slot] = number
+        error = ConnectionError(f"connect {number} failed") if self._chance(self._connect_failures) else None
+        self._note("connect begins", connection=number)
+        self.after(self._spell(self._network, self._connect), lambda: self.end_connect(slot, attempt, number, error))
 
-    def _end_connect(self, slot: Slot, number: int, fails: bool) -> None:
-        if self._connects.get(slot) != number:
-            return  # cut
-        del self._connects[slot]
-        self._note("connect fails" if fails else "connect succeeds", connection=number)
-        if fails:
-            self.core.connect_failed(slot, ConnectionError(f"connect {number} failed"), self.clock.now)
-        else:
-            self.core.connected(slot, number, self.clock.now)
+    def connect_ended(self, slot: Slot, error: BaseException | None) -> None:
+        """Note it."""
+        self._note("connect succeeds" if error is None else "connect fails", connection=self._connects.pop(slot))
 
-    def _begin_validation(self, order: Validate) -> None:
-        if self.core.begin_validation(order.slot):
-            ok = self._network.random() >= self._broken
-            self._after(self._spell(self._network, self._connect), lambda: self._end_validation(order.slot, ok))
+    def validation_begins(self, slot: Slot) -> None:
+        """Draw whether it fails, and for how long it takes."""
+        ok = not self._chance(self._broken)
+        self.after(self._spell(self._network, self._connect), lambda: self._end_validation(slot, ok))
 
     def _end_validation(self, slot: Slot, ok: bool) -> None:
         self._note("validation succeeds" if ok else "validation fails", connection=slot.connection)
         self.core.validated(slot, ok, self.clock.now)
 
-    def _close(self, order: Close) -> None:
-        self._note(f"closed: {order.reason.value}", connection=order.connection)
-        self.core.closed_connection(order.slot, self.clock.now)
+    def closed(self, action: Close) -> None:
+        """Note it, with the reason."""
+        self._note(f"closed: {action.reason.value}", connection=action.connection)
 
-    # -- time and orders -------------------------------------------------------------------------------------------
+    def leak_reported(self, action: ReportLeak) -> None:
+        """Note it."""
+        self._note("leak reported", connection=action.slot.connection)
+
+    # -- chance, and what is noted ---------------------------------------------------------------------------------
+
+    def _chance(self, share: float) -> bool:
+        return self._network.random() < share
 
     def _spell(self, draw: Random, mean: float) -> float:
         return draw.expovariate(1 / mean) if mean else 0.0
-
-    def _after(self, seconds: float, do: Callable[[], None]) -> None:
-        heapq.heappush(self._due, (self.clock.now + seconds, next(self._turns), do))
-
-    def _turn_to(self, when: float) -> None:
-        self.clock.advance(max(0.0, when - self.clock.now))
-
-    def _carry_out(self) -> None:
-        while orders := self.core.take_actions():
-            for order in orders:
-                self._handlers[type(order)](order)
 
     def _note(self, what: str, caller: _Caller | None = None, connection: Any = 0) -> None:
         self.trace.append(Event(self.clock.now, what, caller.number if caller else 0, connection))

@@ -23,7 +23,7 @@ def test_whatever_becomes_of_a_call_the_pool_is_whole_afterwards(size: int, conn
         first = world.comes(0.0, {gate: gates[gate] for gate in ("connect", "handshake")})
         interrupted = world.comes(2.0, gates)
         behind = world.comes(2.01)
-        world.run(2.0 + LONG_ENOUGH + COLLECTED_AFTER)
+        world.run_until(2.0 + LONG_ENOUGH + COLLECTED_AFTER)
         try:
             for caller in (first, interrupted, behind):
                 assert caller.raised in (caller, "error", "cancelled")

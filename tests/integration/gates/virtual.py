@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from functools import partial
 from random import Random
-from typing import Any
 
-from redpool.core.actions import Close, Connect, CutConnect, Wake
 from redpool.core.config import PoolConfig
 from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot, State
 from redpool.core.waiters import Ticket, TicketState
+from redpool.testing.virtual import VirtualShell
 
 SLOW = 0.05  # seconds
 CONNECT_BUDGET = 1.0  # what ends a connect that would take for ever
@@ -41,34 +38,19 @@ class Caller:
         self.raised_at = math.inf
 
 
-class World:
+class World(VirtualShell):
     """A pool of one size. What befalls the first connect is in `connect_gates`; the later ones are well."""
 
     def __init__(self, size: int, connect_gates: Mapping[str, str]) -> None:
         config = PoolConfig(max_connections=size, timeout=10.0, validate_after_idle=0.0, ping_after_idle=None)
-        self.core = PoolCore(config, 0.0, Random(0), CONNECT_BUDGET)
-        self.now = 0.0
+        super().__init__(PoolCore(config, 0.0, Random(0), CONNECT_BUDGET))
         self._connect_gates = connect_gates
-        self._connects: dict[Slot, object] = {}
         self._parked: dict[Ticket, Walk] = {}
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._turns = itertools.count()
 
-    def run(self, until: float) -> None:
-        """Let everything happen that is due by then."""
-        self._carry_out()
-        while (when := min(self.core.wake_at, self._due[0][0] if self._due else math.inf)) <= until:
-            self.now = max(self.now, when)
-            if when == self.core.wake_at:
-                self.core.tick(self.now)
-            else:
-                heapq.heappop(self._due)[2]()
-            self._carry_out()
-        self.now = until
-
-    def after(self, seconds: float, do: Callable[[], None]) -> None:
-        """Have it done then."""
-        heapq.heappush(self._due, (self.now + seconds, next(self._turns), do))
+    @property
+    def now(self) -> float:
+        """The time."""
+        return self.clock.now
 
     def comes(self, at: float, gates: Mapping[str, str] = ALL_WELL) -> Caller:
         """A caller comes at that time, and goes through the gates."""
@@ -139,39 +121,22 @@ class World:
         yield _duration(how) if how == "slow" else 0.0
         self.core.release(slot, self.now, Reason.ERROR if how in ("error", "cancelled") else fault)
 
-    # -- orders ------------------------------------------------------------------------------------------------------
+    # -- actions -----------------------------------------------------------------------------------------------------
 
-    def _carry_out(self) -> None:
-        while orders := self.core.take_actions():
-            for order in orders:
-                if isinstance(order, Connect):
-                    self._connect_slot(order.slot)
-                elif isinstance(order, CutConnect):
-                    self._connect_ends(order.slot, self._connects.get(order.slot), fails=True)
-                elif isinstance(order, Close):
-                    self.core.closed_connection(order.slot, self.now)
-                elif isinstance(order, Wake) and order.ticket in self._parked:
-                    self._step(self._parked.pop(order.ticket))
+    def woken(self, ticket: Ticket) -> None:
+        """The caller goes on, if it still waits."""
+        if ticket in self._parked:
+            self._step(self._parked.pop(ticket))
 
-    def _connect_slot(self, slot: Slot) -> None:
-        if not self.core.begin_connect(slot, self.now):
-            return
+    def connect_begins(self, slot: Slot) -> None:
+        """It goes through its gates."""
         gates, self._connect_gates = self._connect_gates, ALL_WELL
         how = [gates.get("connect"), gates.get("handshake")]
-        connect = self._connects[slot] = object()
         if "never" not in how:
             # Its caller is cancelled: the connect goes on.
             seconds = 2 * PATIENCE if "cancelled" in how else sum(map(_duration, how))
-            self.after(seconds, lambda: self._connect_ends(slot, connect, "error" in how))
-
-    def _connect_ends(self, slot: Slot, connect: Any, fails: bool) -> None:
-        if self._connects.get(slot) is not connect:
-            return  # cut before
-        del self._connects[slot]
-        if fails:
-            self.core.connect_failed(slot, ConnectionError("refused"), self.now)
-        else:
-            self.core.connected(slot, Wire(), self.now)
+            error = ConnectionError("refused") if "error" in how else None
+            self.after(seconds, partial(self.end_connect, slot, slot.attempt, Wire(), error))
 
     # -- what is true at last ----------------------------------------------------------------------------------------
 
@@ -183,7 +148,7 @@ class World:
         assert {slot.state for slot in core.slots} <= {State.IDLE, State.EMPTY}
         assert len(core.idle) + len(core.empty) == len(core.slots) == core.max_connections
         callers = [self.comes(self.now, {"reply": "slow"}) for _ in core.slots]
-        self.run(self.now + 5.0)
+        self.run_until(self.now + 5.0)
         assert [caller.raised for caller in callers] == callers
         assert core.in_use == 0
 

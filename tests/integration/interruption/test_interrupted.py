@@ -20,6 +20,7 @@ from redis.retry import Retry
 import redpool
 import redpool.asyncio
 from redpool.core.actions import Validate
+from redpool.core.pool import PoolCore
 from redpool.embedded import Server
 
 
@@ -53,7 +54,7 @@ def test_an_interrupted_release_is_taken_in_by_the_next_call(redis_url: str, mon
     """The connection isn't trusted any more, but its slot is free again."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
         connection = pool.get_connection()
-        monkeypatch.setattr(pool._engine.core, "release", once(Interrupted(), pool._engine.core.release))
+        monkeypatch.setattr(PoolCore, "release", once(Interrupted(), PoolCore.release))
         with pytest.raises(Interrupted):
             pool.release(connection)
         pool.release(pool.get_connection())
@@ -95,7 +96,7 @@ def test_a_connect_whose_thread_is_interrupted_as_it_begins_frees_its_slot(
     """The thread that was to connect ends without an outcome: the waiter gets a connection from another one."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=5.0) as pool:
         engine = pool._engine
-        monkeypatch.setattr(engine.core, "begin_connect", then(Interrupted(), engine.core.begin_connect))
+        monkeypatch.setattr(PoolCore, "begin_connect", then(Interrupted(), PoolCore.begin_connect))
         if silenced:
             monkeypatch.setattr(engine._workers, "_lost", once(Interrupted(), engine._workers._lost))
         pool.release(pool.get_connection())
@@ -109,8 +110,8 @@ def test_a_validation_whose_thread_is_interrupted_as_it_begins_frees_its_slot(
     """Whether the connection is good is not known: it is closed."""
     with redpool.ConnectionPool.from_url(redis_url, max_connections=1, timeout=5.0) as pool:
         engine, connection = pool._engine, pool.get_connection()
-        slot, begin = connection._redpool.slot, engine.core.begin_validation
-        monkeypatch.setattr(engine.core, "begin_validation", then(Interrupted(), begin))
+        slot = connection._redpool.slot
+        monkeypatch.setattr(PoolCore, "begin_validation", then(Interrupted(), PoolCore.begin_validation))
         pool.release(connection)
         engine.decide(lambda now: engine.core.set_aside(slot, begun=False))
         engine.carry_out([Validate(slot)])

@@ -1,4 +1,4 @@
-"""A toy shell around the core: it carries out orders at once, or when the test says so."""
+"""A toy shell around the core: it carries out actions at once, or when the test says so."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Connection:
 
 
 class Driver:
-    """A pool whose orders wait in `ordered`, `begun`, `checks` and `closes` until the test has them carried out.
+    """A pool whose actions wait in `ordered`, `begun`, `validations` and `closes` until the test has them carried out.
 
     With `prompt`, they are carried out at once, and all goes well.
     """
@@ -67,7 +67,7 @@ class Driver:
         self.ordered: list[Slot] = []
         """connects ordered, not yet begun"""
         self.begun: list[Slot] = []
-        self.checks: list[Slot] = []
+        self.validations: list[Slot] = []
         self.closes: list[Close] = []
         self.cuts: list[Slot] = []
         self.cut_calls: list[CutCall] = []
@@ -78,9 +78,9 @@ class Driver:
         self.woken: list[Ticket] = []
         self.closed: list[Close] = []
         """every close that was carried out"""
-        self.line: list[Ticket] = []
+        self.waiting: list[Ticket] = []
         """who waits, by the order of asking"""
-        self.on_order: Callable[[AnyAction], None] | None = None
+        self.on_action: Callable[[AnyAction], None] | None = None
         self.connected = 0
         self._busy = False
 
@@ -90,10 +90,10 @@ class Driver:
     # -- callers ---------------------------------------------------------------------------------------------------
 
     def acquire(self, now: float) -> Slot | Ticket:
-        """As the core's; the orders are collected."""
+        """As the core's; the actions are collected."""
         got = self.core.acquire(now)
         if isinstance(got, Ticket) and got.state is TicketState.WAITING:
-            self.line.append(got)
+            self.waiting.append(got)
         self.collect(now)
         return got
 
@@ -118,17 +118,17 @@ class Driver:
         assert isinstance(got, Ticket), "a connection was idle"
         return got
 
-    def give(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
+    def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
         """The connection comes back."""
         self.core.release(slot, now, fault)
         self.collect(now)
 
-    def give_closed(self, slot: Slot, now: float, fault: Reason = Reason.ERROR) -> None:
+    def release_closed(self, slot: Slot, now: float, fault: Reason = Reason.ERROR) -> None:
         """The connection comes back closed."""
         self.closed.append(self.core.release_closed(slot, now, fault))
         self.collect(now)
 
-    def give_to_check(self, slot: Slot, now: float) -> None:
+    def release_to_validate(self, slot: Slot, now: float) -> None:
         """The connection comes back, and is to be cleared first."""
         self.to_clear.add(slot)
         self.core.release_to_validate(slot, now)
@@ -137,8 +137,8 @@ class Driver:
     def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
         """The caller leaves the queue."""
         slot = self.core.give_up(ticket, now, timed_out)
-        if ticket in self.line:
-            self.line.remove(ticket)
+        if ticket in self.waiting:
+            self.waiting.remove(ticket)
         self.collect(now)
         return slot
 
@@ -202,56 +202,56 @@ class Driver:
         self.core.shutdown(now)
         self.collect(now)
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- actions ----------------------------------------------------------------------------------------------------
 
     def collect(self, now: float) -> None:
-        """Sort the orders by kind; carry them out where the driver is prompt."""
-        orders = self.core.take_actions()
-        self._leave_line(orders)
-        for order in orders:
-            if self.on_order is not None:
-                self.on_order(order)
-            self._file(order)
+        """Sort the actions by kind; carry them out where the driver is prompt."""
+        actions = self.core.take_actions()
+        self._leave_queue(actions)
+        for action in actions:
+            if self.on_action is not None:
+                self.on_action(action)
+            self._file(action)
         if self.prompt and not self._busy:
             self._busy = True
-            while self.ordered or self.begun or self.checks or self.closes:
+            while self.ordered or self.begun or self.validations or self.closes:
                 self.answer_connects(now)
-                self.answer_checks(True, now)
+                self.answer_validations(True, now)
                 self.close_all(now)
             self._busy = False
 
-    def _file(self, order: AnyAction) -> None:
-        if isinstance(order, Connect):
-            assert order.slot not in (*self.ordered, *self.begun), "a connect was ordered twice"
-            self.ordered.append(order.slot)
-        elif isinstance(order, Validate):
-            assert order.slot not in self.checks, "a check was ordered twice"
-            self.checks.append(order.slot)
-        elif isinstance(order, Close):
-            assert order.connection is not None
-            self.closes.append(order)
-        elif isinstance(order, CutConnect):
-            assert order.slot in self.begun, "no connect to cut"
-            self.cuts.append(order.slot)
-        elif isinstance(order, CutCall):
-            self.cut_calls.append(order)
-        elif isinstance(order, ReportLeak):
-            assert self.reported.get(order.slot) != order.slot.lease, "a lease was reported twice"
-            self.reported[order.slot] = order.slot.lease
-            self.leaks.append(order)
+    def _file(self, action: AnyAction) -> None:
+        if isinstance(action, Connect):
+            assert action.slot not in (*self.ordered, *self.begun), "a connect was ordered twice"
+            self.ordered.append(action.slot)
+        elif isinstance(action, Validate):
+            assert action.slot not in self.validations, "a validation was ordered twice"
+            self.validations.append(action.slot)
+        elif isinstance(action, Close):
+            assert action.connection is not None
+            self.closes.append(action)
+        elif isinstance(action, CutConnect):
+            assert action.slot in self.begun, "no connect to cut"
+            self.cuts.append(action.slot)
+        elif isinstance(action, CutCall):
+            self.cut_calls.append(action)
+        elif isinstance(action, ReportLeak):
+            assert self.reported.get(action.slot) != action.slot.lease, "a lease was reported twice"
+            self.reported[action.slot] = action.slot.lease
+            self.leaks.append(action)
         else:
-            assert order.ticket not in self.woken, "a ticket ended twice"
-            self.woken.append(order.ticket)
+            assert action.ticket not in self.woken, "a ticket ended twice"
+            self.woken.append(action.ticket)
 
-    def _leave_line(self, orders: list[AnyAction]) -> None:
+    def _leave_queue(self, actions: list[AnyAction]) -> None:
         ended = [
-            order.ticket
-            for order in orders
-            if isinstance(order, Wake) and not (order.ticket.opens or order.ticket.reconnects)
+            action.ticket
+            for action in actions
+            if isinstance(action, Wake) and not (action.ticket.opens or action.ticket.reconnects)
         ]
         granted = [ticket for ticket in ended if ticket.state is TicketState.GRANTED]
-        self.line = [ticket for ticket in self.line if ticket not in ended or ticket in granted]
-        first, self.line = self.line[: len(granted)], self.line[len(granted) :]
+        self.waiting = [ticket for ticket in self.waiting if ticket not in ended or ticket in granted]
+        first, self.waiting = self.waiting[: len(granted)], self.waiting[len(granted) :]
         assert granted == first, "a caller overtook"
 
     def begin_connects(self, now: float, count: int | None = None) -> list[Slot]:
@@ -289,11 +289,11 @@ class Driver:
             self.collect(now)
         return len(failed)
 
-    def answer_checks(self, ok: bool, now: float, count: int | None = None) -> int:
+    def answer_validations(self, ok: bool, now: float, count: int | None = None) -> int:
         """Every background check ends (or only the first `count`); how many."""
-        answered = self.checks[:count]
+        answered = self.validations[:count]
         for slot in answered:
-            self.checks.remove(slot)
+            self.validations.remove(slot)
             self.to_clear.discard(slot)
             self.core.validated(slot, ok, now)
             self.collect(now)
@@ -302,19 +302,19 @@ class Driver:
     def close_all(self, now: float, count: int | None = None) -> list[Reason]:
         """Carry out every close (or the first `count`); their reasons."""
         done = self.closes[:count]
-        for order in done:
-            self.closes.remove(order)
-            self.closed.append(order)
-            self.core.closed_connection(order.slot, now)
+        for action in done:
+            self.closes.remove(action)
+            self.closed.append(action)
+            self.core.closed_connection(action.slot, now)
             self.collect(now)
-        return [order.reason for order in done]
+        return [action.reason for action in done]
 
     # -- what can be seen ------------------------------------------------------------------------------------------
 
     @property
     def reasons(self) -> list[Reason]:
         """Why connections were closed, carried out or not, in order."""
-        return [order.reason for order in (*self.closed, *self.closes)]
+        return [action.reason for action in (*self.closed, *self.closes)]
 
     def numbers(self) -> list[int]:
         """The idle connections, longest-idle first, by the order in which they were opened."""

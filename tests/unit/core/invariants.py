@@ -19,14 +19,14 @@ def check_step(driver: Driver, now: float) -> None:
 
 def check_cheaply(driver: Driver, now: float) -> None:
     """The same without the counts, which take the longest."""
-    check_places(driver)
-    check_orders(driver)
+    check_slots(driver)
+    check_actions(driver)
     check_queue(driver, now)
     check_wake_up(driver, now)
     assert driver.transitions <= TRANSITIONS.keys(), driver.transitions - TRANSITIONS.keys()
 
 
-def check_places(driver: Driver) -> None:
+def check_slots(driver: Driver) -> None:
     """Each slot is in one state and in the one list for it; the states add up to the number of slots."""
     core = driver.core
     by_state: dict[State, list[Slot]] = {state: [] for state in State}
@@ -37,7 +37,7 @@ def check_places(driver: Driver) -> None:
         State.IDLE: core.idle.slots,
         State.VALIDATING: list(core.idle.validating),
         State.CONNECTING: list(core.connector.slots),
-        State.CLOSING: [order.slot for order in driver.closes],
+        State.CLOSING: [action.slot for action in driver.closes],
     }
     for state, listed in places.items():
         assert len(listed) == len(by_state[state]), state
@@ -51,11 +51,11 @@ def check_places(driver: Driver) -> None:
             assert not core.idle, "a surplus connection is kept"
 
 
-def check_orders(driver: Driver) -> None:
-    """Each order stands for a slot that waits for its answer, and each such slot has exactly one order."""
+def check_actions(driver: Driver) -> None:
+    """Each action stands for a slot that waits for its answer, and each such slot has exactly one."""
     core = driver.core
     assert set(driver.ordered) | set(driver.begun) == set(core.connector.slots)
-    assert set(driver.checks) == core.idle.validating
+    assert set(driver.validations) == core.idle.validating
     assert core.connector.under_way <= core.config.max_connecting
     # Those that are asked all together because a PING went unanswered come on top, and those that were not idle before.
     on_top = {slot for slot in core.idle.validating if slot.since == core.validation.others_asked_at} | driver.to_clear
@@ -67,7 +67,7 @@ def check_queue(driver: Driver, now: float) -> None:
     """No connection is idle while a caller waits; the waiters are those that asked and got no answer, in order."""
     core = driver.core
     waiting = list(core.waiting())
-    assert waiting == driver.line
+    assert waiting == driver.waiting
     assert all(ticket.state is TicketState.WAITING for ticket in (*waiting, *core.queue.warming))
     assert not (core.idle and waiting), "a connection is idle while a caller waits"
     assert core.min_idle == (0 if core.resting else core.config.min_idle)
@@ -121,7 +121,7 @@ def check_counts(driver: Driver, now: float) -> None:
     stats = driver.stats(now)
     assert stats.open == stats.idle + stats.in_use
     assert stats.acquired == stats.released + stats.in_use
-    assert stats.waiting == len(driver.line)
+    assert stats.waiting == len(driver.waiting)
     assert stats.connecting == len(driver.ordered) + len(driver.begun)
     assert stats.connected == driver.connected
     assert sum(stats.closed.values()) == len(driver.closed) + len(driver.closes)
@@ -132,7 +132,7 @@ def check_counts(driver: Driver, now: float) -> None:
 
 
 def check_emptied(driver: Driver) -> None:
-    """After a shutdown, with every order done, every slot is empty."""
+    """After a shutdown, with every action done, every slot is empty."""
     core = driver.core
     assert core.closed
     assert core.is_empty

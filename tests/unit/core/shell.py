@@ -1,4 +1,4 @@
-"""A shell made by hand, for a core that is interrupted half-way: it takes connections out, and knows its orders.
+"""A shell made by hand, for a core that is interrupted half-way: it takes connections out, and knows its actions.
 
 As a shell does, a caller that gets a connection takes it out of its slot, and one that gets a ticket gives it a waker.
 """
@@ -16,34 +16,34 @@ from .invariants import check_step
 
 
 class Shell(Driver):
-    """A driver that takes connections out, and to whom an order may be given again."""
+    """A driver that takes connections out, and to whom an action may be given again."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(timeout=None, ping_after_idle=None, **options)
         self.again: list[AnyAction] = []
-        """the orders that it knew already"""
+        """the actions that it knew already"""
 
     def collect(self, now: float) -> None:
         """As the driver does, those aside that were given before."""
-        orders = self.core.take_actions()
-        self.again += [order for order in orders if self._knows(order)]
-        self.core.outbox = [order for order in orders if not self._knows(order)]
+        actions = self.core.take_actions()
+        self.again += [action for action in actions if self._knows(action)]
+        self.core.outbox = [action for action in actions if not self._knows(action)]
         super().collect(now)
 
-    def _knows(self, order: AnyAction) -> bool:
-        if isinstance(order, Connect):
-            return order.slot in (*self.ordered, *self.begun)
-        if isinstance(order, Validate):
-            return order.slot in self.checks
-        if isinstance(order, Close):
-            return order.slot in [each.slot for each in self.closes]
-        return isinstance(order, Wake) and order.ticket in self.woken
+    def _knows(self, action: AnyAction) -> bool:
+        if isinstance(action, Connect):
+            return action.slot in (*self.ordered, *self.begun)
+        if isinstance(action, Validate):
+            return action.slot in self.validations
+        if isinstance(action, Close):
+            return action.slot in [each.slot for each in self.closes]
+        return isinstance(action, Wake) and action.ticket in self.woken
 
-    def _file(self, order: AnyAction) -> None:
-        if isinstance(order, Close):  # of a connection that was collected there is nothing to close
-            self.closes.append(order)
+    def _file(self, action: AnyAction) -> None:
+        if isinstance(action, Close):  # of a connection that was collected there is nothing to close
+            self.closes.append(action)
         else:
-            super()._file(order)
+            super()._file(action)
 
     def lease(self, now: float) -> tuple[Slot, Connection]:
         """A connection that a caller has taken, and so keeps."""
@@ -61,9 +61,9 @@ class Shell(Driver):
     def come_back(self, slot: Slot, connection: Connection, now: float) -> None:
         """Release what was taken."""
         slot.connection = connection
-        self.give(slot, now)
+        self.release(slot, now)
 
-    def forget_orders(self) -> None:
+    def forget_actions(self) -> None:
         """What was ordered is lost."""
         self.core.take_actions()
 
@@ -79,9 +79,9 @@ class Shell(Driver):
 
     def all_can_be_had(self, now: float) -> None:
         """Every place is good for a connection, once all that is under way has ended."""
-        while self.ordered or self.begun or self.checks or self.closes:
+        while self.ordered or self.begun or self.validations or self.closes:
             self.answer_connects(now)
-            self.answer_checks(True, now)
+            self.answer_validations(True, now)
             self.close_all(now)
         free = self.core.max_connections - self.core.in_use
         taken = self.take_many(free, now)

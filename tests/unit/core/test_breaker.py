@@ -44,7 +44,7 @@ def test_without_the_option_there_is_no_breaker() -> None:
         driver.run_until(float(number))
         driver.fail_connects(DOWN, float(number))
     assert driver.ask(50.0).state is TicketState.WAITING
-    driver.give_up(driver.line[0], 50.0)
+    driver.give_up(driver.waiting[0], 50.0)
     driver.begin_connects(50.0)
     driver.run_until(60.0)
     assert driver.ordered == driver.begun == []
@@ -95,7 +95,7 @@ def test_while_it_is_open_callers_neither_wait_nor_connect(timeout: float | None
     before = driver.stats(0.001).rejected
     raised_at_once(driver, 0.001)
     assert driver.ordered == []
-    assert driver.line == []
+    assert driver.waiting == []
     assert driver.stats(0.001).rejected == before + 1
 
 
@@ -177,7 +177,7 @@ def test_idle_connections_serve_while_it_is_open() -> None:
     waiting = driver.ask(2.0)
     driver.fail_connects(DOWN, 2.0)
     assert waiting.error is DOWN
-    driver.give(first, 2.1)
+    driver.release(first, 2.1)
     assert driver.acquire(2.2) is first
     raised_at_once(driver, 2.3)
 
@@ -202,7 +202,7 @@ def test_where_no_place_is_left_for_a_probe_callers_wait() -> None:
     driver.fail_connects(DOWN, 1.0)
     driver.resize(1, 1.001)
     ticket = driver.ask(1.002)
-    driver.give(slot, 1.003)
+    driver.release(slot, 1.003)
     assert ticket.slot is slot
 
 

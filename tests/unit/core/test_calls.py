@@ -85,7 +85,7 @@ def test_the_next_lease_is_not_cut(waiting: bool) -> None:
     call(pool, slot, 5.0)
     if waiting:
         pool.ask(2.0)
-    pool.give(slot, 3.0)
+    pool.release(slot, 3.0)
     if not waiting:
         assert pool.take(4.0) is slot
     pool.run_until(100.0)
@@ -98,8 +98,8 @@ def test_what_is_not_on_lease_is_not_cut() -> None:
     idle, closing = pool.take_many(2, 1.0)
     for slot in (idle, closing):
         call(pool, slot, 5.0)
-    pool.give(idle, 2.0)
-    pool.give(closing, 2.0, Reason.ERROR)
+    pool.release(idle, 2.0)
+    pool.release(closing, 2.0, Reason.ERROR)
     pool.run_until(100.0)
     assert pool.cut_calls == []
 
@@ -119,7 +119,7 @@ def test_a_new_connection_in_the_same_place_is_not_cut() -> None:
     pool = driver()
     slot = pool.take(1.0)
     call(pool, slot, 5.0)
-    pool.give(slot, 2.0, Reason.ERROR)
+    pool.release(slot, 2.0, Reason.ERROR)
     pool.close_all(2.0)
     assert pool.take(3.0) is slot
     pool.run_until(100.0)

@@ -36,7 +36,7 @@ def test_no_more_connections_than_max_connections_are_opened() -> None:
     driver.run_until(1.0)
     assert driver.stats(1.0).in_use == 4
     assert driver.connected == 4
-    assert len(driver.line) == 5
+    assert len(driver.waiting) == 5
 
 
 def test_the_first_connect_is_ordered_at_once() -> None:
@@ -52,7 +52,7 @@ def test_a_returning_connection_serves_the_waiter_and_the_connect_is_withdrawn()
     slot = driver.take(0.0)
     ticket = driver.ask(1.0)
     assert len(driver.ordered) == 1
-    driver.give(slot, 1.1)
+    driver.release(slot, 1.1)
     assert ticket.slot is slot
     place = driver.ordered[0]
     assert driver.begin_connects(1.2) == []
@@ -66,7 +66,7 @@ def test_a_connect_that_has_begun_goes_on_and_its_connection_is_idle() -> None:
     slot = driver.take(0.0)
     ticket = driver.ask(1.0)
     driver.begin_connects(1.0)
-    driver.give(slot, 1.1)
+    driver.release(slot, 1.1)
     driver.answer_connects(1.2)
     assert ticket.slot is slot
     assert driver.numbers() == [2]
@@ -91,9 +91,9 @@ def test_short_commands_share_few_connections() -> None:
     for number in range(5):
         driver.ask(0.001 * number)
     for number in range(5):
-        driver.give(slot, 0.005 + 0.001 * number)
+        driver.release(slot, 0.005 + 0.001 * number)
     assert driver.connected == 1
-    assert driver.line == []
+    assert driver.waiting == []
 
 
 def test_a_queue_that_lasts_makes_the_pool_grow_though_connections_come_back() -> None:
@@ -105,7 +105,7 @@ def test_a_queue_that_lasts_makes_the_pool_grow_though_connections_come_back() -
     now = 0.001
     while not driver.ordered and now < 1.0:
         now += 0.002
-        driver.give(slot, now)
+        driver.release(slot, now)
         if now >= driver.core.wake_at:
             driver.tick(now)
     assert now < 0.02
@@ -275,7 +275,7 @@ def test_a_newcomer_in_the_pause_waits_for_what_comes_back() -> None:
     driver.ask(1.0)
     driver.fail_connects(DOWN, 1.1)
     ticket = driver.ask(1.101)
-    driver.give(slot, 1.102)
+    driver.release(slot, 1.102)
     assert ticket.slot is slot
     several = Driver(max_connections=3, max_connecting=2, timeout=None)
     several.ask(0.0)
@@ -293,7 +293,7 @@ def test_a_newcomer_in_the_pause_waits_where_no_slot_is_left() -> None:
     driver.fail_connects(DOWN, 1.1)
     driver.resize(1, 1.101)
     ticket = driver.ask(1.102)
-    driver.give(slot, 1.103)
+    driver.release(slot, 1.103)
     assert ticket.slot is slot
 
 
@@ -302,14 +302,14 @@ def test_where_nothing_is_open_the_first_connect_is_ordered_at_once() -> None:
     driver = Driver(max_connections=4)
     for number in range(3):
         slot = driver.take(1.0)
-        driver.give(slot, 1.0, Reason.ERROR)
+        driver.release(slot, 1.0, Reason.ERROR)
         driver.close_all(1.0)
         ticket = driver.ask(1.0)
         assert len(driver.ordered) == 1
         driver.answer_connects(1.0)
         assert ticket.slot is not None
         assert driver.connected == 2 * number + 2
-        driver.give(ticket.slot, 1.0, Reason.ERROR)
+        driver.release(ticket.slot, 1.0, Reason.ERROR)
         driver.close_all(1.0)
 
 
@@ -367,7 +367,7 @@ def test_a_waiter_is_not_held_up_by_a_check_while_places_are_empty() -> None:
     driver = Driver(max_connections=10, ping_after_idle=30.0, timeout=None)
     driver.open(1, 0.0)
     driver.tick(30.0)
-    assert len(driver.checks) == 1
+    assert len(driver.validations) == 1
     driver.ask(30.1)
     driver.run_until(31.0)
     assert len(driver.ordered) == 1

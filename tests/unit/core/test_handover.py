@@ -14,7 +14,7 @@ def test_an_idle_connection_is_leased_at_once_and_nothing_is_ordered() -> None:
     """The usual path: no ticket, no order."""
     driver = Driver()
     slot = driver.take(0.0)
-    driver.give(slot, 0.5)
+    driver.release(slot, 0.5)
     assert driver.core.acquire(0.6) is slot
     assert slot.state is State.LEASED
     assert slot.since == 0.6
@@ -26,7 +26,7 @@ def test_a_released_connection_goes_straight_to_the_longest_waiting() -> None:
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     first, second = driver.ask(0.1), driver.ask(0.2)
-    driver.give(slot, 0.5)
+    driver.release(slot, 0.5)
     assert driver.woken[-1:] == [first]
     assert (first.state, first.slot) == (TicketState.GRANTED, slot)
     assert second.state is TicketState.WAITING
@@ -41,7 +41,7 @@ def test_grants_come_in_the_order_of_asking() -> None:
     asked = [driver.ask(0.01 * number) for number in range(20)]
     served = []
     for number in range(20):
-        driver.give(slot, 1.0 + number)
+        driver.release(slot, 1.0 + number)
         served.append(driver.woken[-1])
     assert served == asked
 
@@ -51,7 +51,7 @@ def test_a_newcomer_cannot_overtake() -> None:
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     waiting = driver.ask(0.1)
-    driver.give(slot, 0.5)
+    driver.release(slot, 0.5)
     newcomer = driver.ask(0.5)
     assert waiting.slot is slot
     assert newcomer.state is TicketState.WAITING
@@ -62,7 +62,7 @@ def test_a_caller_that_leaves_and_asks_again_waits_behind_the_others() -> None:
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     other = driver.ask(0.1)
-    driver.give(slot, 0.2)
+    driver.release(slot, 0.2)
     greedy = driver.ask(0.2)
     assert (other.state, greedy.state) == (TicketState.GRANTED, TicketState.WAITING)
 
@@ -73,7 +73,7 @@ def test_giving_up_first_leaves_the_connection_to_the_next() -> None:
     slot = driver.take(0.0)
     leaver, stayer = driver.ask(0.1), driver.ask(0.2)
     assert driver.give_up(leaver, 0.3) is None
-    driver.give(slot, 0.5)
+    driver.release(slot, 0.5)
     assert (leaver.state, leaver.slot) == (TicketState.GIVEN_UP, None)
     assert stayer.slot is slot
 
@@ -83,10 +83,10 @@ def test_a_grant_that_was_faster_wins_and_the_slot_is_the_callers() -> None:
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     leaver, stayer = driver.ask(0.1), driver.ask(0.2)
-    driver.give(slot, 0.5)
+    driver.release(slot, 0.5)
     assert driver.give_up(leaver, 0.5) is slot
     assert leaver.state is TicketState.GRANTED
-    driver.give(slot, 0.5)
+    driver.release(slot, 0.5)
     assert stayer.slot is slot
 
 
@@ -137,7 +137,7 @@ def test_random_takes_any_of_them_by_the_seed() -> None:
         for _ in range(30):
             slot = driver.take(0.1)
             numbers.append(slot.connection.number)
-            driver.give(slot, 0.1)
+            driver.release(slot, 0.1)
         return numbers
 
     assert set(taken(1)) == {1, 2, 3}
@@ -151,7 +151,7 @@ def test_a_faulty_connection_is_closed_for_its_fault_and_replaced_for_a_caller_t
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     ticket = driver.ask(0.1)
-    driver.give(slot, 0.5, fault)
+    driver.release(slot, 0.5, fault)
     assert ticket.state is TicketState.WAITING
     assert driver.ordered == []
     assert driver.close_all(0.6) == [fault]
@@ -166,5 +166,5 @@ def test_the_holder_of_a_granted_slot_is_the_tickets() -> None:
     slot = driver.take(0.0)
     ticket = driver.ask(0.1)
     ticket.borrower = "a caller"
-    driver.give(slot, 0.5)
+    driver.release(slot, 0.5)
     assert slot.caller == "a caller"

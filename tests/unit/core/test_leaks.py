@@ -21,9 +21,9 @@ def test_a_lease_that_ends_in_time_is_not_reported() -> None:
     driver = Driver(leak_after=10.0, max_connections=1, timeout=None)
     slot = driver.take(0.0)
     driver.ask(1.0)
-    driver.give(slot, 9.0)
+    driver.release(slot, 9.0)
     driver.run_until(18.0)
-    driver.give(slot, 18.0)
+    driver.release(slot, 18.0)
     driver.run_until(25.0)
     assert driver.leaks == []
 
@@ -42,7 +42,7 @@ def test_the_next_lease_of_the_same_connection_is_reported_again() -> None:
     driver = Driver(leak_after=10.0, ping_after_idle=None)
     slot = driver.take(0.0)
     driver.run_until(20.0)
-    driver.give(slot, 20.0)
+    driver.release(slot, 20.0)
     assert driver.take(21.0) is slot
     driver.run_until(40.0)
     assert [leak.age for leak in driver.leaks] == [10.0, 10.0]
@@ -54,7 +54,7 @@ def test_a_handed_over_connection_is_watched_again_too() -> None:
     slot = driver.take(0.0)
     driver.run_until(20.0)
     driver.ask(20.0)
-    driver.give(slot, 21.0)
+    driver.release(slot, 21.0)
     driver.run_until(40.0)
     assert len(driver.leaks) == 2
 

@@ -64,14 +64,14 @@ class PoolMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject, fault: Reason | None) -> None:
         slot = self.leased.pop(data.draw(st.integers(0, len(self.leased) - 1)))
         slot.needs_validation = None
-        self.driver.give(slot, self.now, fault)
+        self.driver.release(slot, self.now, fault)
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
     def release_closed(self, data: st.DataObject) -> None:
         slot = self.leased.pop(data.draw(st.integers(0, len(self.leased) - 1)))
         slot.needs_validation = None
-        self.driver.give_closed(slot, self.now)
+        self.driver.release_closed(slot, self.now)
 
     @precondition(lambda self: any(slot.needs_validation for slot in self.leased))
     @rule()
@@ -103,8 +103,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.driver.fail_connects(ERROR, self.now, count, retryable)
 
     @rule(ok=st.booleans())
-    def answer_check(self, ok: bool) -> None:
-        self.driver.answer_checks(ok, self.now, 1)
+    def answer_validation(self, ok: bool) -> None:
+        self.driver.answer_validations(ok, self.now, 1)
 
     @rule(count=st.integers(1, 3))
     def close_done(self, count: int) -> None:
@@ -171,9 +171,9 @@ class PoolMachine(RuleBasedStateMachine):
         self._settle()
         self.driver.shutdown(self.now)
         for slot in self.leased:
-            self.driver.give(slot, self.now)
+            self.driver.release(slot, self.now)
         self.driver.answer_connects(self.now)
-        self.driver.answer_checks(True, self.now)
+        self.driver.answer_validations(True, self.now)
         self.driver.close_all(self.now)
         check_step(self.driver, self.now)
         check_emptied(self.driver)

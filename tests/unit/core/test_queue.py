@@ -73,10 +73,10 @@ def test_no_caller_is_turned_away_because_a_connection_is_being_checked(option: 
     driver = Driver(max_connections=1, ping_after_idle=30.0, **option)
     driver.open(1, 0.0)
     driver.tick(30.0)
-    assert len(driver.checks) == 1
+    assert len(driver.validations) == 1
     ticket = driver.ask(30.1)
-    assert driver.line == [ticket], ticket.error
-    driver.answer_checks(True, 30.2)
+    assert driver.waiting == [ticket], ticket.error
+    driver.answer_validations(True, 30.2)
     assert ticket.state is TicketState.GRANTED
 
 
@@ -96,7 +96,7 @@ def test_a_tick_is_due_at_the_deadline_and_ends_the_wait() -> None:
     driver.take(0.0)
     ticket = driver.ask(1.0)
     driver.run_until(2.999)
-    assert driver.line == [ticket]
+    assert driver.waiting == [ticket]
     assert driver.core.wake_at == 3.0
     driver.tick(3.0)
     assert ticket.state is TicketState.TIMED_OUT
@@ -119,8 +119,8 @@ def test_a_ticket_leaves_from_the_middle() -> None:
     first, middle, last = (driver.ask(0.1) for _ in range(3))
     driver.give_up(middle, 0.2)
     assert list(driver.core.waiting()) == [first, last]
-    driver.give(slot, 0.3)
-    driver.give(slot, 0.4)
+    driver.release(slot, 0.3)
+    driver.release(slot, 0.4)
     assert driver.woken[-2:] == [first, last]
 
 

@@ -11,12 +11,12 @@ def test_the_first_refusal_replaces_all() -> None:
     """Idle connections end now, those in use as they come back."""
     driver = Driver(prompt=True, max_connections=4)
     mine, other, third = driver.take(0.0), driver.take(0.0), driver.take(0.0)
-    driver.give(third, 0.5)
+    driver.release(third, 0.5)
     assert driver.core.refused_write(mine, False, 1.0)
     driver.collect(1.0)
     assert driver.core.open == 2
-    driver.give(mine, 1.1)
-    driver.give(other, 1.1)
+    driver.release(mine, 1.1)
+    driver.release(other, 1.1)
     assert driver.core.open == 0
 
 
@@ -26,8 +26,8 @@ def test_one_that_is_connected_anew_is_new() -> None:
     mine, other = driver.take(0.0), driver.take(0.0)
     assert driver.core.refused_write(mine, True, 1.0)
     assert driver.core.refused_write(other, True, 1.1)
-    driver.give(mine, 1.2)
-    driver.give(other, 1.2)
+    driver.release(mine, 1.2)
+    driver.release(other, 1.2)
     assert driver.core.open == 2
 
 
@@ -58,7 +58,7 @@ def test_no_connection_outlives_a_close() -> None:
     slot = driver.take(0.0)
     driver.core.close(1.0)
     assert driver.core.refused_write(slot, True, 1.1)
-    driver.give(slot, 1.2)
+    driver.release(slot, 1.2)
     assert driver.core.open == 0
 
 

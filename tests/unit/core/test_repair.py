@@ -163,7 +163,7 @@ def test_a_ticket_that_no_caller_has_learned_of() -> None:
     pool = shell(idle=1, max_connections=1)
     slot, connection = pool.lease(0.0)
     ticket, other = pool.ask(1.0), pool.wait(2.0)
-    pool.line.remove(ticket)
+    pool.waiting.remove(ticket)
     pool.repair(3.0)
     assert (ticket.state, list(pool.core.queue)) == (TicketState.GIVEN_UP, [other])
     pool.come_back(slot, connection, 4.0)
@@ -180,6 +180,34 @@ def test_a_caller_who_was_woken_but_has_not_come_yet_is_woken_again() -> None:
     assert (pool.woken, pool.again, slot.borrower) == ([ticket], [Wake(ticket)], ticket)
 
 
+def test_a_lease_that_may_connect_but_does_not_know_it_connects_not() -> None:
+    """Its caller was interrupted before it learned of its ticket: it can't be woken, and takes no other's turn."""
+    pool = Shell(max_connections=1, max_connecting=1)
+    ticket = pool.core.ask_to_connect(0.0)
+    assert pool.core.connector.leases
+    pool.core.inconsistent = True
+    pool.core.repair(1.0)
+    assert (pool.core.take_actions(), pool.core.connector.leases) == ([], {})
+    other = pool.core.ask_to_connect(2.0)
+    assert (ticket.state, other.state) == (TicketState.GRANTED, TicketState.GRANTED)
+
+
+def test_a_lease_whose_turn_has_come_is_woken() -> None:
+    """It was interrupted between the two: that it connects is known, and its caller is woken."""
+    pool = Shell(max_connections=1, max_connecting=1)
+    first = pool.core.ask_to_connect(0.0)
+    first.waker = "the first"
+    waiting = pool.core.ask_to_connect(1.0)
+    waiting.waker = "the second"
+    pool.forget_actions()
+    pool.core.lease_connected(first, 2.0)
+    pool.forget_actions()
+    pool.core.queue.reconnects[waiting] = None  # as it is half-way through
+    waiting.state = TicketState.WAITING
+    pool.repair(3.0)
+    assert (pool.woken, waiting.state, list(pool.core.queue.reconnects)) == ([waiting], TicketState.GRANTED, [])
+
+
 # -- orders ------------------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +218,7 @@ def test_closing_without_its_order(listed: bool) -> None:
     slot = pool.core.idle.slots.pop()
     pool.core.idle.since.pop()
     pool.core._close(slot, Reason.IDLE, 1.0)
-    pool.forget_orders()
+    pool.forget_actions()
     if not listed:
         pool.core.closing.discard(slot)
     pool.repair(2.0)
@@ -205,7 +233,7 @@ def test_connecting_without_its_order(listed: bool) -> None:
     pool.core.warm_up(1, 0.0, 9.0)
     (slot,) = pool.core.slots
     assert slot.state is State.CONNECTING
-    pool.forget_orders()
+    pool.forget_actions()
     if not listed:
         del pool.core.connector.slots[slot]
     pool.repair(1.0)
@@ -236,7 +264,7 @@ def test_checking_without_its_order(listed: bool) -> None:
     if not listed:
         pool.core.idle.validating.discard(slot)
     pool.repair(1.0)
-    assert pool.checks == [slot]
+    assert pool.validations == [slot]
     pool.all_can_be_had(2.0)
 
 

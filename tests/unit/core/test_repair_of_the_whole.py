@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from redpool.core.pool import PoolCore
 from redpool.core.slot import Reason, Slot
 from redpool.core.waiters import Ticket
 
@@ -41,7 +42,7 @@ def test_a_close_that_was_interrupted_is_still_a_close() -> None:
     pool = shell()
     slot, connection = pool.lease(1.0)
     pool.core.shutdown(2.0)
-    pool.forget_orders()
+    pool.forget_actions()
     pool.repair(3.0)
     pool.come_back(slot, connection, 4.0)
     pool.close_all(5.0)
@@ -57,7 +58,7 @@ def test_a_connection_that_came_back_closed_frees_its_slot_though_interrupted(mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool.core, "_free", interrupt)
+        patch.setattr(PoolCore, "_free", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pool.core.release_closed(slot, 2.0, Reason.ERROR)
     pool.repair(3.0)
@@ -71,11 +72,11 @@ def test_a_repair_that_is_interrupted_is_begun_again(monkeypatch: pytest.MonkeyP
     pool = shell()
     pool.core.idle.slots.pop()
 
-    def interrupt(now: float) -> None:
+    def interrupt(core: PoolCore, now: float) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool.core, "_grow", interrupt)
+        patch.setattr(PoolCore, "_grow", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pool.core.repair(1.0)
     assert pool.core.inconsistent
@@ -121,7 +122,7 @@ def validating(pool: Shell) -> None:
     pool.core.set_aside(first, begun=False)
     pool.core.set_aside(second, begun=False)
     pool.core.begin_validation(first)
-    pool.checks += [first, second]
+    pool.validations += [first, second]
 
 
 def draining(pool: Shell) -> None:
@@ -149,11 +150,11 @@ def test_what_was_in_order_stays_as_it_is(prepare: Callable[[Shell], None]) -> N
     pool = shell()
     prepare(pool)
     before = looks(pool)
-    asked = len(pool.ordered), len(pool.closes), len(pool.checks), len(pool.woken)
+    asked = len(pool.ordered), len(pool.closes), len(pool.validations), len(pool.woken)
     for now in (50.0, 60.0):
         pool.core.repair(now)
         pool.collect(now)
         assert looks(pool) == before
         assert pool.core.wake_at == now
-    assert (len(pool.ordered), len(pool.closes), len(pool.checks), len(pool.woken)) == asked
+    assert (len(pool.ordered), len(pool.closes), len(pool.validations), len(pool.woken)) == asked
     check_step(pool, 60.0)

@@ -44,7 +44,7 @@ class Run:
         self.chance = Random(seed)
         self.now = 0.0
         self.driver = Driver(seed=seed, **options_from(self.chance))
-        self.driver.on_order = self.note
+        self.driver.on_action = self.note
         self.leased: list[Slot] = []
         self.tickets: list[Ticket] = []
         self.log: list[object] = []
@@ -58,7 +58,7 @@ class Run:
             (15, self.answer_connects),
             (3, self.fail_connects),
             (3, self.begin_connects),
-            (8, self.answer_checks),
+            (8, self.answer_validations),
             (12, self.close_done),
             (30, self.time_passes),
             (1, self.warm_up),
@@ -67,15 +67,15 @@ class Run:
             (0.5, self.close),
         ]
 
-    def note(self, order: AnyAction) -> None:
-        """Write an order down in words that are the same in each run."""
-        words: list[object] = [type(order).__name__, self.now]
-        if isinstance(order, Wake):
-            words += [order.ticket.since, order.ticket.state]
-        elif isinstance(order, Close):
-            words += [order.connection.number, order.reason, order.age]
+    def note(self, action: AnyAction) -> None:
+        """Write an action down in words that are the same in each run."""
+        words: list[object] = [type(action).__name__, self.now]
+        if isinstance(action, Wake):
+            words += [action.ticket.since, action.ticket.state]
+        elif isinstance(action, Close):
+            words += [action.connection.number, action.reason, action.age]
         else:
-            words.append(self.driver.core.slots.index(order.slot))
+            words.append(self.driver.core.slots.index(action.slot))
         self.log.append(tuple(words))
 
     def go(self, steps: int) -> None:
@@ -108,19 +108,19 @@ class Run:
         if self.leased:
             slot = self.leased.pop(self.chance.randrange(len(self.leased)))
             slot.needs_validation = None
-            self.driver.give(slot, self.now, Reason.ERROR if self.chance.random() < 0.1 else None)
+            self.driver.release(slot, self.now, Reason.ERROR if self.chance.random() < 0.1 else None)
 
     def release_to_validate(self) -> None:
         if self.leased:
             slot = self.leased.pop(self.chance.randrange(len(self.leased)))
             slot.needs_validation = None
-            self.driver.give_to_check(slot, self.now)
+            self.driver.release_to_validate(slot, self.now)
 
     def release_closed(self) -> None:
         if self.leased:
             slot = self.leased.pop(self.chance.randrange(len(self.leased)))
             slot.needs_validation = None
-            self.driver.give_closed(slot, self.now)
+            self.driver.release_closed(slot, self.now)
 
     def reject_at_checkout(self) -> None:
         for slot in [slot for slot in self.leased if slot.needs_validation][:1]:
@@ -142,8 +142,8 @@ class Run:
     def fail_connects(self) -> None:
         self.driver.fail_connects(ConnectionError("rejected"), self.now, 1, self.chance.random() < 0.8)
 
-    def answer_checks(self) -> None:
-        self.driver.answer_checks(self.chance.random() < 0.9, self.now, 1)
+    def answer_validations(self) -> None:
+        self.driver.answer_validations(self.chance.random() < 0.9, self.now, 1)
 
     def close_done(self) -> None:
         self.driver.close_all(self.now, self.chance.randint(1, 3))
@@ -174,7 +174,7 @@ class Run:
         """The server answers everything, callers release what they get: no caller is left waiting."""
         for _ in range(2_000):
             self.driver.answer_connects(self.now)
-            self.driver.answer_checks(True, self.now)
+            self.driver.answer_validations(True, self.now)
             self.driver.close_all(self.now)
             self.settle()
             while self.leased:
@@ -215,12 +215,12 @@ def test_everybody_is_served_once_the_server_answers_again(seed: int) -> None:
     waiting = list(run.tickets)
     run.repair()
     assert all(ticket.state is not TicketState.WAITING for ticket in waiting)
-    assert not run.driver.line
+    assert not run.driver.waiting
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_pool_that_was_shut_down_ends_up_empty(seed: int) -> None:
-    """After any history, a shutdown with every order done leaves every slot empty and no caller waiting."""
+    """After any history, a shutdown with every action done leaves every slot empty and no caller waiting."""
     run = Run(2_000 + seed)
     run.go(300)
     run.driver.shutdown(run.now)
@@ -229,14 +229,14 @@ def test_a_pool_that_was_shut_down_ends_up_empty(seed: int) -> None:
     while run.leased:
         run.release()
     run.driver.answer_connects(run.now)
-    run.driver.answer_checks(True, run.now)
+    run.driver.answer_validations(True, run.now)
     run.driver.close_all(run.now)
     check_emptied(run.driver)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_same_seed_and_script_give_the_same_orders(seed: int) -> None:
-    """A run can be repeated: every order comes again, in the same place and at the same time."""
+def test_the_same_seed_and_script_give_the_same_actions(seed: int) -> None:
+    """A run can be repeated: every action comes again, in the same place and at the same time."""
     runs = [Run(seed), Run(seed)]
     for run in runs:
         run.go(2_000)
@@ -244,7 +244,7 @@ def test_the_same_seed_and_script_give_the_same_orders(seed: int) -> None:
     assert runs[0].log == runs[1].log
 
 
-def test_another_seed_gives_other_orders() -> None:
+def test_another_seed_gives_other_actions() -> None:
     """The script does depend on the seed, or repeating it would show nothing."""
     runs = [Run(1), Run(2)]
     for run in runs:

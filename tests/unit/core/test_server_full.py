@@ -36,7 +36,7 @@ def test_callers_wait_for_what_is_open() -> None:
     first, second = driver.ask(1.0), driver.ask(1.0)
     assert reject(driver, 1.1)
     assert first.state is second.state is TicketState.WAITING
-    driver.give(slot, 1.2)
+    driver.release(slot, 1.2)
     assert first.slot is slot
     assert second.state is TicketState.WAITING
 
@@ -81,7 +81,7 @@ def test_one_connect_a_second_at_most_asks_again(min_idle: int) -> None:
     """However many wait, come anew or are to be kept idle; and the pauses don't grow."""
     driver = Driver(max_connections=20, max_connecting=4, min_idle=min_idle, timeout=None)
     driver.take(0.0)
-    while len(driver.line) < 10:
+    while len(driver.waiting) < 10:
         driver.acquire(1.0)
     assert reject(driver, 1.0) == 4
     now, connects = 1.0, []

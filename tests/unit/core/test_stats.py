@@ -40,7 +40,7 @@ def test_checkouts_are_counted_when_they_happen_and_waits_when_they_end() -> Non
     slot = driver.take(0.0)
     driver.ask(1.0)
     driver.ask(1.0)
-    driver.give(slot, 3.0)
+    driver.release(slot, 3.0)
     stats = driver.stats(4.0)
     assert (stats.acquired, stats.released, stats.waited, stats.waiting) == (2, 1, 2, 1)
     assert (stats.wait.count, stats.wait.max) == (2, 2.0)
@@ -57,7 +57,7 @@ def test_the_oldest_wait_is_that_of_the_first_in_the_queue() -> None:
     assert [driver.stats(now).oldest_wait for now in (12.0, 15.0)] == [2.0, 5.0]
     driver.give_up(first, 16.0)
     assert driver.stats(16.0).oldest_wait == 4.0
-    driver.give(slot, 17.0)
+    driver.release(slot, 17.0)
     assert driver.stats(18.0).oldest_wait == 0.0
 
 
@@ -66,10 +66,10 @@ def test_a_checkout_that_found_an_idle_connection_waited_for_nothing() -> None:
     driver = Driver(max_connections=1)
     slot = driver.take(0.0)
     for _ in range(9):
-        driver.give(slot, 0.0)
+        driver.release(slot, 0.0)
         driver.take(0.0)
     driver.ask(1.0)
-    driver.give(slot, 2.0)
+    driver.release(slot, 2.0)
     stats = driver.stats(2.0)
     assert (stats.wait.count, stats.wait.p50, stats.wait.max) == (11, 0.0, 1.0)
     assert stats.wait.mean == pytest.approx(1 / 11)
@@ -99,9 +99,9 @@ def test_closes_are_counted_by_reason_as_soon_as_they_are_decided() -> None:
     """Such a connection is no longer open."""
     driver = Driver()
     slots = driver.take_many(3, 0.0)
-    driver.give(slots[0], 1.0, Reason.ERROR)
+    driver.release(slots[0], 1.0, Reason.ERROR)
     driver.drain(1.0)
-    driver.give(slots[1], 1.0)
+    driver.release(slots[1], 1.0)
     stats = driver.stats(1.0)
     assert stats.closed == {"error": 1, "drained": 1}
     assert stats.open == stats.in_use == 1
@@ -113,7 +113,7 @@ def test_utilization_is_the_mean_share_in_use_since_the_beginning() -> None:
     slot = driver.take(0.0)
     assert driver.stats(0.0).utilization == 0.0
     assert driver.stats(4.0).utilization == 0.5
-    driver.give(slot, 5.0)
+    driver.release(slot, 5.0)
     assert driver.stats(10.0).utilization == 0.25
 
 
@@ -128,7 +128,7 @@ def test_utilization_knows_of_a_resize() -> None:
 def test_stats_are_plain_for_json() -> None:
     """Summaries and reasons, too; nothing is left out."""
     driver = Driver()
-    driver.give(driver.take(0.0), 1.0, Reason.ERROR)
+    driver.release(driver.take(0.0), 1.0, Reason.ERROR)
     plain = json.loads(json.dumps(driver.stats(1.0).to_dict()))
     assert plain["closed"] == {"error": 1}
     assert plain["use"]["count"] == 1

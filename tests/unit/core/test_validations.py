@@ -54,7 +54,7 @@ def test_a_hand_over_is_no_rest_and_looked_at_like_the_shortest_one(option: floa
     driver = Driver(max_connections=1, validate_after_idle=option)
     slot = driver.take(0.0)
     driver.ask(1.0)
-    driver.give(slot, 60.0)
+    driver.release(slot, 60.0)
     assert slot.needs_validation == expected
 
 
@@ -79,12 +79,12 @@ def test_one_that_is_found_dead_makes_the_others_suspect(how: str) -> None:
     driver.open(3, 0.0)
     if how == "check":
         driver.tick(30.0)
-        driver.answer_checks(True, 30.0, 2)
-        driver.answer_checks(False, 30.5)
+        driver.answer_validations(True, 30.0, 2)
+        driver.answer_validations(False, 30.5)
     else:
         bad = driver.take(30.5)
-        driver.give(driver.take(30.5), 30.5)
-        driver.reject_at_checkout(bad, 30.5) if how == "reject" else driver.give(bad, 30.5, Reason.ERROR)
+        driver.release(driver.take(30.5), 30.5)
+        driver.reject_at_checkout(bad, 30.5) if how == "reject" else driver.release(bad, 30.5, Reason.ERROR)
     slot = driver.core.acquire(30.75)
     assert isinstance(slot, Slot)
     assert slot.needs_validation is not None
@@ -95,7 +95,7 @@ def test_one_that_comes_back_later_is_trusted_again() -> None:
     driver = Driver(validate_after_idle=1.0)
     driver.open(2, 0.0)
     bad, good = driver.take(0.1), driver.take(0.1)
-    driver.give(bad, 0.2, Reason.ERROR)
-    driver.give(good, 0.3)
+    driver.release(bad, 0.2, Reason.ERROR)
+    driver.release(good, 0.3)
     assert driver.core.acquire(0.4) is good
     assert good.needs_validation is None

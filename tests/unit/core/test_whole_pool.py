@@ -116,11 +116,11 @@ def test_surplus_connections_close_as_they_come_back() -> None:
     slots = driver.take_many(3, 0.0)
     ticket = driver.ask(0.5)
     driver.resize(1, 1.0)
-    driver.give(slots[0], 2.0)
-    driver.give(slots[1], 2.0)
+    driver.release(slots[0], 2.0)
+    driver.release(slots[1], 2.0)
     assert driver.reasons == [Reason.SURPLUS] * 2
     assert ticket.state is TicketState.WAITING
-    driver.give(slots[2], 3.0)
+    driver.release(slots[2], 3.0)
     assert ticket.slot is slots[2]
     assert len(driver.core.slots) == 1
 
@@ -130,8 +130,8 @@ def test_no_more_than_the_surplus_is_closed_while_closes_are_under_way() -> None
     driver = Driver(max_connections=3)
     slots = driver.take_many(3, 0.0)
     driver.resize(2, 1.0)
-    driver.give(slots[0], 2.0)
-    driver.give(slots[1], 2.0)
+    driver.release(slots[0], 2.0)
+    driver.release(slots[1], 2.0)
     assert driver.reasons == [Reason.SURPLUS]
 
 
@@ -163,11 +163,11 @@ def test_drain_replaces_idle_ones_now_and_used_ones_as_they_come_back() -> None:
     """A new generation begins."""
     driver = Driver(prompt=True, max_connections=2)
     used, other = driver.take_many(2, 0.0)
-    driver.give(other, 0.1)
+    driver.release(other, 0.1)
     driver.drain(1.0)
     assert driver.reasons == [Reason.DRAINED]
     assert used.state is State.LEASED
-    driver.give(used, 2.0)
+    driver.release(used, 2.0)
     assert driver.reasons == [Reason.DRAINED] * 2
     assert driver.take(3.0).generation == 1
 
@@ -180,7 +180,7 @@ def test_a_connect_begun_before_a_drain_is_of_the_old_generation() -> None:
     driver.drain(0.1)
     driver.answer_connects(0.2, 1)
     assert driver.reasons == [Reason.DRAINED]
-    assert driver.line == [ticket]
+    assert driver.waiting == [ticket]
     driver.run_until(0.3)
     driver.answer_connects(0.3)
     assert ticket.state is TicketState.GRANTED
@@ -202,7 +202,7 @@ def test_a_connection_being_checked_during_a_drain_ends_with_its_answer() -> Non
     driver.open(1, 0.0)
     driver.tick(30.0)
     driver.drain(30.1)
-    driver.answer_checks(True, 30.2)
+    driver.answer_validations(True, 30.2)
     assert driver.reasons == [Reason.DRAINED]
 
 
@@ -239,11 +239,11 @@ def test_a_shutdown_closes_idle_ones_now_and_used_ones_as_they_come_back() -> No
     driver.tick(30.0)
     driver.warm_up(4, 30.0)
     driver.shutdown(31.0)
-    driver.answer_checks(True, 31.1)
+    driver.answer_validations(True, 31.1)
     driver.answer_connects(31.2)
     driver.close_all(31.3)
     assert not driver.core.is_empty
-    driver.give(used, 40.0)
+    driver.release(used, 40.0)
     driver.close_all(40.1)
     assert driver.reasons == [Reason.POOL_CLOSED] * 3
     check_emptied(driver)
@@ -276,7 +276,7 @@ def test_a_close_ends_idle_ones_now_and_used_ones_as_they_come_back() -> None:
     used = driver.take(1.0)
     driver.close(2.0)
     assert driver.core.open == driver.core.in_use == 1
-    driver.give(used, 3.0)
+    driver.release(used, 3.0)
     assert driver.core.is_empty
     driver.run_until(1000.0)
     assert driver.core.is_empty
@@ -292,7 +292,7 @@ def test_a_closed_pool_serves_when_it_is_asked() -> None:
     driver.run_until(50.0)
     assert driver.core.is_empty
     slot = driver.take(50.0)
-    driver.give(slot, 50.1)
+    driver.release(slot, 50.1)
     driver.run_until(60.0)
     assert len(driver.core.idle) == 2
 
@@ -313,8 +313,8 @@ def test_those_who_wait_have_asked() -> None:
     used = driver.take(0.0)
     waiting = driver.ask(0.1)
     driver.close(0.2)
-    assert driver.line == [waiting]
-    driver.give(used, 0.3)
+    assert driver.waiting == [waiting]
+    driver.release(used, 0.3)
     driver.run_until(1.0)
     assert waiting.state is TicketState.GRANTED
 

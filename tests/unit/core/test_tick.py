@@ -19,10 +19,10 @@ def test_after_a_burst_the_pool_shrinks_to_what_is_needed(order: str, min_idle: 
         prompt=True, order=order, min_idle=min_idle, max_connections=100, max_idle_time=60.0, max_lifetime=None
     )
     for slot in driver.take_many(80, 0.0):
-        driver.give(slot, 1.0)
+        driver.release(slot, 1.0)
     for second in range(2, 121):
         driver.run_until(float(second))
-        driver.give(driver.take(float(second)), second + 0.1)
+        driver.release(driver.take(float(second)), second + 0.1)
         if second < 60:
             assert driver.core.open >= 80, "too early"
     assert min_idle <= driver.core.open <= min_idle + 1
@@ -33,8 +33,8 @@ def test_the_longest_idle_goes_first() -> None:
     """The newest is the one that the next caller gets."""
     driver = Driver(max_idle_time=10.0, ping_after_idle=None)
     first, second = driver.take_many(2, 0.0)
-    driver.give(first, 1.0)
-    driver.give(second, 5.0)
+    driver.release(first, 1.0)
+    driver.release(second, 5.0)
     driver.run_until(11.0)
     assert driver.numbers() == [second.connection.number]
     assert driver.core.wake_at == 15.0
@@ -46,8 +46,8 @@ def test_a_connection_that_is_needed_now_and_then_stays() -> None:
     driver.open(1, 0.0)
     for at in range(9, 100, 9):
         driver.run_until(float(at))
-        driver.answer_checks(True, float(at))
-        driver.give(driver.take(float(at)), float(at))
+        driver.answer_validations(True, float(at))
+        driver.release(driver.take(float(at)), float(at))
     assert driver.reasons == []
 
 
@@ -92,7 +92,7 @@ def test_min_idle_is_restored_when_one_dies() -> None:
     driver.tick(0.0)
     driver.answer_connects(0.0)
     driver.run_until(30.0)
-    driver.answer_checks(False, 30.0)
+    driver.answer_validations(False, 30.0)
     assert len(driver.ordered) == 1
 
 
@@ -123,7 +123,7 @@ def test_an_old_connection_serves_until_its_replacement_is_open() -> None:
     assert len(driver.begin_connects(100.0)) == 1
     slot = driver.take(100.1)
     assert slot.connection.number == 1
-    driver.give(slot, 100.2)
+    driver.release(slot, 100.2)
     assert driver.reasons == []
     driver.answer_connects(100.3)
     assert driver.numbers() == [2]
@@ -152,7 +152,7 @@ def test_an_old_connection_in_use_is_replaced_when_it_comes_back() -> None:
     slot = driver.take(99.9)
     driver.tick(150.0)
     assert driver.ordered == []
-    driver.give(slot, 160.0)
+    driver.release(slot, 160.0)
     assert slot.state is State.IDLE
     driver.answer_connects(160.1)
     assert driver.numbers() == [2]
@@ -166,7 +166,7 @@ def test_one_whose_replacement_came_while_it_was_in_use_ends_when_it_comes_back(
     slot = driver.take(100.1)
     driver.answer_connects(100.2)
     assert driver.reasons == []
-    driver.give(slot, 100.3)
+    driver.release(slot, 100.3)
     assert driver.reasons == [Reason.LIFETIME]
     assert driver.numbers() == [2]
 
@@ -175,14 +175,14 @@ def test_a_idle_connection_is_pinged_in_the_background() -> None:
     """After `ping_after_idle`, unasked; one that answers is as good as new, and goes to the far end."""
     driver = Driver(ping_after_idle=30.0, max_idle_time=None)
     first, second = driver.take_many(2, 0.0)
-    driver.give(first, 0.0)
-    driver.give(second, 10.0)
+    driver.release(first, 0.0)
+    driver.release(second, 10.0)
     driver.run_until(30.0)
-    assert driver.checks == [first]
-    driver.answer_checks(True, 30.5)
+    assert driver.validations == [first]
+    driver.answer_validations(True, 30.5)
     assert driver.core.idle.slots == [first, second]
     driver.run_until(40.0)
-    assert driver.checks == [second]
+    assert driver.validations == [second]
 
 
 def test_no_more_checks_than_max_connecting_are_under_way() -> None:
@@ -190,9 +190,9 @@ def test_no_more_checks_than_max_connecting_are_under_way() -> None:
     driver = Driver(max_connections=10, max_connecting=2, ping_after_idle=30.0)
     driver.open(5, 0.0)
     driver.tick(30.0)
-    assert len(driver.checks) == 2
-    driver.answer_checks(True, 30.1, 1)
-    assert len(driver.checks) == 2
+    assert len(driver.validations) == 2
+    driver.answer_validations(True, 30.1, 1)
+    assert len(driver.validations) == 2
 
 
 @pytest.mark.parametrize("options", [{"max_connecting": 1}, {"max_connecting": 4, "max_idle_time": 31.0}])
@@ -201,7 +201,7 @@ def test_the_shell_may_sleep_while_checks_are_under_way(options: dict[str, Any])
     driver = Driver(ping_after_idle=30.0, **options)
     driver.open(3, 0.0)
     driver.run_until(30.0)
-    assert driver.checks
+    assert driver.validations
     driver.tick(32.0)
     assert driver.core.wake_at > 32.0
 
@@ -222,7 +222,7 @@ def test_a_caller_who_finds_it_being_checked_gets_it_with_the_answer() -> None:
     driver.open(1, 0.0)
     driver.tick(30.0)
     ticket = driver.ask(30.1)
-    driver.answer_checks(True, 30.2)
+    driver.answer_validations(True, 30.2)
     assert ticket.slot is not None
     assert (State.VALIDATING, State.LEASED) in driver.transitions
 
@@ -233,7 +233,7 @@ def test_being_asked_is_no_use_so_it_does_not_keep_a_connection_alive() -> None:
     driver.open(1, 0.0)
     for at in range(1, 100):
         driver.run_until(float(at))
-        driver.answer_checks(True, float(at))
+        driver.answer_validations(True, float(at))
     assert driver.reasons == []
     driver.run_until(100.0)
     assert driver.reasons == [Reason.IDLE]
