@@ -17,6 +17,25 @@ from support.faces import eventually
 from support.interrupting import alarms
 
 
+def test_a_handler_that_comes_before_a_connect_has_begun_is_served(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connect that was to serve its caller waits for the handler, which stands above it on the same stack."""
+    start, taken = threads.start, []
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.setattr(threads, "start", start)
+        taken.append(pool.get_connection())  # the next connect's connection goes to the caller, which came first
+        return start(*args)
+
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=2, timeout=5.0) as pool:
+        monkeypatch.setattr(threads, "start", interrupted)
+        taken.append(pool.get_connection())
+        assert pool.stats().in_use == 2
+        for connection in taken:
+            pool.release(connection)
+
+
 def test_a_command_from_within_the_pool_is_served(redis_url: str) -> None:
     """A caller that interrupts a thread that holds the pool's lock gets an overflow connection, closed afterwards."""
     with redpool.ConnectionPool.from_url(redis_url) as pool:
