@@ -107,7 +107,9 @@ class Workers:
         except BaseException:
             # It is raised to that caller alone. It says nothing of the server: the others connect for themselves.
             if self.at_work.get(slot) is me:
-                connection = self._decide(self._lost, slot, me)  # what follows is for others to carry out
+                # A caller that was interrupted leaves it to others to carry out what follows.
+                change = self._decide if in_callers_thread else self._apply
+                connection = change(self._lost, slot, me)
                 if connection is not None:
                     lifecycle.close(connection)
             raise
