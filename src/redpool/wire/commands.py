@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .table import (
     ACTS,
@@ -121,6 +122,17 @@ def first_unrepeatable(commands: Iterable[Args]) -> Args | None:
                 return args
             seen = seen or not _overwrites(args)
     return transaction
+
+
+def must_run_once(sent: Sequence[Any], rule: str) -> Args | None:
+    """Return the first command that must not be sent again, by the pool's `retry_sent`; `None` where none is."""
+    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
+    if rule == "all":
+        return None
+    if rule == "none":
+        first: Sequence[Any] = several[0]
+        return first
+    return first_unrepeatable(several)
 
 
 def undone_where_refused(args: Args) -> bool:

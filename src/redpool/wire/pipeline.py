@@ -78,12 +78,12 @@ class Request:
     """how many connections ended before it was sent"""
     since = 0.0
     """when its caller began to wait"""
+    flowed_at = 0.0
+    """when anything has flowed last, or was to, as far as its caller has seen"""
     flow = -1
     """how much had flowed when its caller last looked"""
     room_until = math.inf
     """until when its caller waits for room"""
-    until = math.inf
-    """until when its caller waits while nothing flows"""
     limit = math.inf
     """its caller's deadline"""
 
