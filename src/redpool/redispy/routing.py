@@ -283,15 +283,6 @@ class Routing(Generic[C, H]):
     def retire(self, connection: C) -> None:
         """Have it take nothing new; it is released once everything that it was sent is answered."""
         connection.retire()
-        with self._changing:
-            if connection in self._shared:
-                self._ending.append(connection)
-                self._shared = tuple(each for each in self._shared if each is not connection)
-            elif connection is self._bulk:
-                self._ending.append(connection)
-                self._bulk = None
-            if connection is self._only:
-                self._only = None
         self.see_to(connection)
 
     def retire_all(self) -> None:
@@ -336,27 +327,36 @@ class Routing(Generic[C, H]):
         return [*self._shared, *([] if bulk is None else [bulk])]
 
     def see_to(self, connection: C) -> None:
-        """Release a connection whose end has come."""
+        """Have a connection that is not open take nothing new, and release it once its end has come."""
         if connection.state is _OPEN:
             return
-        if connection in self.in_use():
-            self.retire(connection)  # it has retired by itself, or is lost
-        elif connection.end():
-            with self._changing:
+        over = connection.end()
+        with self._changing:
+            if not over and connection in self.in_use():  # else another thread has been through here
+                self._ending.append(connection)
+            elif connection in self._ending and over:
                 self._ending = _without(self._ending, connection)
-            try:
-                released = connection.unreleased.pop()  # only one thread gets beyond this
-            except IndexError:
-                return
-            self._cancelled += connection.pipeline.cancelled
-            if sharing.hung_up(connection.error) and self._is_current(connection):  # else the pool itself has cut it
-                self.large.note_hang_up(connection.pipeline.unanswered())
-            self.home.release(released)
+            if connection in self._shared:
+                self._shared = tuple(_without(self._shared, connection))
+            if connection is self._bulk:
+                self._bulk = None
+            if connection is self._only:
+                self._only = None
+        if over:
+            self._release(connection)
 
-    def _is_current(self, connection: C) -> bool:
-        core = self.home.core()
-        slot: Slot = connection.connection._redpool.slot
-        return core is not None and not core.closed and slot.generation == core.generation
+    def _release(self, connection: C) -> None:
+        """Release a connection that is over to the pool, once."""
+        try:
+            released = connection.unreleased.pop()  # only one thread gets beyond this
+        except IndexError:
+            return
+        self._cancelled += connection.pipeline.cancelled
+        core, slot = self.home.core(), released._redpool.slot
+        is_current = core is not None and not core.closed and slot.generation == core.generation
+        if is_current and sharing.hung_up(connection.error):  # else the pool itself has cut it
+            self.large.note_hang_up(connection.pipeline.pending.copy())
+        self.home.release(released)
 
     def all_there_are(self) -> list[C]:
         """Return those that take requests, and those that are ending."""

@@ -32,7 +32,7 @@ from redis.exceptions import InvalidResponse
 
 from ..deadline import deadline
 from ..errors import inherited, interrupted, stopped_reading
-from ..redispy import lifecycle, sharing
+from ..redispy import lifecycle, sharing, sockets
 from ..redispy.multiplexed import NEVER, Multiplexed
 from ..redispy.streams import DONT_WAIT, take_over
 from ..wire.attributes import AttributeReceived
@@ -75,6 +75,7 @@ class MultiplexedConnection(Multiplexed):
         # Maintenance's: the beat of a role at the last look, since when it hasn't changed, and for how many looks.
         self._seen: dict[Role, tuple[int, float, int]] = {}
         self._next_look = 0.0  # maintenance's
+        self._closed = False  # its socket, once it is lost
         self._stream = stream = take_over(connection, self.look_every)
         self._send, self._receive, self._buffer = stream.send, stream.receive, stream.buffer
         self._readable = stream.readable  # asked by the writer alone
@@ -411,12 +412,12 @@ class MultiplexedConnection(Multiplexed):
         """Give the connection up: wake all callers that it has, who see it by its state."""
         with self._lock:
             if self.state is _OPEN or self.state is _DRAINING:
-                lifecycle.cut(self.connection)  # before the state: what a caller finds unsent can't leave any more
+                sockets.cut(self._stream.sock)  # before the state: what a caller finds unsent can't leave any more
                 self.connection._sock = None  # its socket is the stream's alone, which closes it
                 self.error = sharing.as_raised(error, self.connection)
                 self.state = _LOST
-        if self.state is _LOST:
-            self._close()
+        if self.state is _LOST and not (self.writer.mine() or self.reader.mine()):
+            self._close()  # else this thread does as it leaves its role
 
     def forget(self) -> None:
         """In a forked child: give it up without a word to the server. Only greenlets can be waiting for it here."""
@@ -440,7 +441,7 @@ class MultiplexedConnection(Multiplexed):
                 self._hand_on()
             else:
                 self._wake_all()
-        if self.state is _LOST:
+        if self.state is _LOST and not self._closed:
             self._close()
         return self.state is _LOST or self.state is _DETACHED
 
@@ -460,19 +461,19 @@ class MultiplexedConnection(Multiplexed):
                 self.writer.dirty = False
 
     def _close(self) -> None:
-        """Close the socket of a lost connection, unless a thread is in a role: that one does it as it leaves."""
-        self._wake_all()
-        if self.is_mine():
+        """Wake all, and close the socket of a lost connection; where a thread is in a role, it does as it leaves."""
+        if self._closed:
             return
-        while self.writer.try_enter():
+        self._wake_all()
+        while not (self.writer.mine() or self.reader.mine()) and self.writer.enter(False):
             try:
-                reads = self.reader.try_enter()
-                if reads:
+                if self.reader.enter(False):
                     self._stream.close()
+                    self._closed = True
                     self.reader.leave()
             finally:
                 self.writer.leave()
-            if reads or self.reader.taken():  # one that has left meanwhile found the writer's role taken
+            if self._closed or self.reader.taken():  # one that has left meanwhile found the writer's role taken
                 return
 
     def _wake_all(self) -> None:
@@ -486,16 +487,18 @@ class MultiplexedConnection(Multiplexed):
         Else it has interrupted the thread, whose caller leaves; and the connection is lost if that was in the midst
         of something.
         """
-        mine = [role for role in (self.writer, self.reader) if role.mine()]
+        writes, reads = self.writer.mine(), self.reader.mine()
         # A signal handler may raise an OSError of its own, a TimeoutError for one: it has no number.
         from_socket = isinstance(error, OSError) and error.errno is not None
-        its_own = bool(mine) and (from_socket or isinstance(error, _ENDS))
+        its_own = (writes or reads) and (from_socket or isinstance(error, _ENDS))
         if its_own:
             self.lose(error)
-        elif any(role.dirty for role in mine):
+        elif (writes and self.writer.dirty) or (reads and self.reader.dirty):
             self.lose(interrupted("at work on"))
-        for role in mine:
-            role.leave()
+        if writes:
+            self.writer.leave()
+        if reads:
+            self.reader.leave()
         if self.state is _LOST:
             self._close()
         if not its_own and request is not None:

@@ -291,10 +291,6 @@ class Pipeline:
         """Return the requests that may still be waited for; whichever thread asks."""
         return [*self.pending.copy(), *self.queued.copy()]
 
-    def unanswered(self) -> list[Request]:
-        """Return the requests that were sent and are still to be answered."""
-        return [request for request in self.pending.copy() if not request.done]
-
     # -- what can be seen --------------------------------------------------------------------------------------------
 
     def observe(self, now: float, flow: int) -> Activity:

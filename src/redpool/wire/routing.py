@@ -6,11 +6,11 @@ What holds others up, long pipelines and what was large the last time, goes over
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
-from . import commands
+from .commands import may_answer_at_length, read_only
 from .pipeline import Activity, Pipeline, Request
 
 MOST_ENDING = 4
@@ -35,6 +35,7 @@ STALLED_AFTER = 1.0
 """Seconds after which a connection that owes a reply is taken to be stalled, so that others go elsewhere."""
 
 _MOST_LARGE = 1024
+_WORDS = (str, bytes, int)
 
 # A server that is busy is silent, too: only after so many times the patience of a caller is a path taken to be dead.
 _TIMES_SILENT = 3
@@ -64,17 +65,19 @@ class LargeReplies:
         else:
             self.known.pop(key, None)
 
-    def note_hang_up(self, unanswered: Sequence[Request]) -> None:
+    def note_hang_up(self, pending: Iterable[Request]) -> None:
         """Remember for which request the server may have hung up, as it does beyond its output buffer limit.
 
         That stood at the head, but for those whose replies are short: they may have been lost with it. A reply that
         comes next time, and is small, clears it.
         """
-        for request in unanswered:
+        for request in pending:
+            if request.done:
+                continue
             key = self._key(request)
             if key is None or request.commands is PROBE:
                 return
-            if commands.may_answer_at_length(request.commands):
+            if may_answer_at_length(request.commands):
                 self._remember(key, hung_up=True)
                 return
 
@@ -94,7 +97,7 @@ class LargeReplies:
         if type(request.commands) is not tuple:
             return None
         key = request.commands[:2]
-        return key if all(isinstance(word, str | bytes | int) for word in key) else None
+        return key if isinstance(key[0], _WORDS) and isinstance(key[-1], _WORDS) else None
 
 
 class HealthAction(Enum):
@@ -146,4 +149,4 @@ def may_move(request: Request) -> bool:
 
 def _only_reads(sent: Sequence[Any]) -> bool:
     several: Sequence[Any] = [sent] if type(sent) is tuple else sent
-    return all(commands.read_only(args) for args in several)
+    return all(read_only(args) for args in several)
