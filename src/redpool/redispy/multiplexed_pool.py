@@ -14,7 +14,6 @@ from ..errors import PoolTimeout, pool_gone
 from ..wire.commands import undone_where_refused
 from ..wire.pipeline import Request
 from . import sharing
-from .factory import ConnectionFactory
 from .retry import RetryGuard, guarded_copy
 from .routing import Routing
 from .virtual import Virtual
@@ -33,7 +32,7 @@ class MultiplexedPool:
 
     cache: Any
     connection_class: Any
-    _factory: ConnectionFactory
+    _factory: Any
     config: Any
     retry_guard: RetryGuard
     sharing = False
