@@ -67,9 +67,61 @@ class DeadlineExceeded(RedisTimeoutError):
         """Whether the command may have reached the server, and run."""
 
 
+# -- what they say: `<pool>: <what failed>: <numbers, advice>` ---------------------------------------------------------
+
+
 def no_connection_in_time(pool: str, seconds: float) -> DeadlineExceeded:
-    """Return what a caller gets whose deadline has come: none gets a connection after it."""
-    return DeadlineExceeded(f"{pool}: the deadline of {seconds:g} s came before a connection")
+    """Return what a caller gets whose deadline, of so many seconds, came before it had a connection."""
+    return DeadlineExceeded(f"{pool}: deadline of {seconds:g} s exceeded while waiting for a connection")
+
+
+def deadline_exceeded(seconds: float, sent: bool) -> DeadlineExceeded:
+    """Return what a caller gets whose deadline, of so many seconds, came in the midst of its call."""
+    how = "after the command was sent: it may have run" if sent else "before the command was sent"
+    return DeadlineExceeded(f"deadline of {seconds:g} s exceeded {how}", sent)
+
+
+def reply_lost(command: str, error: Exception) -> ReplyLost:
+    """Return what a caller gets whose command may have run, and must not be sent again; `error` is its cause."""
+    kind = ReplyLate if isinstance(error, RedisTimeoutError) else ReplyLost
+    lost = kind(f"{command} may have run, and was not sent again: its reply was lost: {error}", command)
+    lost.__cause__ = error
+    return lost
+
+
+def pool_gone() -> PoolClosed:
+    """Return what a caller gets that is left of a pool which was dropped."""
+    return PoolClosed("the pool is gone")
+
+
+def shut_down(pool: str) -> PoolClosed:
+    """Return what callers get of a pool that was shut down."""
+    return PoolClosed(f"{pool}: the pool was shut down")
+
+
+def no_response(server: str, seconds: float) -> RedisTimeoutError:
+    """Return what callers get that wait on a connection over which nothing has come for so many seconds."""
+    return RedisTimeoutError(f"no response from {server} for {seconds:.3g} s")
+
+
+def stopped_reading() -> RedisTimeoutError:
+    """Return what callers get where the server takes nothing more of what they send."""
+    return RedisTimeoutError("timed out writing: the server stopped reading")
+
+
+def interrupted(at: str) -> RedisConnectionError:
+    """Return what the others get where a thread was interrupted in the midst of what it did for all."""
+    return RedisConnectionError(f"the thread {at} this connection was interrupted")
+
+
+def retired() -> RedisConnectionError:
+    """Return what a caller gets where one connection after the other ended before its command was sent."""
+    return RedisConnectionError("the multiplexed connection was released before the command was sent")
+
+
+def inherited() -> RedisConnectionError:
+    """Return what callers get in a forked child whose command the parent has sent."""
+    return RedisConnectionError("the connection is the parent process's")
 
 
 def connect_too_slow(cause: BaseException | None) -> RedisTimeoutError:

@@ -10,7 +10,7 @@ import redis
 from redis.exceptions import ExecAbortError, ReadOnlyError
 
 from redpool import ReplyLost
-from redpool.redispy import sharing
+from redpool.redispy import sentinel, sharing
 from redpool.wire.pipeline import Request
 from support.faces import Face, eventually, say
 
@@ -188,7 +188,7 @@ def test_a_pipeline_that_has_changed_something_does_not_start_over() -> None:
         ([("MULTI",), incr, ("EXEC",)], [b"OK", no, ExecAbortError("EXECABORT")], "safe", True),
     ):
         assert sharing.refused(replies)
-        assert sharing.may_start_over(Request(commands, b"", 0), replies, rule) is may
+        assert sentinel.may_start_over(Request(commands, b"", 0), replies, rule) is may
     assert not sharing.refused([b"1", redis.ResponseError("no")])
 
 
@@ -201,8 +201,8 @@ def test_the_refused_of_one_master_do_not_disturb_the_next(threads: Face, pair: 
     client.incr("n")
     generation = pool._engine.core.generation
     for sent_at, drained in ((generation - 1, 0), (generation, 1)):
-        with pytest.raises(sharing.Demoted):
-            pool._engine.multiplexed._looked_at(ReadOnlyError(), Request(("INCR", "n"), b""), sent_at)
+        with pytest.raises(sentinel.Demoted):
+            pool._engine.multiplexed._seen(ReadOnlyError(), Request(("INCR", "n"), b""), sent_at)
         assert pool._engine.core.generation == generation + drained
 
 

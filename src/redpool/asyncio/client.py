@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import redis.asyncio.client as aio
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, packing, sharing
-from ..redispy.internals import CLIENT_METHODS, untouched
+from ..redispy import clients, packing
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
@@ -22,15 +20,14 @@ _watched = clients.Watched(aio.Redis, aio.Pipeline)
 _recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watched.execute, _watched.parse
 
 
-class Redis(aio.Redis):
+class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-py's own bases disagree
     """redis-py's `redis.asyncio.Redis` over a pool whose connections are shared; every command and option of it works.
 
     Without a `connection_pool` it makes itself a `redpool.asyncio.MultiplexedConnectionPool`, whose options it takes
     beside redis-py's: `redpool.asyncio.Redis(host="localhost", shared_connections=2, timeout=1.0)`.
     """
 
-    connection_pool: Any
-    response_callbacks: Any
+    _pool_class = MultiplexedConnectionPool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         own, closes = None, kwargs.get("auto_close_connection_pool") is not False
@@ -41,36 +38,6 @@ class Redis(aio.Redis):
         if own is not None:
             self.auto_close_connection_pool = closes
         self._find_way()
-
-    def _find_way(self) -> None:
-        """Find out whether commands may go the shorter way: not where this client has methods of others' making."""
-        pool = self.connection_pool
-        shares = (
-            isinstance(pool, MultiplexedConnectionPool)
-            and hasattr(pool, "sharing_names")  # a double that knows the class alone has none
-            and self.connection is None
-            and not self.single_connection_client
-            and untouched(type(self), CLIENT_METHODS)
-            and vars(self).keys().isdisjoint(CLIENT_METHODS)
-        )
-        # The pool may be exchanged later: commands take the longer way then.
-        self._shared_pool: Any = pool if shares else None
-        self._names = pool.sharing_names if shares else PLAIN
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name in clients.OF_OTHERS:
-            self._find_way()
-
-    def __delattr__(self, name: str) -> None:
-        super().__delattr__(name)
-        if name in clients.OF_OTHERS:
-            self._find_way()
-
-    @classmethod
-    def from_pool(cls, connection_pool: Any) -> Self:
-        """As in redis-py, which says that it returns one of its own clients."""
-        return cast("Self", super().from_pool(connection_pool))
 
     @classmethod
     def from_url(
@@ -141,10 +108,10 @@ class Redis(aio.Redis):
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
-class Pipeline(aio.Pipeline):
+class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  # the same
     """redis-py's pipeline; one that may share goes out in one piece among others' commands."""
 
-    connection_pool: Any
+    _pool_class = MultiplexedConnectionPool
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """As in redis-py."""
@@ -168,25 +135,3 @@ class Pipeline(aio.Pipeline):
             return results
         finally:
             await self.reset()  # type: ignore[no-untyped-call]
-
-    def _made(self, make: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
-        """Return what the caller gets. Where a replica has refused a write, the connections are replaced."""
-        try:
-            results: list[Any] = make(self, stack, replies, raise_on_error)
-        except ReadOnlyError:
-            self.connection_pool.starts_over(None)
-            raise
-        if not raise_on_error and sharing.refused(results):
-            self.connection_pool.starts_over(None)
-        return results
-
-    def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:
-        pool = self.connection_pool
-        return (
-            isinstance(pool, MultiplexedConnectionPool)
-            and bool(stack)
-            and (pool.sharing or pool.may_share())
-            and not (self.watching or self.connection or self.scripts)
-            and packing.share(commands, pool.sharing_names, pool.decodes)
-            and packing.usual(stack)
-        )

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..redispy import sharing
+from ..redispy.sentinel import check_settled
 from .connections import MultiplexedConnections
 from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
@@ -72,21 +73,16 @@ class _Pools:
 class NodeConnection(VirtualConnection):
     """A virtual connection that a node of redis-py's keeps, and uses for one call after another."""
 
-    pool: MultiplexedConnectionPool
     _subscribes = False
     """it is a subscriber's, who has a last word to say to its connection once that is closed"""
 
     def __init__(self, pool: MultiplexedConnectionPool, host: Any, port: Any) -> None:
-        super().__init__(pool, None)  # type: ignore[arg-type]
+        self.pool = pool
         self.host, self.port, self.db, self.retry = host, port, 0, pool.retry_guard
 
     @property
-    def _multiplexed(self) -> MultiplexedConnections:
+    def _multiplexed(self) -> MultiplexedConnections:  # type: ignore[override]  # others, maybe, at each call
         return self.pool.multiplexed_here()
-
-    @_multiplexed.setter
-    def _multiplexed(self, multiplexed: MultiplexedConnections) -> None:
-        pass  # they may be others at the next call
 
     # -- as a connection that a node keeps ---------------------------------------------------------------------------
 
@@ -201,6 +197,5 @@ class _PipelineStrategy(theirs.PipelineStrategy):
 
 class _TransactionStrategy(theirs.TransactionStrategy):
     async def _reinitialize_on_error(self, error: Any, failure_count: int) -> None:
-        if sharing.settled(error):
-            raise error
+        check_settled(error)
         await super()._reinitialize_on_error(error, failure_count)  # type: ignore[no-untyped-call]

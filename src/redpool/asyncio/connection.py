@@ -8,49 +8,38 @@ number; nothing is written once the connection is lost or detached.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 from ..deadline import deadline
-from ..redispy import packing, sharing, transports
+from ..redispy import sharing, transports
+from ..redispy.multiplexed import NEVER, Multiplexed
 from ..wire.pipeline import Pipeline, Request, ServerClosed, State
+from ..wire.routing import may_go_elsewhere
 
 _monotonic = time.monotonic
-_NEVER = float("inf")
+_NEVER = NEVER
 _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, State.DETACHED
-# Silence that is shorter, in seconds, says nothing about a connection.
-_LEAST_SILENCE = 0.1
 
 
-class MultiplexedConnection(asyncio.Protocol):
+class MultiplexedConnection(Multiplexed, asyncio.Protocol):
     """A connection that many tasks' requests go over."""
 
     def __init__(
         self, connection: Any, pipeline: Pipeline, room_patience: float | None, loop: asyncio.AbstractEventLoop
     ) -> None:
         """Take a connection over. Where enough is in flight a caller waits `room_patience` seconds for room."""
-        self.connection = connection
-        self.pipeline = pipeline
-        self.state = _OPEN
-        self.error: BaseException | None = None  # why it was lost
-        self.suspect = False  # nothing has come for long: another one is being connected
-        self.unreleased = [connection]  # the one that takes it out gives it back to the pool
-        self.patience = _NEVER
-        self.take_patience()
-        self._room_patience = _NEVER if room_patience is None else room_patience
+        super().__init__(connection, pipeline, room_patience, contextlib.nullcontext())
         self._loop = loop
-        self._parser = connection._parser
         self._flushing = False  # a write is due in this turn of the loop
         self._alone = True  # the last read had no more than one reply
         self._paused = False  # the transport has enough to write
-        self._heard_at = -_NEVER
-        self._pushed = 0  # how often a part of a large request had got on its way since the look before
-        self._pushed_at = -_NEVER
-        self._backlog = 0  # bytes of it that the transport and the kernel had at the last look
+        self._moved_at = -_NEVER  # when anything has flowed last
         self.expected = 0  # callers that have waited for it, and will send next: it is not over before
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
-        self._until = _NEVER  # until when the replies may take to what is queued in this turn
+        self._queued_at = 0.0  # when the first was queued of what is in this turn
         self._transport, self._before, unread = transports.take_over(connection, self)
         self._write = self._transport.write
         self._readable = transports.readable(connection)
@@ -64,19 +53,19 @@ class MultiplexedConnection(asyncio.Protocol):
         pipeline = self.pipeline
         pipeline.queued.append(request)
         if not self._flushing:
-            self._until = _monotonic() + self.patience
-            if self._until < self._timer_at:
-                self._watch(self._until)
+            self._queued_at = _monotonic()
+            if self._queued_at + self.patience < self._timer_at:
+                self._watch(self._queued_at + self.patience)
             if self._alone and not pipeline.pending:
                 self._flush()
             else:
                 self._flushing = True
                 self._loop.call_soon(self._flush)
-        request.until = self._until
+        request.flowed_at = self._queued_at
 
     def limit(self, request: Request, limit: deadline) -> None:
         """Take the reply to be late after the limit, too."""
-        request.limit, request.since = limit.at, _monotonic()
+        request.limit = limit.at
         if limit.at < self._timer_at:
             self._watch(limit.at)
 
@@ -90,8 +79,8 @@ class MultiplexedConnection(asyncio.Protocol):
     async def wait(self, request: Request) -> None:
         """Wait until it is done or late, or the connection is over."""
         if not request.done and self.state is not _LOST and self.state is not _DETACHED:
-            if request.until < self._timer_at:  # it may have gone off before any task waited
-                self._watch(request.until)
+            if request.flowed_at + self.patience < self._timer_at:  # it may have gone off before any task waited
+                self._watch(request.flowed_at + self.patience)
             waker = request.waker = self._loop.create_future()
             try:
                 await waker
@@ -99,26 +88,16 @@ class MultiplexedConnection(asyncio.Protocol):
                 self.pipeline.abandon(request)
                 raise
 
-    def silent_for(self, request: Request) -> bool:
-        """Return whether nothing has flowed for as long as the caller of a request has waited, and that was long.
+    def _measure_backlog(self) -> int:
+        return transports.backlog(self._transport)
 
-        To wait for room says nothing about a connection.
-        """
-        awaited = request.sent or request.room_until == _NEVER
-        if request.limit == _NEVER:
-            return awaited  # it is late because nothing has flowed
-        return awaited and _monotonic() - max(request.since, self._heard_at, self._pushed_at) >= _LEAST_SILENCE
+    def _note_backlog(self) -> bool:
+        if flows := super()._note_backlog():
+            self._moved_at = _monotonic()
+        return flows
 
-    def flow(self) -> int:
-        """Return what changes whenever bytes have come, or have got on their way."""
-        self._note_backlog()
-        return self.pipeline.heard + self._pushed
-
-    def _note_backlog(self) -> None:
-        """Take it for flowing that a large request leaves bit by bit: the network is slow then."""
-        before, self._backlog = self._backlog, transports.backlog(self._transport)
-        if self._backlog and (not before or self._backlog < before):
-            self._pushed, self._pushed_at = self._pushed + 1, _monotonic()
+    def _last_flow(self, request: Request) -> float:
+        return max(request.flowed_at, self._moved_at)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -153,7 +132,7 @@ class MultiplexedConnection(asyncio.Protocol):
         if self.state is _LOST:
             return
         answered: list[Request] = []
-        self._heard_at = _monotonic()
+        self._moved_at = _monotonic()
         try:
             self.pipeline.receive(data, len(data), self._handle_push, answered)
         except BaseException as error:
@@ -190,10 +169,6 @@ class MultiplexedConnection(asyncio.Protocol):
         if self.connection.should_reconnect():
             self.retire()
 
-    def take_patience(self) -> None:
-        """Take up the connection's `socket_timeout`, which maintenance notifications change."""
-        self.patience = _NEVER if self.connection.socket_timeout is None else self.connection.socket_timeout
-
     # -- time --------------------------------------------------------------------------------------------------------
 
     def _watch(self, at: float) -> None:
@@ -207,12 +182,11 @@ class MultiplexedConnection(asyncio.Protocol):
         self._timer, self._timer_at = None, _NEVER
         self._note_backlog()
         now, due = _monotonic(), _NEVER
-        patient_until = max(self._heard_at, self._pushed_at) + self.patience
         for request in self.pipeline.unfinished():
             waker = request.waker
             if waker is None or waker.done():
                 continue
-            until = min(max(request.until, patient_until), request.limit)
+            until = min(max(request.flowed_at, self._moved_at) + self.patience, request.limit)
             if not request.sent:
                 until = min(until, request.room_until)
             if until <= now:
@@ -234,14 +208,9 @@ class MultiplexedConnection(asyncio.Protocol):
         self.lose(ServerClosed())
         return False
 
-    def retire(self) -> None:
-        """Take no new requests; those that it has are answered."""
-        if self.state is _OPEN:
-            self.state = _DRAINING
-
     def stall(self) -> None:
         """Have callers that only read go elsewhere, where they wait behind a command that isn't answered."""
-        moving = [each for each in self.pipeline.unfinished() if sharing.may_go_elsewhere(self.pipeline, each)]
+        moving = [each for each in self.pipeline.unfinished() if may_go_elsewhere(self.pipeline, each)]
         for request in moving:
             request.moves_on = True
         self._wake(moving)
@@ -266,11 +235,6 @@ class MultiplexedConnection(asyncio.Protocol):
             self.state = _DETACHED
             transports.restore(self._transport, self._before)
         return self.state is _LOST or self.state is _DETACHED
-
-    def probe(self) -> None:
-        """Have the server say something."""
-        self.pipeline.probes += 1
-        self.send(Request(sharing.PROBE, packing.pack(sharing.PROBE)))
 
 
 _handlings: set[asyncio.Task[Any]] = set()

@@ -10,47 +10,33 @@ import asyncio
 import contextlib
 import contextvars
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..core.config import MultiplexedConfig
-from ..core.pool import PoolCore
 from ..deadline import current, deadline
-from ..errors import DeadlineExceeded
+from ..errors import deadline_exceeded, retired
 from ..forks import begin_in_child, same_process
 from ..redispy import sharing
 from ..redispy.lifecycle import drop_frames
-from ..redispy.routing import Routing
+from ..redispy.multiplexed import NEVER
+from ..redispy.routing import LONGEST_WAIT_FOR_BULK, PAUSE, Home, Routing
 from ..wire.pipeline import Request, ServerClosed, State
 from .connection import MultiplexedConnection
 
 _monotonic = time.monotonic
 _OPEN, _LOST, _DETACHED = State.OPEN, State.LOST, State.DETACHED
+_NEVER = NEVER
 _LOOK_EVERY = 1.0  # seconds
-# A further connection that could not be connected is tried again after so many seconds.
-_PAUSE = 1.0
-# What must stand apart waits for the bulk connection at most so many seconds.
-_LONGEST_WAIT_FOR_BULK = 1.0
 
 
-class MultiplexedConnections(Routing[MultiplexedConnection]):
+class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
     """What `MultiplexedConnectionPool` shares."""
 
-    def __init__(
-        self,
-        config: MultiplexedConfig,
-        loop: asyncio.AbstractEventLoop,
-        connect: Callable[[bool], Awaitable[Any]],
-        release: Callable[[Any], None],
-        core: Callable[[], PoolCore | None],
-        may_share: Callable[[], bool],
-    ) -> None:
-        """`connect` gets to know whether the connection is a further one, which must not take the last slot."""
-        super().__init__(config, release, core, may_share)
+    def __init__(self, config: MultiplexedConfig, loop: asyncio.AbstractEventLoop, home: Home) -> None:
+        super().__init__(config, home)
         self._start_empty(changing=contextlib.nullcontext())
         self._loop = loop
         self._most = config.max_in_flight
-        self._connect = connect
         self._connecting: asyncio.Task[MultiplexedConnection] | None = None
         self._connecting_bulk: asyncio.Task[MultiplexedConnection] | None = None
         self._in_background = False  # no caller has asked for the one that is being connected
@@ -64,7 +50,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
     async def execute(self, request: Request, limit: deadline | None) -> Any:
         """Send and wait: return the reply to a command, or the list of them. Error replies are returned, not raised."""
         if limit is not None and limit.reached():
-            raise sharing.too_late(limit, False)
+            raise deadline_exceeded(limit.seconds, False)
         connection = self.pick(request) or await self._await_connection(request)
         pipeline = connection.pipeline
         if pipeline.written - pipeline.answered + len(pipeline.queued) >= self._most:  # `full`, spelt out
@@ -138,29 +124,21 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             if connection is not None:
                 return connection
         self.check_server()
-        limit = current()
-        timeout = self.config.timeout or None  # 0 means not to wait in the queue
-        # A loop's timers may be early, so that the clock can't tell afterwards which of the two it was.
-        if limit is not None and (timeout is None or limit.left() < timeout):
-            timeout = limit.left()
-        else:
-            limit = None
+        seconds, limit = self.patience(current())
         since, connecting = _monotonic(), self._start_connecting()
         in_background = self._in_background
         self._expecting += 1
         try:
-            done, _ = await asyncio.wait((connecting,), timeout=timeout)
+            done, _ = await asyncio.wait((connecting,), timeout=None if seconds == _NEVER else seconds)
         finally:
             self._expecting -= 1
             self._is_there(connecting)
         if done and in_background and not connecting.cancelled() and connecting.exception() is not None:
             return await self._await_connection(request)  # what no caller has asked for fails for none
         if not done:
-            if limit is not None:
-                raise DeadlineExceeded(f"deadline of {limit.seconds:g} s exceeded while waiting for a connection")
-            raise self.timed_out(since, _monotonic())
+            raise self.waited_in_vain(limit, since)
         if connecting.cancelled():  # by what ends the loop, not by this caller
-            raise sharing.retired()
+            raise retired()
         error = connecting.exception()
         if error is not None:
             raise sharing.own_copy(error)
@@ -179,7 +157,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         self.connect_bulk()
         if self._connecting_bulk is not None and not self._connecting_bulk.done():
             limit = current()
-            within = _LONGEST_WAIT_FOR_BULK if limit is None else min(limit.left(), _LONGEST_WAIT_FOR_BULK)
+            within = LONGEST_WAIT_FOR_BULK if limit is None else min(limit.left(), LONGEST_WAIT_FOR_BULK)
             await asyncio.wait((self._connecting_bulk,), timeout=within)
         return self._open_bulk()
 
@@ -199,7 +177,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         error = None if connecting.cancelled() else connecting.exception()
         if error is not None:
             drop_frames(error)  # the task keeps it, and they would keep the pool
-            self._again_at = _monotonic() + _PAUSE
+            self._again_at = _monotonic() + PAUSE
             self.connect_failed(error)
 
     async def _connect_shared(self) -> MultiplexedConnection:
@@ -218,12 +196,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     async def _connected(self, beside: bool) -> MultiplexedConnection:
         self.check_open()
-        connection = await self._connect(beside)
+        connection = await self.home.connect(beside)
         try:
             pipeline = self.new_pipeline(connection)
             made = MultiplexedConnection(connection, pipeline, self.config.timeout, self._loop)
         except BaseException:
-            self._release(connection)
+            self.home.release(connection)
             raise
         if self._looking is None:
             self._looking = self._loop.call_later(_LOOK_EVERY, self._look)
@@ -240,7 +218,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             return
         now = _monotonic()
         for connection in self.all_there_are():
-            if self._core() is None:
+            if self.home.core() is None:
                 connection.lose(ServerClosed())
             self.look_at(connection, now)
         self.look_for_claims()

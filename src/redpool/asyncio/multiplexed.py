@@ -6,28 +6,20 @@ import asyncio
 import sys
 import weakref
 from collections.abc import Awaitable
-from dataclasses import fields
 from typing import Any, ClassVar
 
 from ..core.callsite import take_site
-from ..core.config import MultiplexedConfig, PoolConfig
-from ..core.histogram import Summary
 from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats
-from ..errors import PoolClosed, PoolTimeout
+from ..errors import shut_down
 from ..forks import begin_in_child, same_process
-from ..redispy import sharing
 from ..redispy.internals import ONE_CALL_ASYNC
-from ..redispy.retry import RetryGuardAsync, guarded_copy
-from ..wire.commands import undone_where_refused
-from ..wire.pipeline import Request
+from ..redispy.multiplexed_pool import BORROWER, MultiplexedPool, WeakHome
+from ..redispy.retry import RetryGuardAsync
 from .connections import MultiplexedConnections
 from .engine import Engine
 from .pool import ConnectionPool
 from .virtual import DONE, VirtualConnection
-
-# What the dump names as the borrower of a multiplexed connection.
-_ALL = "all who share it"
 
 _running_loop = asyncio.get_running_loop
 _same_process = same_process
@@ -35,7 +27,7 @@ _calling_frame = sys._getframe
 _one_call = ONE_CALL_ASYNC.get
 
 
-class MultiplexedConnectionPool(ConnectionPool):
+class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     """A pool whose connections are shared: many tasks' commands go over one of them, each without waiting.
 
     It takes the place of any pool for event loops, under redis-py's own clients and under `redpool.asyncio.Redis`::
@@ -58,69 +50,26 @@ class MultiplexedConnectionPool(ConnectionPool):
     Raises `ValueError` or `TypeError` where an option makes no sense.
     """
 
-    _config_class: ClassVar[type[PoolConfig]] = MultiplexedConfig
     _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
-    config: MultiplexedConfig
-    retry_guard: RetryGuardAsync
-    sharing = False
-    """whether callers share, as `may_share` has found it last: at the first call, and by maintenance"""
+    _virtual_class = VirtualConnection
+    _guard_class = RetryGuardAsync
+    cache = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        template = self.make_connection()
-        self.retry_guard = RetryGuardAsync(guarded_copy(getattr(template, "retry", None)))
-        self._virtual = VirtualConnection.of(template, self.retry_guard)
-        self.decodes = self.get_encoder().decode_responses
-        self.sharing_names = sharing.sharing_names(self.config.shareable_commands)
-        self._template = template
-
-    @classmethod
-    def option_names(cls) -> frozenset[str]:
-        """The names of the pool's own options."""
-        return cls._config_class.names()
+        self._prepare_sharing()
 
     def make_multiplexed(self, engine: Engine) -> MultiplexedConnections:
         """Return what a new engine shares."""
-        me, here = weakref.ref(self), weakref.ref(engine)
+        return self._multiplexed_class(self.config, engine.loop, _Home(self, engine))
 
-        async def connect(beside: bool) -> Any:
-            pool = me()
-            if pool is None:
-                raise PoolClosed("the pool is gone")
-            return await pool._take_shared(beside)
-
-        def release(connection: Any) -> None:
-            pool = me()
-            if pool is not None:
-                pool._release_now(connection)
-            else:
-                connection._redpool.engine.reclaim(connection)
-
-        def core() -> PoolCore | None:
-            engine = here()
-            return engine.core if engine is not None and me() is not None else None
-
-        def may_share() -> bool:
-            pool = me()
-            return pool is not None and pool.may_share()
-
-        return self._multiplexed_class(self.config, engine.loop, connect, release, core, may_share)
-
-    def may_share(self) -> bool:
-        """Find out anew whether callers share connections: not where others have a say in what is sent and read."""
-        self._factory.look_again()
-        self.sharing = self._class_shares() and sharing.shareable(self._template)
-        return self.sharing
-
-    def _class_shares(self) -> bool:
-        return bool(getattr(self._factory.tracking_class, "usual", False))
-
-    async def _take_shared(self, beside: bool) -> Any:
-        core = self._enter().core
-        if beside and not core.idle and core.open >= core.max_connections - 1:
-            raise PoolTimeout(f"{self.config.name}: no slot is left for a further multiplexed connection")
+    async def take_shared(self, beside: bool) -> Any:
+        """Take a connection that is to be shared; one `beside` others must not take the last slot."""
+        here = self._enter()
+        if beside:
+            self._check_slot_left(here.core)
         connection = await ConnectionPool.get_connection(self)
-        connection._redpool.slot.borrower = _ALL
+        connection._redpool.slot.borrower = BORROWER
         return connection
 
     def multiplexed_here(self) -> MultiplexedConnections:
@@ -148,8 +97,8 @@ class MultiplexedConnectionPool(ConnectionPool):
         ):
             multiplexed = self.multiplexed_here()
             if multiplexed.closed:
-                raise PoolClosed(f"{self.config.name}: the pool was shut down")
-            return self._virtual(self, multiplexed)
+                raise shut_down(self.config.name)
+            return self._virtual(multiplexed)
         return await self.take_own()
 
     async def take_own(self) -> Any:
@@ -176,22 +125,8 @@ class MultiplexedConnectionPool(ConnectionPool):
         if own is not None:
             await ConnectionPool.release(self, own)
 
-    def starts_over(self, request: Request | None) -> bool:
-        """Return whether a request goes over a new connection, as a replica has refused to write: all are replaced.
-
-        A single command does, of which nothing was done, if the connections are replaced by it, or were by another one
-        while it was under way. What is in a pipeline or a transaction, `None`, doesn't.
-        """
-        replaced = self._enter().refused_write(None, False)
-        if request is None or type(request.commands) is not tuple:
-            return False
-        return (replaced or request.outdated) and undone_where_refused(request.commands)
-
-    def owns_connection(self, connection: Any) -> bool:
-        """Return whether the connection is this pool's."""
-        if isinstance(connection, VirtualConnection):
-            return connection.pool is self
-        return super().owns_connection(connection)
+    def _refused_write(self) -> bool:
+        return self._enter().refused_write(None, False)
 
     # -- the whole pool ----------------------------------------------------------------------------------------------
 
@@ -214,24 +149,32 @@ class MultiplexedConnectionPool(ConnectionPool):
         self._each(lambda here: here.multiplexed.shutdown())
         await super().shutdown(timeout, force)
 
-    def set_retry(self, retry: Any) -> None:
-        """Use another retry policy, for the connections there are and those to come."""
-        super().set_retry(retry)
-        template = self.make_connection()
-        self.retry_guard = RetryGuardAsync(guarded_copy(getattr(template, "retry", None)))
-        self._virtual = VirtualConnection.of(template, self.retry_guard)
-
     def stats(self) -> MultiplexedPoolStats:
         """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
-        own = super().stats()
-        values: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
-        here = self._view()
-        if here is None:
-            return MultiplexedPoolStats(**values)
-        counts = here.multiplexed.counts()
-        values["waiting"] += counts.pop("waiting")
-        values["oldest_wait"] = max(own.oldest_wait, here.multiplexed.oldest_wait())
-        batches = here.multiplexed.batches
-        writes, commands = sum(batches), sum(size * count for size, count in enumerate(batches))
-        batch = Summary.of_counts(batches)
-        return MultiplexedPoolStats(**values | counts, commands=commands, writes=writes, batch=batch)
+        own, here = super().stats(), self._view()
+        return self._with_shared(own, None if here is None else here.multiplexed)
+
+
+class _Home(WeakHome):
+    """Where the multiplexed connections of a pool on one loop are at home."""
+
+    def __init__(self, pool: MultiplexedConnectionPool, engine: Engine) -> None:
+        super().__init__(pool)
+        self._engine = weakref.ref(engine)
+
+    def core(self) -> PoolCore | None:
+        """Return the core of this loop, `None` where the pool is gone."""
+        engine = self._engine()
+        return engine.core if engine is not None and self.pool() is not None else None
+
+    async def connect(self, beside: bool) -> Any:
+        """Take a connection that is to be shared; one `beside` others must not take the last slot."""
+        return await self.pool_here().take_shared(beside)
+
+    def release(self, connection: Any) -> None:
+        """Release a connection to the pool; the engine takes it back where that is gone."""
+        pool = self.pool()
+        if pool is not None:
+            pool._release_now(connection)
+        else:
+            connection._redpool.engine.reclaim(connection)

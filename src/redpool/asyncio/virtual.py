@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from redis.exceptions import ReadOnlyError
 
@@ -30,13 +30,6 @@ class _Done:
 DONE: Awaitable[None] = _Done()  # type: ignore[assignment]  # an iterator of nothing gives None in the end
 
 
-class Lender(virtual.Lender, Protocol):
-    """What a virtual connection needs of its pool."""
-
-    async def take_own(self) -> Any:
-        """Check out a connection of its own."""
-
-
 class VirtualConnection(virtual.Virtual):
     """A connection for one task at a time, which has a transport of its own only where it needs one."""
 
@@ -48,21 +41,22 @@ class VirtualConnection(virtual.Virtual):
     himport_registry = None
     """redis-py's fieldsets are prepared over one connection; where there are any, no connection is virtual"""
 
-    pool: Lender
-
-    def __init__(self, pool: Lender, multiplexed: MultiplexedConnections) -> None:
-        self.pool = pool
-        self._multiplexed = multiplexed
+    def __init__(self, multiplexed: MultiplexedConnections) -> None:
+        self._multiplexed: MultiplexedConnections = multiplexed
 
     def send_command(self, *args: Any, **options: Any) -> Awaitable[None]:
         """As in redis-py."""
-        if self.bound is None and self._request is None and (args[0] in self.pool.sharing_names or shares(args)):
+        if (
+            self.bound is None
+            and self._request is None
+            and (args[0] in self._multiplexed.sharing_names or shares(args))
+        ):
             self._request = Request(args, packing.pack(args))
             return DONE
         return self._send_otherwise(args, options)
 
     async def _send_otherwise(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        if self.bound is None and (args[0] in self.pool.sharing_names or shares(args)):
+        if self.bound is None and (args[0] in self._multiplexed.sharing_names or shares(args)):
             await self._send()
             self._request = Request(args, packing.pack(args))
         else:
@@ -70,19 +64,15 @@ class VirtualConnection(virtual.Virtual):
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """As in redis-py."""
-        packed, self._packed = self._packed, None
-        known = packed[1] if packed is not None and packed[0] is command else None
-        if (
-            self.bound is None
-            and known is not None
-            and packing.share(known, self.pool.sharing_names, self.pool.decodes)
-        ):
+        shared = self._shared_commands(command)
+        if shared is not None:
             if self._request is not None:
                 await self._send()
-            self._request = Request(known, command[0], len(known))
+            self._request, self._packed = Request(shared, command[0], len(shared)), None
             return
         own = await self._own()
-        await own.send_packed_command(command if known is None else own.pack_commands(known), check_health)
+        await own.send_packed_command(self._repacked(command, own), check_health)
+        self._packed = None
 
     async def read_response(self, disable_decoding: bool = False, *args: Any, **options: Any) -> Any:
         """As in redis-py."""
@@ -103,7 +93,7 @@ class VirtualConnection(virtual.Virtual):
         if not isinstance(replies, packing.UNUSUAL):
             return replies
         try:
-            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request):
+            if isinstance(replies, ReadOnlyError) and self._multiplexed.home.starts_over(request):
                 replies = await multiplexed.execute(request.again(), limit)
             return self._first(request, replies)
         finally:
@@ -140,9 +130,8 @@ class VirtualConnection(virtual.Virtual):
     async def _own(self) -> Any:
         """Return the connection of its own, taken now if need be."""
         if self.bound is None:
-            if self._request or self._sent or self._ahead:
-                raise RuntimeError("replies over a multiplexed connection are still to be read: read them first")
-            self.bound = await self.pool.take_own()
+            self._check_all_read(self._request or self._sent)
+            self.bound = await self._multiplexed.home.take_own()
             self.retry = self.bound.retry
         return self.bound
 

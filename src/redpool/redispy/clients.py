@@ -1,15 +1,18 @@
-"""redis-py's clients: made with a pool of ours, and whether others look at their calls."""
+"""redis-py's clients: made with a pool of ours; which calls go the shorter way, and whether others look at them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import redis.client
+from redis.exceptions import ReadOnlyError
 from redis.observability.providers import get_observability_instance
 
-from .internals import CLIENT_METHODS, original, watch_pipelines
+from ..wire.commands import PLAIN
+from . import packing, sharing
+from .internals import CLIENT_METHODS, original, untouched, watch_pipelines
 
 # What redis-py's own pool has put among its connections' options; ours puts its own there.
 _OF_ITS_POOL = frozenset({"himport_registry", "maint_notifications_pool_handler", "orig_host_address",
@@ -76,3 +79,78 @@ class Watched:
             or self.client.parse_response is not self.parse
             or self._pipeline_replaced()
         )
+
+
+class ShortcutClient:
+    """What the clients of both shells decide alike: whether their commands go the shorter way."""
+
+    _pool_class: ClassVar[Any]
+
+    connection_pool: Any
+    response_callbacks: Any
+    connection: Any
+
+    def _find_way(self) -> None:
+        """Find out whether commands may go the shorter way: not where this client has methods of others' making."""
+        pool = self.connection_pool
+        shares = (
+            isinstance(pool, self._pool_class)
+            and hasattr(pool, "sharing_names")  # a double that knows the class alone has none
+            and self.connection is None
+            and not getattr(self, "single_connection_client", False)  # on an event loop it has no connection yet
+            and untouched(type(self), CLIENT_METHODS)
+            and vars(self).keys().isdisjoint(CLIENT_METHODS)
+        )
+        # The pool may be exchanged later: commands take the longer way then.
+        self._shared_pool: Any = pool if shares else None
+        self._names: frozenset[str] = pool.sharing_names if shares else PLAIN
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in OF_OTHERS:
+            self._find_way()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in OF_OTHERS:
+            self._find_way()
+
+    @classmethod
+    def from_pool(cls, connection_pool: Any) -> Self:
+        """As in redis-py, which says that it returns one of its own clients."""
+        theirs: Any = super()
+        client: Self = theirs.from_pool(connection_pool)
+        return client
+
+
+class ShortcutPipeline:
+    """What the pipelines of both shells decide alike: whether one may share, and what its caller gets."""
+
+    _pool_class: ClassVar[Any]
+
+    connection_pool: Any
+    watching: Any
+    connection: Any
+    scripts: Any
+
+    def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:
+        pool = self.connection_pool
+        return (
+            isinstance(pool, self._pool_class)
+            and bool(stack)
+            and (pool.sharing or pool.may_share())
+            and not (self.watching or self.connection or self.scripts)
+            and packing.share(commands, pool.sharing_names, pool.decodes)
+            and packing.usual(stack)
+        )
+
+    def _made(self, make: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
+        """Return what the caller gets. Where a replica has refused a write, the connections are replaced."""
+        try:
+            results: list[Any] = make(self, stack, replies, raise_on_error)
+        except ReadOnlyError:
+            self.connection_pool.starts_over(None)
+            raise
+        if not raise_on_error and sharing.refused(results):
+            self.connection_pool.starts_over(None)
+        return results

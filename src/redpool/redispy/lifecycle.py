@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import traceback
 import weakref
 from typing import Any
@@ -226,10 +225,7 @@ def cut(connection: Any) -> None:
     """End a connection under another thread's hands: its user sees the server hang up, and nothing stranger."""
     sock = getattr(_inner(connection), "_sock", None)
     if sock is not None:
-        with contextlib.suppress(OSError):
-            # Not sock.shutdown(): that of a TLS socket also pulls the session from under a reader.
-            shutdown = socket.socket.shutdown if isinstance(sock, socket.socket) else type(sock).shutdown
-            shutdown(sock, socket.SHUT_RDWR)
+        sockets.cut(sock)
 
 
 def forget(connection: Any) -> None:

@@ -92,8 +92,8 @@ class RetryGuard:
         return copy.deepcopy(self.policy).call_with_retry(again, fail, is_retryable, with_failure_count)
 
     def _check_worth(self, error: Exception) -> None:
-        """Raise what no policy of redis-py's would try again, before one is copied for it."""
-        if not isinstance(error, self.policy._supported_errors):
+        """Raise what no policy of redis-py's may try again, before one is copied for it."""
+        if isinstance(error, _FINAL) or not isinstance(error, self.policy._supported_errors):
             try:
                 raise error
             finally:

@@ -22,75 +22,92 @@ from ..core.config import MultiplexedConfig
 from ..core.pool import PoolCore
 from ..core.slot import Slot
 from ..deadline import deadline
-from ..errors import PoolClosed, PoolFull, PoolTimeout
+from ..errors import (
+    PoolFull,
+    PoolTimeout,
+    deadline_exceeded,
+    no_connection_in_time,
+    no_response,
+    pool_gone,
+    retired,
+    shut_down,
+    stopped_reading,
+)
 from ..wire.pipeline import Pipeline, Request, State
+from ..wire.routing import (
+    LARGE_REQUEST,
+    LARGEST_BATCH,
+    LONG_PIPELINE,
+    MOST_ENDING,
+    MOST_MOVES,
+    HealthAction,
+    LargeReplies,
+    health_action,
+)
 from ..wire.shapes import ShapedPipeline
 from . import sharing
 from .lifecycle import own_error
-from .sharing import LARGE_REQUEST, LONG_PIPELINE, MOST_ENDING, MOST_MOVES, HealthAction
+from .multiplexed import Multiplexed
+from .sockets import ANSWER_WITHIN
 
 _monotonic = time.monotonic
 _OPEN, _LOST = State.OPEN, State.LOST
 
+PAUSE = 1.0
+"""Seconds after which a further connection that could not be connected is tried again."""
 
-class Multiplexed(Protocol):
-    """What is needed of a multiplexed connection of either shell."""
+LONGEST_WAIT_FOR_BULK = 1.0
+"""Seconds for which what must stand apart waits for the bulk connection, at most."""
 
-    connection: Any
-    pipeline: Pipeline
-    state: State
-    error: BaseException | None
-    suspect: bool
-    unreleased: list[Any]
-    patience: float
 
-    def retire(self) -> None:
-        """Take no new requests."""
+class Home(Protocol):
+    """What multiplexed connections, and virtual ones over them, need of their pool, which they hold weakly."""
 
-    def end(self) -> bool:
-        """Detach it where nothing is under way over it any more. Return whether it is over."""
+    decodes: bool
+    """whether replies are decoded"""
+    himport_registry: Any
+    """redis-py's registry of fieldsets"""
 
-    def stall(self) -> None:
-        """Have callers that only read go elsewhere."""
+    @property
+    def pool(self) -> Callable[[], Any]:
+        """What returns the pool, `None` where it is gone."""
 
-    def lose(self, error: BaseException) -> None:
-        """Give it up."""
+    def core(self) -> PoolCore | None:
+        """Return the pool's core, `None` where the pool is gone."""
 
-    def probe(self) -> None:
-        """Have the server say something."""
+    def may_share(self) -> bool:
+        """Find out anew whether callers share connections."""
 
-    def flow(self) -> int:
-        """Return what changes whenever bytes have come, or have got on their way."""
+    def connect(self, beside: bool) -> Any:
+        """Take a connection that is to be shared; one `beside` others must not take the last slot."""
 
-    def take_patience(self) -> None:
-        """Take up the connection's `socket_timeout`, which maintenance notifications change."""
+    def take_own(self) -> Any:
+        """Check out a connection for what can't share."""
 
-    def silent_for(self, request: Request) -> bool:
-        """Return whether nothing has come for as long as the caller of a request has waited."""
+    def release(self, connection: Any) -> None:
+        """Release a connection to the pool."""
+
+    def starts_over(self, request: Request | None) -> bool:
+        """Return whether what a replica has refused to write goes over a new connection."""
 
 
 C = TypeVar("C", bound=Multiplexed)
+H = TypeVar("H", bound=Home)
 
 
-class Routing(Generic[C]):
+class Routing(Generic[C, H]):
     """The multiplexed connections of one pool, in one process or on one loop."""
 
-    def __init__(
-        self,
-        config: MultiplexedConfig,
-        release: Callable[[Any], None],
-        core: Callable[[], PoolCore | None],
-        may_share: Callable[[], bool],
-    ) -> None:
-        """`core` returns the pool's core, `None` where the pool is gone; `may_share` whether its callers still may."""
-        self.config = config
-        self._release, self._core, self.may_share = release, core, may_share
+    def __init__(self, config: MultiplexedConfig, home: H) -> None:
+        self.config, self.home = config, home
+        self.sharing_names = sharing.sharing_names(config.shareable_commands)
+        self.decodes = home.decodes
         self.closed = False  # shut down
 
     def _start_empty(self, changing: contextlib.AbstractContextManager[Any]) -> None:
         """Have no connection, and know nothing of any, as at first: also in a forked child."""
-        self.batches = [0] * (sharing.LARGEST_BATCH + 1)
-        self.large = sharing.LargeReplies()
+        self.batches = [0] * (LARGEST_BATCH + 1)
+        self.large = LargeReplies()
         self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._changing = changing
@@ -154,11 +171,11 @@ class Routing(Generic[C]):
     def check_open(self) -> None:
         """Raise `PoolClosed` where the pool was shut down."""
         if self.closed:
-            raise PoolClosed(f"{self.config.name}: the pool was shut down")
+            raise shut_down(self.config.name)
 
     def check_server(self) -> None:
         """Raise what the pool's last connect has failed with, where it doesn't make the next one yet."""
-        core = self._core()
+        core = self.home.core()
         failure = None if core is None or core.idle else core.failure_in_pause(_monotonic())
         if failure is not None:
             raise sharing.own_copy(failure)
@@ -182,7 +199,7 @@ class Routing(Generic[C]):
         """
         lost = connection.state is _LOST
         self.see_to(connection)
-        error = connection.error or sharing.retired()
+        error = connection.error or retired()
         if lost and request.sent:
             raise sharing.lost(request, error, self.config.retry_sent)
         if request.moves >= MOST_MOVES:
@@ -194,17 +211,28 @@ class Routing(Generic[C]):
         if connection.silent_for(request):
             self._suspect(connection)
         if limit is not None and limit.reached():
-            return sharing.too_late(limit, request.sent)
+            return deadline_exceeded(limit.seconds, request.sent)
         if request.sent:
             return sharing.late(request, connection.connection, self.config.retry_sent)
         if request.room_until == math.inf:
-            return sharing.stopped_reading()
+            return stopped_reading()
         return PoolTimeout(f"{self.config.name}: no room in time: {connection.pipeline.in_flight} commands in flight")
 
-    def timed_out(self, since: float, now: float) -> BaseException:
-        """Return what a caller gets that has waited for a connection since then."""
-        core = self._core()
-        return PoolClosed("the pool is gone") if core is None else core.timeout_error(since, now)
+    def patience(self, limit: deadline | None) -> tuple[float, deadline | None]:
+        """Return for how many seconds a caller waits for a connection, and its deadline where that ends the wait.
+
+        A loop's timers may be early, so that the clock can't tell afterwards which of the two it was.
+        """
+        timeout = self.config.timeout or math.inf  # 0 means not to wait in the queue
+        left = math.inf if limit is None else limit.left()
+        return (left, limit) if left < timeout else (timeout, None)
+
+    def waited_in_vain(self, limit: deadline | None, since: float) -> BaseException:
+        """Return what a caller gets that has waited for a connection since then; `limit` is what `patience` says."""
+        if limit is not None:
+            return no_connection_in_time(self.config.name, limit.seconds)
+        core = self.home.core()
+        return pool_gone() if core is None else core.timeout_error(since, _monotonic())
 
     # -- their coming and going --------------------------------------------------------------------------------------
 
@@ -255,15 +283,6 @@ class Routing(Generic[C]):
     def retire(self, connection: C) -> None:
         """Have it take nothing new; it is released once everything that it was sent is answered."""
         connection.retire()
-        with self._changing:
-            if connection in self._shared:
-                self._ending.append(connection)
-                self._shared = tuple(each for each in self._shared if each is not connection)
-            elif connection is self._bulk:
-                self._ending.append(connection)
-                self._bulk = None
-            if connection is self._only:
-                self._only = None
         self.see_to(connection)
 
     def retire_all(self) -> None:
@@ -289,7 +308,7 @@ class Routing(Generic[C]):
         self.yields = True  # one may just be connecting
 
     def _is_crowded(self) -> bool:
-        core = self._core()
+        core = self.home.core()
         return core is not None and core.crowded
 
     def _suspect(self, connection: C) -> None:
@@ -308,27 +327,36 @@ class Routing(Generic[C]):
         return [*self._shared, *([] if bulk is None else [bulk])]
 
     def see_to(self, connection: C) -> None:
-        """Release a connection whose end has come."""
+        """Have a connection that is not open take nothing new, and release it once its end has come."""
         if connection.state is _OPEN:
             return
-        if connection in self.in_use():
-            self.retire(connection)  # it has retired by itself, or is lost
-        elif connection.end():
-            with self._changing:
+        over = connection.end()
+        with self._changing:
+            if not over and connection in self.in_use():  # else another thread has been through here
+                self._ending.append(connection)
+            elif connection in self._ending and over:
                 self._ending = _without(self._ending, connection)
-            try:
-                released = connection.unreleased.pop()  # only one thread gets beyond this
-            except IndexError:
-                return
-            self._cancelled += connection.pipeline.cancelled
-            if sharing.hung_up(connection.error) and self._is_current(connection):  # else the pool itself has cut it
-                self.large.note_hang_up(connection.pipeline.unanswered())
-            self._release(released)
+            if connection in self._shared:
+                self._shared = tuple(_without(self._shared, connection))
+            if connection is self._bulk:
+                self._bulk = None
+            if connection is self._only:
+                self._only = None
+        if over:
+            self._release(connection)
 
-    def _is_current(self, connection: C) -> bool:
-        core = self._core()
-        slot: Slot = connection.connection._redpool.slot
-        return core is not None and not core.closed and slot.generation == core.generation
+    def _release(self, connection: C) -> None:
+        """Release a connection that is over to the pool, once."""
+        try:
+            released = connection.unreleased.pop()  # only one thread gets beyond this
+        except IndexError:
+            return
+        self._cancelled += connection.pipeline.cancelled
+        core, slot = self.home.core(), released._redpool.slot
+        is_current = core is not None and not core.closed and slot.generation == core.generation
+        if is_current and sharing.hung_up(connection.error):  # else the pool itself has cut it
+            self.large.note_hang_up(connection.pipeline.pending.copy())
+        self.home.release(released)
 
     def all_there_are(self) -> list[C]:
         """Return those that take requests, and those that are ending."""
@@ -336,13 +364,16 @@ class Routing(Generic[C]):
 
     def look_at(self, connection: C, now: float) -> None:
         """Do what is due about a connection."""
-        core = self._core()
+        core = self.home.core()
         slot: Slot = connection.connection._redpool.slot
         connection.take_patience()
         if core is None or slot.generation != core.generation or now >= slot.expires_at:
             self.retire(connection)
         pipeline, probe_after = connection.pipeline, sharing.probe_after(self.config, connection.connection)
-        action = sharing.health_action(pipeline, connection.flow(), now, connection.patience, self.config, probe_after)
+        seen = pipeline.observe(now, connection.flow())
+        action = health_action(
+            pipeline, seen, connection.patience, ANSWER_WITHIN, sharing.retire_after(self.config), probe_after
+        )
         connection.suspect = False
         if action is HealthAction.PROBE:
             connection.probe()
@@ -351,7 +382,7 @@ class Routing(Generic[C]):
         elif action is HealthAction.RETIRE:
             self.retire(connection)
         elif action is HealthAction.LOSE:
-            connection.lose(sharing.fell_silent(connection.connection))
+            connection.lose(no_response(connection.connection._host_error(), seen.silent))
         self.see_to(connection)
 
     def look_for_claims(self) -> None:
@@ -361,7 +392,7 @@ class Routing(Generic[C]):
 
     def look_for_others(self) -> None:
         """Retire all of them once others have replaced what sends and reads: callers go redis-py's way then."""
-        if not self.may_share():
+        if not self.home.may_share():
             self.retire_all()
 
     # -- what can be seen --------------------------------------------------------------------------------------------

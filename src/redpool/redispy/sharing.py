@@ -1,12 +1,10 @@
-"""What of redis-py's connections can be shared, how a multiplexed one is judged, and what its callers get."""
+"""What of redis-py's connections can be shared, and what the callers of one get that is lost."""
 
 from __future__ import annotations
 
 import codecs
-import contextlib
 import math
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any
 
 import hiredis
@@ -15,104 +13,33 @@ from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser, _Hiredi
 from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ExecAbortError, MaxConnectionsError, ReadOnlyError
+from redis.exceptions import MaxConnectionsError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.config import MultiplexedConfig
-from ..deadline import deadline
-from ..errors import DeadlineExceeded, PoolClosed, ReplyLost
+from ..errors import DeadlineExceeded, PoolClosed, ReplyLost, reply_lost
 from ..wire import commands
 from ..wire.attributes import AttributeWatch
-from ..wire.pipeline import Pipeline, Request, ServerClosed
+from ..wire.pipeline import Request, ServerClosed
 from ..wire.table import CONTAINERS, KNOWN
 from .internals import untouched
 from .lifecycle import own_error
 from .retry import final
-from .sockets import ANSWER_WITHIN
-from .tracking import lost_reply
-
-MOST_ENDING = 4
-"""So many connections may still be ending when another one is taken to be stalled: the server may be at fault."""
-
-LARGEST_BATCH = 4096
-"""The most commands in a write that are counted apart."""
-
-LONG_PIPELINE = 500
-"""Commands; a longer pipeline holds others up."""
-
-LARGE_REQUEST = 128 * 1024
-"""Bytes; the same of what is sent."""
-
-MOST_MOVES = 3
-"""How often a call that was not sent moves on to another connection, if they break one after another."""
-
-PROBE = ("PING",)
-"""What is sent over a connection over which nothing has come for long."""
-
-STALLED_AFTER = 1.0
-"""Seconds after which a connection that owes a reply is taken to be stalled, so that others go elsewhere."""
-
-_MOST_LARGE = 1024
-
-# A server that is busy is silent, too: only after so many times the patience of a caller is a path taken to be dead.
-_TIMES_SILENT = 3
 
 
-class LargeReplies:
-    """The commands whose last reply was large, or because of which a server has hung up, by name and key."""
+def probe_after(config: MultiplexedConfig, connection: Any) -> float:
+    """Return the seconds of silence after which a multiplexed connection is probed.
 
-    def __init__(self) -> None:
-        self.known: dict[Any, bool] = {}  # whether the server has hung up
+    They are the pool's `ping_after_idle` or redis-py's `health_check_interval`, whichever is shorter. An interval of
+    0 means none, as in redis-py.
+    """
+    interval = getattr(connection, "health_check_interval", None) or math.inf
+    return float(min(math.inf if config.ping_after_idle is None else config.ping_after_idle, interval))
 
-    def knows(self, request: Request) -> bool:
-        """Return whether its reply was large the last time, or never came since the server has hung up."""
-        return bool(self.known) and self._key(request) in self.known
 
-    def stands_apart(self, request: Request) -> bool:
-        """Return whether it must not go over a connection that others share, if there can be another one."""
-        return bool(self.known) and self.known.get(self._key(request), False)
-
-    def note(self, request: Request) -> None:
-        """Remember a request whose reply was large; forget one whose reply no longer is."""
-        key = self._key(request)
-        if key is None:
-            return
-        if request.large:
-            self._remember(key, hung_up=False)
-        else:
-            self.known.pop(key, None)
-
-    def note_hang_up(self, unanswered: Sequence[Request]) -> None:
-        """Remember for which request the server may have hung up, as it does beyond its output buffer limit.
-
-        That stood at the head, but for those whose replies are short: they may have been lost with it. A reply that
-        comes next time, and is small, clears it.
-        """
-        for request in unanswered:
-            key = self._key(request)
-            if key is None or request.commands is PROBE:
-                return
-            if commands.may_answer_at_length(request.commands):
-                self._remember(key, hung_up=True)
-                return
-
-    def forget_hang_ups(self) -> None:
-        """Clear all: the server can't be reached, so that it has hung up on everybody."""
-        for key in [key for key, hung_up in self.known.copy().items() if hung_up]:
-            self.known.pop(key, None)
-
-    def _remember(self, key: Any, hung_up: bool) -> None:
-        self.known[key] = hung_up
-        if len(self.known) > _MOST_LARGE:
-            with contextlib.suppress(StopIteration, RuntimeError):  # other threads are at it
-                self.known.pop(next(iter(self.known)), None)
-
-    @staticmethod
-    def _key(request: Request) -> Any:
-        if type(request.commands) is not tuple:
-            return None
-        key = request.commands[:2]
-        return key if all(isinstance(word, str | bytes | int) for word in key) else None
+def retire_after(config: MultiplexedConfig) -> float:
+    """Return the seconds after which a multiplexed connection is retired that no caller needs."""
+    return math.inf if config.max_idle_time is None or config.min_idle else config.max_idle_time
 
 
 def hung_up(error: BaseException | None) -> bool:
@@ -129,9 +56,9 @@ def sharing_names(also: Sequence[str]) -> frozenset[str]:
     names = [commands.command_name((name,)) for name in also]
     for name in names:
         if name in CONTAINERS:
-            raise ValueError(f"also_share={name!r}: some of its subcommands need a connection of their own")
+            raise ValueError(f"shareable_commands={name!r}: some of its subcommands need a connection of their own")
         if name in KNOWN and not commands.shares((name,)):
-            raise ValueError(f"also_share={name!r}: this command needs a connection of its own")
+            raise ValueError(f"shareable_commands={name!r}: this command needs a connection of its own")
     return commands.PLAIN | frozenset(names)
 
 
@@ -155,96 +82,6 @@ def parser(connection: Any) -> tuple[hiredis.Reader, object, AttributeWatch | No
     return reader, NOT_ENOUGH_DATA, watch
 
 
-class HealthAction(Enum):
-    """What is to be done about a multiplexed connection, as far as observing it can tell."""
-
-    PROBE = "nothing has come for long, so that the server is asked for a word"
-    SUSPECT = "nothing has flowed for a while, though a reply is awaited: new requests had better go elsewhere"
-    RETIRE = "no caller needs it"
-    LOSE = "nothing has flowed for so long that it is dead"
-
-
-def probe_after(config: MultiplexedConfig, connection: Any) -> float:
-    """Return the seconds of silence after which a multiplexed connection is probed.
-
-    They are the pool's `ping_after_idle` or redis-py's `health_check_interval`, whichever is shorter. An interval of
-    0 means none, as in redis-py.
-    """
-    interval = getattr(connection, "health_check_interval", None) or math.inf
-    return float(min(math.inf if config.ping_after_idle is None else config.ping_after_idle, interval))
-
-
-def health_action(
-    pipeline: Pipeline, flow: int, now: float, patience: float, config: MultiplexedConfig, probe_after: float
-) -> HealthAction | None:
-    """Return what is due; `flow` changes whenever bytes have come or have got on their way."""
-    seen = pipeline.observe(now, flow)
-    pending = pipeline.pending.copy()  # which goes on meanwhile
-    probed = len(pending) == 1 and pending[0].commands is PROBE
-    if seen.silent >= (min(patience, ANSWER_WITHIN) if probed else _TIMES_SILENT * patience):
-        return HealthAction.LOSE
-    if pending and seen.silent >= min(patience, STALLED_AFTER):
-        return HealthAction.SUSPECT
-    if config.max_idle_time is not None and seen.unused >= config.max_idle_time and not config.min_idle:
-        return HealthAction.RETIRE
-    if seen.unheard >= probe_after and not pending:
-        return HealthAction.PROBE
-    return None
-
-
-def may_go_elsewhere(pipeline: Pipeline, request: Request) -> bool:
-    """Return whether a request had better go over another connection than the one that is stalled.
-
-    It may where it only reads, and waits behind one that doesn't: a write while the server pauses writes, for one.
-    """
-    try:
-        head = pipeline.pending[0]
-    except IndexError:
-        return False
-    return head is not request and may_move(request) and not _only_reads(head.commands)
-
-
-def may_move(request: Request) -> bool:
-    """Return whether a request can be sent over another connection, too, without making any difference."""
-    return request.moves < MOST_MOVES and _only_reads(request.commands)
-
-
-def _only_reads(sent: Sequence[Any]) -> bool:
-    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
-    return all(commands.read_only(args) for args in several)
-
-
-def fell_silent(connection: Any) -> RedisTimeoutError:
-    """Return what callers get that wait on a connection over which nothing has come for long."""
-    return RedisTimeoutError(f"no response from {connection._host_error()} any more")
-
-
-def stopped_reading() -> RedisTimeoutError:
-    """Return what callers get where the server takes nothing more of what they send."""
-    return RedisTimeoutError("timed out writing: the server stopped reading")
-
-
-def too_late(limit: deadline, sent: bool) -> DeadlineExceeded:
-    """Return what the caller gets whose deadline has come."""
-    how = "after the command was sent: it may have run" if sent else "before the command was sent"
-    return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
-
-
-def interrupted(at: str) -> RedisConnectionError:
-    """Return what the others get where a thread was interrupted in the midst of what it did for all."""
-    return RedisConnectionError(f"the thread {at} this connection was interrupted")
-
-
-def retired() -> RedisConnectionError:
-    """Return what callers get where one connection after the other ended before their commands were sent."""
-    return RedisConnectionError("the multiplexed connection was released before the command was sent")
-
-
-def inherited() -> RedisConnectionError:
-    """Return what callers get in a forked child whose command the parent has sent."""
-    return RedisConnectionError("the connection is the parent process's")
-
-
 def as_raised(error: BaseException, connection: Any) -> BaseException:
     """Return what ended a multiplexed connection, as redis-py would put it.
 
@@ -266,12 +103,8 @@ def as_raised(error: BaseException, connection: Any) -> BaseException:
 def lost(request: Request, error: BaseException, rule: str) -> BaseException:
     """Return what the caller gets whose command was sent over a connection that broke."""
     own = own_error(error)
-    once = _must_run_once(request.commands, rule)
-    if once is not None and isinstance(own, Exception):
-        explained = lost_reply(once, own)
-        explained.__cause__ = own
-        return explained
-    return own
+    once = commands.must_run_once(request.commands, rule)
+    return own if once is None or not isinstance(own, Exception) else reply_lost(commands.command_name(once), own)
 
 
 def own_copy(error: BaseException) -> BaseException:
@@ -288,39 +121,13 @@ def late(request: Request, connection: Any, rule: str) -> BaseException:
     return lost(request, RedisTimeoutError(f"Timeout reading from {connection._host_error()}"), rule)
 
 
-def _must_run_once(sent: Sequence[Any], rule: str) -> Sequence[Any] | None:
-    """The first command that must not be sent again, by the pool's `retry_sent`."""
-    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
-    if rule == "all":
-        return None
-    if rule == "none":
-        first: Sequence[Any] = several[0]
-        return first
-    return commands.first_unrepeatable(several)
-
-
 # -- the master, and the nodes of a cluster ----------------------------------------------------------------------------
-
-
-class Demoted(RedisConnectionError):
-    """The server that was the master has refused a write, so that nothing was changed: there is another master now."""
-
-    def __init__(self, message: str = "The previous master is now a slave") -> None:
-        super().__init__(message)
 
 
 def refused(replies: Any) -> bool:
     """Whether any of the replies says that the server is a replica."""
     several = replies if type(replies) is list else [replies]
     return any(isinstance(each, ReadOnlyError) for each in several)
-
-
-def may_start_over(request: Request, replies: Any, rule: str) -> bool:
-    """Whether all of the request may be sent to the next master, where this one has refused some of it."""
-    if type(request.commands) is tuple or isinstance(replies[-1], ExecAbortError):
-        return True
-    ran = [args for args, reply in zip(request.commands, replies, strict=True) if not isinstance(reply, ReadOnlyError)]
-    return not ran or _must_run_once(ran, rule) is None
 
 
 _SETTLED = (ReplyLost, DeadlineExceeded, PoolClosed, MaxConnectionsError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import select
 import socket
@@ -67,6 +68,14 @@ def _poll_class() -> Any:
     """Return the system's `select.poll`: gevent's replacement switches to others, even with a timeout of 0."""
     monkey = sys.modules.get("gevent.monkey")
     return select.poll if monkey is None else monkey.get_original("select", "poll")
+
+
+def cut(sock: Any) -> None:
+    """End a connection under another thread's hands: its user sees the server hang up, and nothing stranger."""
+    with contextlib.suppress(OSError):
+        # Not sock.shutdown(): that of a TLS socket also pulls the session from under a reader.
+        shutdown = socket.socket.shutdown if isinstance(sock, socket.socket) else type(sock).shutdown
+        shutdown(sock, socket.SHUT_RDWR)
 
 
 def time_to_answer(connection: Any) -> float:

@@ -26,7 +26,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..deadline import current, deadline
-from ..errors import DeadlineExceeded, PoolTimeout, ReplyLate, ReplyLost
+from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_lost
 from ..wire import commands
 from ..wire.session import RESTORING, Session
 from . import pubsub, retry, sockets
@@ -259,8 +259,7 @@ class Tracked:
     def _late(self, limit: deadline) -> DeadlineExceeded:
         own_affair = self.handshaking or self.subscribed  # confirmations of subscriptions aren't counted
         sent = bool(self.lost or (self.unanswered and not own_affair))
-        how = "after the command was sent: it may have run" if sent else "before the command was sent"
-        return DeadlineExceeded(f"the deadline of {limit.seconds:g} s came {how}", sent)
+        return deadline_exceeded(limit.seconds, sent)
 
     def _fell_silent(self) -> bool:
         """Whether nothing at all has come since the last PING, for as long as the interval between two of them.
@@ -315,7 +314,7 @@ class Tracked:
             return
         once = self._must_run_once()
         if once is not None:
-            raise lost_reply(once, error) from error
+            raise reply_lost(commands.command_name(once), error) from error
 
     def _must_run_once(self) -> Sequence[Any] | None:
         """The first of the commands sent that must not be sent again, by the pool's `retry_sent`."""
@@ -328,13 +327,6 @@ class Tracked:
         if "WATCH" in self.session_before and not _only_looks(several):
             return several[0]
         return commands.first_unrepeatable(several)
-
-
-def lost_reply(once: Sequence[Any], error: Exception) -> ReplyLost:
-    """What the caller is told of a command that may have run, and must not be sent again."""
-    name = commands.command_name(once)
-    lost = ReplyLate if isinstance(error, RedisTimeoutError) else ReplyLost
-    return lost(f"{name} may have run, and was not sent again: its reply was lost: {error}", name)
 
 
 def _only_looks(several: list[Sequence[Any]]) -> bool:

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from redis.exceptions import ReadOnlyError
 
 from ..wire.pipeline import Request
 from . import packing
-
-
-class Lender(Protocol):
-    """What a virtual connection needs of its pool."""
-
-    config: Any
-    decodes: bool
-    sharing_names: frozenset[str]
-
-    def starts_over(self, request: Request | None) -> bool:
-        """Return whether what a replica has refused to write goes over a new connection."""
+from .routing import Routing
 
 
 class Virtual:
-    """What a virtual connection has and does, whatever it waits by."""
+    """What a virtual connection has and does, whatever it waits by: one call over the multiplexed connections."""
 
-    pool: Lender
+    _multiplexed: Routing[Any, Any]
 
     # What one for a single command doesn't need stands here, so that making one sets little.
     _ahead: deque[Any] | None = None
@@ -54,6 +44,28 @@ class Virtual:
         self._packed = (packed, commands)
         return packed
 
+    def _shared_commands(self, command: Any) -> list[Any] | None:
+        """Return the commands of a packed pipeline that may go over a multiplexed connection; `None` for any other."""
+        packed = self._packed
+        if self.bound is not None or packed is None or packed[0] is not command:
+            return None
+        multiplexed = self._multiplexed
+        return packed[1] if packing.share(packed[1], multiplexed.sharing_names, multiplexed.decodes) else None
+
+    def _repacked(self, command: Any, own: Any) -> Any:
+        """Return a packed pipeline as the connection of its own would have packed it."""
+        packed = self._packed
+        return command if packed is None or packed[0] is not command else own.pack_commands(packed[1])
+
+    def _check_all_read(self, to_come: object) -> None:
+        """Raise `RuntimeError` where there is anything to come over a multiplexed connection."""
+        if to_come or self._ahead:
+            raise RuntimeError("replies over a multiplexed connection are still to be read: read them first")
+
+    def is_of(self, pool: object) -> bool:
+        """Return whether it is a pool's."""
+        return self._multiplexed.home.pool() is pool
+
     def _first(self, request: Request, replies: Any) -> Any:
         """Return the reply to a command, or the first one to a pipeline: those behind it are read next."""
         try:
@@ -68,11 +80,11 @@ class Virtual:
         reply = ahead.popleft()
         try:
             if isinstance(reply, ReadOnlyError):
-                self.pool.starts_over(None)
+                self._multiplexed.home.starts_over(None)
             return packing.reply(reply)
         finally:
             del reply  # as above
 
     def __repr__(self) -> str:
         over = "multiplexed" if self.bound is None else repr(self.bound)
-        return f"<VirtualConnection of {self.pool.config.name}, {over}>"
+        return f"<VirtualConnection of {self._multiplexed.config.name}, {over}>"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import redis.client
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, packing, sharing
-from ..redispy.internals import CLIENT_METHODS, untouched
+from ..redispy import clients, packing
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .connections import Reentered
@@ -22,15 +20,14 @@ _watched = clients.Watched(redis.client.Redis, redis.client.Pipeline)
 _recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watched.execute, _watched.parse
 
 
-class Redis(redis.client.Redis):
+class Redis(clients.ShortcutClient, redis.client.Redis):
     """redis-py's `redis.Redis` over a pool whose connections are shared; every command and option of it works.
 
     Without a `connection_pool` it makes itself a `redpool.MultiplexedConnectionPool`, whose options it takes beside
     redis-py's: `redpool.Redis(host="localhost", shared_connections=2, timeout=1.0)`.
     """
 
-    connection_pool: Any
-    response_callbacks: Any
+    _pool_class = MultiplexedConnectionPool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         own = None
@@ -42,37 +39,8 @@ class Redis(redis.client.Redis):
             self.auto_close_connection_pool = True
         self._find_way()
 
-    def _find_way(self) -> None:
-        """Find out whether commands may go the shorter way: not where this client has methods of others' making."""
-        pool = self.connection_pool
-        shares = (
-            isinstance(pool, MultiplexedConnectionPool)
-            and hasattr(pool, "sharing_names")  # a double that knows the class alone has none
-            and self.connection is None
-            and untouched(type(self), CLIENT_METHODS)
-            and vars(self).keys().isdisjoint(CLIENT_METHODS)
-        )
-        # The pool may be exchanged later: commands take the longer way then.
-        self._shared_pool: Any = pool if shares else None
-        self._names = pool.sharing_names if shares else PLAIN
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name in clients.OF_OTHERS:
-            self._find_way()
-
-    def __delattr__(self, name: str) -> None:
-        super().__delattr__(name)
-        if name in clients.OF_OTHERS:
-            self._find_way()
-
     def __enter__(self) -> Self:
         return self
-
-    @classmethod
-    def from_pool(cls, connection_pool: Any) -> Self:
-        """As in redis-py, which says that it returns one of its own clients."""
-        return cast("Self", super().from_pool(connection_pool))
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -135,10 +103,10 @@ class Redis(redis.client.Redis):
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
-class Pipeline(redis.client.Pipeline):
+class Pipeline(clients.ShortcutPipeline, redis.client.Pipeline):
     """redis-py's pipeline; one that may share goes out in one piece among others' commands."""
 
-    connection_pool: Any
+    _pool_class = MultiplexedConnectionPool
 
     @property
     def is_transaction(self) -> bool:
@@ -169,25 +137,3 @@ class Pipeline(redis.client.Pipeline):
             return super().execute(raise_on_error)
         finally:
             self.reset()
-
-    def _made(self, make: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
-        """Return what the caller gets. Where a replica has refused a write, the connections are replaced."""
-        try:
-            results: list[Any] = make(self, stack, replies, raise_on_error)
-        except ReadOnlyError:
-            self.connection_pool.starts_over(None)
-            raise
-        if not raise_on_error and sharing.refused(results):
-            self.connection_pool.starts_over(None)
-        return results
-
-    def _may_share(self, stack: Sequence[Any], commands: Sequence[Any]) -> bool:
-        pool = self.connection_pool
-        return (
-            isinstance(pool, MultiplexedConnectionPool)
-            and bool(stack)
-            and (pool.sharing or pool.may_share())
-            and not (self.watching or self.connection or self.scripts)
-            and packing.share(commands, pool.sharing_names, pool.decodes)
-            and packing.usual(stack)
-        )

@@ -12,6 +12,7 @@ import redis.cluster as theirs
 from redis.exceptions import RedisError
 
 from ..redispy import clients, sharing
+from ..redispy.sentinel import check_settled
 from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
 
@@ -117,6 +118,5 @@ class _PipelineStrategy(theirs.PipelineStrategy):
 
 class _TransactionStrategy(theirs.TransactionStrategy):
     def _reinitialize_on_error(self, error: Any, failure_count: int) -> None:
-        if sharing.settled(error):
-            raise error
+        check_settled(error)
         super()._reinitialize_on_error(error, failure_count)  # type: ignore[no-untyped-call]

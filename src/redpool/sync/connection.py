@@ -31,10 +31,13 @@ from typing import Any
 from redis.exceptions import InvalidResponse
 
 from ..deadline import deadline
-from ..redispy import lifecycle, packing, sharing
+from ..errors import inherited, interrupted, stopped_reading
+from ..redispy import lifecycle, sharing, sockets
+from ..redispy.multiplexed import NEVER, Multiplexed
 from ..redispy.streams import DONT_WAIT, take_over
 from ..wire.attributes import AttributeReceived
 from ..wire.pipeline import Pipeline, Request, ServerClosed, State, UnexpectedReply
+from ..wire.routing import may_go_elsewhere
 from .role import Role
 
 logger = logging.getLogger("redpool")
@@ -43,7 +46,7 @@ _monotonic = time.monotonic
 _thread = threading.get_ident
 _new_lock = threading.Lock
 _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, State.DETACHED
-_NEVER = float("inf")
+_NEVER = NEVER
 _HERE = globals()
 _ENDS = (ServerClosed, UnexpectedReply, AttributeReceived, InvalidResponse)
 # The owner of a role comes by, and maintenance looks, at least every so many seconds: a quarter of the time that a
@@ -52,39 +55,27 @@ _LEAST_LOOK, _LONGEST_LOOK = 0.05, 1.0
 # After so many seconds, and looks, in which it hasn't come by, the owner of a role is taken to be gone. A thread of a
 # busy machine may not run for a while; and callers don't wait for that, since those that are late leave the connection.
 _GONE_AFTER, _LEAST_GONE_AFTER, _LOOKS_UNTIL_GONE = 5.0, 1.0, 3
-# Silence that is shorter, in seconds, says nothing about a connection.
-_LEAST_SILENCE = 0.1
 
 
-class MultiplexedConnection:
+class MultiplexedConnection(Multiplexed):
     """A connection that many threads' requests go over."""
 
     def __init__(self, connection: Any, pipeline: Pipeline, room_patience: float | None) -> None:
         """Take a connection over. Where enough is in flight a caller waits `room_patience` seconds for room."""
-        self.connection = connection
-        self.pipeline = pipeline
-        self.state = _OPEN  # written under _lock
-        self.error: BaseException | None = None  # why it was lost; written under _lock
-        self.suspect = False  # nothing has come for long: another one is being connected
+        # The lock is re-entrant for finalizers and signal handlers.
+        super().__init__(connection, pipeline, room_patience, threading.RLock())
         self.stalled = False  # the other one is: requests that only read had better go there
-        self.unreleased = [connection]  # the one that takes it out gives it back to the pool
         self.writer, self.reader = Role(), Role()
-        self.patience = _NEVER
-        self.take_patience()
         self.look_every = min(_LONGEST_LOOK, max(_LEAST_LOOK, self.patience / 4))
-        self._room_patience = _NEVER if room_patience is None else room_patience
-        self._lock = threading.RLock()  # re-entrant for finalizers and signal handlers
-        self._parser = connection._parser
         self._unsent: Any = None  # of what was taken out of the queue; the writer's
         self._delivered: list[Request] = []  # done, their callers not yet woken; the reader's
         self._pushes: deque[Any] = deque()  # what has come unasked, and is still to be handled; the reader's
         self._waited = self.look_every  # seconds for which the last receive at least has waited in vain; the reader's
-        self._pushed = 0  # how often a part of what the kernel didn't take at once got on its way
-        self._backlog = 0  # bytes of it that the kernel had at the last look
         self._parked: dict[int, Any] = {}  # what wakes a thread, by its id: a signal handler's calls sleep on the same
         # Maintenance's: the beat of a role at the last look, since when it hasn't changed, and for how many looks.
         self._seen: dict[Role, tuple[int, float, int]] = {}
         self._next_look = 0.0  # maintenance's
+        self._closed = False  # its socket, once it is lost
         self._stream = stream = take_over(connection, self.look_every)
         self._send, self._receive, self._buffer = stream.send, stream.receive, stream.buffer
         self._readable = stream.readable  # asked by the writer alone
@@ -143,7 +134,7 @@ class MultiplexedConnection:
     def _go_on(self, request: Request, limit: deadline | None, waited: float = 0.0) -> bool:
         """Wait for a request that is queued, or sent; `waited` seconds have passed already with nothing flowing."""
         now = _monotonic()
-        request.since, request.flow, request.until = now, self._flow(), now + self.patience - waited
+        request.since, request.flowed_at, request.flow = now, now - waited, self._flow()
         if limit is not None:
             request.limit = limit.at
         if not request.sent and self.pipeline.full:
@@ -153,7 +144,7 @@ class MultiplexedConnection:
                 self._leave(request)
                 return request.done
             self._write(request)
-            if self.stalled and sharing.may_go_elsewhere(self.pipeline, request):
+            if self.stalled and may_go_elsewhere(self.pipeline, request):
                 self._leave(request)
                 return True
             if request.done or not self.reader.try_enter():
@@ -210,7 +201,7 @@ class MultiplexedConnection:
             if frame.f_globals is _HERE:
                 return False
             frame = frame.f_back
-        self.lose(sharing.interrupted("at work on"))
+        self.lose(interrupted("at work on"))
         for role in (self.writer, self.reader):
             if role.mine():
                 role.leave()
@@ -219,34 +210,22 @@ class MultiplexedConnection:
 
     # -- how long a caller waits -------------------------------------------------------------------------------------
 
-    def _flow(self) -> int:
-        """Return what changes whenever bytes have come, or have got on their way."""
-        return self.pipeline.heard + self._pushed
-
     def _left(self, request: Request) -> float:
         """Return the seconds for which its caller still waits: `patience` since anything flowed, and the deadline."""
         now, flow = _monotonic(), self._flow()
-        if flow == request.flow and now >= request.until:
+        if flow == request.flow and now >= request.flowed_at + self.patience:
             self._note_backlog()
             flow = self._flow()
         if flow != request.flow:
-            request.flow, request.until = flow, now + self.patience
-        until = min(request.until, request.limit)
+            request.flow, request.flowed_at = flow, now
+        until = min(request.flowed_at + self.patience, request.limit)
         return (until if request.sent else min(until, request.room_until)) - now
 
-    def _note_backlog(self) -> None:
-        """Take it for flowing that the kernel gets rid of a large request bit by bit: the network is slow then."""
-        before, self._backlog = self._backlog, self._stream.backlog()
-        if self._backlog and (not before or self._backlog < before):
-            self._pushed += 1
+    def _measure_backlog(self) -> int:
+        return self._stream.backlog()
 
-    def silent_for(self, request: Request) -> bool:
-        """Return whether nothing has flowed for as long as the caller of a request has waited, and that was long.
-
-        To wait for room says nothing about a connection.
-        """
-        awaited = request.sent or request.room_until == _NEVER
-        return awaited and self._flow() == request.flow and _monotonic() >= request.since + _LEAST_SILENCE
+    def _last_flow(self, request: Request) -> float:
+        return request.flowed_at if self._flow() == request.flow else _NEVER
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -276,7 +255,7 @@ class MultiplexedConnection:
     def _over_for_writer(self) -> bool:
         """Return whether the connection is over, as it is where the last writer was interrupted. As the writer."""
         if self.writer.dirty:
-            self.lose(sharing.interrupted("writing to"))
+            self.lose(interrupted("writing to"))
         return self.state is _LOST or self.state is _DETACHED
 
     def _send_some(self) -> bool:
@@ -318,8 +297,8 @@ class MultiplexedConnection:
                 return False  # what is left is others', who go on
             left = self._left(request)
             if left <= 0:
-                if _monotonic() >= request.until:
-                    self.lose(sharing.stopped_reading())
+                if _monotonic() >= request.flowed_at + self.patience:
+                    self.lose(stopped_reading())
                 return False
             self.writer.beat += 1
             is_reader = self.reader.mine()
@@ -346,7 +325,7 @@ class MultiplexedConnection:
     def _read(self, request: Request) -> None:
         """Read for all until the request is done, or late, or the connection is over. As the reader."""
         while not request.done and not self._over_for_reader():
-            if self.stalled and sharing.may_go_elsewhere(self.pipeline, request):
+            if self.stalled and may_go_elsewhere(self.pipeline, request):
                 return
             left = self._left(request)
             if left <= 0:
@@ -360,7 +339,7 @@ class MultiplexedConnection:
     def _over_for_reader(self) -> bool:
         """Return whether the connection is over, as it is where the last reader was interrupted. As the reader."""
         if self.reader.dirty:
-            self.lose(sharing.interrupted("reading from"))
+            self.lose(interrupted("reading from"))
         return self.state is _LOST or self.state is _DETACHED
 
     def _receive_some(self, seconds: float | None) -> bool:
@@ -422,19 +401,7 @@ class MultiplexedConnection:
         if self.connection.should_reconnect():
             self.retire()
 
-    def take_patience(self) -> None:
-        """Take up the connection's `socket_timeout`, which maintenance notifications change."""
-        self.patience = _NEVER if self.connection.socket_timeout is None else self.connection.socket_timeout
-        # Sooner than callers run out of patience, with time for a look that has just been missed.
-        self._gone_after = min(_GONE_AFTER, max(_LEAST_GONE_AFTER, 0.6 * self.patience))
-
     # -- the end -----------------------------------------------------------------------------------------------------
-
-    def retire(self) -> None:
-        """Take no new requests; those that it has are answered."""
-        with self._lock:
-            if self.state is _OPEN:
-                self.state = _DRAINING
 
     def stall(self) -> None:
         """Have callers that only read go elsewhere, where they wait behind a command that isn't answered."""
@@ -445,17 +412,17 @@ class MultiplexedConnection:
         """Give the connection up: wake all callers that it has, who see it by its state."""
         with self._lock:
             if self.state is _OPEN or self.state is _DRAINING:
-                lifecycle.cut(self.connection)  # before the state: what a caller finds unsent can't leave any more
+                sockets.cut(self._stream.sock)  # before the state: what a caller finds unsent can't leave any more
                 self.connection._sock = None  # its socket is the stream's alone, which closes it
                 self.error = sharing.as_raised(error, self.connection)
                 self.state = _LOST
-        if self.state is _LOST:
-            self._close()
+        if self.state is _LOST and not (self.writer.mine() or self.reader.mine()):
+            self._close()  # else this thread does as it leaves its role
 
     def forget(self) -> None:
         """In a forked child: give it up without a word to the server. Only greenlets can be waiting for it here."""
         lifecycle.forget(self.connection)
-        self.error, self.state = sharing.inherited(), _LOST
+        self.error, self.state = inherited(), _LOST
         self._stream.close()
 
     def end(self) -> bool:
@@ -474,7 +441,7 @@ class MultiplexedConnection:
                 self._hand_on()
             else:
                 self._wake_all()
-        if self.state is _LOST:
+        if self.state is _LOST and not self._closed:
             self._close()
         return self.state is _LOST or self.state is _DETACHED
 
@@ -494,19 +461,19 @@ class MultiplexedConnection:
                 self.writer.dirty = False
 
     def _close(self) -> None:
-        """Close the socket of a lost connection, unless a thread is in a role: that one does it as it leaves."""
-        self._wake_all()
-        if self.is_mine():
+        """Wake all, and close the socket of a lost connection; where a thread is in a role, it does as it leaves."""
+        if self._closed:
             return
-        while self.writer.try_enter():
+        self._wake_all()
+        while not (self.writer.mine() or self.reader.mine()) and self.writer.enter(False):
             try:
-                reads = self.reader.try_enter()
-                if reads:
+                if self.reader.enter(False):
                     self._stream.close()
+                    self._closed = True
                     self.reader.leave()
             finally:
                 self.writer.leave()
-            if reads or self.reader.taken():  # one that has left meanwhile found the writer's role taken
+            if self._closed or self.reader.taken():  # one that has left meanwhile found the writer's role taken
                 return
 
     def _wake_all(self) -> None:
@@ -520,16 +487,18 @@ class MultiplexedConnection:
         Else it has interrupted the thread, whose caller leaves; and the connection is lost if that was in the midst
         of something.
         """
-        mine = [role for role in (self.writer, self.reader) if role.mine()]
+        writes, reads = self.writer.mine(), self.reader.mine()
         # A signal handler may raise an OSError of its own, a TimeoutError for one: it has no number.
         from_socket = isinstance(error, OSError) and error.errno is not None
-        its_own = bool(mine) and (from_socket or isinstance(error, _ENDS))
+        its_own = (writes or reads) and (from_socket or isinstance(error, _ENDS))
         if its_own:
             self.lose(error)
-        elif any(role.dirty for role in mine):
-            self.lose(sharing.interrupted("at work on"))
-        for role in mine:
-            role.leave()
+        elif (writes and self.writer.dirty) or (reads and self.reader.dirty):
+            self.lose(interrupted("at work on"))
+        if writes:
+            self.writer.leave()
+        if reads:
+            self.reader.leave()
         if self.state is _LOST:
             self._close()
         if not its_own and request is not None:
@@ -562,6 +531,10 @@ class MultiplexedConnection:
             if not self._receive_some(0.0):
                 return
 
+    def _gone_after(self) -> float:
+        """Return the seconds: sooner than callers run out of patience, with time for a look that was just missed."""
+        return min(_GONE_AFTER, max(_LEAST_GONE_AFTER, 0.6 * self.patience))
+
     def _look_for_owner(self, role: Role, beat: int, now: float) -> None:
         """Lose the connection where the owner of a role hasn't come by for long: it was interrupted."""
         before, since, looks = self._seen.get(role, (-1, now, 0))
@@ -569,23 +542,12 @@ class MultiplexedConnection:
             self._seen[role] = beat, now, 0
             return
         self._seen[role] = beat, since, looks + 1
-        if looks + 1 >= _LOOKS_UNTIL_GONE and now >= since + self._gone_after:
-            self.lose(sharing.interrupted("at work on"))
+        if looks + 1 >= _LOOKS_UNTIL_GONE and now >= since + self._gone_after():
+            self.lose(interrupted("at work on"))
         elif role is self.reader:
             with self._lock:
                 if self.state is _OPEN or self.state is _DRAINING:  # else the socket is another's
                     self._stream.hurry()
-
-    def flow(self) -> int:
-        """Return what changes whenever bytes have come, or have got on their way, as exactly as it can be known."""
-        if self.pipeline.pending:
-            self._note_backlog()
-        return self._flow()
-
-    def probe(self) -> None:
-        """Have the server say something, which maintenance reads if no caller does."""
-        self.pipeline.probes += 1
-        self.send(Request(sharing.PROBE, packing.pack(sharing.PROBE)))
 
 
 def _wake(waker: Any) -> None:

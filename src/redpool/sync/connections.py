@@ -12,17 +12,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
 from ..core.config import MultiplexedConfig
-from ..core.pool import PoolCore
 from ..deadline import current, deadline
-from ..errors import DeadlineExceeded
+from ..errors import deadline_exceeded
 from ..forks import begin_in_child, same_process
 from ..redispy import lifecycle, sharing
-from ..redispy.routing import Routing
+from ..redispy.routing import LONGEST_WAIT_FOR_BULK, PAUSE, Home, Routing
 from ..wire.pipeline import Request, State
 from . import threads
 from .connection import MultiplexedConnection
@@ -35,38 +34,30 @@ _same_process = same_process
 _NEVER = float("inf")
 # A caller that waits for a connection looks by itself whether one is being connected, at least every so many seconds.
 _LONGEST_SLEEP = 1.0
-# A further connection that could not be connected is tried again after so many seconds.
-_PAUSE = 1.0
-# What must stand apart waits for the bulk connection at most so many seconds.
-_LONGEST_WAIT_FOR_BULK = 1.0
 
 
 class Reentered(Exception):
     """This very thread was interrupted in the midst of what it would have to wait for now."""
 
 
-class MultiplexedConnections(Routing[MultiplexedConnection]):
+class ThreadsHome(Home, Protocol):
+    """What multiplexed connections of threads need of their pool."""
+
+    def wake_maintenance(self) -> None:
+        """Have maintenance look anew how often it is to look."""
+
+    def stand_in(self) -> None:
+        """Do maintenance's work, where no thread is to be had for it."""
+
+    def reentered(self) -> bool:
+        """Return whether this thread was interrupted in what connecting has to wait for."""
+
+
+class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
     """What `MultiplexedConnectionPool` shares."""
 
-    def __init__(
-        self,
-        config: MultiplexedConfig,
-        connect: Callable[[bool], Any],
-        release: Callable[[Any], None],
-        core: Callable[[], PoolCore | None],
-        may_share: Callable[[], bool],
-        wake: Callable[[], None],
-        stand_in: Callable[[], None],
-        reentered: Callable[[], bool],
-    ) -> None:
-        """`connect` gets to know whether the connection is a further one, which must not take the last slot.
-
-        `wake` has maintenance look anew how often it is to look; `stand_in` looks in its place, where no thread is to
-        be had for it. `reentered` returns whether this thread was interrupted in what connecting has to wait for.
-        """
-        super().__init__(config, release, core, may_share)
-        self._connect, self._wake_maintenance, self._stand_in = connect, wake, stand_in
-        self._reentered = reentered
+    def __init__(self, config: MultiplexedConfig, home: ThreadsHome) -> None:
+        super().__init__(config, home)
         self._never_waits = config.max_waiting == 0
         self._start()
 
@@ -92,7 +83,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             begin_in_child()
         while True:
             if limit is not None and limit.reached():
-                raise sharing.too_late(limit, False)
+                raise deadline_exceeded(limit.seconds, False)
             connection = self.pick(request) or self._await_connection(request)
             if connection.writer.mine() or connection.reader.mine() or connection.pipeline.queued or self._never_waits:
                 self._admit(connection)
@@ -102,7 +93,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
                 self.see_to(connection)
                 raise
             if not in_time:
-                self._stand_in()
+                self.home.stand_in()
                 raise self.late(connection, request, limit)
             if request.done:
                 if request.large or request.bulk or self.yields or connection.state is not _OPEN:
@@ -128,7 +119,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             begin_in_child()
         limit = current()
         if not connection.wait(request, limit):
-            self._stand_in()
+            self.home.stand_in()
             raise self.late(connection, request, limit)
         if request.done:
             self.afterwards(connection, request)
@@ -154,7 +145,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _await_connection(self, request: Request) -> MultiplexedConnection:
         """Wait until one is connected that the request may take."""
-        if self._changes() or self._reentered():  # what connects would wait for this thread, which was interrupted
+        if self._changes() or self.home.reentered():  # what connects would wait for this thread, which was interrupted
             raise Reentered
         self.check_open()
         if self.large.stands_apart(request):
@@ -162,20 +153,16 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
             if connection is not None:
                 return connection
         self.check_server()
-        limit, patience = current(), self.config.timeout or _NEVER  # 0 means not to wait in the queue
-        since = _monotonic()
-        until = since + patience if limit is None else min(since + patience, limit.at)
-        found = self._connecting.wait_for(self._least_loaded, until)
+        (seconds, limit), since = self.patience(current()), _monotonic()
+        found = self._connecting.wait_for(self._least_loaded, since + seconds)
         if found is not None:
             return found
-        if limit is not None and limit.reached():
-            raise DeadlineExceeded(f"deadline of {limit.seconds:g} s exceeded while waiting for a connection")
-        raise self.timed_out(since, _monotonic())
+        raise self.waited_in_vain(limit, since)
 
     def _await_bulk(self) -> MultiplexedConnection | None:
         if self._connecting_bulk.failed_lately():
             return None
-        limit, until = current(), _monotonic() + _LONGEST_WAIT_FOR_BULK
+        limit, until = current(), _monotonic() + LONGEST_WAIT_FOR_BULK
         with contextlib.suppress(RedisError, OSError):
             return self._connecting_bulk.wait_for(self._open_bulk, until if limit is None else min(until, limit.at))
         return None
@@ -184,7 +171,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
         if not self.has_enough():
             closings = self.closings
             self.add_shared(self._connected(beside=self._least_loaded() is not None), closings)
-            self._wake_maintenance()
+            self.home.wake_maintenance()
 
     def _connect_bulk(self) -> None:
         closings = self.closings
@@ -192,12 +179,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection]):
 
     def _connected(self, beside: bool) -> MultiplexedConnection:
         self.check_open()
-        connection = self._connect(beside)
+        connection = self.home.connect(beside)
         try:
             return MultiplexedConnection(connection, self.new_pipeline(connection), self.config.timeout)
         except BaseException:
             lifecycle.close(connection)
-            self._release(connection)
+            self.home.release(connection)
             raise
 
     # -- maintenance -------------------------------------------------------------------------------------------------
@@ -234,7 +221,7 @@ class _Connecting:
         """Have a thread connect, unless one does; where it is `patient`, not so soon after it has failed."""
         now = _monotonic()
         # One that was to be started may have been forgotten: the thread that wanted to was interrupted.
-        if self._under_way or now < self._started_at + _PAUSE or (patient and now < self._failed_at + _PAUSE):
+        if self._under_way or now < self._started_at + PAUSE or (patient and now < self._failed_at + PAUSE):
             return
         self._started_at = now
         try:
@@ -244,7 +231,7 @@ class _Connecting:
 
     def failed_lately(self) -> bool:
         """Return whether it has failed so lately that it would fail again."""
-        return _monotonic() < self._failed_at + _PAUSE
+        return _monotonic() < self._failed_at + PAUSE
 
     def wait_for(self, find: Callable[[], MultiplexedConnection | None], until: float) -> MultiplexedConnection | None:
         """Return what is found once something is connected; `None` where the time is up.

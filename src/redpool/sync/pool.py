@@ -398,7 +398,6 @@ class ConnectionPool(SyncSurface):
         inherited = [slot.current for slot in parents.core.slots if slot.current is not None]
         fresh = Engine(self, self.config, self._hooks, self._factory, parents.core.max_connections)
         if parents.multiplexed is not None:
-            # Callers may have looked it up already: so it stays, and begins anew.
             parents.multiplexed.begin_in_child()
             self.sharing = False  # until the first call has found that callers may
             fresh.multiplexed = parents.multiplexed

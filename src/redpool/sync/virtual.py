@@ -7,7 +7,7 @@ connection of its own has, binds the virtual connection to a connection of its o
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from typing import Any
 
 from redis.exceptions import ReadOnlyError
 
@@ -17,15 +17,6 @@ from ..wire.commands import shares
 from ..wire.pipeline import Request
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections, Reentered
-
-
-class Lender(virtual.Lender, Protocol):
-    """What a virtual connection needs of its pool."""
-
-    himport_registry: Any
-
-    def take_own(self) -> Any:
-        """Check out a connection of its own."""
 
 
 class VirtualConnection(virtual.Virtual):
@@ -39,16 +30,13 @@ class VirtualConnection(virtual.Virtual):
     simple = True
     """there is nothing to be released, and no reply to be read but that to the `request`"""
 
-    pool: Lender
-
-    def __init__(self, pool: Lender, multiplexed: MultiplexedConnections) -> None:
-        self.pool = pool
-        self._multiplexed = multiplexed
+    def __init__(self, multiplexed: MultiplexedConnections) -> None:
+        self._multiplexed: MultiplexedConnections = multiplexed
 
     @property
     def himport_registry(self) -> Any:
         """redis-py's registry of fieldsets; what was prepared belongs to one connection, so that it can't be shared."""
-        if self.bound is None and not self.pool.himport_registry.revision:
+        if self.bound is None and not self._multiplexed.home.himport_registry.revision:
             return None
         return self._own().himport_registry
 
@@ -58,7 +46,7 @@ class VirtualConnection(virtual.Virtual):
 
     def send_command(self, *args: Any, **options: Any) -> None:
         """As in redis-py."""
-        if self.bound is None and (args[0] in self.pool.sharing_names or shares(args)):
+        if self.bound is None and (args[0] in self._multiplexed.sharing_names or shares(args)):
             if self.request is not None:
                 self._send()
             if self.bound is None:
@@ -68,20 +56,16 @@ class VirtualConnection(virtual.Virtual):
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """As in redis-py."""
-        packed, self._packed = self._packed, None
-        known = packed[1] if packed is not None and packed[0] is command else None
-        if (
-            self.bound is None
-            and known is not None
-            and packing.share(known, self.pool.sharing_names, self.pool.decodes)
-        ):
+        shared = self._shared_commands(command)
+        if shared is not None:
             if self.request is not None:
                 self._send()
             if self.bound is None:
-                self.request = Request(known, command[0], len(known))
+                self.request, self._packed = Request(shared, command[0], len(shared)), None
                 return
         own = self._own()
-        own.send_packed_command(command if known is None else own.pack_commands(known), check_health)
+        own.send_packed_command(self._repacked(command, own), check_health)
+        self._packed = None
 
     def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
         """As in redis-py."""
@@ -95,7 +79,7 @@ class VirtualConnection(virtual.Virtual):
             replies = self._multiplexed.execute(request, current())
             if not isinstance(replies, packing.UNUSUAL):
                 return replies
-            if isinstance(replies, ReadOnlyError) and self.pool.starts_over(request):
+            if isinstance(replies, ReadOnlyError) and self._multiplexed.home.starts_over(request):
                 replies = self._multiplexed.execute(request.again(), current())
         except Reentered:
             return self._by_another_way(request, disable_decoding)
@@ -175,9 +159,8 @@ class VirtualConnection(virtual.Virtual):
     def _own(self) -> Any:
         """Return the connection of its own, taken now if need be."""
         if self.bound is None:
-            if self.request or self._sent or self._ahead:
-                raise RuntimeError("replies over a multiplexed connection are still to be read: read them first")
-            self.bound, self.simple = self.pool.take_own(), False
+            self._check_all_read(self.request or self._sent)
+            self.bound, self.simple = self._multiplexed.home.take_own(), False
             self.retry = self.bound.retry
         return self.bound
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .table import (
     ACTS,
@@ -56,6 +57,9 @@ def command_name(args: Args) -> str:
 
 def parse(args: Args) -> tuple[str, list[object]]:
     """The name, and the arguments after it."""
+    first = args[0] if args else ""
+    if type(first) is str and first in PLAIN:  # as redis-py writes it
+        return first, list(args[1:])
     words = [*text(args[0]).split(), *args[1:]] if args else []
     if not words:
         return "", []
@@ -79,7 +83,10 @@ def upper(value: object) -> str:
 
 def read_only(args: Args) -> bool:
     """Whether it changes nothing: neither data nor the server nor the session."""
-    name, arguments = parse(args)
+    return _only_reads(*parse(args))
+
+
+def _only_reads(name: str, arguments: list[object]) -> bool:
     return name in _READ_ONLY or (name in WRITE_WHEN_STORING and not _stores(arguments))
 
 
@@ -89,7 +96,10 @@ def repeatable(args: Args) -> bool:
     It says nothing of the session: what was selected or watched over a connection that broke is not there for the
     second run.
     """
-    name, arguments = parse(args)
+    return _may_repeat(*parse(args))
+
+
+def _may_repeat(name: str, arguments: list[object]) -> bool:
     if name == "SET":
         options = _set_options(arguments)
         return options <= EXPIRIES or options == {"XX"}
@@ -111,16 +121,27 @@ def first_unrepeatable(commands: Iterable[Args]) -> Args | None:
     seen = False
     transaction: Args | None = None
     for args in commands:
-        name = command_name(args)
+        name, arguments = parse(args)
         if name == "MULTI":
             transaction = args
         elif transaction is not None and name in _ENDS_TRANSACTION:
             transaction = None
         elif name not in _OF_THE_SESSION:
-            if not repeatable(args) or (seen and not read_only(args)):
+            if not _may_repeat(name, arguments) or (seen and not _only_reads(name, arguments)):
                 return args
-            seen = seen or not _overwrites(args)
+            seen = seen or not _overwrites(name, arguments)
     return transaction
+
+
+def must_run_once(sent: Sequence[Any], rule: str) -> Args | None:
+    """Return the first command that must not be sent again, by the pool's `retry_sent`; `None` where none is."""
+    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
+    if rule == "all":
+        return None
+    if rule == "none":
+        first: Sequence[Any] = several[0]
+        return first
+    return first_unrepeatable(several)
 
 
 def undone_where_refused(args: Args) -> bool:
@@ -134,7 +155,8 @@ def undone_where_refused(args: Args) -> bool:
 
 def may_answer_at_length(args: Args) -> bool:
     """Return whether the reply may be large: it tells what is stored, or nothing is known of the command."""
-    return read_only(args) or command_name(args) in _TELLING or command_name(args) not in KNOWN
+    name, arguments = parse(args)
+    return _only_reads(name, arguments) or name in _TELLING or name not in KNOWN
 
 
 def blocks_for(args: Args) -> float | None:
@@ -201,6 +223,5 @@ def _set_options(arguments: list[object]) -> set[str]:
     return options
 
 
-def _overwrites(args: Args) -> bool:
-    name, arguments = parse(args)
+def _overwrites(name: str, arguments: list[object]) -> bool:
     return name in OVERWRITES or (name == "SET" and _set_options(arguments) <= EXPIRIES)

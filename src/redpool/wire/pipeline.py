@@ -78,12 +78,12 @@ class Request:
     """how many connections ended before it was sent"""
     since = 0.0
     """when its caller began to wait"""
+    flowed_at = 0.0
+    """when anything has flowed last, or was to, as far as its caller has seen"""
     flow = -1
     """how much had flowed when its caller last looked"""
     room_until = math.inf
     """until when its caller waits for room"""
-    until = math.inf
-    """until when its caller waits while nothing flows"""
     limit = math.inf
     """its caller's deadline"""
 
@@ -290,10 +290,6 @@ class Pipeline:
     def unfinished(self) -> list[Request]:
         """Return the requests that may still be waited for; whichever thread asks."""
         return [*self.pending.copy(), *self.queued.copy()]
-
-    def unanswered(self) -> list[Request]:
-        """Return the requests that were sent and are still to be answered."""
-        return [request for request in self.pending.copy() if not request.done]
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 

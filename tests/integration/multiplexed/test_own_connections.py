@@ -72,7 +72,7 @@ def test_a_command_that_the_user_vouches_for(face: Face, at: dict[str, Any]) -> 
 @pytest.mark.parametrize("name", ["SCRIPT KILL", "script kill", "Client  Unpause", "FAILOVER", "SCRIPT", "client"])
 def test_nothing_makes_a_rescue_share(face: Face, name: str) -> None:
     """`shareable_commands` takes no command that must not be queued, however it is spelled or covered by a name."""
-    with pytest.raises(ValueError, match="also_share="):
+    with pytest.raises(ValueError, match="shareable_commands="):
         face.pool(shareable_commands=(name,))
 
 

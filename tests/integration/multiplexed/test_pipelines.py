@@ -139,7 +139,7 @@ def test_replies_come_in_the_order_of_what_was_sent(shell: Face, at: dict[str, A
     """Over a virtual connection those of a pipeline come before that of a command which is sent amid them."""
     pool = shell.pool(**at)
     multiplexed = pool.multiplexed_here() if shell.asynchronous else pool._engine.multiplexed
-    virtual = shell._wrap(pool._virtual(_unwrapped(pool), _unwrapped(multiplexed)))
+    virtual = shell._wrap(pool._virtual(_unwrapped(multiplexed)))
     virtual.send_packed_command(virtual.pack_commands([("ECHO", "a"), ("ECHO", "b")]))
     assert virtual.read_response() == b"a"
     virtual.send_command("ECHO", "c")

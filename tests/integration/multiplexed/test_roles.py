@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import redpool
-from redpool.redispy import sharing
+from redpool.errors import interrupted
 from redpool.sync.connections import Reentered
 from redpool.testing import ScriptedServer
 from redpool.wire.pipeline import Request, State
@@ -120,7 +120,7 @@ def test_a_lost_connection_is_closed_by_the_last_thread_that_was_in_a_role(clien
     """A descriptor is never closed while a thread may be using it: it might be another connection's by then."""
     connection = multiplexed_by(client)
     assert connection.writer.try_enter()
-    connection.lose(sharing.interrupted("at work on"))
+    connection.lose(interrupted("at work on"))
     sock = connection._stream.sock
     assert sock.fileno() >= 0
     connection.writer.leave()
@@ -169,7 +169,7 @@ def test_a_connection_is_released_once(client: Any, monkeypatch: pytest.MonkeyPa
     """Even where a signal handler retires it in the midst of its being retired."""
     connection, multiplexed = multiplexed_by(client), client.connection_pool._engine.multiplexed
     released: list[Any] = []
-    monkeypatch.setattr(multiplexed, "_release", released.append)
+    monkeypatch.setattr(multiplexed.home, "release", released.append)
     connection.retire()
     multiplexed._ending += [connection, connection]
     multiplexed._shared, multiplexed._only = (), None
@@ -182,7 +182,7 @@ def test_a_connection_is_released_once(client: Any, monkeypatch: pytest.MonkeyPa
 def ask_from_within(client: Any) -> None:
     """Ask as a signal handler does, which has interrupted its thread."""
     assert client.get("key") == b"value"
-    virtual = client.connection_pool._virtual(client.connection_pool, client.connection_pool._engine.multiplexed)
+    virtual = client.connection_pool._virtual(client.connection_pool._engine.multiplexed)
     virtual.send_command("ECHO", "a")
     virtual.send_command("ECHO", "b")
     assert [virtual.read_response(), virtual.read_response()] == [b"a", b"b"]

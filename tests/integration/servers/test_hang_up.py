@@ -10,9 +10,10 @@ import pytest
 import redis
 
 from redpool import embedded
-from redpool.redispy.sharing import PROBE, LargeReplies, as_raised, hung_up
+from redpool.redispy.sharing import as_raised, hung_up
 from redpool.testing import ScriptedServer
 from redpool.wire.pipeline import Request, ServerClosed
+from redpool.wire.routing import PROBE, LargeReplies
 from support.faces import PATIENCE, Doing, Face, eventually
 
 LIMIT = ("--client-output-buffer-limit", "normal", "2mb", "0", "0")

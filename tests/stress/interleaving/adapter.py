@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from random import Random
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -14,7 +15,7 @@ from redpool.core.config import MultiplexedConfig
 from redpool.core.pool import PoolCore
 from redpool.deadline import deadline
 from redpool.errors import DeadlineExceeded, PoolTimeout
-from redpool.redispy import packing, routing, sharing, sockets, streams
+from redpool.redispy import multiplexed, packing, routing, sharing, sockets, streams
 from redpool.sync import connection, connections, role, threads
 from redpool.wire import pipeline
 
@@ -101,16 +102,17 @@ class Several:
         self.world = world
         config = MultiplexedConfig(max_connections=4, timeout=PATIENCE)
         self.core = PoolCore(config, 0.0, Random(1))
-        self.set = connections.MultiplexedConnections(
-            config,
+        home = SimpleNamespace(
+            decodes=False,
             connect=lambda beside: world.connect(),
             release=world.lend,
             core=lambda: self.core,
             may_share=lambda: True,
-            wake=lambda: None,
+            wake_maintenance=lambda: None,
             stand_in=lambda: None,
             reentered=lambda: False,
         )
+        self.set = connections.MultiplexedConnections(config, home)
         self.sent: dict[Any, Any] = {}
 
     request = staticmethod(request)
@@ -163,7 +165,9 @@ def start(world: World, work: Any, name: str) -> None:
 class _Adapter:
     """The parts that the explorer is given."""
 
-    sources: ClassVar[list[str]] = [str(each.__file__) for each in (connection, connections, role, pipeline, routing)]
+    sources: ClassVar[list[str]] = [
+        str(each.__file__) for each in (connection, connections, role, pipeline, routing, multiplexed)
+    ]
     one, several = One, Several
 
     def patches(self, world: World) -> list[tuple[Any, str, Any]]:
@@ -174,6 +178,8 @@ class _Adapter:
             (connection, "_monotonic", world.clock),
             (connection, "select", world.select),
             (threads, "start", lambda work, name, *args: start(world, partial(work, *args), name)),
+            (multiplexed, "_monotonic", world.clock),
+            (routing, "_monotonic", world.clock),
             (sockets, "backlog", lambda sock: 0),
             (role, "threading", world.threading),
             (streams, "select", world.select),
