@@ -24,6 +24,8 @@ import hiredis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.exceptions import RedisError
 
+from redpool.core.slot import Slot
+
 from .scheduler import Decider, Interrupted, Scheduler
 
 _PUSH = b">2\r\n+invalidate\r\n*1\r\n+key\r\n"
@@ -340,7 +342,7 @@ class World:
         self.server = Server(self.scheduler)
         self.threading = virtual_threading(self.scheduler)
         self.select = virtual_select(self.scheduler)
-        self.slot = SimpleNamespace(generation=0, expires_at=math.inf, leak_reported_for=0.0, since=0.0)
+        self.slot = Slot()
         self.subject: Subject
         self.lossy = False  # the connection was lost from outside
         self.detached = False  # retired: what wasn't sent may have to move on
