@@ -120,13 +120,14 @@ def test_a_validation_whose_thread_is_interrupted_as_it_begins_frees_its_slot(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_connect_whose_task_is_interrupted_as_it_begins_frees_its_slot(redis_url: str) -> None:
+def test_a_connect_whose_task_is_interrupted_as_it_begins_frees_its_slot(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The waiter is told that the connect was ended; the next caller has one of its own."""
 
     async def main() -> None:
         async with redpool.asyncio.ConnectionPool.from_url(redis_url, max_connections=1, timeout=2.0) as pool:
-            core = pool._enter().core
-            core.begin_connect = then(Interrupted(), core.begin_connect)  # type: ignore[method-assign]
+            monkeypatch.setattr(PoolCore, "begin_connect", then(Interrupted(), PoolCore.begin_connect))
             with pytest.raises(redis.TimeoutError, match="ended"):
                 await pool.get_connection()
             await pool.release(await pool.get_connection())
