@@ -514,10 +514,8 @@ class MultiplexedConnection(Multiplexed):
                 self._next_look = now + self.look_every
                 self._look_for_owner(self.writer, self.writer.beat + self.pipeline.written + self._pushed, now)
                 self._look_for_owner(self.reader, self.reader.beat + self.pipeline.heard, now)
+            self._read_what_has_come()
             self._write(None)
-            if self.reader.try_enter():
-                self._read_what_has_come()
-                self.reader.leave()
         except BaseException as error:
             if not self._ended_by(error, None):
                 raise
@@ -526,10 +524,20 @@ class MultiplexedConnection(Multiplexed):
         self._hand_on()
 
     def _read_what_has_come(self) -> None:
-        """Read without waiting. As the reader."""
-        while not self._over_for_reader() and self._stream.has_come():
-            if not self._receive_some(0.0):
-                return
+        """Read without waiting.
+
+        Where no reply is awaited this is done as the writer, too: a request that is written after something unasked was
+        taken from the socket, and before that is understood, would get it for its reply.
+        """
+        if self.reader.try_enter():
+            while not self._over_for_reader() and self.pipeline.pending and self._stream.has_come():
+                if not self._receive_some(0.0):
+                    break
+            self.reader.leave()
+        if not self.pipeline.pending and self.writer.try_enter():
+            if not self._over_for_writer():
+                self._read_unasked()
+            self.writer.leave()
 
     def _gone_after(self) -> float:
         """Return the seconds: sooner than callers run out of patience, with time for a look that was just missed."""

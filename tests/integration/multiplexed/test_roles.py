@@ -12,7 +12,7 @@ import redis
 import redpool
 from redpool.errors import interrupted
 from redpool.sync.connections import Reentered
-from redpool.testing import ScriptedServer
+from redpool.testing import Raw, ScriptedServer
 from redpool.wire.pipeline import Request, State
 from support.faces import Doing, eventually
 from support.mute import Mute
@@ -50,6 +50,29 @@ def test_a_connection_that_was_detached_is_not_written_to(client: Any, scripted:
     assert not request.done
     assert not request.sent
     assert connection.end()  # it stays over, however often one asks
+
+
+def test_what_maintenance_is_reading_unasked_is_no_callers_reply(
+    client: Any, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written after something unasked was taken from the socket, and before it is understood."""
+    connection = multiplexed_by(client)
+    receive = connection._stream.receive_within
+    calls = []
+
+    def taken_and_not_understood(seconds: float) -> int:
+        size: int = receive(seconds)
+        monkeypatch.setattr(connection._stream, "receive_within", receive)
+        calls.append(Doing(lambda: client.get("key")))
+        assert eventually(lambda: connection.pipeline.queued or connection.pipeline.pending)
+        return size
+
+    monkeypatch.setattr(connection._stream, "receive_within", taken_and_not_understood)
+    scripted.push(Raw(b"+another's\r\n"))
+    assert eventually(lambda: connection._readable(0))
+    connection.look_after(1e9)
+    assert calls[0].result() == b"value"
+    assert connection.state is State.LOST
 
 
 @pytest.mark.parametrize("role", ["writer", "reader"])
@@ -143,7 +166,7 @@ def test_a_reader_that_writes_for_others_goes_on_reading(client: Any, monkeypatc
     assert connection.writer.try_enter()
     beat, connection._unsent = connection.reader.beat, memoryview(b"x")
     request = get("key")
-    request.until = request.limit = float("inf")
+    request.flowed_at = request.limit = float("inf")
     request.sent = True
     assert connection._push_on(request)
     connection.writer.leave()
