@@ -72,9 +72,9 @@ def watch_pipelines(owner: type) -> Callable[[], bool]:
 def watch_connections(owner: Any) -> Callable[[], bool]:
     """Return a function that says whether a method of the connection class is replaced now.
 
-    It runs at each command. So it looks only at the methods that every command goes through, without a loop; all
-    `CONNECTION_METHODS` are checked when a connection is created. It compares identities, since a wrapper may equal
-    what it wraps.
+    It runs at each command of a task over a dedicated connection: on an event loop there is no maintenance each second.
+    So it looks only at the methods that every command goes through, without a loop; all `CONNECTION_METHODS` are
+    checked when a connection is created. It compares identities, since a wrapper may equal what it wraps.
     """
     send_command, send_packed_command, read_response = (
         original(owner, name) for name in ("send_command", "send_packed_command", "read_response")

@@ -32,17 +32,22 @@ def _may_try_again(error: Exception) -> bool:
 
 
 class _GuardedSync(SyncRetry):
+    guarded: Any = SyncRetry
+    """the user's class: what comes next in the order of inheritance, found sooner than by `super()`"""
+
     def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
         asked = _may_try_again if is_retryable is None else _both(is_retryable)
-        return super().call_with_retry(do, fail, asked, with_failure_count)
+        return self.guarded.call_with_retry(self, do, fail, asked, with_failure_count)
 
 
 class _GuardedAsync(AsyncRetry):
+    guarded: Any = AsyncRetry
+
     async def call_with_retry(
         self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
     ) -> Any:
         asked = _may_try_again if is_retryable is None else _both(is_retryable)
-        return await super().call_with_retry(do, fail, asked, with_failure_count)
+        return await self.guarded.call_with_retry(self, do, fail, asked, with_failure_count)
 
 
 def _both(is_retryable: Callable[[Exception], bool]) -> Callable[[Exception], bool]:
@@ -192,7 +197,7 @@ def _guarded(retry: Any) -> Any:
         if not isinstance(retry, SyncRetry | AsyncRetry) or issubclass(kind, _GuardedSync | _GuardedAsync):
             return retry
         mixin = _GuardedSync if isinstance(retry, SyncRetry) else _GuardedAsync
-        _made[kind] = type(kind.__name__, (mixin, kind), {"__module__": kind.__module__})
+        _made[kind] = type(kind.__name__, (mixin, kind), {"__module__": kind.__module__, "guarded": kind})
     retry.__class__ = _made[kind]
     if not isinstance(retry._backoff, NoBackoff | _WithinDeadline):
         retry._backoff = _WithinDeadline(retry._backoff)

@@ -56,7 +56,7 @@ class Tracked:
     made_of: ClassVar[type]
     """the class with which this was mixed"""
     replaced: ClassVar[staticmethod[[], bool]]
-    """tells whether a method of it was replaced"""
+    """tells whether a method of it was replaced; asked at each command of a task"""
     unanswered = 0
     sent: Any = ()
     """what was sent last: a command as its caller gave it (a tuple), or a list of them"""
@@ -192,10 +192,11 @@ class Tracked:
 
     def _look_behind(self, parser: Any) -> None:
         """All that was asked for is answered: what the parser still has is a push, or belongs to no caller."""
-        if self.cached:
-            return
-        reader = getattr(parser, "_reader", None)
-        if reader.has_data() if reader is not None else _has_bytes(parser):
+        try:
+            more = parser._reader.has_data()
+        except AttributeError:
+            more = _has_bytes(parser)
+        if more and not self.cached:
             self.unread, self.plain = True, False
 
     def only_unread(self) -> bool:

@@ -58,6 +58,8 @@ class TrackedSync(Tracked, AbstractConnection):
         try:
             super().connect_check_health(*args, **kwargs)
             self.readable = sockets.readable(self._sock)
+            # Looked at with each command: an instance's own is found sooner than its class's.
+            self.asked, self.lost, self.plain = self.asked, self.lost, self.plain
         except BaseException as error:
             self.disconnect()
             raised = lifecycle.of_connecting(error)
@@ -110,12 +112,10 @@ class TrackedSync(Tracked, AbstractConnection):
         with contextlib.suppress(ResponseError):  # an answer, too: the user may not be allowed to PING
             super()._send_ping()  # type: ignore[no-untyped-call]
 
-    def send_command(self, *args: Any, **kwargs: Any) -> None:
+    def send_command(self, *args: Any, check_health: bool = True, **unused: Any) -> None:
         """Pack and send a command, as the class at hand does."""
-        if self.usual and self.replaced():
-            self.look_at_methods()
         packed = self._command_packer.pack(*args) if self.usual else None
-        self._send(packed, args, 1, kwargs.get("check_health", True))
+        self._send(packed, args, 1, check_health)
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send one or more packed commands."""
@@ -123,8 +123,6 @@ class TrackedSync(Tracked, AbstractConnection):
             self.counted_ahead = False
             super().send_packed_command(command, check_health=False)  # type: ignore[no-untyped-call]
             return
-        if self.usual and self.replaced():
-            self.look_at_methods()
         several = self._commands_in(command)
         self._send(command, several, len(several), check_health)
 

@@ -233,7 +233,7 @@ class Engine(EngineBase):
         alone = self._maintenance is None
         self.apply(self._look_around, late, alone)
         if alone:
-            self._look_after_multiplexed(_monotonic())
+            self._look_after_connections(_monotonic())
 
     def _look_around(self, late: Ticket | None, alone: bool, now: float) -> None:
         self._reclaim_lost(now)
@@ -447,7 +447,7 @@ class Engine(EngineBase):
         if self._to_be_closed:
             self._to_be_closed = False
             self.close()
-        longest = self._look_after_multiplexed(_monotonic())
+        longest = self._look_after_connections(_monotonic())
         core = self.core
         wait = max(0.0, core.wake_at - _monotonic())
         if core.is_empty:
@@ -471,8 +471,9 @@ class Engine(EngineBase):
         self.armed = core.wake_at
         return settled
 
-    def _look_after_multiplexed(self, now: float) -> float:
-        """Return the seconds until the next look at them."""
+    def _look_after_connections(self, now: float) -> float:
+        """Look whether a method of theirs was replaced, and after multiplexed ones; return when to come again."""
+        self._factory.look_again()
         if self.multiplexed is not None:
             try:
                 return float(self.multiplexed.tick(now))

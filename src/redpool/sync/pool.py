@@ -136,11 +136,10 @@ class ConnectionPool(SyncSurface):
                     slot.borrower = got.borrower
                 else:
                     slot = got
-                unsure = slot.needs_validation is not None and (
-                    slot.needs_validation == "ping" or connection.readable(0)
-                )
-                if unsure and not engine.settle(slot, connection):
-                    continue
+                if slot.needs_validation is not None:
+                    readable = connection.readable
+                    if (slot.needs_validation == "ping" or readable(0)) and not engine.settle(slot, connection):
+                        continue
                 frame = _calling_frame(1)
                 if frame.f_code is not _ONE_COMMAND:
                     plumbing = frame.f_globals is _THEIRS or frame.f_globals is _OURS
@@ -163,7 +162,10 @@ class ConnectionPool(SyncSurface):
         """
         if not _same_process[0]:
             begin_in_child()
-        reference: Any = getattr(connection, "_redpool", None)
+        try:
+            reference: Any = connection._redpool
+        except AttributeError:
+            reference = None
         if (reference is None or reference.engine is not self._engine) and not self._reachable(reference, connection):
             return
         engine, slot = reference.engine, reference.slot

@@ -14,7 +14,7 @@ import redpool.asyncio.sentinel
 import redpool.sync.sentinel
 from redpool.redispy import internals
 from support import faces
-from support.faces import Face, MultiplexedAsyncio, MultiplexedThreads
+from support.faces import Asyncio, Face, MultiplexedAsyncio, MultiplexedThreads, Threads
 
 KEYED = ("SET", "GET", "INCRBY")
 
@@ -192,8 +192,10 @@ def test_a_patch_onto_redis_pys_connections(
         client.ping()
     owner = (aio if kind.asynchronous else redis.connection).Connection
     monkeypatch.setattr(owner, method, tracking(getattr(owner, method), calls))
-    if when == "after" and hasattr(pool, "may_share"):
-        assert not pool.may_share()  # as maintenance finds within a second
+    if when == "after":  # as maintenance does within a second
+        if not kind.asynchronous:
+            pool._factory.look_again()
+        assert not (hasattr(pool, "may_share") and pool.may_share())
     client.ping()
     calls.clear()
     client.get("key")
@@ -217,6 +219,30 @@ def test_maintenance_sees_a_patch(shell: type[Face], at: dict[str, Any], monkeyp
     owner = (aio if face.asynchronous else redis.connection).Connection
     monkeypatch.setattr(owner, "send_command", tracking(owner.send_command, []))
     assert faces.eventually(lambda: not pool.sharing and pool.stats().in_use == 0)
+    face.close()
+
+
+@pytest.mark.parametrize("shell", [Threads, Asyncio], ids=lambda shell: shell.name)
+def test_a_connection_that_is_open_sees_a_patch(
+    shell: type[Face], at: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within about a second, both when it comes and when it goes, and nothing is connected anew for it."""
+    face, calls = shell(), list[str]()
+    pool = face.pool(**at)
+    client = face.client(pool)
+    client.ping()
+
+    def passed_by() -> bool:
+        calls.clear()
+        client.ping()
+        return not calls
+
+    owner = (aio if face.asynchronous else redis.connection).Connection
+    monkeypatch.setattr(owner, "read_response", tracking(owner.read_response, calls))
+    assert faces.eventually(lambda: not passed_by())
+    monkeypatch.undo()
+    assert faces.eventually(passed_by)
+    assert pool.stats().connected == 1
     face.close()
 
 

@@ -211,8 +211,11 @@ async def main(name: str, when: str, url: str) -> None:
             await tasks[kind].ping()
         tracer = TRACERS[name]()
         for client in (*threads.values(), *tasks.values()):
-            if hasattr(client.connection_pool, "may_share"):
-                client.connection_pool.may_share()  # as maintenance does each second, where connections are shared
+            pool = client.connection_pool  # as maintenance does each second
+            if hasattr(pool, "may_share"):
+                pool.may_share()
+            elif isinstance(pool, redpool.ConnectionPool):
+                pool._factory.look_again()
     instrument = getattr(tracer, "instrument", lambda client: None)
     found: dict[str, Any] = {"threads": {}, "asyncio": {}}
     for kind in CLIENTS:
