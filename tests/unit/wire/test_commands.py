@@ -19,6 +19,7 @@ from redpool.wire.commands import (
     blocks_for,
     command_name,
     first_unrepeatable,
+    parse,
     read_only,
     repeatable,
     shares,
@@ -80,6 +81,12 @@ def test_the_spelling_makes_no_difference(name: str, arguments: list[str]) -> No
 
 
 # -- the hot path -----------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_name_is_taken_as_it_is() -> None:
+    """`parse` needn't look into a name that redis-py writes so: it is the name, and all that follows are arguments."""
+    for name in PLAIN:
+        assert parse((name, "a", b"b")) == parse((name.lower(), "a", b"b")) == (name, ["a", b"b"])
 
 
 def test_plain_commands_need_no_second_look() -> None:
