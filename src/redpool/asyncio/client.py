@@ -21,9 +21,9 @@ _recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watch
 
 
 class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-py's own bases disagree
-    """redis-py's `redis.asyncio.Redis` over a pool whose connections are shared; every command and option of it works.
+    """redis-py's `redis.asyncio.Redis` over shared connections; every command and option of it works.
 
-    Without a `connection_pool` it makes itself a `redpool.asyncio.MultiplexedConnectionPool`, whose options it takes
+    Without a `connection_pool` it creates a `redpool.asyncio.MultiplexedConnectionPool`, and takes that pool's options
     beside redis-py's: `redpool.asyncio.Redis(host="localhost", shared_connections=2, timeout=1.0)`.
     """
 
@@ -47,14 +47,14 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         auto_close_connection_pool: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """As in redis-py; the pool's options may stand among the keywords and in the URL's query, too."""
+        """Return a client for the server at `url`; keywords and the URL's query may have the pool's options, too."""
         pool = MultiplexedConnectionPool.from_url(url, **kwargs)
         client = cls(connection_pool=pool, single_connection_client=single_connection_client)
         client.auto_close_connection_pool = auto_close_connection_pool is not False
         return client
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """As in redis-py."""
+        """Execute a command and return its reply, as in redis-py."""
         name = args[0]
         pool = self.connection_pool
         if (
@@ -104,17 +104,17 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             del reply, request  # as above
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
-        """As in redis-py."""
+        """Return a pipeline, as in redis-py."""
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  # the same
-    """redis-py's pipeline; one that may share goes out in one piece among others' commands."""
+    """redis-py's pipeline; one that may share goes out in one piece, among other callers' commands."""
 
     _pool_class = MultiplexedConnectionPool
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """As in redis-py."""
+        """Execute the queued commands and return their replies, as in redis-py."""
         stack = self.command_stack
         commands = [args for args, _ in stack]
         transaction = self.is_transaction or self.explicit_transaction

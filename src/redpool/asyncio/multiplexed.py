@@ -28,26 +28,26 @@ _one_call = ONE_CALL_ASYNC.get
 
 
 class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
-    """A pool whose connections are shared: many tasks' commands go over one of them, each without waiting.
+    """A pool whose connections callers share: the commands of many tasks go over one of them.
 
     It takes the place of any pool for event loops, under redis-py's own clients and under `redpool.asyncio.Redis`::
 
         pool = redpool.asyncio.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
         r = redis.asyncio.Redis(connection_pool=pool)
 
-    What can't share (a command that blocks, WATCH, a subscription, an unknown command), and a caller that takes a
-    connection by itself, gets one of its own from the same pool.
+    A command that can't share (one that blocks, WATCH, a subscription, an unknown command), and a caller of
+    `get_connection`, gets a dedicated connection from the same pool.
 
     Options: those of `ConnectionPool`, and
 
-    - `shared_connections` (1): connections that callers share, on each loop; the one with the least to do is taken. Of
-      `max_connections` they are a part.
-    - `max_in_flight` (4096): commands awaiting a reply on one of them; more callers wait for their turn, `timeout`
+    - `shared_connections` (1): connections that callers share, on each loop, a part of `max_connections`; a command
+      takes the one with the least to do.
+    - `max_in_flight` (4096): commands that await a reply on one of them; further callers wait for room, `timeout`
       seconds at most.
-    - `shareable_commands` (`()`): names of further commands that may share, of modules for instance.
-      Take only such as never block and leave the connection as it is: `("JSON.GET", "FT.SEARCH")`.
+    - `shareable_commands` (`()`): names of further commands (of modules) that may share, such as `("JSON.GET",
+      "FT.SEARCH")`. Name only commands that never block, and that leave the connection as it is.
 
-    Raises `ValueError` or `TypeError` where an option makes no sense.
+    Raises `TypeError` or `ValueError` for a wrong option.
     """
 
     _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
@@ -85,7 +85,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     # -- checkout and release ----------------------------------------------------------------------------------------
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
-        """Return what a client needs for one call: a virtual connection. All others get one of their own.
+        """Return a virtual connection to redis-py's clients, for one call; to all other callers a dedicated connection.
 
         Raises `PoolClosed`, and what `ConnectionPool.get_connection` raises.
         """
@@ -102,7 +102,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         return await self.take_own()
 
     async def take_own(self) -> Any:
-        """Check out a connection for what can't share."""
+        """Check out a dedicated connection, for a command that can't share."""
         here = self._enter()
         if not here.core.idle and here.core.open >= here.core.max_connections:
             here.multiplexed.make_room()
@@ -111,7 +111,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         return connection
 
     def release(self, connection: Any) -> Awaitable[None]:  # type: ignore[override]
-        """Release a connection. Releasing one twice, or one that isn't this pool's, does nothing but warn."""
+        """Release a connection. Releasing one twice, or one of another pool, has no effect but a warning."""
         if isinstance(connection, VirtualConnection) and connection.is_done_with:
             return DONE
         return self._release(connection)
@@ -131,26 +131,26 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     # -- the whole pool ----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Replace every connection: idle and shared ones now, used ones as they come back."""
+        """Replace every connection: idle and shared ones now, those in use when they are released."""
         super().drain()
         self._each(lambda here: here.multiplexed.retire_all())
 
     def reset(self) -> None:
-        """Begin anew, with no connection, also after a shutdown: idle ones close now, others once they are done."""
+        """Begin anew without connections, also after a shutdown: idle ones close now, others once they are done."""
         self._each(lambda here: here.multiplexed.shutdown())
         super().reset()
 
     async def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
-        """End the pool (`PoolClosed` from now on); what is in flight is still answered, for `timeout` seconds at most.
+        """End the pool: from now on a call raises `PoolClosed`; commands in flight are answered for `timeout` seconds.
 
-        Subscribers and monitors are ended at once. With `force` all connections are cut: their users see a
+        Subscribers and monitors end at once. With `force` it cuts all connections, and their users get a
         `redis.ConnectionError`.
         """
         self._each(lambda here: here.multiplexed.shutdown())
         await super().shutdown(timeout, force)
 
     def stats(self) -> MultiplexedPoolStats:
-        """The pool on the running loop (outside of one: on the loop used last), now and since it was created."""
+        """Return the state and the counters of the pool on the running loop; outside of one, on the loop used last."""
         own, here = super().stats(), self._view()
         return self._with_shared(own, None if here is None else here.multiplexed)
 

@@ -23,17 +23,17 @@ _Client = TypeVar("_Client")
 
 
 class ManagedConnection(theirs.SentinelManagedConnection):
-    """redis-py's connection to wherever Sentinel says; what a demoted master has refused may be sent again."""
+    """redis-py's connection to the address that Sentinel gives; what a demoted master rejects may be sent again."""
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        """As in redis-py, but that the address is asked for, too, where a broken connection is opened again."""
+        """Connect as redis-py does, but ask Sentinel again where a broken connection connects anew."""
         if retry_socket_connect:
             await self._connect_retry()  # type: ignore[no-untyped-call]
         else:
             await super().connect_check_health(check_health, retry_socket_connect)
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """As in redis-py."""
+        """Read a reply as redis-py does."""
         try:
             return await super().read_response(*args, **kwargs)
         except RedisConnectionError as error:
@@ -43,7 +43,7 @@ class ManagedConnection(theirs.SentinelManagedConnection):
 
 
 class ManagedSSLConnection(ManagedConnection, theirs.SentinelManagedSSLConnection):
-    """The same over TLS."""
+    """redis-py's connection over TLS to the address that Sentinel gives; see `ManagedConnection`."""
 
 
 class _Service(Service):
@@ -78,10 +78,10 @@ class _MultiplexedConnections(Watchful, MultiplexedConnections):
 
 
 class SentinelConnectionPool(SentinelPool, MultiplexedConnectionPool):
-    """redis-py's `redis.asyncio.sentinel.SentinelConnectionPool`, with shared connections.
+    """redis-py's `redis.asyncio.sentinel.SentinelConnectionPool`, with shared connections: to a master or its replicas.
 
     Options: those of `MultiplexedConnectionPool`, and redis-py's `is_master` (True), `check_connection` (False) and
-    `ssl` (False). Once there is another master, what goes to the last one is replaced.
+    `ssl` (False). Once there is another master, the pool replaces its connections to the last one.
     """
 
     _multiplexed_class = _MultiplexedConnections
@@ -96,7 +96,7 @@ class SentinelConnectionPool(SentinelPool, MultiplexedConnectionPool):
 
 
 class Sentinel(theirs.Sentinel):
-    """redis-py's `redis.asyncio.sentinel.Sentinel`; its clients are `redpool.asyncio.Redis` over a pool that follows.
+    """redis-py's `redis.asyncio.sentinel.Sentinel`, with clients that follow the master.
 
     Options of the pool may stand beside those of the connections, here and in `master_for` and `slave_for`::
 
@@ -125,7 +125,7 @@ class Sentinel(theirs.Sentinel):
         connection_pool_class: Any = SentinelConnectionPool,
         **kwargs: Any,
     ) -> Any:
-        """As in redis-py: a client of the master, wherever it is."""
+        """Return a client of the master, wherever that is, as in redis-py."""
         return super().master_for(service_name, redis_class, connection_pool_class, **kwargs)
 
     @overload
@@ -145,7 +145,7 @@ class Sentinel(theirs.Sentinel):
         connection_pool_class: Any = SentinelConnectionPool,
         **kwargs: Any,
     ) -> Any:
-        """As in redis-py: a client of the replicas, each new connection going to the next one."""
+        """Return a client of the replicas, as in redis-py; each new connection goes to the next one."""
         return super().slave_for(service_name, redis_class, connection_pool_class, **kwargs)
 
     replica_for = slave_for

@@ -21,9 +21,9 @@ _recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watch
 
 
 class Redis(clients.ShortcutClient, redis.client.Redis):
-    """redis-py's `redis.Redis` over a pool whose connections are shared; every command and option of it works.
+    """redis-py's `redis.Redis` over shared connections; every command and option of it works.
 
-    Without a `connection_pool` it makes itself a `redpool.MultiplexedConnectionPool`, whose options it takes beside
+    Without a `connection_pool` it creates a `redpool.MultiplexedConnectionPool`, and takes that pool's options beside
     redis-py's: `redpool.Redis(host="localhost", shared_connections=2, timeout=1.0)`.
     """
 
@@ -44,14 +44,14 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
-        """As in redis-py; the pool's options may stand among the keywords and in the URL's query, too."""
+        """Return a client for the server at `url`; keywords and the URL's query may have the pool's options, too."""
         single = kwargs.pop("single_connection_client", False)
         client = cls(connection_pool=MultiplexedConnectionPool.from_url(url, **kwargs), single_connection_client=single)
         client.auto_close_connection_pool = True
         return client
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """As in redis-py."""
+        """Execute a command and return its reply, as in redis-py."""
         name = args[0]
         pool = self.connection_pool
         if (
@@ -99,22 +99,22 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
             del reply, request  # else an error and this frame, which holds the pool, would keep each other
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
-        """As in redis-py."""
+        """Return a pipeline, as in redis-py."""
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 class Pipeline(clients.ShortcutPipeline, redis.client.Pipeline):
-    """redis-py's pipeline; one that may share goes out in one piece among others' commands."""
+    """redis-py's pipeline; one that may share goes out in one piece, among other callers' commands."""
 
     _pool_class = MultiplexedConnectionPool
 
     @property
     def is_transaction(self) -> bool:
-        """As in redis-py's asyncio twin; redis-py's attribute here hides its own method of that name."""
+        """Whether the pipeline is a transaction; redis-py's attribute of that name hides its own method."""
         return bool(vars(self)["transaction"])
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """As in redis-py."""
+        """Execute the queued commands and return their replies, as in redis-py."""
         stack = self.command_stack
         commands = [args for args, _ in stack]
         transaction: bool = self.is_transaction or self.explicit_transaction

@@ -20,26 +20,26 @@ _one_call = ONE_CALL.get
 
 
 class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
-    """A pool whose connections are shared: many threads' commands go over one of them, each without waiting.
+    """A pool whose connections callers share: the commands of many threads go over one of them.
 
     It takes the place of any pool for threads, under redis-py's own clients and under `redpool.Redis`::
 
         pool = redpool.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
         r = redis.Redis(connection_pool=pool)
 
-    What can't share (a command that blocks, WATCH, a subscription, an unknown command), and a caller that takes a
-    connection by itself, gets one of its own from the same pool.
+    A command that can't share (one that blocks, WATCH, a subscription, an unknown command), and a caller of
+    `get_connection`, gets a dedicated connection from the same pool.
 
     Options: those of `ConnectionPool`, and
 
-    - `shared_connections` (1): connections that callers share; the one with the least to do is taken. Of
-      `max_connections` they are a part.
-    - `max_in_flight` (4096): commands awaiting a reply on one of them; more callers wait for their turn, `timeout`
+    - `shared_connections` (1): connections that callers share, a part of `max_connections`; a command takes the one
+      with the least to do.
+    - `max_in_flight` (4096): commands that await a reply on one of them; further callers wait for room, `timeout`
       seconds at most.
-    - `shareable_commands` (`()`): names of further commands that may share, of modules for instance.
-      Take only such as never block and leave the connection as it is: `("JSON.GET", "FT.SEARCH")`.
+    - `shareable_commands` (`()`): names of further commands (of modules) that may share, such as `("JSON.GET",
+      "FT.SEARCH")`. Name only commands that never block, and that leave the connection as it is.
 
-    Raises `ValueError` or `TypeError` where an option makes no sense.
+    Raises `TypeError` or `ValueError` for a wrong option.
     """
 
     _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
@@ -64,7 +64,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     # -- checkout and release ----------------------------------------------------------------------------------------
 
     def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
-        """Return what a client needs for one call: a virtual connection. All others get one of their own.
+        """Return a virtual connection to redis-py's clients, for one call; to all other callers a dedicated connection.
 
         Raises `PoolClosed`, and what `ConnectionPool.get_connection` raises.
         """
@@ -77,7 +77,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         return self._virtual(multiplexed)
 
     def take_own(self) -> Any:
-        """Check out a connection for what can't share."""
+        """Check out a dedicated connection, for a command that can't share."""
         engine = self._engine_here()
         core = engine.core
         if not core.idle and core.open >= core.max_connections:
@@ -89,7 +89,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         return connection
 
     def release(self, connection: Any) -> None:
-        """Release a connection. Releasing one twice, or one that isn't this pool's, does nothing but warn."""
+        """Release a connection. Releasing one twice, or one of another pool, has no effect but a warning."""
         if not isinstance(connection, VirtualConnection):
             ConnectionPool.release(self, connection)
             return
@@ -106,27 +106,27 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     # -- the whole pool ----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Replace every connection: idle and shared ones now, used ones as they come back."""
+        """Replace every connection: idle and shared ones now, those in use when they are released."""
         super().drain()
         self._engine.multiplexed.retire_all()
 
     def reset(self) -> None:
-        """Begin anew, with no connection, also after a shutdown: idle ones close now, others once they are done."""
+        """Begin anew without connections, also after a shutdown: idle ones close now, others once they are done."""
         before = self._engine_here().multiplexed
         super().reset()
         before.shutdown()
 
     def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
-        """End the pool (`PoolClosed` from now on); what is in flight is still answered, for `timeout` seconds at most.
+        """End the pool: from now on a call raises `PoolClosed`; commands in flight are answered for `timeout` seconds.
 
-        Subscribers and monitors are ended at once. With `force` all connections are cut: their users see a
+        Subscribers and monitors end at once. With `force` it cuts all connections, and their users get a
         `redis.ConnectionError`.
         """
         self._engine_here().multiplexed.shutdown()
         super().shutdown(timeout, force)
 
     def stats(self) -> MultiplexedPoolStats:
-        """The pool at this moment, and its counters since it was created (or reset)."""
+        """Return the pool's state at this moment, and its counters since it was created or reset."""
         return self._with_shared(super().stats(), self._engine.multiplexed)
 
 

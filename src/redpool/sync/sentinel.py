@@ -21,17 +21,17 @@ _Client = TypeVar("_Client")
 
 
 class ManagedConnection(theirs.SentinelManagedConnection):
-    """redis-py's connection to wherever Sentinel says; what a demoted master has refused may be sent again."""
+    """redis-py's connection to the address that Sentinel gives; what a demoted master rejects may be sent again."""
 
     def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        """As in redis-py, but that the address is asked for, too, where a broken connection is opened again."""
+        """Connect as redis-py does, but ask Sentinel again where a broken connection connects anew."""
         if retry_socket_connect:
             self._connect_retry()  # type: ignore[no-untyped-call]
         else:
             super().connect_check_health(check_health, retry_socket_connect)
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """As in redis-py."""
+        """Read a reply as redis-py does."""
         try:
             return super().read_response(*args, **kwargs)
         except RedisConnectionError as error:
@@ -41,7 +41,7 @@ class ManagedConnection(theirs.SentinelManagedConnection):
 
 
 class ManagedSSLConnection(ManagedConnection, theirs.SentinelManagedSSLConnection):
-    """The same over TLS."""
+    """redis-py's connection over TLS to the address that Sentinel gives; see `ManagedConnection`."""
 
 
 class _Service(Service, theirs.SentinelConnectionPoolProxy):
@@ -68,10 +68,10 @@ class _MultiplexedConnections(Watchful, MultiplexedConnections):
 
 
 class SentinelConnectionPool(SentinelPool, MultiplexedConnectionPool):
-    """redis-py's `redis.sentinel.SentinelConnectionPool`, with shared connections: to a master or to its replicas.
+    """redis-py's `redis.sentinel.SentinelConnectionPool`, with shared connections: to a master or its replicas.
 
     Options: those of `MultiplexedConnectionPool`, and redis-py's `is_master` (True), `check_connection` (False) and
-    `ssl` (False). Once there is another master, what goes to the last one is replaced.
+    `ssl` (False). Once there is another master, the pool replaces its connections to the last one.
     """
 
     _multiplexed_class = _MultiplexedConnections
@@ -86,7 +86,7 @@ class SentinelConnectionPool(SentinelPool, MultiplexedConnectionPool):
 
 
 class Sentinel(theirs.Sentinel):
-    """redis-py's `redis.sentinel.Sentinel`; its clients are `redpool.Redis` over a pool that follows the master.
+    """redis-py's `redis.sentinel.Sentinel`, with clients that follow the master.
 
     Options of the pool may stand beside those of the connections, here and in `master_for` and `slave_for`::
 
@@ -115,7 +115,7 @@ class Sentinel(theirs.Sentinel):
         connection_pool_class: Any = SentinelConnectionPool,
         **kwargs: Any,
     ) -> Any:
-        """As in redis-py: a client of the master, wherever it is."""
+        """Return a client of the master, wherever that is, as in redis-py."""
         pool_class = connection_pool_class
         return super().master_for(service_name, redis_class, pool_class, **kwargs)  # type: ignore[no-untyped-call]
 
@@ -136,7 +136,7 @@ class Sentinel(theirs.Sentinel):
         connection_pool_class: Any = SentinelConnectionPool,
         **kwargs: Any,
     ) -> Any:
-        """As in redis-py: a client of the replicas, each new connection going to the next one."""
+        """Return a client of the replicas, as in redis-py; each new connection goes to the next one."""
         pool_class = connection_pool_class
         return super().slave_for(service_name, redis_class, pool_class, **kwargs)  # type: ignore[no-untyped-call]
 
