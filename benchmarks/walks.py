@@ -174,6 +174,7 @@ def timeout_thread(server: Server) -> Walk:
 async def timeout_task(server: Server) -> Walk:
     pool = redpool.asyncio.ConnectionPool.from_url(server.url, max_connections=1, timeout=0.2)
     async with pool, pool.connection():
+        await asyncio.sleep(0.3)  # until the borrower's own wait would have ended: that tick is not of this walk
         with Walk() as walk, contextlib.suppress(redpool.PoolTimeout):
             await pool.get_connection()
     return walk
