@@ -61,7 +61,7 @@ class Closed:
         self.provider = Provider()
         self.pool = face.pool(
             host=self.server.host, port=self.server.port, protocol=protocol, db=5, max_connections=1,
-            credential_provider=self.provider, socket_connect_timeout=0.3, socket_timeout=0.5,
+            credential_provider=self.provider, socket_connect_timeout=1.0, socket_timeout=1.0,
         )  # fmt: skip
 
     def check(self, client: Any) -> None:

@@ -45,11 +45,11 @@ def test_short_deadlines_are_evidence_of_a_silent_path(face: Face, redis_server:
 
 @contextlib.contextmanager
 def narrow(face: Face, server: embedded.Server, connections: int) -> Iterator[Any]:
-    """A client behind an uplink on which 6 MB take two seconds, where half a second of silence is too long."""
+    """A client behind an uplink on which 6 MB take two seconds, where one second of silence is too long."""
     with Relay(server.host, server.port, uplink=3e6) as relay:
         client = face.client(
             face.pool(
-                host=relay.host, port=relay.port, socket_timeout=0.5, max_connections=connections, retry=face.retry(0)
+                host=relay.host, port=relay.port, socket_timeout=1.0, max_connections=connections, retry=face.retry(0)
             )
         )
         client.set("key", "value")
