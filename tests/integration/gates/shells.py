@@ -44,12 +44,12 @@ def by_threads(way: Way, size: int) -> None:
         with limit, contextlib.suppress(redis.RedisError):
             _use(pool, way.release)
         beside.join(PATIENCE)
-        assert not beside.is_alive()
+        assert not beside.is_alive(), f"the other caller waits: {pool!r}\n{pool.dump()}"
         _heal(script)
         assert _eventually(lambda: _at_rest(pool)), pool
         assert _eventually(lambda: _is_whole(pool, size)), pool
         pool.close()
-        assert pool.stats().open == 0
+        assert pool.stats().open == 0, pool.stats()
 
 
 def _is_whole(pool: redpool.ConnectionPool, size: int) -> bool:
@@ -77,14 +77,16 @@ def _at_rest(pool: Any) -> bool:
 def _ask(client: Any, token: str) -> None:
     # Whatever befalls a call may befall this one in its place; and the machine may be slow.
     with contextlib.suppress(redis.RedisError):
-        assert client.echo(token) == token.encode()
+        reply = client.echo(token)
+        assert reply == token.encode(), reply
 
 
 def _use(pool: redpool.ConnectionPool, release: str) -> None:
     connection = pool.get_connection()
     try:
         connection.send_command("ECHO", "mine")
-        assert connection.read_response() == b"mine"
+        reply = connection.read_response()
+        assert reply == b"mine", reply
         if release in ("error", "cancelled"):
             connection.send_command("ECHO", "never read")
         elif release == "slow":
@@ -130,7 +132,7 @@ async def by_tasks(way: Way, size: int) -> None:
         assert await _eventually_async(lambda: _at_rest_async(pool)), pool
         assert await _eventually_async(lambda: _is_whole_async(pool, size)), pool
         await pool.aclose()
-        assert pool.stats().open == 0
+        assert pool.stats().open == 0, pool.stats()
 
 
 async def _is_whole_async(pool: redpool.asyncio.ConnectionPool, size: int) -> bool:
