@@ -92,7 +92,7 @@ class NodeConnection(VirtualConnection):
         return self.bound is not None
 
     def should_reconnect(self) -> bool:
-        """Whether anything is left of a call; redis-py asks between any two of them."""
+        """Return whether anything is left of a call; redis-py asks between any two of them."""
         return bool(self.bound is not None or self._request or self._sent or self._ahead)
 
     def mark_for_reconnect(self) -> None:
@@ -106,7 +106,7 @@ class NodeConnection(VirtualConnection):
         self._subscribes = True
 
     async def disconnect(self, *args: Any, **options: Any) -> None:
-        """The call is over, or has failed: what it had goes back to the pool. A subscriber leaves it first."""
+        """Return to the pool what a call had that is over, or has failed. A subscriber leaves it first."""
         if self._subscribes and self.bound is not None:
             self._subscribes = False
             await self.bound.disconnect(*args, **options)

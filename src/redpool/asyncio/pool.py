@@ -202,7 +202,7 @@ class ConnectionPool(AsyncSurface):
         close_now(connection)
 
     def _reachable(self, reference: Reference | None, connection: Any) -> bool:
-        """Whether a release may go on here and now; if not, it was dealt with."""
+        """Return whether a release may go on here and now; if not, it was dealt with."""
         here = None if reference is None else reference.engine
         if here is None or here.owner() is not self:
             warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=4)
@@ -219,7 +219,7 @@ class ConnectionPool(AsyncSurface):
     # -- one pool, several loops -------------------------------------------------------------------------------------
 
     def _enter(self) -> Engine:
-        """The part of this pool that lives on the running loop."""
+        """Return the part of this pool that lives on the running loop."""
         if not _same_process[0]:
             begin_in_child()
         loop = _running_loop()
@@ -242,7 +242,7 @@ class ConnectionPool(AsyncSurface):
             self._by_loop.pop(closed).discard()
 
     def _view(self) -> Engine | None:
-        """The part on the running loop, else the one used last."""
+        """Return the part on the running loop, else the one used last."""
         if not _same_process[0]:
             begin_in_child()
         try:
@@ -370,8 +370,8 @@ class ConnectionPool(AsyncSurface):
         state = "shut down" if self._closed else "open"
         return self._described(state, self._core().counts(_monotonic()))
 
-    def make_multiplexed(self, engine: Engine) -> Any:
-        """What a new engine shares: nothing."""
+    def make_multiplexed(self, _engine: Engine) -> Any:
+        """Return what a new engine shares: nothing."""
         return None
 
     def _connect_retries_changed(self) -> None:

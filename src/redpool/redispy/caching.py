@@ -63,7 +63,7 @@ class CachingConnection(CacheProxyConnection):
                 self._current_command_cache_key = key
 
     def _is_true(self, entry: CacheEntry) -> bool:
-        """Whether no invalidation of the entry has come in."""
+        """Return whether no invalidation of the entry has come in."""
         reader = entry.connection_ref
         if reader is not self._conn:
             with _set_aside(reader) as alone:
@@ -79,7 +79,7 @@ class CachingConnection(CacheProxyConnection):
         disconnect_on_error: bool = True,
         push_request: bool = False,
     ) -> Any:
-        """The answer, from the cache or from the server."""
+        """Return the answer, from the cache or from the server."""
         hit, self._hit = self._hit, None
         if hit is not None:
             record_csc_request(result=CSCResult.HIT)

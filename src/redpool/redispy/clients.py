@@ -31,13 +31,13 @@ PLACE_OF_POOL = list(inspect.signature(redis.client.Redis.__init__).parameters).
 
 
 def beside_pool(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a client that is given its pool still has to be told."""
+    """Return the options that a client still needs which is given its pool."""
     names = ("single_connection_client", "credential_provider", "event_dispatcher")
     return {name: kwargs[name] for name in names if name in kwargs}
 
 
 def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A pool of ours from what a client of redis-py's is made with; the pool's own options are taken out of `kwargs`.
+    """Make a pool of ours from a redis-py client's arguments; take the pool's own options out of `kwargs`.
 
     redis-py itself reads its arguments: for a client that opens nothing, and goes again.
     """

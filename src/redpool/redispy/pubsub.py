@@ -26,12 +26,12 @@ _PONGS = (b"PONG", "PONG")
 
 
 def leaves(frame: FrameType) -> bool:
-    """Whether it is a subscriber's own end that asks for the connection to be closed."""
+    """Return whether it is a subscriber's own end that asks for the connection to be closed."""
     return frame.f_code in _LEAVING and not is_finalizer(frame)
 
 
 def is_finalizer(frame: FrameType | None) -> bool:
-    """Whether redis-py gives a connection back for a caller who has dropped its holder."""
+    """Return whether redis-py gives a connection back for a caller who has dropped its holder."""
     for _ in range(_DEEPEST):
         if frame is None:
             return False
@@ -42,7 +42,7 @@ def is_finalizer(frame: FrameType | None) -> bool:
 
 
 def in_finalizer(frame: FrameType | None) -> bool:
-    """Whether a finalizer calls: redis-py's client closes its pool when it is collected, which may be anywhere."""
+    """Return whether a finalizer calls: redis-py's client closes its pool when it is collected, maybe anywhere."""
     for _ in range(_DEEPEST):
         if frame is None:
             return False
@@ -72,7 +72,7 @@ def adopt_socket(connection: Any, successor: Any) -> bool:
 
 
 def unsubscribe(connection: Any) -> bool:
-    """Whether the server confirms, in the time for an answer, that nothing is subscribed over the connection.
+    """Return whether the server confirms, in the time for an answer, that nothing is subscribed over the connection.
 
     The answer to the PING comes behind all confirmations. It may be an error: the user may not be allowed to PING.
     """
@@ -96,7 +96,7 @@ def unsubscribe(connection: Any) -> bool:
 
 
 async def unsubscribe_async(connection: Any) -> bool:
-    """The same on the running loop."""
+    """Unsubscribe a connection on the running loop, as `unsubscribe` does."""
     end = time.monotonic() + time_to_answer(connection)
     unconfirmed = {_ending(subscription) for subscription in connection.pending_unsubscribes}
     try:
@@ -118,7 +118,7 @@ async def unsubscribe_async(connection: Any) -> bool:
 
 
 def _kind(said: Any) -> str:
-    """What a push is of, in capitals; nothing for anything else."""
+    """Return what a push is of, in capitals; nothing for anything else."""
     return str(str_if_bytes(said[0])).upper() if isinstance(said, list) and said else ""
 
 

@@ -49,7 +49,7 @@ def hung_up(error: BaseException | None) -> bool:
 
 
 def sharing_names(also: Sequence[str]) -> frozenset[str]:
-    """The names that are known to share at first sight: the table's, and what the user adds to it.
+    """Return the names that are known to share at first sight: the table's, and what the user adds to it.
 
     Raises `ValueError` for a command that the table knows not to share, and for a name that stands for several.
     """
@@ -125,7 +125,7 @@ def late(request: Request, connection: Any, rule: str) -> BaseException:
 
 
 def refused(replies: Any) -> bool:
-    """Whether any of the replies says that the server is a replica."""
+    """Return whether any of the replies says that the server is a replica."""
     several = replies if type(replies) is list else [replies]
     return any(isinstance(each, ReadOnlyError) for each in several)
 
@@ -134,5 +134,5 @@ _SETTLED = (ReplyLost, DeadlineExceeded, PoolClosed, MaxConnectionsError)
 
 
 def settled(error: object) -> bool:
-    """Whether no other node is to be asked either: it may have run, its time is up, or the pool has refused it."""
+    """Return whether no other node is to be asked: it may have run, its time is up, or the pool has refused it."""
     return isinstance(error, _SETTLED)

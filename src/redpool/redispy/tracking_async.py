@@ -210,7 +210,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
             self._break_off()
             raise
 
-    async def read_response(
+    async def read_response(  # noqa: PLR0912  each reply comes this way: a call more costs more
         self,
         disable_decoding: bool = False,
         timeout: float | None = None,
@@ -275,7 +275,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
             self.starting_over = False
 
     async def _await_message(self, disable_decoding: bool, disconnect_on_error: bool) -> Any:
-        """The next message, however long it takes; on a path that fell silent meanwhile, over a new connection."""
+        """Return the next message, however long it takes; on a path that fell silent, over a new connection."""
         while True:
             message = await self.read_response(
                 disable_decoding,
@@ -315,7 +315,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         self._begin_session()
 
     def received(self) -> bool:
-        """Whether anything has come in that no caller has read."""
+        """Return whether anything has come in that no caller has read."""
         reader = getattr(self._parser, "_reader", None)  # hiredis's; others can't be asked
         return reader is None or reader.has_data() or not quiet(self)
 

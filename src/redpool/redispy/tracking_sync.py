@@ -112,7 +112,7 @@ class TrackedSync(Tracked, AbstractConnection):
         with contextlib.suppress(ResponseError):  # an answer, too: the user may not be allowed to PING
             super()._send_ping()  # type: ignore[no-untyped-call]
 
-    def send_command(self, *args: Any, check_health: bool = True, **unused: Any) -> None:
+    def send_command(self, *args: Any, check_health: bool = True, **_unused: Any) -> None:
         """Pack and send a command, as the class at hand does."""
         packed = self._command_packer.pack(*args) if self.usual else None
         self._send(packed, args, 1, check_health)
@@ -243,7 +243,9 @@ class TrackedSync(Tracked, AbstractConnection):
             finally:
                 del raised, error  # as above
 
-    def _read_otherwise(self, disable_decoding: bool, timeout: Any, disconnect: bool, push_request: bool) -> Any:
+    def _read_otherwise(  # noqa: PLR0912  what follows from the reply, in the order in which it must
+        self, disable_decoding: bool, timeout: Any, disconnect: bool, push_request: bool
+    ) -> Any:
         """By way of redis-py: with a deadline or a time of its own, for pushes, or for a class with other ways."""
         if push_request and timeout is None and self.health_check_interval:
             self._await_message()
@@ -320,7 +322,7 @@ class TrackedSync(Tracked, AbstractConnection):
         self.disconnect()
 
     def can_read(self, timeout: float | None = 0) -> bool:
-        """Whether there is something to read within `timeout` seconds."""
+        """Return whether there is something to read within `timeout` seconds."""
         if not same_process[0]:
             begin_in_child()
         if timeout == 0:
@@ -342,7 +344,7 @@ class TrackedSync(Tracked, AbstractConnection):
         return False
 
     def received(self) -> bool:
-        """Whether anything has come in that no caller has read, be it the end."""
+        """Return whether anything has come in that no caller has read, be it the end."""
         try:
             return bool(super().can_read())
         except (RedisConnectionError, RedisTimeoutError):

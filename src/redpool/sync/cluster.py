@@ -71,7 +71,7 @@ class _NodePool(MultiplexedConnectionPool):
 
 
 def _node_pool(options: dict[str, Any], from_url: bool, **asked: Any) -> _NodePool:
-    """A node's pool, from what redis-py would make a pool with, or a client."""
+    """Make a node's pool, from what redis-py would make a pool with, or a client."""
     asked["redis_connect_func"] = _weakly(asked["redis_connect_func"])
     if from_url:
         return _NodePool(**asked, **options)
@@ -104,7 +104,10 @@ class _PipelineStrategy(theirs.PipelineStrategy):
         return results
 
     def _send_cluster_commands(
-        self, stack: Any, raise_on_error: bool = True, allow_redirections: bool = True
+        self,
+        stack: Any,
+        raise_on_error: bool = True,  # noqa: ARG002  redis-py's signature
+        allow_redirections: bool = True,
     ) -> list[Any]:
         super()._send_cluster_commands(stack, False, False)  # type: ignore[no-untyped-call]
         for command in stack if allow_redirections else ():

@@ -238,7 +238,7 @@ class ConnectionPool(SyncSurface):
         lifecycle.close(connection)
 
     def _reachable(self, reference: Reference | None, connection: Any) -> bool:
-        """Whether a release may go on; if not, it was dealt with."""
+        """Return whether a release may go on; if not, it was dealt with."""
         engine = None if reference is None else reference.engine
         if isinstance(engine, Overflow):
             lifecycle.close(connection)
@@ -365,7 +365,7 @@ class ConnectionPool(SyncSurface):
         return engine
 
     def make_multiplexed(self) -> Any:
-        """What a new engine shares: nothing."""
+        """Return what a new engine shares: nothing."""
         return None
 
     def _connect_retries_changed(self) -> None:

@@ -56,7 +56,7 @@ class _Thread(threading.Thread):
             return
         started: threading.Event = self._started  # type: ignore[attr-defined]
         wait = started.wait
-        started.wait = lambda timeout=None: wait(_STARTS_WITHIN)  # type: ignore[method-assign]
+        started.wait = lambda timeout=None: wait(_STARTS_WITHIN)  # type: ignore[method-assign]  # noqa: ARG005  a method's
         interrupted: BaseException
         try:
             super().start()
@@ -100,7 +100,7 @@ def own() -> bool:
 
 
 def _greenlets() -> bool:
-    """Whether gevent has put greenlets in the place of threads."""
+    """Return whether gevent has put greenlets in the place of threads."""
     return not isinstance(threading.get_ident, BuiltinFunctionType)
 
 

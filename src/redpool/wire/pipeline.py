@@ -223,7 +223,9 @@ class Pipeline:
 
     # -- the reader's ------------------------------------------------------------------------------------------------
 
-    def receive(self, data: Any, size: int, push: Callable[[Any], object], answered: list[Request]) -> None:
+    def receive(  # noqa: PLR0912  each reply comes this way: a call more costs more
+        self, data: Any, size: int, push: Callable[[Any], object], answered: list[Request]
+    ) -> None:
         """Take in the first `size` bytes of `data`: add the requests that are done now to `answered`.
 
         Push frames go to `push`. Raises `UnexpectedReply`, `AttributeReceived`, and what hiredis raises of bytes that
