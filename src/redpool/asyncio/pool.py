@@ -270,7 +270,7 @@ class ConnectionPool(AsyncSurface):
         self._each(lambda here: here.core.resize(max_connections, _monotonic()))
 
     @property
-    def max_connections(self) -> int:  # type: ignore[override]
+    def max_connections(self) -> int:  # type: ignore[override]  # an attribute in redis-py
         """The most connections open at once, on each loop."""
         return self._max_connections
 
@@ -379,11 +379,11 @@ class ConnectionPool(AsyncSurface):
             here.retries_changed()
 
     @property
-    def _available_connections(self) -> list[Any]:  # type: ignore[override]
+    def _available_connections(self) -> list[Any]:  # type: ignore[override]  # an attribute in redis-py
         return self._core().idle_connections()
 
     @property
-    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
+    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]  # an attribute in redis-py
         return {slot.current for slot in self._core().leased()} - {None}
 
     @property

@@ -22,7 +22,7 @@ _FINAL = (ReplyLost, DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout)
 
 def final(error: BaseException) -> BaseException:
     """Mark an error as one that no policy may answer with another try, and return it."""
-    error.redpool_final = True  # type: ignore[attr-defined]
+    error.redpool_final = True  # type: ignore[attr-defined]  # a mark on any error
     return error
 
 

@@ -152,7 +152,7 @@ class _Surface:
     def get_connection_count(self) -> list[tuple[int, dict[str, Any]]]:
         """Return how many connections are idle and in use, each number with the attributes that OpenTelemetry wants."""
         attributes = AttributeBuilder.build_base_attributes()
-        attributes[DB_CLIENT_CONNECTION_POOL_NAME] = get_pool_name(self)  # type: ignore[arg-type]
+        attributes[DB_CLIENT_CONNECTION_POOL_NAME] = get_pool_name(self)  # type: ignore[arg-type]  # a mixin of pools
         idle, used = len(self._available_connections), len(self._in_use_connections)
         return [
             (idle, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.IDLE.value}),
@@ -188,7 +188,7 @@ class _Surface:
         return self._in_use_connections
 
 
-class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[override]
+class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[override]  # attributes there
     """The part of a pool for threads that redis-py's clients touch.
 
     It inherits from redis-py's class for `isinstance` and for type checkers only: it has none of that class's state,
@@ -248,7 +248,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
             lifecycle.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
 
 
-class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]
+class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]  # attributes there
     """The part of a pool for event loops that redis-py's clients touch.
 
     It inherits from redis-py's class for `isinstance` and for type checkers only, as `SyncSurface` does.

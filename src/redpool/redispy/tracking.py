@@ -126,7 +126,7 @@ class Tracked:
     def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
         """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""
         commands = list(commands)
-        packed: list[Any] = super().pack_commands(commands)  # type: ignore[misc]
+        packed: list[Any] = super().pack_commands(commands)  # type: ignore[misc]  # of the class beside it
         self._pipeline = (packed, commands)
         return packed
 

@@ -62,18 +62,18 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
             or _theirs.execute_command is not _execute  # as `Watched` says, spelt out: this is the hot path
             or _theirs.parse_response is not _parse
         ):
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return super().execute_command(*args, **options)
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
         try:
             reply = self._ask(args, data, decode)
         except Reentered:
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return super().execute_command(*args, **options)
         except Exception as error:
             try:
                 reply = pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
             except Reentered:
-                return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+                return super().execute_command(*args, **options)
             except ResponseError:
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]

@@ -91,7 +91,7 @@ class Engine(EngineBase):
     ) -> None:
         self.guard = threading.RLock()
         # Whether this very thread was interrupted while it held the guard. The lock knows; a flag of ours could lie.
-        self.reentered = self.guard._is_owned  # type: ignore[attr-defined]
+        self.reentered = self.guard._is_owned  # type: ignore[attr-defined]  # as of a `Role`
         # Changes that came where the guard could not be taken: each with its arguments, for `apply`. Any thread may
         # append; one that holds the guard takes them out, each only once it was made. So one may be made twice.
         self.inbox: deque[tuple[Any, ...]] = deque()

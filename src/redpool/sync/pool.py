@@ -269,7 +269,7 @@ class ConnectionPool(SyncSurface):
         engine.do(engine.core.resize, max_connections)
 
     @property
-    def max_connections(self) -> int:  # type: ignore[override]
+    def max_connections(self) -> int:  # type: ignore[override]  # an attribute in redis-py
         """The most connections open at once."""
         return self._engine_here().core.max_connections
 
@@ -372,19 +372,19 @@ class ConnectionPool(SyncSurface):
         self._engine.retries_changed()
 
     @property
-    def _available_connections(self) -> list[Any]:  # type: ignore[override]
+    def _available_connections(self) -> list[Any]:  # type: ignore[override]  # an attribute in redis-py
         engine = self._engine_here()
         with engine.guard:
             idle = engine.core.idle_connections()
         return idle
 
     @property
-    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
+    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]  # an attribute in redis-py
         engine = self._engine_here()
         return {connection for _, connection in engine.leases()} - {None}
 
     @property
-    def _created_connections(self) -> int:  # type: ignore[override]
+    def _created_connections(self) -> int:  # type: ignore[override]  # an attribute in redis-py
         return self._engine_here().core.open
 
     def _engine_here(self) -> Engine:
