@@ -9,7 +9,7 @@ import redis.asyncio.client as aio
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, packing
+from ..redispy import clients, internals, packing
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
@@ -17,7 +17,7 @@ from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
 _watched = clients.Watched(aio.Redis, aio.Pipeline)
-_recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watched.execute, _watched.parse
+_recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
 
 
 class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-py's own bases disagree

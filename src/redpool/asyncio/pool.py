@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any, Self
 
-from redis.asyncio.client import Redis
 from redis.asyncio.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -27,7 +26,7 @@ from ..core.waiters import Ticket
 from ..deadline import current
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
-from ..redispy import lifecycle
+from ..redispy import internals, lifecycle
 from ..redispy.reference import Reference
 from ..redispy.surface import AsyncSurface
 from ..redispy.transports import close_now, quiet
@@ -45,9 +44,9 @@ _same_process = same_process
 
 _calling_frame = sys._getframe
 # Its caller gives the connection back whatever happens, so where it was taken need not be noted.
-_ONE_COMMAND = Redis.execute_command.__code__
+_ONE_COMMAND = internals.ONE_COMMAND_ASYNC
 # The modules whose frames say nothing of where a connection was taken.
-_THEIRS, _OURS = Redis.execute_command.__globals__, globals()
+_THEIRS, _OURS = internals.CLIENT_MODULE_ASYNC, globals()
 
 
 class ConnectionPool(AsyncSurface):

@@ -8,48 +8,15 @@ messages, must not read what is others' by then.
 from __future__ import annotations
 
 import time
-from types import FrameType
 from typing import Any
 
-import redis.asyncio.client as aio
-from redis.client import Pipeline, PubSub
 from redis.exceptions import RedisError, ResponseError
 from redis.utils import str_if_bytes
 
 from . import sockets
 from .sockets import time_to_answer
 
-_LEAVING = (PubSub.reset.__code__, aio.PubSub.aclose.__code__)
-_FINALIZERS = (PubSub.__del__.__code__, Pipeline.__del__.__code__)
-_DEEPEST = 5
 _PONGS = (b"PONG", "PONG")
-
-
-def leaves(frame: FrameType) -> bool:
-    """Return whether it is a subscriber's own end that asks for the connection to be closed."""
-    return frame.f_code in _LEAVING and not is_finalizer(frame)
-
-
-def is_finalizer(frame: FrameType | None) -> bool:
-    """Return whether redis-py gives a connection back for a caller who has dropped its holder."""
-    for _ in range(_DEEPEST):
-        if frame is None:
-            return False
-        if frame.f_code in _FINALIZERS:
-            return True
-        frame = frame.f_back
-    return False
-
-
-def in_finalizer(frame: FrameType | None) -> bool:
-    """Return whether a finalizer calls: redis-py's client closes its pool when it is collected, maybe anywhere."""
-    for _ in range(_DEEPEST):
-        if frame is None:
-            return False
-        if frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def adopt_socket(connection: Any, successor: Any) -> bool:

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import redis.asyncio.connection
 import redis.connection
-from redis._parsers import Encoder
 from redis.asyncio.connection import (
     AsyncMaintNotificationsAbstractConnection,
     AsyncMaintNotificationsAbstractConnectionPool,
@@ -42,6 +41,7 @@ from redis.utils import check_protocol_version
 from ..core.config import PoolConfig
 from . import lifecycle, maintenance, options, transports
 from .factory import CachingFactory, ConnectionFactory
+from .internals import Encoder
 
 
 class _Surface:

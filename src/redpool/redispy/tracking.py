@@ -29,8 +29,8 @@ from ..deadline import current, deadline
 from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_lost
 from ..wire import commands
 from ..wire.session import RESTORING, Session
-from . import pubsub, retry, sockets
-from .internals import CONNECTION_METHODS, untouched
+from . import retry, sockets
+from .internals import CONNECTION_METHODS, is_finalizer, leaves, untouched
 
 logger = logging.getLogger("redpool")
 
@@ -175,13 +175,7 @@ class Tracked:
 
     def may_hand_over(self, frame: FrameType) -> bool:
         """Return whether it is its subscriber that leaves, and the connection could go on to others."""
-        if (
-            not self.subscribed
-            or self.reading
-            or self.ended
-            or self.protocol not in (3, "3")
-            or not pubsub.leaves(frame)
-        ):
+        if not self.subscribed or self.reading or self.ended or self.protocol not in (3, "3") or not leaves(frame):
             return False
         engine = None if self._redpool is None else self._redpool.engine
         return engine is not None and engine.lends(self) and not self.received()
@@ -212,7 +206,7 @@ class Tracked:
 
     def as_it_was_made(self) -> bool:
         """Return whether nothing keeps the connection from being used again; it is asked where it isn't `plain`."""
-        if self._redpool is not None and self._redpool.slot is not None and pubsub.is_finalizer(sys._getframe(2)):
+        if self._redpool is not None and self._redpool.slot is not None and is_finalizer(sys._getframe(2)):
             self._redpool.engine.collected(self._redpool.slot)
         if self.unread or (self.session is not None and not self.session.clean):
             return False

@@ -9,7 +9,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, packing
+from ..redispy import clients, internals, packing
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .connections import Reentered
@@ -17,7 +17,7 @@ from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
 _watched = clients.Watched(redis.client.Redis, redis.client.Pipeline)
-_recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watched.execute, _watched.parse
+_recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
 
 
 class Redis(clients.ShortcutClient, redis.client.Redis):

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
-from redis.client import Redis
 from redis.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -23,7 +22,8 @@ from ..core.waiters import Ticket
 from ..deadline import current
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
-from ..redispy import lifecycle, pubsub
+from ..redispy import internals, lifecycle
+from ..redispy.internals import in_finalizer
 from ..redispy.reference import Reference
 from ..redispy.surface import SyncSurface
 from .engine import Engine, Overflow
@@ -38,9 +38,9 @@ _same_process = same_process
 
 _calling_frame = sys._getframe
 # Its caller gives the connection back whatever happens, so where it was taken need not be noted.
-_ONE_COMMAND = Redis._execute_command.__code__
+_ONE_COMMAND = internals.ONE_COMMAND
 # The modules whose frames say nothing of where a connection was taken.
-_THEIRS, _OURS = Redis._execute_command.__globals__, globals()
+_THEIRS, _OURS = internals.CLIENT_MODULE, globals()
 
 
 class ConnectionPool(SyncSurface):
@@ -311,7 +311,7 @@ class ConnectionPool(SyncSurface):
         clients call it when they are closed, and when they are collected: then maintenance closes idle connections, and
         subscribers go on.
         """
-        if pubsub.in_finalizer(_calling_frame(1)):
+        if in_finalizer(_calling_frame(1)):
             if same_process[0]:  # a child has nothing open as long as it hasn't asked
                 self._engine.close_later()
             return
