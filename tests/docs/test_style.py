@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = sorted((ROOT / "src").rglob("*.py"))
+PURE = [path for path in SOURCE if path.parent.name in ("core", "wire")]
 TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
 
 TO_BE_DONE = re.compile(r"\b(?:TODO|FIXME|XXX)\b")
@@ -41,6 +42,16 @@ def unreasoned(code: str) -> list[int]:
     return [line for line, comment in comments(code) if NO_REASON.search(comment)]
 
 
+def untyped(code: str) -> list[int]:
+    """Return the lines in which `Any` stands, but for those that give it a name (`Borrower: TypeAlias = Any`)."""
+    tree = ast.parse(code)
+    aliases = {
+        node.lineno for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and "TypeAlias" in ast.dump(node)
+    }
+    found = {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "Any"}
+    return sorted(found - aliases)
+
+
 def rules_unstated(code: str) -> list[str]:
     """Return the tests without a docstring."""
     functions = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
@@ -57,6 +68,12 @@ def test_nothing_is_put_off(path: Path) -> None:
 def test_what_a_checker_ignores_has_its_reason(path: Path) -> None:
     """The code of the finding, and why it is one only to mypy or ruff."""
     assert not unreasoned(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", PURE, ids=name_of)
+def test_what_is_carried_unseen_has_a_name(path: Path) -> None:
+    """What the core and the wire never look into is no mere `Any`."""
+    assert not untyped(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", TESTS, ids=name_of)
@@ -83,7 +100,8 @@ def test_a_missing_reason_would_be_found(code: str) -> None:
 
 
 def test_what_has_its_reason_is_left_alone() -> None:
-    """Neither a reason nor a string is found; a test with a docstring is."""
+    """Neither a reason, nor a string, nor a name for `Any`; and no test with a docstring."""
     assert not unreasoned("x  # type: ignore[misc, override]  # redis-py's own bases disagree\ny  # noqa: B018  typed")
     assert not put_off("x = '# TODO'")
+    assert untyped("Waker: TypeAlias = Any\ndef wake(waker: Any) -> None: ...") == [2]
     assert rules_unstated("def test_x():\n    'It is.'\ndef test_y(): ...") == ["test_y"]

@@ -2,7 +2,7 @@
 
 Constants and functions stand here. Private attributes that code elsewhere reads by itself, since it is on the hot path
 or in a class derived from redis-py's, are listed in `PRIVATE`; ruff reports any other private name that is read.
-tests/integration/outside/test_internals.py walks the list on the installed redis-py.
+tests/unit/test_internals.py walks the list on the installed redis-py.
 
 Tracers, test doubles and users' own classes replace methods of redis-py's. Where they have, calls go redis-py's way,
 which runs those methods: redpool's shorter ways would bypass them.

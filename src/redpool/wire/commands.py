@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from .table import (
     ACTS,
@@ -31,6 +31,10 @@ from .table import (
 )
 
 Args = Sequence[object]
+"""One command, its name first."""
+
+Sent: TypeAlias = Sequence[Any]
+"""What goes over a connection in one piece: a command, which is a tuple, or a list of commands."""
 
 _ORDINARY = READS | LOOKS | OVERWRITES | REWRITES | WRITES | ACTS
 _SHARING = _ORDINARY - RESCUES
@@ -133,14 +137,13 @@ def first_unrepeatable(commands: Iterable[Args]) -> Args | None:
     return transaction
 
 
-def must_run_once(sent: Sequence[Any], rule: str) -> Args | None:
+def must_run_once(sent: Sent, rule: str) -> Args | None:
     """Return the first command that must not be sent again, by the pool's `retry_sent`; `None` where none is."""
-    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
+    several: Sequence[Args] = [sent] if type(sent) is tuple else sent
     if rule == "all":
         return None
     if rule == "none":
-        first: Sequence[Any] = several[0]
-        return first
+        return several[0]
     return first_unrepeatable(several)
 
 
