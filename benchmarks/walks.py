@@ -68,6 +68,7 @@ class Walk:
         self._on = False
 
     def note(self, frame: FrameType, event: str, _: object) -> None:
+        """Note a call within the package, as a function for `sys.setprofile`."""
         if event != "call" or not self._on or not _is_ours(frame) or _goes_on(frame):
             return
         depth, caller, outer = 0, None, frame.f_back

@@ -258,7 +258,7 @@ _HUNG = 4.0  # seconds after which nothing comes any more, on a slow machine eit
 
 def _in_child(client: Any) -> None:
     try:
-        asyncio._set_running_loop(None)
+        asyncio._set_running_loop(None)  # noqa: SLF001  the child forgets its parent's loop
         os._exit(0 if asyncio.run(_incr(client)) == 1 else 1)
     finally:
         os._exit(2)

@@ -76,7 +76,7 @@ class _SentinelConnection(SentinelManagedConnection):
     """That of `Sentinel.master_for`, which here can be used without Sentinel's pool."""
 
     def __init__(self, *, connection_pool: Any, **options: Any) -> None:
-        super().__init__(connection_pool=connection_pool, **options)  # type: ignore[no-untyped-call]
+        super().__init__(connection_pool=connection_pool, **options)
 
 
 class _Primary:

@@ -68,7 +68,7 @@ class _CutOff(redis.connection.Connection):
         if _CutOff.cut:
             _CutOff.attempts += 1
             raise TimeoutError("timed out")
-        return super()._connect()  # type: ignore[no-untyped-call]
+        return super()._connect()
 
 
 @row(

@@ -118,12 +118,12 @@ def layer_of(name: str) -> str:
 def allowed(name: str, imported: str) -> bool:
     layer = layer_of(name)
     may = MAY_IMPORT[layer]
-    if imported.split(".")[0] in NOT_SHIPPED:
+    if imported.split(".", maxsplit=1)[0] in NOT_SHIPPED:
         return False
     if ANY in may or (within(imported, layer) and layer != "redpool"):
         return True
-    if imported.split(".")[0] in sys.stdlib_module_names:
-        return not (layer in PURE and imported.split(".")[0] in IMPURE)
+    if imported.split(".", maxsplit=1)[0] in sys.stdlib_module_names:
+        return not (layer in PURE and imported.split(".", maxsplit=1)[0] in IMPURE)
     return any(within(imported, each) for each in may)
 
 
@@ -172,10 +172,11 @@ def imported_modules(name: str) -> set[str]:
     """The modules of the package that a module imports, without the packages that it is in itself."""
     found = set()
     for imported in imports(name, MODULES[name]):
-        while imported and imported not in MODULES:
-            imported = imported.rpartition(".")[0]
-        if imported and not within(name, imported):
-            found.add(imported)
+        module = imported
+        while module and module not in MODULES:
+            module = module.rpartition(".")[0]
+        if module and not within(name, module):
+            found.add(module)
     return found
 
 

@@ -33,6 +33,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, Any]:
     ],
 )
 def test_bad_usage_exits_with_status_2(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong stands on stderr, with the usage."""
     with pytest.raises(SystemExit) as stop:
         main(argv)
     assert stop.value.code == 2
@@ -42,6 +43,7 @@ def test_bad_usage_exits_with_status_2(argv: tuple[str, ...], capsys: pytest.Cap
 
 
 def test_a_server_that_is_not_there_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that can't be reached is told in one line, without a traceback."""
     assert main(("bench", "checkout", "--url", "unix:///nowhere/to/be/found")) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -52,17 +54,20 @@ def test_a_server_that_is_not_there_is_one_line_on_stderr(capsys: pytest.Capture
 def test_without_rich_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The command line needs an extra, and says which."""
     monkeypatch.setitem(sys.modules, "rich", None)
     assert main(("bench", "--list")) == 2
     assert "pip install 'redpool[cli]'" in capsys.readouterr().err
 
 
 def test_importing_redpool_imports_no_rich() -> None:
+    """Users of the pool need not have it."""
     code = "import redpool, redpool.asyncio, sys; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_version_is_the_package_version() -> None:
+    """`redpool --version` says it in one line."""
     command = [sys.executable, "-m", "redpool", "--version"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said == f"redpool {__version__}\n"
@@ -70,6 +75,7 @@ def test_the_version_is_the_package_version() -> None:
 
 @pytest.mark.parametrize("argv", [("--help",), ("bench", "--help"), ("demo", "--help")])
 def test_help_exits_with_status_0(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Help stands on stdout."""
     with pytest.raises(SystemExit) as stop:
         main(argv)
     assert stop.value.code == 0
@@ -77,18 +83,21 @@ def test_help_exits_with_status_0(argv: tuple[str, ...], capsys: pytest.CaptureF
 
 
 def test_bench_list_names_every_case(capsys: pytest.CaptureFixture[str]) -> None:
+    """`redpool bench --list` leaves none out."""
     assert main(("bench", "--list")) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in CASES)
 
 
 def test_bench_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list for programs has the cases in their order."""
     status, cases = run_json(capsys, "bench", "--list", "--json")
     assert status == 0
     assert [case["case"] for case in cases] == list(CASES)
 
 
 def test_bench_prints_one_json_document_with_a_ratio(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each result for programs has both sides, and their ratio."""
     status, report = run_json(capsys, "bench", "checkout", "--rounds", "1", "--seconds", "0.05", "--json")
     assert status == 0
     assert report["environment"]["redpool"] == __version__
@@ -102,6 +111,7 @@ def test_bench_prints_one_json_document_with_a_ratio(capsys: pytest.CaptureFixtu
 def test_every_case_runs_and_shows_its_table(
     case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Each case runs to its end, and no side raises."""
     monkeypatch.setattr("redpool.bench.memory._CONNECTIONS", 20)
     assert main(("bench", case, "--rounds", "1", "--seconds", "0.02", "--free")) == 0
     said = capsys.readouterr().out
@@ -110,6 +120,7 @@ def test_every_case_runs_and_shows_its_table(
 
 
 def test_demo_serves_through_a_restart_and_compares_three_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    """The demo's figures for programs show load in each pool, and a restart."""
     status, seen = run_json(capsys, "demo", "--seconds", "1", "--json")
     assert status == 0
     assert seen["lines"]["result"] == "True"
@@ -119,6 +130,7 @@ def test_demo_serves_through_a_restart_and_compares_three_ways(capsys: pytest.Ca
 
 
 def test_demo_without_a_terminal_prints_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe or a log gets no escape sequences."""
     assert main(("demo", "--seconds", "1.2")) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said

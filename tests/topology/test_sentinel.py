@@ -83,7 +83,7 @@ def test_a_failover_is_followed(face: Face, guarded: Guarded) -> None:
 
 
 def test_a_pool_outlives_its_client(face: Face, guarded: Guarded) -> None:
-    """kombu and Celery keep `master_for(...).connection_pool`, and drop the client."""
+    """Kombu and Celery keep `master_for(...).connection_pool`, and drop the client."""
     with face._wrap(face.redpool.Sentinel(guarded.sentinels)) as sentinel:
         pool = face._keep(sentinel.master_for(SERVICE).connection_pool._target if face.asynchronous else
                           sentinel.master_for(SERVICE).connection_pool)  # fmt: skip

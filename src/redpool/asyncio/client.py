@@ -9,7 +9,7 @@ import redis.asyncio.client as aio
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, packing
+from ..redispy import clients, internals, packing
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
@@ -17,7 +17,7 @@ from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
 _watched = clients.Watched(aio.Redis, aio.Pipeline)
-_recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watched.execute, _watched.parse
+_recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
 
 
 class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-py's own bases disagree
@@ -65,7 +65,7 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             or _theirs.execute_command is not _execute  # as `Watched` says, spelt out: this is the hot path
             or _theirs.parse_response is not _parse
         ):
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return await super().execute_command(*args, **options)
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
         multiplexed, request, limit = pool.multiplexed_here(), Request(args, data, 0, decode), current()
@@ -134,4 +134,4 @@ class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  #
             results: list[Any] = await self.connection_pool.retry_guard.attempt(ask)
             return results
         finally:
-            await self.reset()  # type: ignore[no-untyped-call]
+            await self.reset()

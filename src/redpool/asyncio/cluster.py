@@ -36,11 +36,11 @@ class RedisCluster(theirs.RedisCluster):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = MultiplexedConnectionPool.option_names()
         options = {name: kwargs.pop(name) for name in names if name in kwargs}
-        super().__init__(*args, **kwargs, max_connections=sys.maxsize)  # type: ignore[misc]
+        super().__init__(*args, **kwargs, max_connections=sys.maxsize)  # type: ignore[misc]  # not in `args`
         self._pools = _Pools(self.connection_kwargs["connection_class"], options)
         self.connection_kwargs["connection_class"] = self._pools
         for node in self.startup_nodes:
-            node.connection_class = self._pools  # type: ignore[assignment]
+            node.connection_class = self._pools  # type: ignore[assignment]  # it is only called
 
     async def aclose(self) -> None:
         """Close the client, as in redis-py: commands in flight are answered."""
@@ -92,7 +92,7 @@ class NodeConnection(VirtualConnection):
         return self.bound is not None
 
     def should_reconnect(self) -> bool:
-        """Whether anything is left of a call; redis-py asks between any two of them."""
+        """Return whether anything is left of a call; redis-py asks between any two of them."""
         return bool(self.bound is not None or self._request or self._sent or self._ahead)
 
     def mark_for_reconnect(self) -> None:
@@ -106,7 +106,7 @@ class NodeConnection(VirtualConnection):
         self._subscribes = True
 
     async def disconnect(self, *args: Any, **options: Any) -> None:
-        """The call is over, or has failed: what it had goes back to the pool. A subscriber leaves it first."""
+        """Return to the pool what a call had that is over, or has failed. A subscriber leaves it first."""
         if self._subscribes and self.bound is not None:
             self._subscribes = False
             await self.bound.disconnect(*args, **options)
@@ -116,7 +116,7 @@ class NodeConnection(VirtualConnection):
     # Fieldsets are prepared over one connection, so that one that has none of its own has prepared none.
 
     @property
-    def himport_registry(self) -> Any:  # type: ignore[override]
+    def himport_registry(self) -> Any:  # type: ignore[override]  # an attribute in redis-py
         """redis-py's registry of fieldsets, where there are any."""
         registry = self.pool.connection_kwargs.get("himport_registry")
         return registry if registry is not None and registry.revision else None
@@ -190,7 +190,7 @@ class _PipelineStrategy(theirs.PipelineStrategy):
         for command in stack if raise_on_error else ():
             if isinstance(command.result, Exception):
                 raised, place = command.result, command.position + 1
-                self._annotate_exception(raised, place, command.args)  # type: ignore[no-untyped-call]
+                self._annotate_exception(raised, place, command.args)
                 raise raised
         return [command.result for command in stack]
 
@@ -198,4 +198,4 @@ class _PipelineStrategy(theirs.PipelineStrategy):
 class _TransactionStrategy(theirs.TransactionStrategy):
     async def _reinitialize_on_error(self, error: Any, failure_count: int) -> None:
         check_settled(error)
-        await super()._reinitialize_on_error(error, failure_count)  # type: ignore[no-untyped-call]
+        await super()._reinitialize_on_error(error, failure_count)

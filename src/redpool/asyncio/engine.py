@@ -149,7 +149,7 @@ class Engine(EngineBase):
         self.apply(self.hand_on, slot, self.caller())
 
     def repair(self) -> None:
-        """A signal handler has raised in the midst of a change."""
+        """Repair the core after a signal handler has raised in the midst of a change."""
         self.core.repair(_monotonic())
         self.carry_out()
 
@@ -186,7 +186,7 @@ class Engine(EngineBase):
             self.loop.call_soon_threadsafe(acted)
 
     def look(self, at: Callable[[Engine], T]) -> T:
-        """What `at` sees, at one moment: where the loop turns in another thread, it looks there."""
+        """Return what `at` sees, at one moment: where the loop turns in another thread, it looks there."""
         if self._on_loop() or not self.loop.is_running():
             return at(self)
         seen: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -270,7 +270,7 @@ class Engine(EngineBase):
             self.carry_out()
 
     def _ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
-        """A task is through; where it was cancelled or interrupted before it could say how it went, say that."""
+        """Forget a task that has ended; say how it went, where it was cancelled or interrupted before it could."""
         self._tasks.discard(task)
         if self._at_work.get(slot) is task:
             del self._at_work[slot]
@@ -326,7 +326,7 @@ class Engine(EngineBase):
 
     # -- time --------------------------------------------------------------------------------------------------------
 
-    def _owner_gone(self, reference: object) -> None:
+    def _owner_gone(self, _reference: object) -> None:
         # Garbage collection may come anywhere: leave the work to the loop, if it still turns.
         if self.loop.is_closed():
             self.discard()
@@ -363,7 +363,7 @@ def _raise(error: BaseException) -> None:
 
 
 async def _is_sound(connection: Any, ask: bool) -> bool:
-    """Whether nothing speaks against a connection; with `ask`, whether the server also answers over it."""
+    """Return whether nothing speaks against a connection; with `ask`, whether the server also answers over it."""
     await catch_up(connection)
     heard = quiet(connection) or await lifecycle.peek_async(connection)
     return heard and (not ask or await lifecycle.ping_async(connection))

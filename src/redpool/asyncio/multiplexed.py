@@ -110,7 +110,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         connection._redpool.slot.taken = take_site(_calling_frame(1))
         return connection
 
-    def release(self, connection: Any) -> Awaitable[None]:  # type: ignore[override]
+    def release(self, connection: Any) -> Awaitable[None]:  # type: ignore[override]  # a coroutine in redis-py
         """Release a connection. Releasing one twice, or one of another pool, has no effect but a warning."""
         if isinstance(connection, VirtualConnection) and connection.is_done_with:
             return DONE

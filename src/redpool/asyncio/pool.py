@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any, Self
 
-from redis.asyncio.client import Redis
 from redis.asyncio.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -27,7 +26,7 @@ from ..core.waiters import Ticket
 from ..deadline import current
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
-from ..redispy import lifecycle
+from ..redispy import internals, lifecycle
 from ..redispy.reference import Reference
 from ..redispy.surface import AsyncSurface
 from ..redispy.transports import close_now, quiet
@@ -45,9 +44,9 @@ _same_process = same_process
 
 _calling_frame = sys._getframe
 # Its caller gives the connection back whatever happens, so where it was taken need not be noted.
-_ONE_COMMAND = Redis.execute_command.__code__
+_ONE_COMMAND = internals.ONE_COMMAND_ASYNC
 # The modules whose frames say nothing of where a connection was taken.
-_THEIRS, _OURS = Redis.execute_command.__globals__, globals()
+_THEIRS, _OURS = internals.CLIENT_MODULE_ASYNC, globals()
 
 
 class ConnectionPool(AsyncSurface):
@@ -202,7 +201,7 @@ class ConnectionPool(AsyncSurface):
         close_now(connection)
 
     def _reachable(self, reference: Reference | None, connection: Any) -> bool:
-        """Whether a release may go on here and now; if not, it was dealt with."""
+        """Return whether a release may go on here and now; if not, it was dealt with."""
         here = None if reference is None else reference.engine
         if here is None or here.owner() is not self:
             warnings.warn(f"{connection!r} is not of {self!r}; it was not released", RuntimeWarning, stacklevel=4)
@@ -219,7 +218,7 @@ class ConnectionPool(AsyncSurface):
     # -- one pool, several loops -------------------------------------------------------------------------------------
 
     def _enter(self) -> Engine:
-        """The part of this pool that lives on the running loop."""
+        """Return the part of this pool that lives on the running loop."""
         if not _same_process[0]:
             begin_in_child()
         loop = _running_loop()
@@ -242,7 +241,7 @@ class ConnectionPool(AsyncSurface):
             self._by_loop.pop(closed).discard()
 
     def _view(self) -> Engine | None:
-        """The part on the running loop, else the one used last."""
+        """Return the part on the running loop, else the one used last."""
         if not _same_process[0]:
             begin_in_child()
         try:
@@ -270,7 +269,7 @@ class ConnectionPool(AsyncSurface):
         self._each(lambda here: here.core.resize(max_connections, _monotonic()))
 
     @property
-    def max_connections(self) -> int:  # type: ignore[override]
+    def max_connections(self) -> int:  # type: ignore[override]  # an attribute in redis-py
         """The most connections open at once, on each loop."""
         return self._max_connections
 
@@ -370,8 +369,8 @@ class ConnectionPool(AsyncSurface):
         state = "shut down" if self._closed else "open"
         return self._described(state, self._core().counts(_monotonic()))
 
-    def make_multiplexed(self, engine: Engine) -> Any:
-        """What a new engine shares: nothing."""
+    def make_multiplexed(self, _engine: Engine) -> Any:
+        """Return what a new engine shares: nothing."""
         return None
 
     def _connect_retries_changed(self) -> None:
@@ -379,11 +378,11 @@ class ConnectionPool(AsyncSurface):
             here.retries_changed()
 
     @property
-    def _available_connections(self) -> list[Any]:  # type: ignore[override]
+    def _available_connections(self) -> list[Any]:  # type: ignore[override]  # an attribute in redis-py
         return self._core().idle_connections()
 
     @property
-    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
+    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]  # an attribute in redis-py
         return {slot.current for slot in self._core().leased()} - {None}
 
     @property

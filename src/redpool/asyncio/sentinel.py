@@ -28,7 +28,7 @@ class ManagedConnection(theirs.SentinelManagedConnection):
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         """Connect as redis-py does, but ask Sentinel again where a broken connection connects anew."""
         if retry_socket_connect:
-            await self._connect_retry()  # type: ignore[no-untyped-call]
+            await self._connect_retry()
         else:
             await super().connect_check_health(check_health, retry_socket_connect)
 
@@ -105,7 +105,7 @@ class Sentinel(theirs.Sentinel):
     """
 
     def __init__(self, sentinels: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sentinels, *args, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(sentinels, *args, **kwargs)
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
 
     @overload

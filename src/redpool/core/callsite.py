@@ -6,9 +6,9 @@ import traceback
 from collections.abc import Callable, Iterable
 from itertools import islice
 from types import CodeType, FrameType
-from typing import Any
 
 from .actions import ReportLeak
+from .slot import Borrower
 from .stats import Lease, PoolDump, Waiter
 
 _DEEPEST = 30
@@ -56,9 +56,9 @@ def leak_message(pool: str, leak: ReportLeak, borrower: str) -> str:
 
 def describe(
     pool: str,
-    leases: Iterable[tuple[float, Any, str | None, str | None]],
-    waiters: Iterable[tuple[float, Any]],
-    borrower_name: Callable[[Any], str],
+    leases: Iterable[tuple[float, Borrower, str | None, str | None]],
+    waiters: Iterable[tuple[float, Borrower]],
+    borrower_name: Callable[[Borrower], str],
 ) -> PoolDump:
     """Return a dump of (age, borrower, where it was taken, last command) of leases and (age, borrower) of waiters."""
     return PoolDump(

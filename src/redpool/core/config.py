@@ -110,7 +110,9 @@ class MultiplexedConfig(PoolConfig):
         if not isinstance(self.shareable_commands, tuple) or not all(
             isinstance(name, str) for name in self.shareable_commands
         ):
-            raise TypeError(f"shareable_commands must be a sequence of names of commands, not {self.shareable_commands!r}")
+            raise TypeError(
+                f"shareable_commands must be a sequence of names of commands, not {self.shareable_commands!r}"
+            )
         whole_number("shared_connections", self.shared_connections, at_least=1)
         whole_number("max_in_flight", self.max_in_flight, at_least=1)
         if self.shared_connections > self.max_connections:

@@ -80,7 +80,7 @@ class Histogram:
         self._buckets.update(memoryview(array("d", gathered)).cast("B").cast("H")[_UPPER::4])
         self._sorted += len(gathered)
         self._total += sum(gathered)
-        self._max = max(self._max, max(gathered))
+        self._max = max(self._max, *gathered)
 
     @property
     def count(self) -> int:

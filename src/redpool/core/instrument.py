@@ -73,4 +73,4 @@ def _overridden(instrument: object, name: str) -> Callable[..., None] | None:
         return None
     if not callable(hook):
         raise TypeError(f"instruments: {name} of {instrument!r} is not a method")
-    return hook  # type: ignore[no-any-return]
+    return hook  # type: ignore[no-any-return]  # an attribute of any object

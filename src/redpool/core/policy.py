@@ -39,7 +39,7 @@ MOST_PATIENCE = 0.100
 def picker(order: str, random: Random) -> Callable[[int], int] | None:
     """Return what chooses of `n` idle connections (newest last) the index of the next; `None` for the newest."""
     if order == "fifo":
-        return lambda n: 0
+        return lambda _n: 0
     if order == "random":
         return random.randrange
     return None

@@ -640,7 +640,7 @@ class PoolCore:
 
     def wake_by(self, when: float) -> None:
         """Have `tick` be due at that time, or sooner."""
-        if when < self.wake_at:
+        if when < self.wake_at:  # noqa: PLR1730  on the hot path `min` would be a call more
             self.wake_at = when
 
     @property

@@ -68,7 +68,7 @@ class JsonScreen:
         """Keep the four lines and their result."""
         self._document["lines"] = asdict(lines)
 
-    def watcher(self, seconds: float) -> Watcher:
+    def watcher(self, _seconds: float) -> Watcher:
         """Return a watcher that shows nothing."""
         return _NoWatcher()
 

@@ -94,7 +94,7 @@ def _histogram(meter: Meter, name: str, text: str) -> Histogram:
 
 
 def _observe(pools: Pools, count: _Count) -> Callable[[CallbackOptions], list[Observation]]:
-    def observe(options: CallbackOptions) -> list[Observation]:
+    def observe(_options: CallbackOptions) -> list[Observation]:
         return [
             Observation(value, {POOL: stats.name, **more}) for stats in pools.stats() for value, more in count(stats)
         ]

@@ -29,21 +29,21 @@ class CachingConnection(CacheProxyConnection):
     def __init__(self, connection: Any, cache: CacheInterface, lock: Any) -> None:
         super().__init__(connection, cache, lock)
         self._hit: CacheEntry | None = None
-        self._current_command_cache_key: CacheKey | None = None  # type: ignore[assignment]
+        self._current_command_cache_key: CacheKey | None = None  # type: ignore[assignment]  # None in redis-py, too
 
     @property
     def readable(self) -> Readable:
         """Called with 0: whether there is anything to receive over its socket."""
-        readable: Readable = self._conn.readable  # type: ignore[attr-defined]
+        readable: Readable = self._conn.readable  # type: ignore[attr-defined]  # it is a `Tracked`
         return readable
 
     def _get_parser(self) -> Any:
-        return self._conn._get_parser()  # type: ignore[attr-defined]
+        return self._conn._get_parser()  # type: ignore[attr-defined]  # every connection has it
 
     def send_command(self, *args: Any, **kwargs: Any) -> None:
         """Send a command, unless its answer is cached and still true."""
         self._hit = self._current_command_cache_key = None
-        self._process_pending_invalidations()  # type: ignore[no-untyped-call]
+        self._process_pending_invalidations()
         if self._cache.is_cachable(CacheKey(command=args[0], redis_keys=(), redis_args=())):
             if kwargs.get("keys") is None:
                 raise ValueError(f"{args[0]} can't be cached without keys=")
@@ -63,7 +63,7 @@ class CachingConnection(CacheProxyConnection):
                 self._current_command_cache_key = key
 
     def _is_true(self, entry: CacheEntry) -> bool:
-        """Whether no invalidation of the entry has come in."""
+        """Return whether no invalidation of the entry has come in."""
         reader = entry.connection_ref
         if reader is not self._conn:
             with _set_aside(reader) as alone:
@@ -79,7 +79,7 @@ class CachingConnection(CacheProxyConnection):
         disconnect_on_error: bool = True,
         push_request: bool = False,
     ) -> Any:
-        """The answer, from the cache or from the server."""
+        """Return the answer, from the cache or from the server."""
         hit, self._hit = self._hit, None
         if hit is not None:
             record_csc_request(result=CSCResult.HIT)

@@ -8,11 +8,10 @@ from typing import Any, ClassVar, Self
 
 import redis.client
 from redis.exceptions import ReadOnlyError
-from redis.observability.providers import get_observability_instance
 
 from ..wire.commands import PLAIN
 from . import packing, sharing
-from .internals import CLIENT_METHODS, original, untouched, watch_pipelines
+from .internals import CLIENT_METHODS, RECORDER, original, untouched, watch_pipelines
 
 # What redis-py's own pool has put among its connections' options; ours puts its own there.
 _OF_ITS_POOL = frozenset({"himport_registry", "maint_notifications_pool_handler", "orig_host_address",
@@ -31,13 +30,13 @@ PLACE_OF_POOL = list(inspect.signature(redis.client.Redis.__init__).parameters).
 
 
 def beside_pool(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a client that is given its pool still has to be told."""
+    """Return the options that a client still needs which is given its pool."""
     names = ("single_connection_client", "credential_provider", "event_dispatcher")
     return {name: kwargs[name] for name in names if name in kwargs}
 
 
 def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A pool of ours from what a client of redis-py's is made with; the pool's own options are taken out of `kwargs`.
+    """Make a pool of ours from a redis-py client's arguments; take the pool's own options out of `kwargs`.
 
     redis-py itself reads its arguments: for a client that opens nothing, and goes again.
     """
@@ -55,9 +54,6 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
     return pool_class(template.connection_class, max_connections=asked, **read, **ours)
 
 
-recorder: Any = get_observability_instance()
-"""Has a `_provider_manager` once redis-py's OpenTelemetry recording is on, which redis-py's own way does."""
-
 OF_OTHERS = frozenset({*CLIENT_METHODS, "connection"})
 """What others may set of a client that the shorter way passes by."""
 
@@ -74,7 +70,7 @@ class Watched:
     def others_look(self) -> bool:
         """Return whether redis-py's recorder is on, or a method of the client or of the pipeline was replaced."""
         return (
-            recorder._provider_manager is not None
+            RECORDER._provider_manager is not None
             or self.client.execute_command is not self.execute
             or self.client.parse_response is not self.parse
             or self._pipeline_replaced()

@@ -112,7 +112,7 @@ class EngineBase:
         """End a connection that its borrower may be using."""
 
     @staticmethod
-    def uses_alone(connection: Any) -> bool:
+    def uses_alone(connection: Any) -> bool:  # noqa: ARG004  threads look at it
         """Return whether none but its borrower can be using a connection."""
         return True
 
@@ -134,8 +134,8 @@ class EngineBase:
         """Return the thread or the task that calls, as leases note it."""
 
     @abstractmethod
-    def _owner_gone(self, reference: object) -> None:
-        """The pool was collected, wherever that was: its engine ends."""
+    def _owner_gone(self, _reference: object) -> None:
+        """End the engine of a pool that was collected, wherever that was."""
 
     def do(self, change: Callable[..., Any], *arguments: Any) -> None:
         """Apply a change that the user asks for, be it by a signal handler."""
@@ -198,7 +198,7 @@ class EngineBase:
             self.core.lease_connected(ticket, now)
 
     def refused_write(self, slot: Slot | None, starts_over: bool) -> bool:
-        """A replica has refused a write over the connection in `slot`: replace what was connected before it was known.
+        """Replace the connections made before a replica refused a write over the connection in `slot`.
 
         See `PoolCore.refused_write`.
         """
@@ -294,7 +294,7 @@ class EngineBase:
             self.core.release(slot, now, fault)
 
     def _dropped(self, reference: Reference) -> None:
-        """A connection was collected. That may come anywhere, in the midst of a change, too."""
+        """Reclaim the slot of a connection that was collected: anywhere, maybe in the midst of a change."""
         slot = reference.slot
         if (
             slot.reference is reference
@@ -372,6 +372,6 @@ class EngineBase:
         leases = [(now - slot.since, slot.caller, slot.taken, slot.current) for slot in core.leased()]
         return leases, [(now - ticket.since, ticket.borrower) for ticket in core.waiting()]
 
-    def where(self, borrower: Any) -> str | None:
+    def where(self, _borrower: Any) -> str | None:
         """Return where a borrower is now, if that can be looked at; used where nothing was noted at the checkout."""
         return None

@@ -139,7 +139,7 @@ def _make(mixin: type[Tracked], connection_class: type) -> type[Tracked]:
         "__module__": connection_class.__module__,
         "__qualname__": connection_class.__qualname__,
         # To all that compare classes, a pool's connections are of the class that its user has asked for.
-        "__class__": property(lambda self: connection_class),
+        "__class__": property(lambda _self: connection_class),
     }
     made: type[Tracked] = type(connection_class.__name__, (mixin, connection_class), names)
     setattr(connection_class, _MADE, made)
@@ -173,7 +173,7 @@ def _takes_driver_info(connection_class: Any) -> bool:
 
 
 def tracked(connection: Any) -> Any:
-    """A new connection; one of a class of redis-py's that a factory has made gets the counting here."""
+    """Return a new connection, made to count where it is of a class of redis-py's that a factory has made."""
     if isinstance(connection, Tracked):
         tracking(connection.__class__)
     elif (counts := tracking(type(connection))) is not type(connection):

@@ -13,14 +13,12 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from redis._parsers import _AsyncRESP2Parser, _AsyncRESP3Parser, _RESP2Parser, _RESP3Parser
 from redis.exceptions import NoPermissionError, ResponseError
 
 from ..wire.shapes import as_resp3
+from .internals import RESP2_PARSERS
 
 logger = logging.getLogger("redpool")
-
-_OLD_PARSERS = {_RESP3Parser: _RESP2Parser, _AsyncRESP3Parser: _AsyncRESP2Parser}
 
 
 def may_speak_resp2(options: Mapping[str, Any]) -> bool:
@@ -71,8 +69,8 @@ def _endpoint(connection: Any) -> Any:
 def _speak(connection: Any, protocol: int) -> None:
     connection.protocol, connection.shaped = protocol, protocol == 2
     parser = connection._parser
-    if protocol == 2 and type(parser) in _OLD_PARSERS:
-        connection.set_parser(_OLD_PARSERS[type(parser)])
+    if protocol == 2 and type(parser) in RESP2_PARSERS:
+        connection.set_parser(RESP2_PARSERS[type(parser)])
         connection._parser.EXCEPTION_CLASSES = parser.EXCEPTION_CLASSES
         parser = connection._parser
     vars(parser).pop("read_response", None)

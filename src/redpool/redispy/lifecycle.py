@@ -33,7 +33,7 @@ _ONE_TRY_ASYNC = AsyncRetry(NoBackoff(), 0)
 
 
 def last_command(connection: Any) -> str | None:
-    """The name of the last command sent, the first one's of a pipeline; `None` where nothing was."""
+    """Return the name of the last command sent, the first one's of a pipeline; `None` where nothing was."""
     sent = getattr(_inner(connection), "sent", ())
     if isinstance(sent, list):
         sent = sent[0] if sent else ()
@@ -67,12 +67,12 @@ def _weaken(connection: Any) -> None:
 
 
 def is_open(connection: Any) -> bool:
-    """Whether a connection of threads still has its socket."""
+    """Return whether a connection of threads still has its socket."""
     return getattr(_inner(connection), "_sock", connection) is not None
 
 
 def intact(connection: Any) -> bool:
-    """Whether a connection that comes back may be used again. It forgets what it was last used for.
+    """Return whether a connection that comes back may be used again. It forgets what it was last used for.
 
     It may if it is open, all that it sent was answered, its session is as it was made, and no caller wants it replaced.
     """
@@ -89,7 +89,7 @@ def intact(connection: Any) -> bool:
 
 
 def intact_async(connection: Any) -> bool:
-    """The same for a connection of an event loop."""
+    """Return whether an event loop's connection that comes back may be used again, as `intact` does."""
     try:
         connection.sent = ()
         return (
@@ -147,7 +147,7 @@ def connect(connection: Any) -> None:
 
 
 def peek(connection: Any) -> bool:
-    """Whether a idle connection is open and has nothing to say but push messages. No round trip."""
+    """Return whether an idle connection is open and has nothing to say but push messages. No round trip."""
     if not getattr(connection, "is_connected", True):
         return False
     try:
@@ -160,7 +160,7 @@ def peek(connection: Any) -> bool:
 
 
 def _only_of_tls(connection: Any) -> bool:
-    """Whether what has come is the TLS session's own, a ticket or a new key, and nothing of the server's."""
+    """Return whether what has come is the TLS session's own, a ticket or a new key, and nothing of the server's."""
     sock: Any = getattr(connection, "_sock", None)
     if not hasattr(sock, "pending") or sock.pending():
         return False
@@ -197,7 +197,7 @@ def _read_pushes(connection: Any) -> bool:
 
 
 def ping(connection: Any) -> bool:
-    """Whether the server answers over this connection, and soon. One round trip.
+    """Return whether the server answers over this connection, and soon. One round trip.
 
     An error is an answer, too: the user may not be allowed to PING.
     """
@@ -239,7 +239,7 @@ def forget(connection: Any) -> None:
 
 
 def forget_async(connection: Any) -> Any:
-    """The same for a connection of an event loop; return what must never be finalized, since its transport would be."""
+    """Drop what a forked child inherited of an event loop's connection; return what must never be finalized."""
     inherited = getattr(connection, "_reader", None), getattr(connection, "_writer", None)
     if inherited != (None, None):
         connection._reader = connection._writer = None
@@ -309,12 +309,12 @@ async def ping_async(connection: Any) -> bool:
 
 
 def unshared(connection: Any) -> bool:
-    """Whether no caller but its holder can be using a connection: a subscription may be read by another thread."""
+    """Return whether none but its borrower can use a connection: another thread may read a subscription."""
     return not getattr(_inner(connection), "_connect_callbacks", None)
 
 
 def listens(connection: Any) -> bool:
-    """Whether its borrower only listens: a subscriber or a monitor, which never ends by itself."""
+    """Return whether its borrower only listens: a subscriber or a monitor, which never ends by itself."""
     inner = _inner(connection)
     session = getattr(inner, "session", None)
     callbacks = [reference() for reference in list(getattr(inner, "_connect_callbacks", ()))]
@@ -348,7 +348,7 @@ def of_connecting(error: BaseException) -> BaseException:
 
 
 def own_error(error: BaseException) -> BaseException:
-    """A caller's own copy of an error that several callers may get, so that their tracebacks don't mix."""
+    """Return a caller's own copy of an error that several callers may get, so that their tracebacks don't mix."""
     if isinstance(error, PoolTimeout | PoolFull | PoolClosed) or error.__traceback__ is None:
         return error  # made for one
     copy = bare_copy(error)
@@ -357,7 +357,7 @@ def own_error(error: BaseException) -> BaseException:
 
 
 def bare_copy(error: BaseException) -> BaseException:
-    """The same error without a traceback and what it keeps alive, to be remembered for others."""
+    """Return the same error without a traceback and what that keeps alive, to be remembered for others."""
     try:
         return type(error)(*error.args)
     except Exception:
@@ -365,5 +365,5 @@ def bare_copy(error: BaseException) -> BaseException:
 
 
 def says_of_server(error: BaseException | None) -> bool:
-    """Whether a connect that ended so in its caller's own thread or task has failed, rather than its caller."""
+    """Return whether a connect that ended so in its caller's own thread or task has failed, rather than its caller."""
     return isinstance(error, RedisError | OSError) and not isinstance(error, DeadlineExceeded)

@@ -33,7 +33,7 @@ class _Handler(MaintNotificationsPoolHandler):
     """A handler that does nothing once its pool is gone; a timer may call it later."""
 
     def get_handler_for_connection(self) -> Any:
-        copy = super().get_handler_for_connection()  # type: ignore[no-untyped-call]
+        copy = super().get_handler_for_connection()
         copy.__class__ = type(self)
         return copy
 

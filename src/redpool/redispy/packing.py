@@ -38,7 +38,7 @@ NOT_FOR_CALLBACKS = ("keys", NEVER_DECODE, EMPTY_RESPONSE)
 
 
 def pack(args: tuple[Any, ...]) -> bytes:
-    """A command's bytes. Raises redis-py's `DataError` where a word is none of bytes, text and numbers."""
+    """Return a command's bytes. Raises redis-py's `DataError` where a word is none of bytes, text and numbers."""
     if args[0] in _ONE_WORD:
         try:
             packed: bytes = _pack(args)
@@ -49,7 +49,7 @@ def pack(args: tuple[Any, ...]) -> bytes:
 
 
 def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:
-    """The same for a pipeline."""
+    """Return the bytes of a pipeline's commands, as `pack` does."""
     if {args[0] for args in several} <= _ONE_WORD:
         with contextlib.suppress(TypeError):
             return b"".join(map(_pack, several))
@@ -57,7 +57,7 @@ def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:
 
 
 def share(several: Sequence[tuple[Any, ...]], names: frozenset[str], decodes: bool) -> bool:
-    """Whether a packed pipeline may share: each of its commands, and a transaction only as a whole."""
+    """Return whether a packed pipeline may share: each of its commands, and a transaction only as a whole."""
     inner = several
     if several and commands.command_name(several[0]) == "MULTI":
         if commands.command_name(several[-1]) != "EXEC":
@@ -72,12 +72,12 @@ def share(several: Sequence[tuple[Any, ...]], names: frozenset[str], decodes: bo
 
 
 def usual(stack: Sequence[Any]) -> bool:
-    """Whether no command of a pipeline wants its reply otherwise than the others."""
+    """Return whether no command of a pipeline wants its reply otherwise than the others."""
     return _PARTICULAR.isdisjoint(set[str]().union(*[options for _, options in stack]))
 
 
 def reply(value: Any) -> Any:
-    """The value; raises what the server has refused, and what could not be decoded."""
+    """Return the value; raise what the server has refused, and what could not be decoded."""
     if isinstance(value, Exception):
         try:
             raise value
@@ -89,7 +89,7 @@ def reply(value: Any) -> Any:
 
 
 def pipeline(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
-    """What a pipeline's caller gets for these replies."""
+    """Return what a pipeline's caller gets for these replies."""
     results = _made_of(client, stack, replies)
     if raise_on_error and _has_errors(results):
         client.raise_first_error(stack, results)
@@ -97,7 +97,7 @@ def pipeline(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_err
 
 
 def transaction(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
-    """The same for a transaction: the first reply is MULTI's, the last one EXEC's."""
+    """Return what a transaction's caller gets: the first reply is MULTI's, the last one EXEC's."""
     refused = [(place, each) for place, each in enumerate(replies[1:-1]) if isinstance(each, ResponseError)]
     for place, error in refused:
         client.annotate_exception(error, place + 1, stack[place][0])
@@ -128,7 +128,7 @@ def _made_of(client: Any, stack: Sequence[Any], replies: list[Any]) -> list[Any]
         elif (callback := callbacks.get(args[0])) is not None:
             for name in NOT_FOR_CALLBACKS:
                 options.pop(name, None)
-            value = callback(value, **options)
+            value = callback(value, **options)  # noqa: PLW2901  a callback makes another value of it
         results.append(value)
     return results
 

@@ -8,48 +8,15 @@ messages, must not read what is others' by then.
 from __future__ import annotations
 
 import time
-from types import FrameType
 from typing import Any
 
-import redis.asyncio.client as aio
-from redis.client import Pipeline, PubSub
 from redis.exceptions import RedisError, ResponseError
 from redis.utils import str_if_bytes
 
 from . import sockets
 from .sockets import time_to_answer
 
-_LEAVING = (PubSub.reset.__code__, aio.PubSub.aclose.__code__)
-_FINALIZERS = (PubSub.__del__.__code__, Pipeline.__del__.__code__)
-_DEEPEST = 5
 _PONGS = (b"PONG", "PONG")
-
-
-def leaves(frame: FrameType) -> bool:
-    """Whether it is a subscriber's own end that asks for the connection to be closed."""
-    return frame.f_code in _LEAVING and not is_finalizer(frame)
-
-
-def is_finalizer(frame: FrameType | None) -> bool:
-    """Whether redis-py gives a connection back for a caller who has dropped its holder."""
-    for _ in range(_DEEPEST):
-        if frame is None:
-            return False
-        if frame.f_code in _FINALIZERS:
-            return True
-        frame = frame.f_back
-    return False
-
-
-def in_finalizer(frame: FrameType | None) -> bool:
-    """Whether a finalizer calls: redis-py's client closes its pool when it is collected, which may be anywhere."""
-    for _ in range(_DEEPEST):
-        if frame is None:
-            return False
-        if frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def adopt_socket(connection: Any, successor: Any) -> bool:
@@ -72,7 +39,7 @@ def adopt_socket(connection: Any, successor: Any) -> bool:
 
 
 def unsubscribe(connection: Any) -> bool:
-    """Whether the server confirms, in the time for an answer, that nothing is subscribed over the connection.
+    """Return whether the server confirms, in the time for an answer, that nothing is subscribed over the connection.
 
     The answer to the PING comes behind all confirmations. It may be an error: the user may not be allowed to PING.
     """
@@ -96,7 +63,7 @@ def unsubscribe(connection: Any) -> bool:
 
 
 async def unsubscribe_async(connection: Any) -> bool:
-    """The same on the running loop."""
+    """Unsubscribe a connection on the running loop, as `unsubscribe` does."""
     end = time.monotonic() + time_to_answer(connection)
     unconfirmed = {_ending(subscription) for subscription in connection.pending_unsubscribes}
     try:
@@ -118,7 +85,7 @@ async def unsubscribe_async(connection: Any) -> bool:
 
 
 def _kind(said: Any) -> str:
-    """What a push is of, in capitals; nothing for anything else."""
+    """Return what a push is of, in capitals; nothing for anything else."""
     return str(str_if_bytes(said[0])).upper() if isinstance(said, list) and said else ""
 
 

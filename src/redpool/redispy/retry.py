@@ -21,8 +21,8 @@ _FINAL = (ReplyLost, DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout)
 
 
 def final(error: BaseException) -> BaseException:
-    """An error that no policy may answer with another try."""
-    error.redpool_final = True  # type: ignore[attr-defined]
+    """Mark an error as one that no policy may answer with another try, and return it."""
+    error.redpool_final = True  # type: ignore[attr-defined]  # a mark on any error
     return error
 
 
@@ -105,11 +105,11 @@ class RetryGuard:
                 del error  # else it and this frame would keep each other, and the pool
 
     def attempt(self, do: Callable[[], Any]) -> Any:
-        """The same where there is nothing to be closed in between."""
+        """Call `do`, again where the policy says so, with nothing to be closed in between."""
         return self.call_with_retry(do, _nothing_to_close)
 
     def after(self, error: Exception, do: Callable[[], Any]) -> Any:
-        """The same where the first try was made already, and has failed."""
+        """Call `do` again where the policy says so, after a first try that has failed with `error`."""
         try:
             self._check_worth(error)
             again = _resuming([error], do)
@@ -119,7 +119,7 @@ class RetryGuard:
 
 
 class RetryGuardAsync(RetryGuard):
-    """The same on an event loop."""
+    """A `RetryGuard` for the callers of an event loop."""
 
     __slots__ = ()
 
@@ -135,11 +135,11 @@ class RetryGuardAsync(RetryGuard):
         return await copy.deepcopy(self.policy).call_with_retry(again, fail, is_retryable, with_failure_count)
 
     async def attempt(self, do: Callable[[], Any]) -> Any:
-        """The same where there is nothing to be closed in between."""
+        """Call `do`, again where the policy says so, with nothing to be closed in between."""
         return await self.call_with_retry(do, _nothing_to_close_async)
 
     async def after(self, error: Exception, do: Callable[[], Any]) -> Any:
-        """The same where the first try was made already, and has failed."""
+        """Call `do` again where the policy says so, after a first try that has failed with `error`."""
         try:
             self._check_worth(error)
             again = _resuming_async([error], do)
@@ -149,7 +149,7 @@ class RetryGuardAsync(RetryGuard):
 
 
 def _resuming(first: list[Exception], do: Callable[[], Any]) -> Callable[[], Any]:
-    """What fails once more as the first try has failed, and then does what is to be tried."""
+    """Return what fails once more as the first try has failed, and then does what is to be tried."""
 
     def again() -> Any:
         if first:
@@ -169,11 +169,11 @@ def _resuming_async(first: list[Exception], do: Callable[[], Any]) -> Callable[[
 
 
 def _nothing_to_close(error: Exception) -> None:
-    """What failed was no connection of the caller's own."""
+    """Do nothing: what failed was no connection of the caller's own."""
 
 
 async def _nothing_to_close_async(error: Exception) -> None:
-    """The same on an event loop."""
+    """Do nothing, on an event loop."""
 
 
 _made: dict[type, type] = {}
@@ -187,7 +187,7 @@ def guard_retries(connection: Any) -> None:
 
 
 def guarded_copy(retry: Any) -> Any:
-    """A copy of the user's policy for one connection, which asks."""
+    """Return a copy of the user's policy for one connection, which asks."""
     return _guarded(copy.deepcopy(retry))
 
 

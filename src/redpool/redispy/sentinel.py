@@ -107,7 +107,7 @@ class SentinelPool:
         theirs.reset()
         self._service.reset()
 
-    def starts_over(self, request: Request | None) -> bool:
+    def starts_over(self, _request: Request | None) -> bool:
         """Return that nothing does: Sentinel says when there is another master, and a replica refuses all writes."""
         return False
 

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import hiredis
-from redis._parsers import Encoder
-from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser, _HiredisParser
-from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, ReadOnlyError
@@ -22,7 +19,14 @@ from ..wire import commands
 from ..wire.attributes import AttributeWatch
 from ..wire.pipeline import Request, ServerClosed
 from ..wire.table import CONTAINERS, KNOWN
-from .internals import untouched
+from .internals import (
+    HIREDIS_PARSER,
+    HIREDIS_PARSER_ASYNC,
+    NOT_ENOUGH_DATA,
+    SERVER_CLOSED_CONNECTION_ERROR,
+    Encoder,
+    untouched,
+)
 from .lifecycle import own_error
 from .retry import final
 
@@ -49,7 +53,7 @@ def hung_up(error: BaseException | None) -> bool:
 
 
 def sharing_names(also: Sequence[str]) -> frozenset[str]:
-    """The names that are known to share at first sight: the table's, and what the user adds to it.
+    """Return the names that are known to share at first sight: the table's, and what the user adds to it.
 
     Raises `ValueError` for a command that the table knows not to share, and for a name that stands for several.
     """
@@ -67,10 +71,10 @@ def shareable(template: Any) -> bool:
     parser, encoder = type(getattr(template, "_parser", None)), getattr(template, "encoder", None)
     if type(encoder) is not Encoder or not untouched(parser, ("read_response",)):
         return False
-    if parser is _AsyncHiredisParser:
+    if parser is HIREDIS_PARSER_ASYNC:
         return codecs.lookup(encoder.encoding).name == "utf-8"  # those of threads pack so whatever the encoding
     packer = type(getattr(template, "_command_packer", None))
-    return parser is _HiredisParser and packer is HiredisRespSerializer and untouched(packer, ("pack",))
+    return parser is HIREDIS_PARSER and packer is HiredisRespSerializer and untouched(packer, ("pack",))
 
 
 def parser(connection: Any) -> tuple[hiredis.Reader, object, AttributeWatch | None]:
@@ -125,7 +129,7 @@ def late(request: Request, connection: Any, rule: str) -> BaseException:
 
 
 def refused(replies: Any) -> bool:
-    """Whether any of the replies says that the server is a replica."""
+    """Return whether any of the replies says that the server is a replica."""
     several = replies if type(replies) is list else [replies]
     return any(isinstance(each, ReadOnlyError) for each in several)
 
@@ -134,5 +138,5 @@ _SETTLED = (ReplyLost, DeadlineExceeded, PoolClosed, MaxConnectionsError)
 
 
 def settled(error: object) -> bool:
-    """Whether no other node is to be asked either: it may have run, its time is up, or the pool has refused it."""
+    """Return whether no other node is to be asked: it may have run, its time is up, or the pool has refused it."""
     return isinstance(error, _SETTLED)

@@ -42,7 +42,7 @@ Readable = Callable[[int], Any]
 """Called with 0, it returns at once a true value where there are bytes to receive, or the end."""
 
 
-def unknown(timeout: int) -> bool:
+def unknown(_timeout: int) -> bool:
     """Return true for a socket that can't be probed: it may have bytes, and a slower way finds out."""
     return True
 

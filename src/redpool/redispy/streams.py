@@ -135,7 +135,7 @@ class _Secured(Stream):
         with self._session:
             return self._unguarded(timeout)
 
-    def _receive(self, buffer: Any) -> int:
+    def _receive(self, _buffer: Any) -> int:
         return self.receive_within(self._seconds)
 
     def receive_within(self, seconds: float) -> int:
@@ -153,7 +153,7 @@ class _Secured(Stream):
             if not self.wait(events, end - time.monotonic()):
                 raise BlockingIOError
 
-    def _send(self, data: Any, flags: int) -> int:
+    def _send(self, data: Any, _flags: int) -> int:
         try:
             with self._session:
                 return int(self.sock.send(data))
@@ -181,7 +181,7 @@ class _Cooperative(Stream):
     def _take(self) -> None:
         self.send, self.receive = self._send, self._receive
 
-    def _receive(self, buffer: Any) -> int:
+    def _receive(self, _buffer: Any) -> int:
         return self._receive_timed(self._seconds)
 
     def receive_within(self, seconds: float) -> int:
@@ -194,7 +194,7 @@ class _Cooperative(Stream):
         except TimeoutError:
             raise BlockingIOError from None
 
-    def _send(self, data: Any, flags: int) -> int:
+    def _send(self, data: Any, _flags: int) -> int:
         self.sock.settimeout(self._seconds)
         try:
             return int(self.sock.send(data))

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import redis.asyncio.connection
 import redis.connection
-from redis._parsers import Encoder
 from redis.asyncio.connection import (
     AsyncMaintNotificationsAbstractConnection,
     AsyncMaintNotificationsAbstractConnectionPool,
@@ -42,6 +41,7 @@ from redis.utils import check_protocol_version
 from ..core.config import PoolConfig
 from . import lifecycle, maintenance, options, transports
 from .factory import CachingFactory, ConnectionFactory
+from .internals import Encoder
 
 
 class _Surface:
@@ -57,7 +57,7 @@ class _Surface:
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
-        """A pool from a `redis://`, `rediss://` or `unix://` URL; what the URL says wins over keywords.
+        """Make a pool from a `redis://`, `rediss://` or `unix://` URL; what the URL says wins over keywords.
 
         Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
         """
@@ -91,7 +91,7 @@ class _Surface:
         return self._factory.make()
 
     def _maintenance(self, wanted: MaintNotificationsConfig | None) -> MaintNotificationsConfig | None:
-        """What redis-py is told about maintenance notifications: off where the connections can't have them."""
+        """Return redis-py's configuration of maintenance notifications: off where the connections can't have them."""
         able = options.is_class(self.connection_class) and issubclass(self.connection_class, self._maintained_class)
         if able and "path" not in self.connection_kwargs:
             return wanted
@@ -127,11 +127,11 @@ class _Surface:
         return self.config.timeout
 
     def get_protocol(self) -> Any:
-        """The RESP version asked for, `None` where redis-py's default is meant."""
+        """Return the RESP version asked for, `None` where redis-py's default is meant."""
         return self.connection_kwargs.get("protocol")
 
     def get_encoder(self) -> Encoder:
-        """An encoder with the pool's `encoding`, `encoding_errors` and `decode_responses`."""
+        """Return an encoder with the pool's `encoding`, `encoding_errors` and `decode_responses`."""
         kwargs = self.connection_kwargs
         make = kwargs.get("encoder_class", Encoder)
         encoder: Encoder = make(
@@ -150,9 +150,9 @@ class _Surface:
             lifecycle.set_retry(connection, retry)
 
     def get_connection_count(self) -> list[tuple[int, dict[str, Any]]]:
-        """How many connections are idle and in use, each with the attributes that OpenTelemetry wants beside it."""
+        """Return how many connections are idle and in use, each number with the attributes that OpenTelemetry wants."""
         attributes = AttributeBuilder.build_base_attributes()
-        attributes[DB_CLIENT_CONNECTION_POOL_NAME] = get_pool_name(self)  # type: ignore[arg-type]
+        attributes[DB_CLIENT_CONNECTION_POOL_NAME] = get_pool_name(self)  # type: ignore[arg-type]  # a mixin of pools
         idle, used = len(self._available_connections), len(self._in_use_connections)
         return [
             (idle, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.IDLE.value}),
@@ -166,7 +166,7 @@ class _Surface:
 
     @abstractmethod
     def _connect_retries_changed(self) -> None:
-        """Callers sit through another number of failed connects from now on."""
+        """Have callers sit through another number of failed connects from now on."""
 
     @property
     @abstractmethod
@@ -179,7 +179,7 @@ class _Surface:
         """The connections on lease: a copy, for those who look."""
 
     def __del__(self) -> None:
-        """Nothing to do: a finalizer must not take a lock, and what was open goes with its engine."""
+        """Do nothing: a finalizer must not take a lock, and what was open goes with its engine."""
 
     def _get_free_connections(self) -> Iterable[Any]:
         return self._available_connections
@@ -188,7 +188,7 @@ class _Surface:
         return self._in_use_connections
 
 
-class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[override]
+class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[override]  # attributes there
     """The part of a pool for threads that redis-py's clients touch.
 
     It inherits from redis-py's class for `isinstance` and for type checkers only: it has none of that class's state,
@@ -248,7 +248,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
             lifecycle.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
 
 
-class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]
+class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: ignore[override]  # attributes there
     """The part of a pool for event loops that redis-py's clients touch.
 
     It inherits from redis-py's class for `isinstance` and for type checkers only, as `SyncSurface` does.
@@ -319,7 +319,7 @@ def _made_by(method: weakref.WeakMethod[Callable[[], Any]]) -> Callable[[], Any]
 
 
 def _cache_maker(kwargs: dict[str, Any], factory: Any) -> Callable[[], CacheInterface | None]:
-    """What makes the client-side cache that the options ask for; they are taken out: connections don't know them."""
+    """Return what makes the client-side cache that the options ask for, and take those out: connections lack them."""
     cache, config = kwargs.pop("cache", None), kwargs.pop("cache_config", None)
     if cache is None and config is None:
         return lambda: None

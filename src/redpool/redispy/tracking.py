@@ -29,8 +29,8 @@ from ..deadline import current, deadline
 from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_lost
 from ..wire import commands
 from ..wire.session import RESTORING, Session
-from . import pubsub, retry, sockets
-from .internals import CONNECTION_METHODS, untouched
+from . import retry, sockets
+from .internals import CONNECTION_METHODS, is_finalizer, leaves, untouched
 
 logger = logging.getLogger("redpool")
 
@@ -126,12 +126,12 @@ class Tracked:
     def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
         """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""
         commands = list(commands)
-        packed: list[Any] = super().pack_commands(commands)  # type: ignore[misc]
+        packed: list[Any] = super().pack_commands(commands)  # type: ignore[misc]  # of the class beside it
         self._pipeline = (packed, commands)
         return packed
 
     def _commands_in(self, packed: Any) -> list[Any]:
-        """The commands in what was packed elsewhere, which is looked into where it isn't the last pipeline."""
+        """Return the commands in what was packed elsewhere, which is parsed where it isn't the last pipeline."""
         pipeline, self._pipeline = self._pipeline, None
         return pipeline[1] if pipeline is not None and pipeline[0] is packed else _unpacked(packed)
 
@@ -159,7 +159,7 @@ class Tracked:
             self.asked = blocks + (self.asked or 0.0)
 
     def _note_refused(self) -> None:
-        """The server has refused something: what was to restore the session may not have done so."""
+        """Note that the server has refused something: what was to restore the session may not have done so."""
         several = self.sent if isinstance(self.sent, list) else [self.sent]
         if self.session is not None and any(commands.command_name(args) in RESTORING for args in several):
             self.session.note(("RESET",))
@@ -174,20 +174,14 @@ class Tracked:
         return self.session is not None and not self.session.changed.isdisjoint(_SUBSCRIBED)
 
     def may_hand_over(self, frame: FrameType) -> bool:
-        """Whether it is its subscriber that leaves, and the connection could go on to others."""
-        if (
-            not self.subscribed
-            or self.reading
-            or self.ended
-            or self.protocol not in (3, "3")
-            or not pubsub.leaves(frame)
-        ):
+        """Return whether it is its subscriber that leaves, and the connection could go on to others."""
+        if not self.subscribed or self.reading or self.ended or self.protocol not in (3, "3") or not leaves(frame):
             return False
         engine = None if self._redpool is None else self._redpool.engine
         return engine is not None and engine.lends(self) and not self.received()
 
     def received(self) -> bool:
-        """Whether anything has come in that no caller has read."""
+        """Return whether anything has come in that no caller has read."""
         raise NotImplementedError
 
     def _look_behind(self, parser: Any) -> None:
@@ -207,12 +201,12 @@ class Tracked:
         return self.as_it_was_made() and bool(self.is_connected)
 
     def settled(self) -> None:
-        """What was sent has been answered, by pushes, too."""
+        """Note that what was sent has been answered, by pushes, too."""
         self.unanswered, self.pending_unsubscribes = 0, _NOTHING
 
     def as_it_was_made(self) -> bool:
-        """Whether nothing keeps the connection from being used again; it is asked where it isn't `plain`."""
-        if self._redpool is not None and self._redpool.slot is not None and pubsub.is_finalizer(sys._getframe(2)):
+        """Return whether nothing keeps the connection from being used again; it is asked where it isn't `plain`."""
+        if self._redpool is not None and self._redpool.slot is not None and is_finalizer(sys._getframe(2)):
             self._redpool.engine.collected(self._redpool.slot)
         if self.unread or (self.session is not None and not self.session.clean):
             return False
@@ -221,7 +215,7 @@ class Tracked:
         return True
 
     def _begin_session(self) -> None:
-        """The connection was closed: whatever was still to come is lost, and the next session is a new one."""
+        """Begin a new session: the connection was closed, and whatever was still to come is lost."""
         if self.unanswered and not self.handshaking:
             self.lost, self.plain = self.unanswered, False
             ordinary = type(self.sent) is tuple and self.sent[:1] and self.sent[0] in commands.PLAIN
@@ -233,7 +227,7 @@ class Tracked:
             self.unread = False
 
     def _reconnects_for(self) -> Any:
-        """The engine that has to be asked before the connection is opened anew; `None` where that opens it itself."""
+        """Return the engine to ask before the connection is opened anew; `None` where the engine opens it itself."""
         if self.handing_over:
             raise RedisConnectionError("the subscriber has left")
         return None if self._redpool is None or self.handshaking else self._redpool.engine
@@ -263,7 +257,7 @@ class Tracked:
         return deadline_exceeded(limit.seconds, sent)
 
     def _fell_silent(self) -> bool:
-        """Whether nothing at all has come since the last PING, for as long as the interval between two of them.
+        """Return whether nothing at all has come since the last PING, for as long as the interval between two of them.
 
         A subscribed connection says little by itself, so that this is how a dead path shows.
         """
@@ -296,7 +290,7 @@ class Tracked:
     # -- what went wrong ---------------------------------------------------------------------------------------------
 
     def _is_end(self, error: Exception) -> bool:
-        """Whether the pool has ended its listener: no policy answers the error, and the next call connects anew."""
+        """Return whether the pool has ended its listener: no policy answers the error; the next call connects anew."""
         if not self.ended:
             return False
         self.ended = False
@@ -318,7 +312,7 @@ class Tracked:
             raise reply_lost(commands.command_name(once), error) from error
 
     def _must_run_once(self) -> Sequence[Any] | None:
-        """The first of the commands sent that must not be sent again, by the pool's `retry_sent`."""
+        """Return the first of the commands sent that must not be sent again, by the pool's `retry_sent`."""
         rule = "safe" if self._redpool is None else self._redpool.engine.retry_sent
         several: list[Sequence[Any]] = self.sent if isinstance(self.sent, list) else [self.sent]
         if rule == "all" or not several or not several[0]:
@@ -331,7 +325,7 @@ class Tracked:
 
 
 def _only_looks(several: list[Sequence[Any]]) -> bool:
-    """Whether redis-py may call it a `WatchError`, after which its callers begin again: nothing can have been done."""
+    """Return whether redis-py may call it a `WatchError`, after which its callers begin again: nothing was done."""
     return all(commands.read_only(args) or commands.command_name(args) in ("WATCH", "UNWATCH") for args in several)
 
 
@@ -342,7 +336,7 @@ def _has_bytes(parser: Any) -> bool:
 
 
 def _is_answer(error: Exception) -> bool:
-    """Whether the server itself said so, which means that it ran nothing."""
+    """Return whether the server itself said so, which means that it ran nothing."""
     return type(error) not in (RedisConnectionError, RedisTimeoutError) or str(error) == SERVER_FULL
 
 

@@ -56,7 +56,8 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         self.handshaking = True
         try:
             await super().connect_check_health(*args, **kwargs)
-            self.readable = sockets.readable(self._writer.transport.get_extra_info("socket"))  # type: ignore[union-attr]
+            writer: Any = self._writer
+            self.readable = sockets.readable(writer.transport.get_extra_info("socket"))
         except BaseException as error:
             self._break_off()
             raised = lifecycle.of_connecting(error)
@@ -70,7 +71,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         limit = current()
         if limit is not None:
             self._check_deadline(limit)
-        await super()._connect()  # type: ignore[no-untyped-call,safe-super]
+        await super()._connect()  # type: ignore[safe-super]  # a mixin's: the class beside it has it
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""
@@ -98,13 +99,13 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         """As in redis-py."""
         self.handshaking, before = True, self.handshaking
         try:
-            await super().check_health()  # type: ignore[no-untyped-call]
+            await super().check_health()
         finally:
             self.handshaking = before
 
     async def _send_ping(self) -> None:
         with contextlib.suppress(ResponseError):  # an answer, too: the user may not be allowed to PING
-            await super()._send_ping()  # type: ignore[no-untyped-call]
+            await super()._send_ping()
 
     async def send_command(self, *args: Any, **kwargs: Any) -> None:
         """Pack and send a command, as the class at hand does."""
@@ -144,7 +145,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         if not self.is_connected:
             await self.connect_check_health(check_health=False)
         elif type(self._writer) is asyncio.StreamWriter and (
-            self._writer.transport.is_closing() or self._reader.at_eof()  # type: ignore[union-attr]
+            self._writer.transport.is_closing() or self._reader.at_eof()  # type: ignore[union-attr]  # not None now
         ):
             # CPython 3.12 to 3.14.0 forgets, when asked to write to a transport that is closed already, whatever other
             # socket has its descriptor by now: that socket's user would wait for ever.
@@ -210,7 +211,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
             self._break_off()
             raise
 
-    async def read_response(
+    async def read_response(  # noqa: PLR0912  each reply comes this way: a call more costs more
         self,
         disable_decoding: bool = False,
         timeout: float | None = None,
@@ -275,7 +276,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
             self.starting_over = False
 
     async def _await_message(self, disable_decoding: bool, disconnect_on_error: bool) -> Any:
-        """The next message, however long it takes; on a path that fell silent meanwhile, over a new connection."""
+        """Return the next message, however long it takes; on a path that fell silent, over a new connection."""
         while True:
             message = await self.read_response(
                 disable_decoding,
@@ -287,7 +288,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
                 return message
             if self._fell_silent():
                 self._break_off()
-                await self.connect()  # type: ignore[no-untyped-call]
+                await self.connect()
             elif self.subscribed:
                 await self.send_command("PING", HEARTBEAT, check_health=False)
 
@@ -315,7 +316,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         self._begin_session()
 
     def received(self) -> bool:
-        """Whether anything has come in that no caller has read."""
+        """Return whether anything has come in that no caller has read."""
         reader = getattr(self._parser, "_reader", None)  # hiredis's; others can't be asked
         return reader is None or reader.has_data() or not quiet(self)
 

@@ -76,7 +76,7 @@ class TrackedSync(Tracked, AbstractConnection):
         limit = current()
         if limit is not None:
             self._check_deadline(limit)
-        return super()._connect()  # type: ignore[no-untyped-call,safe-super]
+        return super()._connect()  # type: ignore[safe-super]  # a mixin's: the class beside it has it
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
         """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""
@@ -104,15 +104,15 @@ class TrackedSync(Tracked, AbstractConnection):
         """As in redis-py."""
         self.handshaking, before = True, self.handshaking
         try:
-            super().check_health()  # type: ignore[no-untyped-call]
+            super().check_health()
         finally:
             self.handshaking = before
 
     def _send_ping(self) -> None:
         with contextlib.suppress(ResponseError):  # an answer, too: the user may not be allowed to PING
-            super()._send_ping()  # type: ignore[no-untyped-call]
+            super()._send_ping()
 
-    def send_command(self, *args: Any, check_health: bool = True, **unused: Any) -> None:
+    def send_command(self, *args: Any, check_health: bool = True, **_unused: Any) -> None:
         """Pack and send a command, as the class at hand does."""
         packed = self._command_packer.pack(*args) if self.usual else None
         self._send(packed, args, 1, check_health)
@@ -121,7 +121,7 @@ class TrackedSync(Tracked, AbstractConnection):
         """Send one or more packed commands."""
         if self.counted_ahead:
             self.counted_ahead = False
-            super().send_packed_command(command, check_health=False)  # type: ignore[no-untyped-call]
+            super().send_packed_command(command, check_health=False)
             return
         several = self._commands_in(command)
         self._send(command, several, len(several), check_health)
@@ -148,7 +148,7 @@ class TrackedSync(Tracked, AbstractConnection):
             if self.usual:
                 self._write(packed)
             elif packed is not None:
-                super().send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
+                super().send_packed_command(packed, check_health=False)
             else:
                 self._send_otherwise(args)
         except (RedisConnectionError, RedisTimeoutError) as error:
@@ -161,7 +161,7 @@ class TrackedSync(Tracked, AbstractConnection):
         """By a class that sends in its own way."""
         self.counted_ahead = True
         try:
-            super().send_command(*args, check_health=False)  # type: ignore[no-untyped-call]
+            super().send_command(*args, check_health=False)
         finally:
             self.counted_ahead = False
 
@@ -230,7 +230,7 @@ class TrackedSync(Tracked, AbstractConnection):
     def _reading_failed(self, error: BaseException, disconnect: bool) -> None:
         if disconnect:
             self.disconnect()
-        raised, server = error, self._host_error()  # type: ignore[no-untyped-call]
+        raised, server = error, self._host_error()
         if isinstance(error, TimeoutError):
             raised = RedisTimeoutError(f"Timeout reading from {server}")
         elif isinstance(error, OSError):
@@ -243,7 +243,9 @@ class TrackedSync(Tracked, AbstractConnection):
             finally:
                 del raised, error  # as above
 
-    def _read_otherwise(self, disable_decoding: bool, timeout: Any, disconnect: bool, push_request: bool) -> Any:
+    def _read_otherwise(  # noqa: PLR0912  what follows from the reply, in the order in which it must
+        self, disable_decoding: bool, timeout: Any, disconnect: bool, push_request: bool
+    ) -> Any:
         """By way of redis-py: with a deadline or a time of its own, for pushes, or for a class with other ways."""
         if push_request and timeout is None and self.health_check_interval:
             self._await_message()
@@ -312,7 +314,7 @@ class TrackedSync(Tracked, AbstractConnection):
         while not self.can_read(self.health_check_interval):
             if self._fell_silent():
                 self._break_off()
-                self.connect()  # type: ignore[no-untyped-call]
+                self.connect()
             elif self.subscribed:
                 self.send_command("PING", HEARTBEAT, check_health=False)
 
@@ -320,7 +322,7 @@ class TrackedSync(Tracked, AbstractConnection):
         self.disconnect()
 
     def can_read(self, timeout: float | None = 0) -> bool:
-        """Whether there is something to read within `timeout` seconds."""
+        """Return whether there is something to read within `timeout` seconds."""
         if not same_process[0]:
             begin_in_child()
         if timeout == 0:
@@ -330,7 +332,7 @@ class TrackedSync(Tracked, AbstractConnection):
             timeout = limit.left() if timeout is None else min(timeout, limit.left())
         self.reading = True
         try:
-            if super().can_read(timeout):  # type: ignore[arg-type]
+            if super().can_read(timeout):  # type: ignore[arg-type]  # None is for ever
                 return True
         except RedisConnectionError as error:
             self._is_end(error)
@@ -342,7 +344,7 @@ class TrackedSync(Tracked, AbstractConnection):
         return False
 
     def received(self) -> bool:
-        """Whether anything has come in that no caller has read, be it the end."""
+        """Return whether anything has come in that no caller has read, be it the end."""
         try:
             return bool(super().can_read())
         except (RedisConnectionError, RedisTimeoutError):
@@ -358,7 +360,7 @@ class TrackedSync(Tracked, AbstractConnection):
         if self.session is not None and self.is_connected and self.may_hand_over(sys._getframe(1)):
             self.handing_over = True
             return
-        super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().disconnect(*args, **kwargs)
         self._begin_session()
 
 

@@ -61,7 +61,7 @@ def readable(connection: Any) -> sockets.Readable:
     return _nothing if connection.readable is sockets.unknown else connection.readable
 
 
-def _nothing(timeout: int) -> bool:
+def _nothing(_timeout: int) -> bool:
     return False
 
 

@@ -9,7 +9,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, packing
+from ..redispy import clients, internals, packing
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .connections import Reentered
@@ -17,7 +17,7 @@ from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
 _watched = clients.Watched(redis.client.Redis, redis.client.Pipeline)
-_recorder, _theirs, _execute, _parse = clients.recorder, _watched.client, _watched.execute, _watched.parse
+_recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
 
 
 class Redis(clients.ShortcutClient, redis.client.Redis):
@@ -62,18 +62,18 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
             or _theirs.execute_command is not _execute  # as `Watched` says, spelt out: this is the hot path
             or _theirs.parse_response is not _parse
         ):
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return super().execute_command(*args, **options)
         data = packing.pack(args)
         decode = NEVER_DECODE not in options
         try:
             reply = self._ask(args, data, decode)
         except Reentered:
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return super().execute_command(*args, **options)
         except Exception as error:
             try:
                 reply = pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
             except Reentered:
-                return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+                return super().execute_command(*args, **options)
             except ResponseError:
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]

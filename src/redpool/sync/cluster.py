@@ -52,7 +52,7 @@ class RedisCluster(theirs.RedisCluster):
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
         """Return a pipeline, as in redis-py."""
-        pipe: theirs.ClusterPipeline = super().pipeline(transaction, shard_hint)  # type: ignore[no-untyped-call]
+        pipe: theirs.ClusterPipeline = super().pipeline(transaction, shard_hint)
         pipe._execution_strategy = _TransactionStrategy(pipe) if transaction else _PipelineStrategy(pipe)
         return pipe
 
@@ -71,7 +71,7 @@ class _NodePool(MultiplexedConnectionPool):
 
 
 def _node_pool(options: dict[str, Any], from_url: bool, **asked: Any) -> _NodePool:
-    """A node's pool, from what redis-py would make a pool with, or a client."""
+    """Make a node's pool, from what redis-py would make a pool with, or a client."""
     asked["redis_connect_func"] = _weakly(asked["redis_connect_func"])
     if from_url:
         return _NodePool(**asked, **options)
@@ -96,17 +96,18 @@ class _PipelineStrategy(theirs.PipelineStrategy):
         self, stack: Any, raise_on_error: bool = True, allow_redirections: bool = True
     ) -> list[Any]:
         begun = time.monotonic()
-        results: list[Any] = super().send_cluster_commands(  # type: ignore[no-untyped-call]
-            stack, False, allow_redirections
-        )
+        results: list[Any] = super().send_cluster_commands(stack, False, allow_redirections)
         if raise_on_error:
-            self._raise_first_error(stack, begun)  # type: ignore[no-untyped-call]
+            self._raise_first_error(stack, begun)
         return results
 
     def _send_cluster_commands(
-        self, stack: Any, raise_on_error: bool = True, allow_redirections: bool = True
+        self,
+        stack: Any,
+        raise_on_error: bool = True,  # noqa: ARG002  redis-py's signature
+        allow_redirections: bool = True,
     ) -> list[Any]:
-        super()._send_cluster_commands(stack, False, False)  # type: ignore[no-untyped-call]
+        super()._send_cluster_commands(stack, False, False)
         for command in stack if allow_redirections else ():
             if isinstance(command.result, self._pipe.ERRORS_ALLOW_RETRY) and not sharing.settled(command.result):
                 try:
@@ -119,4 +120,4 @@ class _PipelineStrategy(theirs.PipelineStrategy):
 class _TransactionStrategy(theirs.TransactionStrategy):
     def _reinitialize_on_error(self, error: Any, failure_count: int) -> None:
         check_settled(error)
-        super()._reinitialize_on_error(error, failure_count)  # type: ignore[no-untyped-call]
+        super()._reinitialize_on_error(error, failure_count)

@@ -174,14 +174,14 @@ class MultiplexedConnection(Multiplexed):
             request.waker.acquire(timeout=max(0.0, min(self._left(request), self.look_every)))
 
     def _unpark(self, request: Request) -> None:
-        """The caller sleeps no more. A signal handler's call has the one that it has interrupted look again."""
+        """End a caller's sleep. A signal handler's call has the one that it has interrupted look again."""
         if request.interrupts:
             _wake(request.waker)
         elif request.waker is not None:
             self._parked.pop(_thread(), None)
 
     def _leave(self, request: Request) -> None:
-        """The caller leaves: another one takes its place, and what was not sent of it never is."""
+        """Take a caller out: another one takes its place, and what was not sent of it never is."""
         self.pipeline.abandon(request)
         self._unpark(request)
         self._hand_on()

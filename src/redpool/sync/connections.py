@@ -37,7 +37,7 @@ _LONGEST_SLEEP = 1.0
 
 
 class Reentered(Exception):
-    """This very thread was interrupted in the midst of what it would have to wait for now."""
+    """The calling thread was interrupted in the midst of what it would have to wait for now."""
 
 
 class ThreadsHome(Home, Protocol):

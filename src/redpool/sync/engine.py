@@ -60,17 +60,17 @@ class Overflow:
             raise retry.final(rejection)
 
     def bound(self, slot: object, limit: deadline) -> None:
-        """No caller is there to cut the call off."""
+        """Do nothing: no maintenance is there to cut the call off."""
 
-    def refused_write(self, slot: object, starts_over: bool) -> bool:
+    def refused_write(self, _slot: object, _starts_over: bool) -> bool:
         """Return that it isn't replaced."""
         return False
 
-    def lends(self, connection: object) -> bool:
+    def lends(self, _connection: object) -> bool:
         """Return that it is not on lease: it goes on to no caller."""
         return False
 
-    def set_aside(self, slot: object) -> contextlib.AbstractContextManager[bool]:
+    def set_aside(self, _slot: object) -> contextlib.AbstractContextManager[bool]:
         """Yield that it isn't idle."""
         return contextlib.nullcontext(False)
 
@@ -91,7 +91,7 @@ class Engine(EngineBase):
     ) -> None:
         self.guard = threading.RLock()
         # Whether this very thread was interrupted while it held the guard. The lock knows; a flag of ours could lie.
-        self.reentered = self.guard._is_owned  # type: ignore[attr-defined]
+        self.reentered = self.guard._is_owned  # type: ignore[attr-defined]  # as of a `Role`
         # Changes that came where the guard could not be taken: each with its arguments, for `apply`. Any thread may
         # append; one that holds the guard takes them out, each only once it was made. So one may be made twice.
         self.inbox: deque[tuple[Any, ...]] = deque()
@@ -117,7 +117,7 @@ class Engine(EngineBase):
         return done
 
     def decide(self, change: Callable[..., T], *arguments: Any) -> T:
-        """The same, but what follows is left in the outbox: whatever interrupts it, the core is in order afterwards.
+        """Let `change` alter the core; leave what follows in the outbox. Whatever interrupts it, the core is in order.
 
         The guard is entered by a `with` of its own, in this very function: nothing can come between the lock and what
         releases it again.
@@ -312,7 +312,7 @@ class Engine(EngineBase):
         dropped = [(slot, _monotonic() - slot.since, slot.caller, slot.taken)]
         self.apply_later(self._report_dropped, dropped)
 
-    def _report_dropped(self, dropped: list[tuple[Slot, float, Any, Any]], now: float) -> None:
+    def _report_dropped(self, dropped: list[tuple[Slot, float, Any, Any]], _now: float) -> None:
         while dropped:  # once: an interruption has what is in the inbox applied again
             self.core.report_dropped(*dropped.pop())
 
@@ -369,7 +369,7 @@ class Engine(EngineBase):
         if self.inherited:
             yield False
             return
-        alone = self.decide(lambda now: self.core.set_aside(slot))
+        alone = self.decide(lambda _now: self.core.set_aside(slot))
         alive = False
         try:
             yield alone
@@ -392,7 +392,7 @@ class Engine(EngineBase):
 
     # -- time --------------------------------------------------------------------------------------------------------
 
-    def _owner_gone(self, reference: object) -> None:
+    def _owner_gone(self, _reference: object) -> None:
         self.wake_maintenance()  # which looks whether the pool is still there
 
     def wake_maintenance(self) -> None:

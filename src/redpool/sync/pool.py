@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
-from redis.client import Redis
 from redis.connection import Connection
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -23,7 +22,8 @@ from ..core.waiters import Ticket
 from ..deadline import current
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
-from ..redispy import lifecycle, pubsub
+from ..redispy import internals, lifecycle
+from ..redispy.internals import in_finalizer
 from ..redispy.reference import Reference
 from ..redispy.surface import SyncSurface
 from .engine import Engine, Overflow
@@ -38,9 +38,9 @@ _same_process = same_process
 
 _calling_frame = sys._getframe
 # Its caller gives the connection back whatever happens, so where it was taken need not be noted.
-_ONE_COMMAND = Redis._execute_command.__code__
+_ONE_COMMAND = internals.ONE_COMMAND
 # The modules whose frames say nothing of where a connection was taken.
-_THEIRS, _OURS = Redis._execute_command.__globals__, globals()
+_THEIRS, _OURS = internals.CLIENT_MODULE, globals()
 
 
 class ConnectionPool(SyncSurface):
@@ -238,7 +238,7 @@ class ConnectionPool(SyncSurface):
         lifecycle.close(connection)
 
     def _reachable(self, reference: Reference | None, connection: Any) -> bool:
-        """Whether a release may go on; if not, it was dealt with."""
+        """Return whether a release may go on; if not, it was dealt with."""
         engine = None if reference is None else reference.engine
         if isinstance(engine, Overflow):
             lifecycle.close(connection)
@@ -269,7 +269,7 @@ class ConnectionPool(SyncSurface):
         engine.do(engine.core.resize, max_connections)
 
     @property
-    def max_connections(self) -> int:  # type: ignore[override]
+    def max_connections(self) -> int:  # type: ignore[override]  # an attribute in redis-py
         """The most connections open at once."""
         return self._engine_here().core.max_connections
 
@@ -311,7 +311,7 @@ class ConnectionPool(SyncSurface):
         clients call it when they are closed, and when they are collected: then maintenance closes idle connections, and
         subscribers go on.
         """
-        if pubsub.in_finalizer(_calling_frame(1)):
+        if in_finalizer(_calling_frame(1)):
             if same_process[0]:  # a child has nothing open as long as it hasn't asked
                 self._engine.close_later()
             return
@@ -365,26 +365,26 @@ class ConnectionPool(SyncSurface):
         return engine
 
     def make_multiplexed(self) -> Any:
-        """What a new engine shares: nothing."""
+        """Return what a new engine shares: nothing."""
         return None
 
     def _connect_retries_changed(self) -> None:
         self._engine.retries_changed()
 
     @property
-    def _available_connections(self) -> list[Any]:  # type: ignore[override]
+    def _available_connections(self) -> list[Any]:  # type: ignore[override]  # an attribute in redis-py
         engine = self._engine_here()
         with engine.guard:
             idle = engine.core.idle_connections()
         return idle
 
     @property
-    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]
+    def _in_use_connections(self) -> set[Any]:  # type: ignore[override]  # an attribute in redis-py
         engine = self._engine_here()
         return {connection for _, connection in engine.leases()} - {None}
 
     @property
-    def _created_connections(self) -> int:  # type: ignore[override]
+    def _created_connections(self) -> int:  # type: ignore[override]  # an attribute in redis-py
         return self._engine_here().core.open
 
     def _engine_here(self) -> Engine:

@@ -26,7 +26,7 @@ class ManagedConnection(theirs.SentinelManagedConnection):
     def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         """Connect as redis-py does, but ask Sentinel again where a broken connection connects anew."""
         if retry_socket_connect:
-            self._connect_retry()  # type: ignore[no-untyped-call]
+            self._connect_retry()
         else:
             super().connect_check_health(check_health, retry_socket_connect)
 
@@ -95,7 +95,7 @@ class Sentinel(theirs.Sentinel):
     """
 
     def __init__(self, sentinels: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sentinels, *args, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(sentinels, *args, **kwargs)
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
 
     @overload
@@ -117,7 +117,7 @@ class Sentinel(theirs.Sentinel):
     ) -> Any:
         """Return a client of the master, wherever that is, as in redis-py."""
         pool_class = connection_pool_class
-        return super().master_for(service_name, redis_class, pool_class, **kwargs)  # type: ignore[no-untyped-call]
+        return super().master_for(service_name, redis_class, pool_class, **kwargs)
 
     @overload
     def slave_for(
@@ -138,6 +138,6 @@ class Sentinel(theirs.Sentinel):
     ) -> Any:
         """Return a client of the replicas, as in redis-py; each new connection goes to the next one."""
         pool_class = connection_pool_class
-        return super().slave_for(service_name, redis_class, pool_class, **kwargs)  # type: ignore[no-untyped-call]
+        return super().slave_for(service_name, redis_class, pool_class, **kwargs)
 
     replica_for = slave_for

@@ -54,9 +54,9 @@ class _Thread(threading.Thread):
         if _greenlets():  # which nothing interrupts there
             super().start()
             return
-        started: threading.Event = self._started  # type: ignore[attr-defined]
+        started: Any = self._started  # type: ignore[attr-defined]  # CPython's own
         wait = started.wait
-        started.wait = lambda timeout=None: wait(_STARTS_WITHIN)  # type: ignore[method-assign]
+        started.wait = lambda timeout=None: wait(_STARTS_WITHIN)  # noqa: ARG005  CPython's name for it
         interrupted: BaseException
         try:
             super().start()
@@ -72,9 +72,9 @@ class _Thread(threading.Thread):
 
     def given_up(self) -> bool:
         """Take the work away from a thread that has not begun. Return whether it was taken."""
-        if self._started.is_set() or not self._claim.acquire(blocking=False):  # type: ignore[attr-defined]
+        if self._started.is_set() or not self._claim.acquire(blocking=False):  # type: ignore[attr-defined]  # CPython's
             return False
-        with threading._active_limbo_lock:  # type: ignore[attr-defined]
+        with threading._active_limbo_lock:  # type: ignore[attr-defined]  # CPython's own
             threading._limbo.pop(self, None)  # type: ignore[attr-defined]  # else `enumerate` lists it for ever
         return True
 
@@ -85,12 +85,12 @@ class _Thread(threading.Thread):
 
     def _bootstrap_inner(self) -> None:
         try:
-            super()._bootstrap_inner()  # type: ignore[misc]
+            super()._bootstrap_inner()  # type: ignore[misc]  # CPython's own
         except BaseException:
             if self.begun:
                 raise
         if not self.begun:  # what was raised in its first steps was meant for its starter
-            self._started.set()  # type: ignore[attr-defined]
+            self._started.set()  # type: ignore[attr-defined]  # CPython's own
             self.run()
 
 
@@ -100,7 +100,7 @@ def own() -> bool:
 
 
 def _greenlets() -> bool:
-    """Whether gevent has put greenlets in the place of threads."""
+    """Return whether gevent has put greenlets in the place of threads."""
     return not isinstance(threading.get_ident, BuiltinFunctionType)
 
 

@@ -26,7 +26,8 @@ T = TypeVar("T")
 class Apply(Protocol):
     """Let a change alter the core; its last argument is the time. `apply` then carries out what follows from it."""
 
-    def __call__(self, change: Callable[..., T], *arguments: Any) -> T: ...
+    def __call__(self, change: Callable[..., T], *arguments: Any) -> T:
+        """Apply `change`."""
 
 
 class Workers:
@@ -156,7 +157,7 @@ class Workers:
 
     # -- validations -------------------------------------------------------------------------------------------------
 
-    def _validate(self, slot: Slot, in_callers_thread: bool = False) -> None:
+    def _validate(self, slot: Slot, in_callers_thread: bool = False) -> None:  # noqa: ARG002  called as `_connect` is
         me, answered = threading.current_thread(), False
         try:
             if self._apply(self._begin_validation, slot, me):
@@ -165,7 +166,7 @@ class Workers:
             if self.at_work.get(slot) is me:
                 self._apply(self._validated, slot, answered)
 
-    def _begin_validation(self, slot: Slot, me: threading.Thread, now: float) -> bool:
+    def _begin_validation(self, slot: Slot, me: threading.Thread, _now: float) -> bool:
         if slot.begun:
             return False  # ordered twice
         self.at_work[slot] = me

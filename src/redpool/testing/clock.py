@@ -17,6 +17,7 @@ class Clock:
         self._now = start
 
     def __call__(self) -> float:
+        """Return the time that the clock shows."""
         return self._now
 
     def __repr__(self) -> str:

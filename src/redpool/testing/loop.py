@@ -28,7 +28,7 @@ HOST = "127.0.0.1"
 
 
 def bound(port: int = 0) -> socket.socket:
-    """A socket bound to a loopback port (0: a free one), not listening yet: the port is ours, and refuses."""
+    """Return a socket bound to a loopback port (0: a free one), not listening yet: the port is ours, and refuses."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((HOST, port))

@@ -27,6 +27,7 @@ class Peer:
     Attributes:
         protocol: the version of RESP that the client has asked for
         paused: commands wait until this is unset, and `work` is called
+
     """
 
     def __init__(

@@ -150,6 +150,7 @@ class FaultProxy:
         open: how many of them the client has open now
 
     Every method raises `RuntimeError` once the proxy is closed, except `close` itself.
+
     """
 
     def __init__(self, host: str, port: int) -> None:

@@ -19,7 +19,7 @@ class Slow:
 
 
 class Raw(bytes):
-    """A reply as it goes over the wire: `Raw(b"+QUEUED\\r\\n")`, rubbish, a part of a reply, or nothing at all."""
+    r"""A reply as it goes over the wire: `Raw(b"+QUEUED\r\n")`, rubbish, a part of a reply, or nothing at all."""
 
 
 class Status(str):
@@ -49,7 +49,7 @@ def check_reply(name: str, reply: object) -> None:
         raise TypeError(f"{name}: {reply!r} is no reply; there are values of Redis and the steps of a script")
 
 
-def encode(value: Any, protocol: int) -> bytes:
+def encode(value: Any, protocol: int) -> bytes:  # noqa: PLR0911  a return for each kind of reply
     """Return a value on the wire: `bytes` and `str` as bulk strings, `int`, `None`, lists, dicts, and those above."""
     if isinstance(value, Raw):
         return value

@@ -150,7 +150,7 @@ def _answering(name: str) -> str:
 
 
 def _is_sending(data: bytes) -> bool:
-    """Return whether a packet belongs to the stage "send"; it begins with a command: `*1\\r\\n$4\\r\\nPING\\r\\n`.
+    r"""Return whether a packet belongs to the stage "send"; it begins with a command: `*1\r\n$4\r\nPING\r\n`.
 
     redis-py sends the rest of a command with long arguments in packets that don't.
     """
@@ -188,6 +188,7 @@ class ScriptedConnection(AbstractConnection):
         return "the script"
 
     def repr_pieces(self) -> list[tuple[str, Any]]:
+        """Return what redis-py's `repr` of a connection shows."""
         return [("db", self.db)]
 
 
@@ -233,4 +234,5 @@ class ScriptedAsyncConnection(aio.AbstractConnection):
         return "the script"
 
     def repr_pieces(self) -> list[tuple[str, Any]]:
+        """Return what redis-py's `repr` of a connection shows."""
         return [("db", self.db)]

@@ -53,6 +53,7 @@ class ScriptedServer:
 
     Attributes:
         host, port, url: where it listens; the URL names database 0
+
     """
 
     def __init__(self) -> None:

@@ -62,6 +62,7 @@ class Simulation(VirtualShell):
         trace: what happened, as a list of `(at, what, caller, connection)`
 
     Raises `ValueError` or `TypeError` with the name and the value of an argument that makes no sense.
+
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Attribute frames of RESP3, which hiredis takes for replies: seen before they can shift all replies behind them.
+r"""Attribute frames of RESP3, which hiredis takes for replies: seen before they can shift all replies behind them.
 
-hiredis returns an attribute (`|1\\r\\n...`) as a list like any other reply, or as one more element of an aggregate.
+hiredis returns an attribute (`|1\r\n...`) as a list like any other reply, or as one more element of an aggregate.
 Afterwards it can't be told from a reply. So each chunk is looked at before hiredis is fed with it.
 
 RESP is a flat row of tokens. A token is a line that begins with its type. With a bulk type, as many bytes as the line

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from .table import (
     ACTS,
@@ -31,6 +31,10 @@ from .table import (
 )
 
 Args = Sequence[object]
+"""One command, its name first."""
+
+Sent: TypeAlias = Sequence[Any]
+"""What goes over a connection in one piece: a command, which is a tuple, or a list of commands."""
 
 _ORDINARY = READS | LOOKS | OVERWRITES | REWRITES | WRITES | ACTS
 _SHARING = _ORDINARY - RESCUES
@@ -51,12 +55,12 @@ may be queued behind any other."""
 
 
 def command_name(args: Args) -> str:
-    """The name in upper case, of a container's subcommand both words: `"GET"`, `"CLIENT SETNAME"`."""
+    """Return the name in upper case, of a container's subcommand both words: `"GET"`, `"CLIENT SETNAME"`."""
     return parse(args)[0]
 
 
 def parse(args: Args) -> tuple[str, list[object]]:
-    """The name, and the arguments after it."""
+    """Return the name, and the arguments after it."""
     first = args[0] if args else ""
     if type(first) is str and first in PLAIN:  # as redis-py writes it
         return first, list(args[1:])
@@ -70,19 +74,19 @@ def parse(args: Args) -> tuple[str, list[object]]:
 
 
 def text(value: object) -> str:
-    """An argument as the text that stands for its bytes."""
+    """Return an argument as the text that stands for its bytes."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode(errors="backslashreplace")
     return str(value)
 
 
 def upper(value: object) -> str:
-    """An argument as a word of Redis's own, whose case doesn't matter."""
+    """Return an argument as a word of Redis's own, whose case doesn't matter."""
     return text(value).upper()
 
 
 def read_only(args: Args) -> bool:
-    """Whether it changes nothing: neither data nor the server nor the session."""
+    """Return whether it changes nothing: neither data nor the server nor the session."""
     return _only_reads(*parse(args))
 
 
@@ -91,7 +95,7 @@ def _only_reads(name: str, arguments: list[object]) -> bool:
 
 
 def repeatable(args: Args) -> bool:
-    """Whether running it twice in a row leaves the same as running it once, and is answered alike.
+    """Return whether running it twice in a row leaves the same as running it once, and is answered alike.
 
     It says nothing of the session: what was selected or watched over a connection that broke is not there for the
     second run.
@@ -107,12 +111,12 @@ def _may_repeat(name: str, arguments: list[object]) -> bool:
 
 
 def all_repeatable(commands: Iterable[Args]) -> bool:
-    """Whether a packed pipeline, in MULTI and EXEC or not, may run twice as a whole; see `first_unrepeatable`."""
+    """Return whether a packed pipeline, with MULTI and EXEC or without, may run twice as a whole."""
     return first_unrepeatable(commands) is None
 
 
 def first_unrepeatable(commands: Iterable[Args]) -> Args | None:
-    """The first command for whose sake a packed pipeline must not run twice; `None` if it may.
+    """Return the first command for whose sake a packed pipeline must not run twice; `None` if it may.
 
     What is harmless alone need not be so in company: in GET, SET of the same key the second run would answer GET with
     what the first one has set. So no write may stand after anything that sees the data. MULTI counts as harmless with
@@ -133,14 +137,13 @@ def first_unrepeatable(commands: Iterable[Args]) -> Args | None:
     return transaction
 
 
-def must_run_once(sent: Sequence[Any], rule: str) -> Args | None:
+def must_run_once(sent: Sent, rule: str) -> Args | None:
     """Return the first command that must not be sent again, by the pool's `retry_sent`; `None` where none is."""
-    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
+    several: Sequence[Args] = [sent] if type(sent) is tuple else sent
     if rule == "all":
         return None
     if rule == "none":
-        first: Sequence[Any] = several[0]
-        return first
+        return several[0]
     return first_unrepeatable(several)
 
 
@@ -188,7 +191,7 @@ def shares(args: Args) -> bool:
 
 
 def _asked(name: str, arguments: list[object]) -> object | None:
-    """The argument that says how long to wait; `None` where there is none."""
+    """Return the argument that says how long to wait; `None` where there is none."""
     place = WAITS[name].argument
     if isinstance(place, int):
         return arguments[place - 1 if place > 0 else place]

@@ -21,15 +21,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import hiredis
 
 from .attributes import AttributeWatch
+from .commands import Sent
 
-_Push: Any = hiredis.PushNotification
+Reply: TypeAlias = Any
+"""What a server has answered, as the reader returns it."""
+
+Received: TypeAlias = Any
+"""What has come in: bytes, in a buffer or not; hiredis takes both, and its annotations know one."""
+
+Waker: TypeAlias = Any
+"""What wakes a caller; the shell's affair."""
+
+_Push: type[list[Reply]] = hiredis.PushNotification
 _LINE_FEED, _PUSH = b"\n>"
 
 WRITE_SIZE = 256 * 1024
@@ -64,7 +74,7 @@ class Request:
 
     # What a request seldom has stands here, so that making one sets little.
     sent = done = gone = large = False
-    waker: Any = None
+    waker: Waker = None
     """what wakes its caller"""
     moves_on = False
     """it had better go over another connection"""
@@ -87,12 +97,12 @@ class Request:
     limit = math.inf
     """its caller's deadline"""
 
-    def __init__(self, commands: Sequence[Any], data: bytes, expects: int = 0, decode: bool = True) -> None:
+    def __init__(self, commands: Sent, data: bytes, expects: int = 0, decode: bool = True) -> None:
         self.commands = commands
         self.data = data
         self.expects = expects  # replies still to come in a list; 0 for a single command
         self.decode = decode
-        self.replies: Any = [] if expects else None
+        self.replies: Reply = [] if expects else None
 
     def again(self) -> Request:
         """Return the same for another connection; this one was not sent."""
@@ -223,7 +233,9 @@ class Pipeline:
 
     # -- the reader's ------------------------------------------------------------------------------------------------
 
-    def receive(self, data: Any, size: int, push: Callable[[Any], object], answered: list[Request]) -> None:
+    def receive(  # noqa: PLR0912  each reply comes this way: a call more costs more
+        self, data: Received, size: int, push: Callable[[Reply], object], answered: list[Request]
+    ) -> None:
         """Take in the first `size` bytes of `data`: add the requests that are done now to `answered`.
 
         Push frames go to `push`. Raises `UnexpectedReply`, `AttributeReceived`, and what hiredis raises of bytes that
@@ -273,7 +285,7 @@ class Pipeline:
         if watch is not None and (data[size - 1] != _LINE_FEED or not watch.at_start or has_data()):
             watch.fed(data, size)
 
-    def _begins_push(self, data: Any, size: int) -> bool:
+    def _begins_push(self, data: Received, size: int) -> bool:
         """Return whether the half frame that is left may be a push; only its first bytes can tell."""
         self._half_push = self._half_push or data[0] == _PUSH or data.find(b"\n>", 0, size) >= 0
         return self._half_push

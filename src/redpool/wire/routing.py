@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any
 
-from .commands import may_answer_at_length, read_only
+from .commands import Args, Sent, may_answer_at_length, read_only
 from .pipeline import Activity, Pipeline, Request
 
 MOST_ENDING = 4
@@ -36,6 +35,7 @@ STALLED_AFTER = 1.0
 
 _MOST_LARGE = 1024
 _WORDS = (str, bytes, int)
+_Key = tuple[object, ...] | None
 
 # A server that is busy is silent, too: only after so many times the patience of a caller is a path taken to be dead.
 _TIMES_SILENT = 3
@@ -45,7 +45,7 @@ class LargeReplies:
     """The commands whose last reply was large, or because of which a server has hung up, by name and key."""
 
     def __init__(self) -> None:
-        self.known: dict[Any, bool] = {}  # whether the server has hung up
+        self.known: dict[_Key, bool] = {}  # whether the server has hung up
 
     def knows(self, request: Request) -> bool:
         """Return whether its reply was large the last time, or never came since the server has hung up."""
@@ -86,14 +86,14 @@ class LargeReplies:
         for key in [key for key, hung_up in self.known.copy().items() if hung_up]:
             self.known.pop(key, None)
 
-    def _remember(self, key: Any, hung_up: bool) -> None:
+    def _remember(self, key: _Key, hung_up: bool) -> None:
         self.known[key] = hung_up
         if len(self.known) > _MOST_LARGE:
             with contextlib.suppress(StopIteration, RuntimeError):  # other threads are at it
                 self.known.pop(next(iter(self.known)), None)
 
     @staticmethod
-    def _key(request: Request) -> Any:
+    def _key(request: Request) -> _Key:
         if type(request.commands) is not tuple:
             return None
         key = request.commands[:2]
@@ -147,6 +147,6 @@ def may_move(request: Request) -> bool:
     return request.moves < MOST_MOVES and _only_reads(request.commands)
 
 
-def _only_reads(sent: Sequence[Any]) -> bool:
-    several: Sequence[Any] = [sent] if type(sent) is tuple else sent
+def _only_reads(sent: Sent) -> bool:
+    several: Sequence[Args] = [sent] if type(sent) is tuple else sent
     return all(read_only(args) for args in several)

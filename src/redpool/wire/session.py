@@ -76,7 +76,7 @@ class Session:
         return not self._changed
 
     def note(self, args: Args) -> None:
-        """A command goes over the connection; `args` are those of redis-py's `execute_command`."""
+        """Note a command that goes over the connection; `args` are those of redis-py's `execute_command`."""
         name, arguments = parse(args)
         if name in _LASTING or (name == "HELLO" and arguments):
             self._changed.add(name)

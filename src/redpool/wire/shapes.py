@@ -8,32 +8,39 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import hiredis
 
-from .commands import command_name, parse, upper
-from .pipeline import Pipeline, Request
+from .attributes import AttributeWatch
+from .commands import Args, command_name, parse, upper
+from .pipeline import Pipeline, Reply, Request
 
-_Shape = Callable[[list[Any], Any], Any]
+_Shape = Callable[[list[object], Reply], Reply]
 
 
 class ShapedPipeline(Pipeline):
     """The requests of a multiplexed connection that speaks RESP2 where its callers expect RESP3."""
 
-    def __init__(self, reader: hiredis.Reader, not_enough: object, *rest: Any) -> None:
+    def __init__(
+        self,
+        reader: hiredis.Reader,
+        not_enough: object,
+        watch: AttributeWatch | None,
+        max_in_flight: int,
+        batches: list[int],
+    ) -> None:
         """Take the arguments of any pipeline."""
-        super().__init__(reader, not_enough, *rest)
+        super().__init__(reader, not_enough, watch, max_in_flight, batches)
         self._gets = _Gets(self.pending, reader.gets, not_enough)
 
 
 class _Gets:
     """What takes replies from a reader, each in RESP3's shape by the request that is at the head."""
 
-    def __init__(self, pending: deque[Request], gets: Callable[..., Any], not_enough: object) -> None:
+    def __init__(self, pending: deque[Request], gets: Callable[..., Reply], not_enough: object) -> None:
         self._pending, self._gets, self._not_enough = pending, gets, not_enough
 
-    def __call__(self, *decode: bool) -> Any:
+    def __call__(self, *decode: bool) -> Reply:
         reply = self._gets(*decode)
         if reply is self._not_enough or not self._pending:
             return reply
@@ -43,7 +50,7 @@ class _Gets:
         return as_resp3(request.commands, len(request.commands) - request.expects, reply)
 
 
-def as_resp3(sent: Sequence[Any], position: int, reply: Any) -> Any:
+def as_resp3(sent: Sequence[Args], position: int, reply: Reply) -> Reply:
     """Return the reply to the command at a position of those that were sent together, in RESP3's shape.
 
     The reply to EXEC holds those to the commands behind the MULTI before it.
@@ -56,7 +63,7 @@ def as_resp3(sent: Sequence[Any], position: int, reply: Any) -> Any:
     return [_in_shape(*each) for each in zip(sent[begins:position], reply, strict=True)]
 
 
-def _in_shape(args: Sequence[Any], reply: Any) -> Any:
+def _in_shape(args: Args, reply: Reply) -> Reply:
     name, arguments = parse(args)
     shape = _SHAPES.get(name)
     if shape is None or reply is None or isinstance(reply, Exception):
@@ -67,27 +74,27 @@ def _in_shape(args: Sequence[Any], reply: Any) -> Any:
         return reply
 
 
-def _two_by_two(flat: Any) -> list[tuple[Any, Any]]:
+def _two_by_two(flat: Reply) -> list[tuple[Reply, Reply]]:
     if not isinstance(flat, list) or len(flat) % 2:
         raise TypeError("not a list of pairs")
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _map(_: list[Any], reply: Any) -> Any:
+def _map(_: list[object], reply: Reply) -> Reply:
     return dict(_two_by_two(reply))
 
 
-def _maps(_: list[Any], reply: Any) -> Any:
+def _maps(_: list[object], reply: Reply) -> Reply:
     if not isinstance(reply, list):
         raise TypeError("not a list")
     return [dict(_two_by_two(each)) for each in reply]
 
 
-def _double(_: list[Any], reply: Any) -> Any:
+def _double(_: list[object], reply: Reply) -> Reply:
     return reply if reply is None else float(reply)
 
 
-def _doubles(_: list[Any], reply: Any) -> Any:
+def _doubles(_: list[object], reply: Reply) -> Reply:
     return [_double([], each) for each in reply]
 
 
@@ -95,7 +102,7 @@ def _double_if(word: str) -> _Shape:
     return lambda arguments, reply: float(reply) if word in map(upper, arguments) else reply
 
 
-def _scored(pairs: Any) -> list[list[Any]]:
+def _scored(pairs: Reply) -> list[list[Reply]]:
     return [[member, float(score)] for member, score in pairs]
 
 
@@ -103,33 +110,33 @@ def _scores_if(word: str) -> _Shape:
     return lambda arguments, reply: _scored(_two_by_two(reply)) if word in map(upper, arguments) else reply
 
 
-def _values(arguments: list[Any], reply: Any) -> Any:
+def _values(arguments: list[object], reply: Reply) -> Reply:
     return [list(pair) for pair in _two_by_two(reply)] if "WITHVALUES" in map(upper, arguments) else reply
 
 
-def _popped(arguments: list[Any], reply: Any) -> Any:
+def _popped(arguments: list[object], reply: Reply) -> Reply:
     pairs = _scored(_two_by_two(reply))
     return pairs if len(arguments) > 1 or not pairs else pairs[0]  # nested only where a count was asked for
 
 
-def _popped_of(_: list[Any], reply: Any) -> Any:
+def _popped_of(_: list[object], reply: Reply) -> Reply:
     key, pairs = reply
     return [key, _scored(pairs)]
 
 
-def _rank(arguments: list[Any], reply: Any) -> Any:
+def _rank(arguments: list[object], reply: Reply) -> Reply:
     return [reply[0], float(reply[1])] if "WITHSCORE" in map(upper, arguments) else reply
 
 
-def _positions(_: list[Any], reply: Any) -> Any:
+def _positions(_: list[object], reply: Reply) -> Reply:
     return [each if each is None else _doubles([], each) for each in reply]
 
 
-def _streams(_: list[Any], reply: Any) -> Any:
+def _streams(_: list[object], reply: Reply) -> Reply:
     return dict(reply)
 
 
-def _memory(_: list[Any], reply: Any) -> Any:
+def _memory(_: list[object], reply: Reply) -> Reply:
     return {name: _map([], value) if isinstance(value, list) else value for name, value in _two_by_two(reply)}
 
 

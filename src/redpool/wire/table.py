@@ -18,7 +18,7 @@ def _names(text: str, container: str = "") -> frozenset[str]:
 
 
 def _subcommands(text: str) -> frozenset[str]:
-    """A container a line, with its subcommands."""
+    """Read a table that has a container a line, with its subcommands."""
     lines = (line.partition(":") for line in text.strip().splitlines())
     return frozenset().union(*(_names(subcommands, container.strip()) for container, _, subcommands in lines))
 

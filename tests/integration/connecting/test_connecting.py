@@ -35,7 +35,7 @@ def failures_of(client: Any, times: int) -> list[BaseException]:
     """What so many calls raise."""
     raised: list[BaseException] = []
     for _ in range(times):
-        with pytest.raises(Exception) as caught:  # noqa: PT011  any: it is looked at
+        with pytest.raises(Exception) as caught:
             client.get("key")
         raised.append(caught.value)
     return raised
@@ -176,11 +176,11 @@ def test_only_what_takes_it_is_given_the_version() -> None:
 
     class Open(redis.Connection):
         def __init__(self, **options: Any) -> None:
-            super().__init__(**options)  # type: ignore[no-untyped-call]
+            super().__init__(**options)
 
     class Closed(redis.Connection):
         def __init__(self, host: str, port: int) -> None:
-            super().__init__(host=host, port=port)  # type: ignore[no-untyped-call]
+            super().__init__(host=host, port=port)
 
     for kind, given in ((redis.Connection, True), (Open, True), (Closed, False), (lambda **options: None, False)):
         assert bool(factory.driver_options(kind, {})) is given

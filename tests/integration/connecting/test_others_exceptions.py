@@ -37,7 +37,7 @@ class Interruptible(redis.Connection):
             kind.begun.set()
             assert kind.interrupt.wait(PATIENCE)
             raise JobTimeout
-        return super()._connect()  # type: ignore[no-any-return, no-untyped-call]
+        return super()._connect()  # type: ignore[no-any-return]
 
 
 def no_thread(*args: Any) -> None:

@@ -244,7 +244,7 @@ def test_an_application_closes_while_a_thread_listens(redis_url: str) -> None:
         raised.append(error)
         thread.stop()
 
-    pubsub: Any = client.pubsub()  # type: ignore[no-untyped-call]
+    pubsub: Any = client.pubsub()
     pubsub.subscribe(**{NAME: lambda message: None})
     thread = pubsub.run_in_thread(sleep_time=60, daemon=True, exception_handler=tell)
     client.close()

@@ -58,7 +58,7 @@ def _is_whole(pool: redpool.ConnectionPool, size: int) -> bool:
     taken = []
     try:
         for _ in range(size):
-            taken.append(pool.get_connection())  # noqa: PERF401  what was taken before an error goes back, too  # noqa: PERF401  known at once, should the next one fail
+            taken.append(pool.get_connection())  # noqa: PERF401  what was taken before an error goes back, too
         for number, connection in enumerate(taken):
             connection.send_command("ECHO", str(number))
         assert [connection.read_response() for connection in taken] == [str(each).encode() for each in range(size)]
@@ -140,7 +140,7 @@ async def _is_whole_async(pool: redpool.asyncio.ConnectionPool, size: int) -> bo
     taken = []
     try:
         for _ in range(size):
-            taken.append(await pool.get_connection())  # noqa: PERF401  # noqa: PERF401  known at once, should the next one fail
+            taken.append(await pool.get_connection())  # noqa: PERF401  known at once, should the next one fail
         for number, connection in enumerate(taken):
             await connection.send_command("ECHO", str(number))
         replies = [await connection.read_response() for connection in taken]

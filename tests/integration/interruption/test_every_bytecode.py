@@ -37,7 +37,7 @@ class Quiet(redis.Connection):
         self._parser.on_connect(self)
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        super().disconnect(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().disconnect(*args, **kwargs)
         if hasattr(self, "other_end"):
             self.other_end.close()
 

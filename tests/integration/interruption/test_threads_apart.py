@@ -55,7 +55,7 @@ class Held(redis.Connection):
             self.begun.set()
             while not self.go_on.wait(0.01):  # where an exception from elsewhere is raised
                 pass
-        super().connect()  # type: ignore[no-untyped-call]
+        super().connect()
 
 
 @pytest.fixture

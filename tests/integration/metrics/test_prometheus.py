@@ -85,8 +85,8 @@ def test_the_page_can_be_read() -> None:
     assert families["redpool_acquired"].type == "counter"
     assert families["redpool_use_seconds"].type == "summary"
     assert {sample.labels["pool"] for family in families.values() for sample in family.samples} == {'a "name"\n'}
-    page = openmetrics.generate_latest(registry).decode()  # type: ignore[no-untyped-call]
-    stricter = {family.name for family in parse_openmetrics(page)}  # type: ignore[no-untyped-call]
+    page = openmetrics.generate_latest(registry).decode()
+    stricter = {family.name for family in parse_openmetrics(page)}
     assert stricter == set(families)
 
 

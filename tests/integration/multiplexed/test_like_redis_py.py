@@ -59,7 +59,7 @@ def test_a_subclass_has_the_last_word_on_replies(at: dict[str, Any]) -> None:
 
     class Threads(redpool.Redis):
         def parse_response(self, *args: Any, **options: Any) -> Any:
-            return [super().parse_response(*args, **options)]  # type: ignore[no-untyped-call]
+            return [super().parse_response(*args, **options)]
 
     class Asyncio(redpool.asyncio.Redis):
         async def parse_response(self, *args: Any, **options: Any) -> Any:

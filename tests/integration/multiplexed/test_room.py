@@ -103,7 +103,7 @@ def test_a_connection_is_not_given_up_before_those_that_waited_for_it(
             while not done.is_set():
                 async with client.pipeline() as pipeline:
                     await pipeline.watch("watched")
-                    pipeline.multi()  # type: ignore[no-untyped-call]
+                    pipeline.multi()
                     pipeline.get("watched")
                     await pipeline.execute()
                 turns += 1

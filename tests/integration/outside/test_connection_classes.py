@@ -28,7 +28,7 @@ class SendsCommands(redis.connection.Connection):
     """Prefixes what goes out as single commands."""
 
     def send_command(self, *args: Any, **kwargs: Any) -> None:
-        super().send_command(*prefixed(args), **kwargs)  # type: ignore[no-untyped-call]
+        super().send_command(*prefixed(args), **kwargs)
 
 
 class SendsCommandsAsync(aio.Connection):
@@ -43,10 +43,10 @@ class PacksCommands(redis.connection.Connection):
 
     def send_command(self, *args: Any, **kwargs: Any) -> None:
         packed = self.pack_command(*args)
-        self.send_packed_command(packed, check_health=kwargs.get("check_health", True))  # type: ignore[no-untyped-call]
+        self.send_packed_command(packed, check_health=kwargs.get("check_health", True))
 
     def pack_command(self, *args: Any) -> Any:
-        return super().pack_command(*prefixed(args))  # type: ignore[no-untyped-call]
+        return super().pack_command(*prefixed(args))
 
 
 class PacksCommandsAsync(aio.Connection):
@@ -60,7 +60,7 @@ class OwnPacker(redis.connection.Connection):
     """Has a packer that prefixes."""
 
     def _construct_command_packer(self, packer: Any) -> Any:
-        inner = super()._construct_command_packer(packer)  # type: ignore[no-untyped-call]
+        inner = super()._construct_command_packer(packer)
 
         class Packer:
             def pack(self, *args: Any) -> Any:
@@ -103,7 +103,7 @@ def test_what_packs_pipelines_is_asked(kind: Face, at: dict[str, Any]) -> None:
 
     class ForThreads(redis.connection.Connection):
         def pack_commands(self, commands: Any) -> Any:
-            return super().pack_commands([prefixed(each) for each in commands])  # type: ignore[no-untyped-call]
+            return super().pack_commands([prefixed(each) for each in commands])
 
     class ForTasks(aio.Connection):
         def pack_commands(self, commands: Any) -> Any:
@@ -157,7 +157,7 @@ def test_an_encoder_is_asked(kind: Face, at: dict[str, Any], how: str) -> None:
 
     class Reversing(Encoder):
         def encode(self, value: Any) -> Any:
-            return super().encode(value)[::-1] if value == "value" else super().encode(value)  # type: ignore[no-untyped-call]
+            return super().encode(value)[::-1] if value == "value" else super().encode(value)
 
     if not kind.asynchronous:
         pytest.skip("redis-py's connections of threads have no encoder_class, and hiredis packs for them")

@@ -131,7 +131,7 @@ class NewRelic:
         with self._agent.BackgroundTask(self._app, "work"):
             yield spans
             for each in self._agent.current_trace().children:
-                spans.append([each.operation, each.host, each.port_path_or_id])  # noqa: PERF401
+                spans.append([each.operation, each.host, each.port_path_or_id])
 
 
 class Elastic:

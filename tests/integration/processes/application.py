@@ -1,6 +1,5 @@
 """A web application that has used its clients while it was loaded, as many do. uWSGI loads it by its file's name."""
 
-# ruff: noqa: E402  gevent's patch must come first
 from __future__ import annotations
 
 import os

@@ -423,7 +423,7 @@ def test_a_patch_that_comes_in_the_child_is_seen(kind: str, redis_url: str) -> N
 
         def traced(connection: Any, *args: Any, **options: Any) -> Any:
             seen.append(args)
-            return send(connection, *args, **options)  # type: ignore[no-untyped-call]
+            return send(connection, *args, **options)
 
         redis.connection.AbstractConnection.send_command = traced  # type: ignore[assignment,method-assign]
         client.echo("first")  # by it the pool learns that this is a child
