@@ -40,11 +40,13 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
         self._queued_at = 0.0  # when the first was queued of what is in this turn
-        self._transport, self._before, unread = transports.take_over(connection, self)
+        self._transport, self._before, unread, ended = transports.take_over(connection, self)
         self._write = self._transport.write
         self._readable = transports.readable(connection)
         if unread:
             self.data_received(unread)
+        if ended:
+            self.lose(ServerClosed())
 
     def send(self, request: Request) -> None:
         """Send it, with what else is queued in this turn of the loop; `wait` is the other half."""

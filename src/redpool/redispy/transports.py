@@ -42,15 +42,19 @@ async def catch_up(connection: Any) -> None:
         await asyncio.sleep(0)
 
 
-def take_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, Any, bytes]:
-    """Give an open connection's transport another protocol; return the transport, the protocol before, unread bytes."""
+def take_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, Any, bytes, bool]:
+    """Give a connection's transport another protocol. Return the transport, the protocol before, unread bytes, the end.
+
+    That is whether the server has hung up already: a transport says so once, and the protocol before was told.
+    """
     transport, reader = connection._writer.transport, connection._reader
     before, unread = transport.get_protocol(), bytes(reader._buffer)
+    ended = reader._eof or reader._exception is not None
     reader._buffer.clear()
     transport.set_protocol(protocol)
     if not transport.is_reading():
         transport.resume_reading()
-    return transport, before, unread
+    return transport, before, unread, ended
 
 
 def readable(connection: Any) -> sockets.Readable:

@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+import redis
 
 import redpool.asyncio
+from redpool import embedded
 from redpool.core.config import MultiplexedConfig
 from redpool.redispy import sharing
 from redpool.testing import FaultProxy, Raw, ScriptedServer
@@ -55,6 +57,20 @@ def test_a_loop_that_was_blocked_knows_no_less(proxy: FaultProxy) -> None:
                 let_it_be_done(proxy)  # which blocks the loop
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("pieces", range(4))
+def test_a_hang_up_behind_the_handshake_is_seen(face: Face, redis_server: embedded.Server, pieces: int) -> None:
+    """A server that hangs up before its connection is shared, which no one tells again, doesn't hold any caller up."""
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        pool = sharing_at(face, proxy, socket_timeout=30.0)
+        client = face.client(pool, retry=face.retry(0))
+        proxy.hang_up_after(pieces)
+        for _ in range(3):
+            error = Doing(lambda: client.get("key")).ended()
+            assert error is None or type(error) is redis.ConnectionError
+        proxy.heal()
+        assert eventually(lambda: Doing(lambda: client.ping()).ended() is None)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
