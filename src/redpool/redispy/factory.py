@@ -1,6 +1,6 @@
 """What makes a pool's connections: redis-py's class with the tracking mixed in, its arguments, its retry policy.
 
-It knows nothing of the pool, so that whatever connects for a pool doesn't keep it.
+It knows the pool by a weak reference at most, so that whatever connects for a pool doesn't keep it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,13 @@ class ConnectionFactory:
     """
 
     def __init__(self, connection_class: Any, arguments: dict[str, Any]) -> None:
-        self.connection_class = connection_class
         self.arguments = arguments
         """what every new connection is made with: a dictionary that the user may change, and redis-py's own handlers"""
+        self.connection_class = connection_class
         self.retries = options.connect_retries(arguments)
         """how many failed connects a caller sits through, and of which kind"""
-        self.made_by: Callable[[], Any] | None = None
-        """what makes them instead, where the user's class of pool does so"""
-        self._driver_options = driver_options(connection_class, arguments)
+        self.pool: Callable[[], Any] = _none
+        """returns the pool, `None` once it is gone: the user may have given it another `make_connection`"""
         self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
 
     @property
@@ -53,6 +52,7 @@ class ConnectionFactory:
     @connection_class.setter
     def connection_class(self, value: Any) -> None:
         self._connection_class, self.tracking_class = value, tracking(value)
+        self._driver_options = driver_options(value, self.arguments)
 
     def look_again(self) -> Any:
         """Return the class of the next connections: a method may have been replaced since the last look."""
@@ -75,7 +75,8 @@ class ConnectionFactory:
 
     def connection(self) -> Any:
         """Return a connection that is to be connected, made the way the user's pool makes them."""
-        return self.make() if self.made_by is None else self.made_by()
+        pool = self.pool()
+        return self.make() if pool is None else pool.make_connection()
 
     def make(self) -> Any:
         """Return a connection that tracks what is sent over it, not yet connected."""
@@ -85,6 +86,10 @@ class ConnectionFactory:
         if isinstance(connection, Tracked) and hello.may_speak_resp2(self.arguments):
             connection.without_hello = self._without_hello
         return connection
+
+
+def _none() -> None:
+    """Return no pool."""
 
 
 class CachingFactory(ConnectionFactory):

@@ -25,7 +25,6 @@ from redis.connection import (
     MaintNotificationsAbstractConnectionPool,
 )
 from redis.event import AfterConnectionReleasedEvent, AsyncAfterConnectionReleasedEvent
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.himport import HImportRegistry
 from redis.maint_notifications import MaintNotificationsConfig
@@ -79,8 +78,7 @@ class _Surface:
         registry = kwargs.get("himport_registry")  # one without fieldsets is false
         self.himport_registry = HImportRegistry() if registry is None else registry
         self._factory = factory(connection_class, kwargs)
-        if type(self).make_connection is not _Surface.make_connection:
-            self._factory.made_by = _made_by(weakref.WeakMethod(self.make_connection))
+        self._factory.pool = weakref.ref(self)
         options.connect_budget(kwargs)  # rejected here where it makes no sense
         self._pool_id = secrets.token_hex(4)
         # A caller that brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
@@ -304,18 +302,6 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
     def get_available_connection(self) -> NoReturn:
         """Raise `NotImplementedError`: half of a checkout, which this pool doesn't have."""
         raise NotImplementedError("use get_connection()")
-
-
-def _made_by(method: weakref.WeakMethod[Callable[[], Any]]) -> Callable[[], Any]:
-    """Return what makes connections as a user's class of pool does, without keeping the pool."""
-
-    def made() -> Any:
-        make_connection = method()
-        if make_connection is None:
-            raise RedisConnectionError("the pool is gone")
-        return make_connection()
-
-    return made
 
 
 def _cache_maker(kwargs: dict[str, Any], factory: Any) -> Callable[[], CacheInterface | None]:

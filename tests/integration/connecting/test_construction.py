@@ -368,3 +368,37 @@ def test_more_connections_than_there_can_be_cost_nothing(face: Face, at: dict[st
     pool.resize(2**31)
     assert pool.max_connections == 65_535
     pool.release(pool.get_connection())
+
+
+def test_a_pools_own_way_to_make_connections_is_taken(face: Face, at: dict[str, Any]) -> None:
+    """Whether a subclass has it or the pool itself was given it: every connection is made so."""
+    made = []
+
+    def noting(pool: Any) -> Any:
+        made.append(pool)
+        return kind.make_connection(pool)
+
+    kind = face.pool_class
+    face.pool_class = type("Noting", (kind,), {"make_connection": noting})
+    assert face.client(face.pool(**at)).ping() is True
+    assert len(made) == 1
+    face.pool_class = kind
+    pool = face.pool(**at)
+    own = getattr(pool, "_target", pool)
+    own.make_connection = lambda: noting(own)
+    assert face.client(pool).ping() is True
+    assert len(made) == 2
+
+
+def test_another_class_gets_only_what_it_takes(face: Face, at: dict[str, Any]) -> None:
+    """The class of connections may be changed, for one that takes no more than it needs."""
+    kind = face.redis.Connection
+
+    def begin(self: Any, host: str, port: int) -> None:
+        kind.__init__(self, host=host, port=port)
+
+    pool = face.pool(**at)
+    own = getattr(pool, "_target", pool)
+    own.connection_class = type("Narrow", (kind,), {"__init__": begin})
+    own.connection_kwargs = at
+    assert face.client(pool).ping() is True
