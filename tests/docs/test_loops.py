@@ -2,12 +2,15 @@
 
 From CPython 3.12 on no handler covers the jump from the end of a loop back to its beginning, although an asynchronous
 exception or a signal handler may raise there: `with lock:` around a loop leaves the lock locked then. A function that
-is called in the block may loop as it likes, since the call is covered.
+is called in the block may loop as it likes, since the call is covered. So is `return call()` in the block: what comes
+when the call returns is raised as if the call did.
 """
 
 from __future__ import annotations
 
 import ast
+import ctypes
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +65,17 @@ def test_a_loop_under_a_lock_is_found() -> None:
         "with lock:\n    for each in all:\n        pass\n    [each for each in all]\n    any(each for each in all)\n"
     )
     assert open_loops(ast.parse(source)) == [2, 4]
+
+
+def test_the_way_out_of_a_return_is_covered() -> None:
+    """An exception that is pending as the returned call ends leaves no lock behind."""
+    lock, raise_in = threading.RLock(), ctypes.pythonapi.PyThreadState_SetAsyncExc
+    me, error = ctypes.c_ulong(threading.get_ident()), ctypes.py_object(InterruptedError)
+
+    def interrupted() -> int:
+        with lock:
+            return raise_in(me, error)
+
+    with pytest.raises(InterruptedError):
+        interrupted()
+    assert not lock._is_owned()  # type: ignore[attr-defined]

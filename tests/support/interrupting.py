@@ -131,8 +131,16 @@ class Place:
 
     @property
     def possible(self) -> bool:
-        """Whether the handler of a signal could raise here."""
-        return self.last == _NOTHING_YET or _names(self.code)[self.last].startswith(_PENDING_SEEN_AFTER)
+        """Whether the handler of a signal could raise here.
+
+        After a call it raises as if the call did: what covers the call covers this, also where the next bytecode isn't
+        covered any more, as on the way out of `with lock: return call()`.
+        """
+        if self.last == _NOTHING_YET:
+            return True
+        if _names(self.code)[self.last].startswith("CALL"):
+            return _handler(self.code, self.last) == _handler(self.code, self.at)
+        return _names(self.code)[self.last].startswith(_PENDING_SEEN_AFTER)
 
     def __str__(self) -> str:
         file = Path(self.code.co_filename).relative_to(_SOURCE)
@@ -196,3 +204,10 @@ class Interrupter:
 @functools.cache
 def _names(code: CodeType) -> dict[int, str]:
     return {each.offset: each.opname for each in dis.get_instructions(code)}
+
+
+@functools.cache
+def _handler(code: CodeType, offset: int) -> int | None:
+    """Return where an exception goes that is raised at a bytecode; `None` for the caller."""
+    entries = dis._parse_exception_table(code)  # type: ignore[attr-defined]
+    return next((each.target for each in entries if each.start <= offset < each.end), None)

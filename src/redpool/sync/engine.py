@@ -159,8 +159,7 @@ class Engine(EngineBase):
 
     def _taken_actions(self) -> list[AnyAction]:
         with self.guard:
-            actions = self.core.take_actions()
-        return actions  # not in the block: the way out of `return call()` isn't covered by what releases the lock
+            return self.core.take_actions()
 
     def carry_out(self, actions: Iterable[AnyAction]) -> None:
         """Carry out these actions. Who is interrupted says that the core is inconsistent."""
@@ -381,14 +380,12 @@ class Engine(EngineBase):
     def leases(self) -> list[tuple[Slot, Any]]:
         """Return the slots on lease, each with its connection, `None` where that was dropped."""
         with self.guard:
-            leases = super().leases()
-        return leases
+            return super().leases()
 
     def seen(self) -> tuple[list[Any], list[Any]]:
         """Return what a dump is made of."""
         with self.guard:
-            seen = super().seen()
-        return seen
+            return super().seen()
 
     # -- time --------------------------------------------------------------------------------------------------------
 

@@ -347,8 +347,7 @@ class ConnectionPool(SyncSurface):
         engine = self._engine_here()
         engine.look_around()
         with engine.guard:
-            stats = engine.core.stats(_monotonic())
-        return stats
+            return engine.core.stats(_monotonic())
 
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, thread and call site."""
@@ -375,8 +374,7 @@ class ConnectionPool(SyncSurface):
     def _available_connections(self) -> list[Any]:  # type: ignore[override]  # an attribute in redis-py
         engine = self._engine_here()
         with engine.guard:
-            idle = engine.core.idle_connections()
-        return idle
+            return engine.core.idle_connections()
 
     @property
     def _in_use_connections(self) -> set[Any]:  # type: ignore[override]  # an attribute in redis-py
