@@ -13,6 +13,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_the_way_out_of_a_return_is_covered() -> None:
     lock, raise_in = threading.RLock(), ctypes.pythonapi.PyThreadState_SetAsyncExc
     me, error = ctypes.c_ulong(threading.get_ident()), ctypes.py_object(InterruptedError)
 
-    def interrupted() -> int:
+    def interrupted() -> Any:
         with lock:
             return raise_in(me, error)
 

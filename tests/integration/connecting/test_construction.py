@@ -370,7 +370,9 @@ def test_more_connections_than_there_can_be_cost_nothing(face: Face, at: dict[st
     pool.release(pool.get_connection())
 
 
-def test_a_pools_own_way_to_make_connections_is_taken(face: Face, at: dict[str, Any]) -> None:
+def test_a_pools_own_way_to_make_connections_is_taken(
+    face: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether a subclass has it or the pool itself was given it: every connection is made so."""
     made = []
 
@@ -379,11 +381,10 @@ def test_a_pools_own_way_to_make_connections_is_taken(face: Face, at: dict[str, 
         return kind.make_connection(pool)
 
     kind = face.pool_class
-    face.pool_class = type("Noting", (kind,), {"make_connection": noting})
+    pool = face.pool(**at)
+    monkeypatch.setattr(face, "pool_class", type("Noting", (kind,), {"make_connection": noting}))
     assert face.client(face.pool(**at)).ping() is True
     assert len(made) == 1
-    face.pool_class = kind
-    pool = face.pool(**at)
     own = getattr(pool, "_target", pool)
     own.make_connection = lambda: noting(own)
     assert face.client(pool).ping() is True
