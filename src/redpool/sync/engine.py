@@ -20,7 +20,7 @@ from ..core.config import PoolConfig
 from ..core.instrument import Hooks
 from ..core.policy import CALL_GRACE
 from ..core.pool import PoolCore
-from ..core.slot import Slot
+from ..core.slot import Slot, State
 from ..core.waiters import Ticket, TicketState
 from ..deadline import current, deadline
 from ..errors import PoolClosed
@@ -368,14 +368,30 @@ class Engine(EngineBase):
         if self.inherited:
             yield False
             return
-        alone = self.decide(lambda _now: self.core.set_aside(slot))
-        alive = False
+        mark = object()
         try:
-            yield alone
-            alive = alone and lifecycle.is_open(slot.connection)
-        finally:
-            if alone:
-                self.apply(self.core.validated, slot, alive)
+            alone = self.decide(self._set_aside, slot, mark)
+            alive = False
+            try:
+                yield alone
+                alive = alone and lifecycle.is_open(slot.connection)
+            finally:
+                if not self.reentered():  # as where this is collected, since its caller was interrupted
+                    self.apply(self._put_back, slot, mark, alive)
+        except BaseException:
+            self.apply_later(self._put_back, slot, mark, False)
+            raise
+
+    def _set_aside(self, slot: Slot, mark: object, _now: float) -> bool:
+        if slot.state is State.IDLE:
+            slot.borrower = mark  # first: by this the slot is found again, wherever an interruption comes
+        return self.core.set_aside(slot)
+
+    def _put_back(self, slot: Slot, mark: object, alive: bool, now: float) -> None:
+        if slot.borrower is mark:
+            self.core.validated(slot, alive, now)
+        if slot.borrower is mark:
+            slot.borrower = None
 
     def leases(self) -> list[tuple[Slot, Any]]:
         """Return the slots on lease, each with its connection, `None` where that was dropped."""

@@ -128,6 +128,17 @@ class CameBackDirty(Scene):
         self.pool.release(connection)
 
 
+class SetAside(Scene):
+    """An idle connection is kept from callers for a moment, as client-side caching does that reads from it."""
+
+    size = 1
+
+    def act(self) -> None:
+        (slot,) = self.pool._engine.core.slots
+        with self.pool._engine.set_aside(slot) as alone:
+            assert alone
+
+
 class LookedAt(Scene):
     """A connection has been idle, so that its socket is looked at."""
 
@@ -239,7 +250,7 @@ class ReadsForOthers(Shares):
 
 
 SCENES: list[type[Scene]] = [
-    IdleOne, NoneOpen, CameBackDirty, LookedAt, Dropped, HandsOver, IsHandedTo,
+    IdleOne, NoneOpen, CameBackDirty, SetAside, LookedAt, Dropped, HandsOver, IsHandedTo,
     Shares, SharesByLease, OpensShared, RetiresShared, ReadsForOthers,
 ]  # fmt: skip
 
