@@ -442,8 +442,7 @@ class Engine(EngineBase):
         with self.guard:
             if self._maintenance is None:
                 self._maintenance = maintenance
-            taken = self._maintenance is maintenance
-        return taken
+            return self._maintenance is maintenance
 
     def _expect_upkeep(self, now: float) -> None:
         """Have the maintenance thread come, though nothing may be due: some things have no time. Under `guard`."""
