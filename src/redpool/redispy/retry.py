@@ -87,6 +87,8 @@ class RetryGuard:
         self._keeps_to_list = _calls_as_redis_pys(type(policy))
 
     def __getattr__(self, name: str) -> Any:
+        if name == "policy":  # not set yet, in what `copy` is making
+            raise AttributeError(name)
         return getattr(self.policy, name)
 
     def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:

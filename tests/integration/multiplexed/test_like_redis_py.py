@@ -6,6 +6,7 @@ What is kept for longer than a call is a connection, and no lease that stands be
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
@@ -123,3 +124,9 @@ def test_a_policy_that_calls_in_its_own_way_hears_of_every_error(face: Face, at:
     with pytest.raises(redis.ResponseError):
         client.lpush("key", "other")
     assert len(heard) == 1
+
+
+def test_the_policy_of_a_virtual_connection_can_be_copied(face: Face, at: dict[str, Any]) -> None:
+    """As that of any connection of redis-py's."""
+    guard = _unwrapped(face.pool(**at, retry=face.retry(3)).retry_guard)
+    assert copy.copy(guard).get_retries() == copy.deepcopy(guard).get_retries() == 3
