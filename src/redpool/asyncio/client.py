@@ -128,10 +128,13 @@ class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  #
         async def ask() -> list[Any]:
             request = Request(commands, data, len(commands))
             replies = await self.connection_pool.multiplexed_here().execute(request, current())
-            return self._made(make, stack, replies, raise_on_error)
+            results = self._made(make, stack, replies, raise_on_error)
+            if any(hasattr(kind, "__await__") for kind in set(map(type, results))):  # a callback's, as in redis-py
+                results = [await each if inspect.isawaitable(each) else each for each in results]
+            return results
 
         try:
-            results: list[Any] = await self.connection_pool.retry_guard.attempt(ask)
-            return results
+            made: list[Any] = await self.connection_pool.retry_guard.attempt(ask)
+            return made
         finally:
             await self.reset()

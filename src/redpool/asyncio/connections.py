@@ -123,6 +123,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             connection = await self._await_bulk() or self._least_loaded()  # there may be no room for a bulk connection
             if connection is not None:
                 return connection
+        for each in self.all_there_are():
+            self.see_to(each)  # what was lost while no call was under way has its slot still, which this one may need
         self.check_server()
         seconds, limit = self.patience(current())
         since, connecting = _monotonic(), self._start_connecting()

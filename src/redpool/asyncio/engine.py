@@ -238,6 +238,9 @@ class Engine(EngineBase):
             self._arm()
         if core.closed:
             self._progress.set()
+            if core.is_empty and self.armed < _NEVER:
+                core.tick(_monotonic())  # nothing is due any more, and the timer would keep all this on the loop
+                self._arm()
 
     def _carry_out_one(self, action: AnyAction) -> None:
         if isinstance(action, Connect):

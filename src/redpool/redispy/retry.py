@@ -79,12 +79,16 @@ class _WithinDeadline(AbstractBackoff):
 class RetryGuard:
     """A retry policy that many calls share: each call that fails goes on with a copy of its own."""
 
-    __slots__ = ("policy",)
+    __slots__ = ("_keeps_to_list", "policy")
 
     def __init__(self, policy: Any) -> None:
         self.policy = policy
+        # A user's class that calls in its own way may try again after other errors than those on its list.
+        self._keeps_to_list = _calls_as_redis_pys(type(policy))
 
     def __getattr__(self, name: str) -> Any:
+        if name == "policy":  # not set yet, in what `copy` is making
+            raise AttributeError(name)
         return getattr(self.policy, name)
 
     def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
@@ -98,7 +102,7 @@ class RetryGuard:
 
     def _check_worth(self, error: Exception) -> None:
         """Raise what no policy of redis-py's may try again, before one is copied for it."""
-        if isinstance(error, _FINAL) or not isinstance(error, self.policy._supported_errors):
+        if isinstance(error, _FINAL) or (self._keeps_to_list and not isinstance(error, self.policy._supported_errors)):
             try:
                 raise error
             finally:
@@ -146,6 +150,12 @@ class RetryGuardAsync(RetryGuard):
         finally:
             del error  # as above
         return await copy.deepcopy(self.policy).call_with_retry(again, _nothing_to_close_async)
+
+
+def _calls_as_redis_pys(guarded: Any) -> bool:
+    """Return whether a guarded class of policies calls as redis-py's own does; there may be no policy at all."""
+    own = getattr(guarded, "guarded", SyncRetry)
+    return own.call_with_retry in (SyncRetry.call_with_retry, AsyncRetry.call_with_retry)
 
 
 def _resuming(first: list[Exception], do: Callable[[], Any]) -> Callable[[], Any]:

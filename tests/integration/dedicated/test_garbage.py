@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import threading
@@ -184,6 +185,34 @@ def test_a_pool_for_each_request_leaves_nothing(redis_url: str, watch: Watch) ->
     for thread in threads:
         thread.join()
     assert eventually(lambda: not _pool_threads() and not watch.ids("request"))
+
+
+@pytest.mark.parametrize("shut_down", [False, True])
+def test_a_pool_that_is_gone_leaves_nothing_on_its_loop(
+    at: dict[str, Any], shut_down: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No timer keeps what it had there: such as that of a connect, which may still take long when it is through."""
+    monkeypatch.setattr("redpool.asyncio.connections._LOOK_EVERY", 0.05)
+
+    async def used() -> weakref.ref[Any]:
+        pool = redpool.asyncio.MultiplexedConnectionPool(**at)
+        client = redpool.asyncio.Redis(connection_pool=pool)
+        assert await client.get("key") is None
+        assert await client.blpop("key", 0.01) is None
+        if shut_down:
+            await pool.shutdown()
+        return weakref.ref(pool._by_loop[asyncio.get_running_loop()])
+
+    async def gone() -> bool:
+        engine = await used()
+        for _ in range(20):
+            gc.collect()
+            if engine() is None:
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+    assert asyncio.run(gone())
 
 
 def test_a_task_that_could_not_connect_keeps_no_pool(refusing: Listener) -> None:

@@ -6,9 +6,14 @@ What is kept for longer than a call is a connection, and no lease that stands be
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
+import pytest
 import redis
+import redis.asyncio.retry
+import redis.retry
+from redis.backoff import NoBackoff
 
 import redpool
 import redpool.asyncio
@@ -85,3 +90,43 @@ def test_a_connection_class_without_a_retry_policy(shell: Face) -> None:
     pool = shell.pool(connection_class=Plain, port=1)
     assert not pool.sharing
     pool.set_retry(None)
+
+
+def test_a_policy_that_calls_in_its_own_way_hears_of_every_error(face: Face, at: dict[str, Any]) -> None:
+    """It may try again after what is not on redis-py's list of errors, such as what the server says."""
+    heard: list[str] = []
+
+    class Persistent(redis.retry.Retry):
+        def call_with_retry(self, do: Any, fail: Any, *args: Any, **kwargs: Any) -> Any:
+            def heeded() -> Any:
+                try:
+                    return do()
+                except redis.ResponseError as error:
+                    heard.append(str(error))
+                    return do()
+
+            return super().call_with_retry(heeded, fail, *args, **kwargs)
+
+    class PersistentAsync(redis.asyncio.retry.Retry):
+        async def call_with_retry(self, do: Any, fail: Any, *args: Any, **kwargs: Any) -> Any:
+            async def heeded() -> Any:
+                try:
+                    return await do()
+                except redis.ResponseError as error:
+                    heard.append(str(error))
+                    return await do()
+
+            return await super().call_with_retry(heeded, fail, *args, **kwargs)
+
+    kind = Persistent if issubclass(face.retry_class, redis.retry.Retry) else PersistentAsync
+    client = face.client(face.pool(**at, retry=kind(NoBackoff(), 1)))
+    client.set("key", "value")
+    with pytest.raises(redis.ResponseError):
+        client.lpush("key", "other")
+    assert len(heard) == 1
+
+
+def test_the_policy_of_a_virtual_connection_can_be_copied(face: Face, at: dict[str, Any]) -> None:
+    """As that of any connection of redis-py's."""
+    guard = _unwrapped(face.pool(**at, retry=face.retry(3)).retry_guard)
+    assert copy.copy(guard).get_retries() == copy.deepcopy(guard).get_retries() == 3

@@ -163,3 +163,16 @@ def test_the_server_ends_idle_connections(shell: Face, at: dict[str, Any], watch
         watch.kill(*watch.ids("ended"))
         assert eventually(lambda: not watch.ids("ended"))
         assert client.get("key") == b"value"
+
+
+def test_its_slot_is_the_next_callers(
+    shell: Face, at: dict[str, Any], watch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was lost while no call was under way holds no slot, though maintenance has not seen it yet."""
+    monkeypatch.setattr("redpool.asyncio.connections._LOOK_EVERY", 60.0)
+    client = shell.own(**at, client_name="ended", max_connections=1, timeout=3.0, retry=shell.retry(1))
+    for _ in range(3):
+        client.set("key", "value")
+        watch.kill(*watch.ids("ended"))
+        assert eventually(lambda: not watch.ids("ended"))
+        assert client.get("key") == b"value"

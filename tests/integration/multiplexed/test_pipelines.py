@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 import redis
 
+import redpool.asyncio
 from support.faces import Face, Watch, _unwrapped, together
 
 
@@ -144,3 +146,22 @@ def test_replies_come_in_the_order_of_what_was_sent(shell: Face, at: dict[str, A
     assert virtual.read_response() == b"a"
     virtual.send_command("ECHO", "c")
     assert [virtual.read_response(), virtual.read_response()] == [b"b", b"c"]
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+def test_callbacks_that_are_awaited(at: dict[str, Any], transaction: bool) -> None:
+    """On an event loop a callback may be a coroutine function, in a pipeline, too."""
+
+    async def count(reply: Any, **options: Any) -> int:
+        await asyncio.sleep(0)
+        return len(reply)
+
+    async def answers() -> Any:
+        async with redpool.asyncio.Redis(**at) as opened:
+            client: Any = opened
+            client.set_response_callback("GET", count)
+            await client.set("key", "value")
+            pipe = client.pipeline(transaction=transaction)
+            return await client.get("key"), await pipe.get("key").set("key", "other").get("key").execute()
+
+    assert asyncio.run(answers()) == (5, [5, True, 5])
