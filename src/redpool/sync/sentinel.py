@@ -116,8 +116,7 @@ class Sentinel(theirs.Sentinel):
         **kwargs: Any,
     ) -> Any:
         """Return a client of the master, wherever that is, as in redis-py."""
-        pool_class = connection_pool_class
-        return super().master_for(service_name, redis_class, pool_class, **kwargs)
+        return super().master_for(service_name, redis_class, connection_pool_class, **kwargs)
 
     @overload
     def slave_for(
@@ -137,7 +136,6 @@ class Sentinel(theirs.Sentinel):
         **kwargs: Any,
     ) -> Any:
         """Return a client of the replicas, as in redis-py; each new connection goes to the next one."""
-        pool_class = connection_pool_class
-        return super().slave_for(service_name, redis_class, pool_class, **kwargs)
+        return super().slave_for(service_name, redis_class, connection_pool_class, **kwargs)
 
     replica_for = slave_for
