@@ -125,6 +125,11 @@ class Connector:
     # -- how many, and when ------------------------------------------------------------------------------------------
 
     @property
+    def unbegun(self) -> list[Slot]:
+        """The slots whose connects were ordered and have not begun; also for a thread that has no lock."""
+        return [slot for slot in tuple(self.slots) if not slot.begun]
+
+    @property
     def under_way(self) -> int:
         """Connects under way: of slots and of leases."""
         return len(self.slots) + len(self.leases)

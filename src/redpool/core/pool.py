@@ -883,14 +883,9 @@ class PoolCore:
         self.wake_at = now
         self.inconsistent = False
 
-    @property
-    def unbegun(self) -> bool:
-        """Whether a connect was ordered that has not begun."""
-        return any(not slot.begun for slot in tuple(self.connector.slots))  # other threads may change them
-
     def order_again(self) -> None:
         """Order the connects again that have not begun: what was to carry them out may wait for them, in a handler."""
-        self.outbox += [Connect(slot) for slot in self.connector.slots if not slot.begun]
+        self.outbox += [Connect(slot) for slot in self.connector.unbegun]
 
     def _see_to_lease(self, slot: Slot, now: float) -> None:
         """See to a connection on lease that is in its slot: its caller is about to take it out, or was interrupted.

@@ -52,12 +52,8 @@ def known(outbox: Iterable[AnyAction]) -> list[AnyAction]:
 
 def unanswered(parts: Parts, outbox: Iterable[AnyAction], now: float) -> list[AnyAction]:
     """Return the actions that the slots' states ask for and that have not begun; a close only once."""
-    again: list[AnyAction] = []
-    for slot in parts.connector.slots:
-        if not slot.begun:
-            again.append(Connect(slot))
-        elif slot.cut:
-            again.append(CutConnect(slot))
+    again: list[AnyAction] = [Connect(slot) for slot in parts.connector.unbegun]
+    again += [CutConnect(slot) for slot in parts.connector.slots if slot.begun and slot.cut]
     again += [Validate(slot) for slot in parts.idle.validating if not slot.begun]
     ordered = {action.slot for action in outbox if isinstance(action, Close)}
     again += [Close(slot, slot.connection, Reason.ERROR, now - slot.connected_at) for slot in parts.closing - ordered]
