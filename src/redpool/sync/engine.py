@@ -218,7 +218,9 @@ class Engine(EngineBase):
         end = ticket.deadline if limit is None else min(ticket.deadline, limit.at)
         while ticket.state is TicketState.WAITING:
             left = end - _monotonic()
-            longest = _LONGEST_SLEEP_ALONE if self._maintenance is None or core.connector.unbegun else _LONGEST_SLEEP
+            connects = core.connector
+            soon = self._maintenance is None or (connects.slots and connects.unbegun)
+            longest = _LONGEST_SLEEP_ALONE if soon else _LONGEST_SLEEP
             if not ticket.waker.acquire(timeout=max(0.0, min(left, longest))):
                 self.look_around(ticket if left <= longest else None)
 
