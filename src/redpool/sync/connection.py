@@ -137,7 +137,7 @@ class MultiplexedConnection(Multiplexed):
         request.since, request.flowed_at, request.flow = now, now - waited, self._flow()
         if limit is not None:
             request.limit = limit.at
-        if not request.sent and self.pipeline.full:
+        if not request.sent and self.pipeline.waits_for_room(request):
             request.room_until = now + self._room_patience
         while not request.done and self.state is not _LOST and self.state is not _DETACHED:
             if self._left(request) <= 0:

@@ -193,6 +193,17 @@ class Pipeline:
         flying = self.written - self.answered
         return request.gone or not flying or flying + (request.expects or 1) <= self._max_in_flight
 
+    def waits_for_room(self, request: Request) -> bool:
+        """Return whether a queued request can't be written before something is answered; it itself takes no room."""
+        ahead, needs = self.written - self.answered, request.expects or 1
+        if ahead + len(self.queued) - 1 + needs <= self._max_in_flight:
+            return False
+        for each in self.queued.copy():
+            if each is request:
+                break
+            ahead += 0 if each.gone else each.expects or 1
+        return bool(ahead) and ahead + needs > self._max_in_flight
+
     # -- the writer's ------------------------------------------------------------------------------------------------
 
     def take(self) -> bytes:

@@ -75,6 +75,25 @@ def test_what_maintenance_is_reading_unasked_is_no_callers_reply(
     assert connection.state is State.LOST
 
 
+def test_a_caller_takes_no_room_from_itself(mute: Mute) -> None:
+    """Where maintenance has the writer's role just then, one that fits is written as soon as it leaves the role."""
+    pool = redpool.MultiplexedConnectionPool(**mute.at, socket_timeout=30.0, max_in_flight=1, timeout=0)
+    client = redpool.Redis(connection_pool=pool)
+    client.set("key", "value")
+    connection = multiplexed_by(client)
+    assert connection.writer.enter(False)
+    try:
+        call = Doing(lambda: client.get("key"))
+        assert eventually(connection.reader.taken)
+    finally:
+        connection.writer.leave()
+        connection.look_after(0.0)
+    try:
+        assert call.result() == b"value"
+    finally:
+        pool.shutdown(timeout=0, force=True)
+
+
 @pytest.mark.parametrize("role", ["writer", "reader"])
 def test_a_role_that_was_left_in_the_midst_of_its_work(client: Any, role: str) -> None:
     """Half a message may have been left behind: the next thread that enters it gives the connection up."""

@@ -242,6 +242,30 @@ def test_the_rest_waits_for_room() -> None:
     assert not line.pipeline.full
 
 
+def test_who_waits_for_room() -> None:
+    """Those that don't fit behind what is in flight, and what stands before them; one that has left takes no room."""
+    line = Line(max_in_flight=2)
+    first, second, third = (line.queue(name) for name in "abc")
+    assert [line.pipeline.waits_for_room(each) for each in (first, second, third)] == [False, False, True]
+    line.pipeline.abandon(second)
+    assert not line.pipeline.waits_for_room(third)
+    assert line.pipeline.take() == b"a;c;"
+    fourth = line.queue("d")
+    assert line.pipeline.waits_for_room(fourth)
+    line.hear(b"+1\r\n")
+    assert not line.pipeline.waits_for_room(fourth)
+
+
+def test_a_request_larger_than_the_bound_waits_only_for_others() -> None:
+    """It goes alone, and does not wait for room that there will never be."""
+    line = Line(max_in_flight=2)
+    large = line.queue_group("a", "b", "c")
+    assert not line.pipeline.waits_for_room(large)
+    line.pipeline.abandon(large)
+    line.queue("a")
+    assert line.pipeline.waits_for_room(line.queue_group("d", "e", "f"))
+
+
 @pytest.mark.parametrize("first", [100, 1000, 150_000, 299_000])
 def test_a_large_reply_is_known_wherever_it_is_cut(line: Line, first: int) -> None:
     """The last piece counts, too."""
