@@ -12,11 +12,12 @@ from ..deadline import current
 from ..redispy import clients, internals, packing
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
-from ..wire.pipeline import Request
+from ..wire.pipeline import Request, State
 from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
 _watched = clients.Watched(aio.Redis, aio.Pipeline)
+_UNUSUAL = (*packing.UNUSUAL, Request)
 _recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
 
 
@@ -56,42 +57,81 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command and return its reply, as in redis-py."""
         name = args[0]
+        pool = self._way
+        multiplexed = pool.multiplexed
+        if (
+            name not in self._ordinary
+            or not pool.sharing
+            or not (multiplexed.looked or not _others_look())
+            or NEVER_DECODE in options
+            or current() is not None
+            or (future := multiplexed.ask(args, True)) is None
+        ):
+            return await self._execute(args, options)
+        connection = multiplexed.only
+        try:
+            reply = await future
+        except BaseException:
+            multiplexed.left(future)
+            raise
+        if isinstance(reply, _UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
+            box = [reply]
+            del reply, future  # else an error and this frame, which holds the pool, would keep each other
+            return await self._see_to(connection, args, options, box)
+        callback = _get(self.response_callbacks, name)
+        return reply if callback is None else await _called(callback, reply, options)
+
+    async def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Execute a command that is no ordinary call, or for which there is no way yet."""
         pool = self.connection_pool
         if (
             pool is not self._shared_pool
-            or not (name in self._names or shares(args))
+            or not (args[0] in self._names or shares(args))
             or not (pool.sharing or pool.may_share())
-            or _recorder._provider_manager is not None
-            or _theirs.execute_command is not _execute  # as `Watched` says, spelt out: this is the hot path
-            or _theirs.parse_response is not _parse
+            or _others_look()
         ):
             return await super().execute_command(*args, **options)
-        data = packing.pack(args)
-        decode = NEVER_DECODE not in options
-        multiplexed, request, limit = pool.multiplexed_here(), Request(args, data, 0, decode), current()
+        data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
-            reply = await multiplexed.execute(request, limit)
-            if isinstance(reply, packing.UNUSUAL):
-                if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
-                    reply = await multiplexed.execute(request.again(), limit)
-                reply = packing.reply(reply)
+            reply = await self._ask(args, data, decode)
+        except Exception as error:
+            return await self._again(error, args, options)
+        return await self._made(args, reply, options)
+
+    async def _see_to(self, connection: Any, args: tuple[Any, ...], options: dict[str, Any], box: list[Any]) -> Any:
+        """Return what the caller of an ordinary call gets whose future has brought no plain reply."""
+        reply = box.pop()
+        try:
+            if type(reply) is Request:
+                reply = await self.connection_pool.multiplexed_here().settle(reply)
+            if isinstance(reply, ReadOnlyError):
+                request = Request(args, packing.pack(args))
+                request.outdated = connection.state is not State.OPEN
+                if self.connection_pool.starts_over(request):
+                    reply = await self.connection_pool.multiplexed_here().execute(request, None)
+            reply = packing.reply(reply)
         except Exception as error:
             reply = None
-            del request  # else an error and this frame, which holds the pool, would keep each other
-            try:
-                reply = await pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
-            except ResponseError:
-                if EMPTY_RESPONSE in options:
-                    return options[EMPTY_RESPONSE]
-                raise
+            return await self._again(error, args, options)
+        return await self._made(args, reply, options)
+
+    async def _again(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Try again where the retry policy says so, after a first try that has failed."""
+        data, decode = packing.pack(args), NEVER_DECODE not in options
+        try:
+            reply = await self.connection_pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
+        except ResponseError:
+            if EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise
+        finally:
+            del error  # else it and this frame, which holds the pool, would keep each other
+        return await self._made(args, reply, options)
+
+    async def _made(self, args: tuple[Any, ...], reply: Any, options: dict[str, Any]) -> Any:
+        name = args[0]
         callback = _get(self.response_callbacks, name if name in PLAIN else str(name).upper())
-        if callback is None:
-            return reply
-        if options:
-            for name in packing.NOT_FOR_CALLBACKS:
-                options.pop(name, None)
-        made = callback(reply, **options)
-        return await made if inspect.isawaitable(made) else made
+        return reply if callback is None else await _called(callback, reply, options)
 
     async def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
         pool, request = self.connection_pool, Request(commands, data, 0, decode)
@@ -106,6 +146,23 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """Return a pipeline, as in redis-py."""
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+async def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
+    if options:
+        for name in packing.NOT_FOR_CALLBACKS:
+            options.pop(name, None)
+    made = callback(reply, **options)
+    return await made if inspect.isawaitable(made) else made
+
+
+def _others_look() -> bool:
+    """Return whether others look at the calls of redis-py's client; as `Watched` says, spelled out for speed."""
+    return (
+        _recorder._provider_manager is not None
+        or _theirs.execute_command is not _execute
+        or _theirs.parse_response is not _parse
+    )
 
 
 class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  # the same

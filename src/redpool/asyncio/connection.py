@@ -1,8 +1,9 @@
 """One connection that tasks share: what they queue in one turn of the loop goes out in one write.
 
-It is the protocol of a transport that redis-py has connected. What must stay true: a request's waker is set once, when
-it is done, when the connection is over, or when it is late; one timer ends the requests that are late, whatever their
-number; nothing is written once the connection is lost or detached.
+It is the protocol of a transport that redis-py has connected. What must stay true: a waker is set once, when its reply
+has come, when the connection is over, or when it is late; one timer ends the requests that are late, whatever their
+number; nothing is written once the connection is lost or detached; and an ordinary call is queued only while the
+connection is open, so that what retires it finds all of them in its pipeline.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 from ..deadline import deadline
 from ..redispy import sharing, transports
 from ..redispy.multiplexed import NEVER, Multiplexed
-from ..wire.pipeline import Pipeline, Request, ServerClosed, State
+from ..wire.loop_pipeline import LoopPipeline
+from ..wire.pipeline import Request, ServerClosed, State
 from ..wire.routing import may_go_elsewhere
 
 _monotonic = time.monotonic
@@ -26,8 +28,13 @@ _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, Sta
 class MultiplexedConnection(Multiplexed, asyncio.Protocol):
     """A connection that many tasks' requests go over."""
 
+    pipeline: LoopPipeline
+
+    room = 0
+    """how many calls may be queued in this turn of the loop; none once the connection takes nothing new"""
+
     def __init__(
-        self, connection: Any, pipeline: Pipeline, room_patience: float | None, loop: asyncio.AbstractEventLoop
+        self, connection: Any, pipeline: LoopPipeline, room_patience: float | None, loop: asyncio.AbstractEventLoop
     ) -> None:
         """Take a connection over. Where enough is in flight a caller waits `room_patience` seconds for room."""
         super().__init__(connection, pipeline, room_patience, contextlib.nullcontext())
@@ -39,7 +46,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
         self.expected = 0  # callers that have waited for it, and will send next: it is not over before
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
-        self._queued_at = 0.0  # when the first was queued of what is in this turn
+        self.queued_at = 0.0  # when the first was queued of what is in this turn
         self._transport, self._before, unread, ended = transports.take_over(connection, self)
         self._write = self._transport.write
         self._readable = transports.readable(connection)
@@ -52,18 +59,30 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
         """Send it, with what else is queued in this turn of the loop; `wait` is the other half."""
         if self.state is _LOST or self.state is _DETACHED:
             return  # as its caller sees by the state
-        pipeline = self.pipeline
-        pipeline.queued.append(request)
         if not self._flushing:
-            self._queued_at = _monotonic()
-            if self._queued_at + self.patience < self._timer_at:
-                self._watch(self._queued_at + self.patience)
-            if self._alone and not pipeline.pending:
-                self._flush()
-            else:
-                self._flushing = True
-                self._loop.call_soon(self._flush)
-        request.flowed_at = self._queued_at
+            self.begin_turn()
+        self.pipeline.mixed = True
+        self.pipeline.queued.append(request)
+        request.flowed_at = self.queued_at
+        if not self._flushing and not self.flush_if_alone():
+            self._flush_soon()
+
+    def begin_turn(self) -> None:
+        """Note when it is: for all that is queued in this turn of the loop."""
+        self.queued_at = now = _monotonic()
+        if now + self.patience < self._timer_at:
+            self._watch(now + self.patience)
+
+    def flush_if_alone(self) -> bool:
+        """Write what is queued, if no other caller is likely to queue more in this turn of the loop. Return whether."""
+        if not self._alone or self._flushing or self.pipeline.pending:
+            return False
+        self.flush()
+        return True
+
+    def _flush_soon(self) -> None:
+        self._flushing = True
+        self._loop.call_soon(self.flush)
 
     def limit(self, request: Request, limit: deadline) -> None:
         """Take the reply to be late after the limit, too."""
@@ -90,6 +109,16 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
                 self.pipeline.abandon(request)
                 raise
 
+    def retire(self) -> None:
+        """Take no new requests. Each caller looks afterwards whether it was the last one."""
+        super().retire()
+        self.look_closer()
+
+    def look_closer(self) -> None:
+        """Have the callers of all that is under way see to what they leave behind; no ordinary call before that."""
+        self.room = 0
+        self.pipeline.promote()
+
     def _measure_backlog(self) -> int:
         return transports.backlog(self._transport)
 
@@ -103,14 +132,14 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is queued, as far as the server takes it."""
         self._flushing = False
         pipeline = self.pipeline
         if not pipeline.pending and pipeline.queued and self.state is not _LOST and self._readable(0):
             # The loop hasn't read yet what has come while no reply was awaited, the server's hanging up for one: in its
             # next turns it does.
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+            self._flush_soon()
             return
         while pipeline.queued and not self._paused and self.state is not _LOST:
             data = pipeline.take()
@@ -125,7 +154,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on writing."""
         self._paused = False
-        self._flush()
+        self.flush()
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -135,28 +164,27 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
             return
         answered: list[Request] = []
         self._moved_at = _monotonic()
+        pipeline = self.pipeline
         try:
-            self.pipeline.receive(data, len(data), self._handle_push, answered)
+            count = pipeline.answer(data, self._handle_push, answered)
         except BaseException as error:
             self._wake(answered)
             self.lose(error)
             if not isinstance(error, Exception):
                 raise
             return
-        for request in answered:  # not by `_wake`: this is the hot path
-            waker = request.waker
-            if waker is not None and not waker.done():
-                waker.set_result(None)
-        self._alone = len(answered) < 2
-        if self.pipeline.queued and not self._flushing:
-            self._flush()
+        if answered:
+            self._wake(answered)
+        self._alone = count < 2
+        if pipeline.queued and not self._flushing:
+            self.flush()
 
-    @staticmethod
-    def _wake(requests: list[Request]) -> None:
+    def _wake(self, requests: list[Request]) -> None:
         for request in requests:
+            request.connection = self
             waker = request.waker
             if waker is not None and not waker.done():
-                waker.set_result(None)
+                waker.set_result(request)
 
     def _handle_push(self, message: Any) -> None:
         handling = self._loop.create_task(self._parser.handle_push_response(message))
@@ -183,7 +211,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
         """Wake the callers that have waited too long: for `patience` while nothing flowed, or up to their deadline."""
         self._timer, self._timer_at = None, _NEVER
         self._note_backlog()
-        now, due = _monotonic(), _NEVER
+        now, due, late = _monotonic(), _NEVER, list[Request]()
         for request in self.pipeline.unfinished():
             waker = request.waker
             if waker is None or waker.done():
@@ -192,9 +220,10 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
             if not request.sent:
                 until = min(until, request.room_until)
             if until <= now:
-                waker.set_result(None)
+                late.append(request)
             else:
                 due = min(due, until)
+        self._wake(late)
         if due < _NEVER:
             self._watch(due)
 
@@ -220,6 +249,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
     def lose(self, error: BaseException) -> None:
         """Give the connection up: wake all callers that it has, who see it by its state."""
         if self.state is _OPEN or self.state is _DRAINING:
+            self.room = 0
             self.state, self.error = _LOST, sharing.as_raised(error, self.connection)
             transports.close_now(self.connection)
             if self._timer is not None:

@@ -9,21 +9,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..core.config import MultiplexedConfig
 from ..deadline import current, deadline
 from ..errors import deadline_exceeded, retired
 from ..forks import begin_in_child, same_process
-from ..redispy import sharing
+from ..redispy import packing, sharing
 from ..redispy.lifecycle import drop_frames
 from ..redispy.multiplexed import NEVER
 from ..redispy.routing import LONGEST_WAIT_FOR_BULK, PAUSE, Home, Routing
+from ..wire.loop_pipeline import LoopPipeline
 from ..wire.pipeline import Request, ServerClosed, State
 from .connection import MultiplexedConnection
 
 _monotonic = time.monotonic
+_thread = threading.get_ident
+_running_loop = asyncio.get_running_loop
+_same_process = same_process
+_pack = packing.pack_words
+# Bytes of the largest command that is an ordinary call: those of a full queue still make a write that is no burden.
+_LARGEST_CALL = 8 * 1024
 _OPEN, _LOST, _DETACHED = State.OPEN, State.LOST, State.DETACHED
 _NEVER = NEVER
 _LOOK_EVERY = 1.0  # seconds
@@ -31,6 +41,8 @@ _LOOK_EVERY = 1.0  # seconds
 
 class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
     """What `MultiplexedConnectionPool` shares."""
+
+    _pipeline_class = LoopPipeline
 
     def __init__(self, config: MultiplexedConfig, loop: asyncio.AbstractEventLoop, home: Home) -> None:
         super().__init__(config, home)
@@ -44,8 +56,91 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self._looking: asyncio.TimerHandle | None = None
         self.inherited = False  # from the parent of a forked child
         self._expecting = 0  # callers that wait for the one that is being connected
+        self.turn: MultiplexedConnection | None = None
+        """the connection that takes ordinary calls until the end of this turn of the loop, once one has found it"""
+        self.thread = _thread()
+        """the thread in which the loop has its turn"""
+        self.looked = False
+        """whether a client has looked in this turn if others look at its calls"""
+        self.ordinary = packing.of_one_word(self.sharing_names)
+        """the names of commands that may be ordinary calls"""
+        self._future: Callable[[], asyncio.Future[Any]] = loop.create_future
+        if type(loop).create_future is asyncio.BaseEventLoop.create_future:
+            self._future = partial(asyncio.Future, loop=loop)  # what that calls
 
-    # -- a call ------------------------------------------------------------------------------------------------------
+    # -- an ordinary call --------------------------------------------------------------------------------------------
+
+    def ask(self, args: tuple[Any, ...], looked: bool = False) -> Any:
+        """Queue an ordinary call, of a command named by one word: return the future in which its reply comes.
+
+        Return `None` where there is something to choose, to check or to wait for: `execute` sends it then. The caller
+        awaits the future, calls `left` where that raises, and hands on to `settle` a `Request` that it gets. A client
+        says that it has `looked` whether others look at its calls.
+        """
+        connection = self.turn
+        if connection is None:
+            connection = self._find_way()
+            if connection is None:
+                return None
+        elif _thread() != self.thread:
+            return None
+        queued = connection.pipeline.queued
+        if len(queued) >= connection.room:
+            return None
+        try:
+            data = _pack(args)
+        except TypeError:  # a kind of word that redis-py turns into bytes first, or refuses by its own error
+            return None
+        if len(data) > _LARGEST_CALL:
+            return None
+        future = self._future()
+        queued.append((future, data, args, connection.queued_at))
+        if self.turn is None and not connection.flush_if_alone():
+            self._begin_turn(connection, looked)
+        return future
+
+    def _find_way(self) -> MultiplexedConnection | None:
+        """Return the one connection that any ordinary call may take now; `None` where there is something to see to."""
+        connection = self.only
+        if (
+            not _same_process[0]
+            or _running_loop() is not self._loop
+            or connection is None
+            or connection.state is not _OPEN
+            or self.large.known
+            or self.yields
+            or connection.connection.shaped
+        ):
+            return None
+        connection.room = self._most - connection.pipeline.in_flight
+        connection.begin_turn()
+        return connection
+
+    def _begin_turn(self, connection: MultiplexedConnection, looked: bool) -> None:
+        self.turn, self.thread, self.looked = connection, _thread(), looked
+        self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        connection, self.turn, self.looked = self.turn, None, False
+        assert connection is not None
+        connection.flush()
+
+    def left(self, future: Any) -> None:
+        """Note that the caller of an ordinary call has left: it was canceled, or isn't of this loop's tasks."""
+        if not (future.cancelled() or future.cancel()):
+            return  # its reply has come just before
+        self._cancelled += 1
+        for connection in self.all_there_are():
+            connection.pipeline.mixed = True  # what is queued may be this call
+
+    async def settle(self, request: Request) -> Any:
+        """Return the reply to an ordinary call of which more is to be known than its reply, or raise what it gets."""
+        if request.done:
+            self.afterwards(request.connection, request)
+            return request.replies
+        return await self.execute(self._move(request.connection, request, None), None)
+
+    # -- any call ----------------------------------------------------------------------------------------------------
 
     async def execute(self, request: Request, limit: deadline | None) -> Any:
         """Send and wait: return the reply to a command, or the list of them. Error replies are returned, not raised."""
@@ -58,7 +153,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         connection.send(request)
         if limit is not None:
             connection.limit(request, limit)
-        waker = request.waker = self._loop.create_future()
+        waker = request.waker = self._future()
         if connection.state is _LOST or connection.state is _DETACHED:
             waker.set_result(None)
         try:
@@ -103,6 +198,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             if not request.moves_on:
                 raise self.late(connection, request, limit)
         return self.move(connection, request)
+
+    def make_room(self) -> None:
+        """Give a slot up to a caller that needs a connection of its own: that of the one with the least to do."""
+        super().make_room()
+        for connection in self.in_use():
+            connection.look_closer()
 
     # -- connecting --------------------------------------------------------------------------------------------------
 

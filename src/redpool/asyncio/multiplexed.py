@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import weakref
 from collections.abc import Awaitable
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats
 from ..errors import shut_down
 from ..forks import begin_in_child, same_process
+from ..redispy.clients import NO_WAY
 from ..redispy.internals import ONE_CALL_ASYNC
 from ..redispy.multiplexed_pool import BORROWER, MultiplexedPool, WeakHome
 from ..redispy.retry import RetryGuardAsync
@@ -21,6 +23,7 @@ from .engine import Engine
 from .pool import ConnectionPool
 from .virtual import DONE, VirtualConnection
 
+_thread = threading.get_ident
 _running_loop = asyncio.get_running_loop
 _same_process = same_process
 _calling_frame = sys._getframe
@@ -55,6 +58,9 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     _guard_class = RetryGuardAsync
     cache = None
 
+    multiplexed: Any = NO_WAY.multiplexed
+    """what is shared on the loop that has used the pool last"""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prepare_sharing()
@@ -80,6 +86,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         if here is None or here.loop is not _running_loop():
             here = self._enter()
         multiplexed: MultiplexedConnections = here.multiplexed
+        self.multiplexed = multiplexed
         return multiplexed
 
     # -- checkout and release ----------------------------------------------------------------------------------------
@@ -95,7 +102,9 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
             and (self.sharing or self.may_share())
             and not self.himport_registry.revision
         ):
-            multiplexed = self.multiplexed_here()
+            multiplexed = self.multiplexed
+            if multiplexed.turn is None or _thread() != multiplexed.thread:
+                multiplexed = self.multiplexed_here()
             if multiplexed.closed:
                 raise shut_down(self.config.name)
             return self._virtual(multiplexed)
@@ -112,7 +121,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
 
     def release(self, connection: Any) -> Awaitable[None]:  # type: ignore[override]  # a coroutine in redis-py
         """Release a connection. Releasing one twice, or one of another pool, has no effect but a warning."""
-        if isinstance(connection, VirtualConnection) and connection.is_done_with:
+        if isinstance(connection, VirtualConnection) and connection.simple and connection.command is None:
             return DONE
         return self._release(connection)
 

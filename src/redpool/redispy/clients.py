@@ -54,8 +54,28 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
     return pool_class(template.connection_class, max_connections=asked, **read, **ours)
 
 
-OF_OTHERS = frozenset({*CLIENT_METHODS, "connection"})
+OF_OTHERS = frozenset({*CLIENT_METHODS, "connection", "connection_pool"})
 """What others may set of a client that the shorter way passes by."""
+
+
+class _Nowhere:
+    """What takes no ordinary call."""
+
+    looked = False
+    turn = None
+
+    def ask(self, args: tuple[Any, ...], looked: bool = False) -> None:
+        """Queue nothing."""
+
+
+class _NoWay:
+    """A pool, as far as ordinary calls go, that has no connection for them yet."""
+
+    sharing = False
+    multiplexed = _Nowhere()
+
+
+NO_WAY = _NoWay()
 
 
 class Watched:
@@ -92,7 +112,7 @@ class ShortcutClient:
         shares = (
             isinstance(pool, self._pool_class)
             and hasattr(pool, "sharing_names")  # a double that knows the class alone has none
-            and self.connection is None
+            and getattr(self, "connection", None) is None  # not set yet while redis-py makes the client
             and not getattr(self, "single_connection_client", False)  # on an event loop it has no connection yet
             and untouched(type(self), CLIENT_METHODS)
             and vars(self).keys().isdisjoint(CLIENT_METHODS)
@@ -100,6 +120,8 @@ class ShortcutClient:
         # The pool may be exchanged later: commands take the longer way then.
         self._shared_pool: Any = pool if shares else None
         self._names: frozenset[str] = pool.sharing_names if shares else PLAIN
+        self._way: Any = pool if shares else NO_WAY
+        self._ordinary: frozenset[str] = packing.of_one_word(self._names)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -15,14 +15,21 @@ from redis.exceptions import ExecAbortError, ResponseError, WatchError
 from ..wire import commands
 from ..wire.commands import PLAIN
 
-_pack = hiredis.pack_command
+pack_words: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+"""Return the bytes of a command named by one word. Raises `TypeError` for kinds of words that only `pack` knows."""
+
 _serialize = HiredisRespSerializer().pack
 
-__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "pack", "pack_all", "pipeline", "reply",
-           "share", "transaction", "usual"]  # fmt: skip
+__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "is_lost", "of_one_word",
+           "pack", "pack_all", "pack_words", "pipeline", "reply", "share", "transaction", "usual"]  # fmt: skip
 
-# Where redis-py writes a command as two words in one, the server wants them apart.
-_ONE_WORD = frozenset(name for name in PLAIN if " " not in name)
+
+def of_one_word(names: frozenset[str]) -> frozenset[str]:
+    """Return the names that go to the server as one word; two words in one, as redis-py writes some, go apart."""
+    return frozenset(name for name in names if " " not in name)
+
+
+_ONE_WORD = of_one_word(PLAIN)
 
 # Those that may share and whose replies redis-py leaves as they are, whatever the pool decodes.
 _NEVER_DECODED = frozenset({"DUMP", "FUNCTION DUMP", "SLOWLOG GET", "VEMB"})
@@ -41,8 +48,7 @@ def pack(args: tuple[Any, ...]) -> bytes:
     """Return a command's bytes. Raises redis-py's `DataError` where a word is none of bytes, text and numbers."""
     if args[0] in _ONE_WORD:
         try:
-            packed: bytes = _pack(args)
-            return packed
+            return pack_words(args)
         except TypeError:
             pass  # a kind of word that redis-py turns into bytes first, or refuses by its own error
     return b"".join(_serialize(*args))
@@ -52,7 +58,7 @@ def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:
     """Return the bytes of a pipeline's commands, as `pack` does."""
     if {args[0] for args in several} <= _ONE_WORD:
         with contextlib.suppress(TypeError):
-            return b"".join(map(_pack, several))
+            return b"".join(map(pack_words, several))
     return b"".join([pack(args) for args in several])
 
 
@@ -83,9 +89,14 @@ def reply(value: Any) -> Any:
             raise value
         finally:
             del value  # else it and this frame would keep each other
-    if type(value) is list and value and isinstance(value[0], RedisConnectionError):
+    if type(value) is list and is_lost(value):
         raise value[0]
     return value
+
+
+def is_lost(replies: Any) -> bool:
+    """Return whether a list is no reply but says that the connection has failed."""
+    return bool(replies) and isinstance(replies[0], RedisConnectionError)
 
 
 def pipeline(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:

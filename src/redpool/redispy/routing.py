@@ -16,7 +16,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..core.config import MultiplexedConfig
 from ..core.pool import PoolCore
@@ -44,7 +44,7 @@ from ..wire.routing import (
     LargeReplies,
     health_action,
 )
-from ..wire.shapes import ShapedPipeline
+from ..wire.shapes import have_resp3s_shapes
 from . import sharing
 from .lifecycle import own_error
 from .multiplexed import Multiplexed
@@ -98,6 +98,8 @@ H = TypeVar("H", bound=Home)
 class Routing(Generic[C, H]):
     """The multiplexed connections of one pool, in one process or on one loop."""
 
+    _pipeline_class: ClassVar[type[Pipeline]] = Pipeline
+
     def __init__(self, config: MultiplexedConfig, home: H) -> None:
         self.config, self.home = config, home
         self.sharing_names = sharing.sharing_names(config.shareable_commands)
@@ -112,7 +114,8 @@ class Routing(Generic[C, H]):
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._changing = changing
         self._shared: tuple[C, ...] = ()
-        self._only: C | None = None  # where there is just one to choose
+        self.only: C | None = None
+        """the one that any ordinary call may take, where there is just one to choose"""
         self._bulk: C | None = None
         self._ending: list[C] = []  # retired or lost, and still to be released
         self._cancelled = 0  # by the callers of connections that are gone
@@ -129,7 +132,7 @@ class Routing(Generic[C, H]):
 
     def pick(self, request: Request) -> C | None:
         """Return the connection with the least to do, of those that the request may take; `None` for none."""
-        best = self._only
+        best = self.only
         if (
             best is None
             or best.state is not _OPEN
@@ -236,11 +239,13 @@ class Routing(Generic[C, H]):
 
     # -- their coming and going --------------------------------------------------------------------------------------
 
-    def new_pipeline(self, connection: Any) -> Pipeline:
+    def new_pipeline(self, connection: Any) -> Any:
         """Return a pipeline for a connection that is to be shared."""
         connection._redpool.slot.keep()
-        kind = ShapedPipeline if connection.shaped else Pipeline
-        return kind(*sharing.parser(connection), self.config.max_in_flight, self.batches)
+        pipeline = self._pipeline_class(*sharing.parser(connection), self.config.max_in_flight, self.batches)
+        if connection.shaped:
+            have_resp3s_shapes(pipeline)
+        return pipeline
 
     def connect_failed(self, error: BaseException) -> None:
         """Take note that no connection was to be had. Where that is the server's fault, it has hung up on everybody."""
@@ -260,7 +265,7 @@ class Routing(Generic[C, H]):
         with self._changing:
             before = self._shared
             self._shared = (*before, connection)
-            self._only = connection if self.config.shared_connections == 1 else None
+            self.only = connection if self.config.shared_connections == 1 else None
         for each in [each for each in before if each.suspect]:
             self.retire(each)
             each.stall()
@@ -340,8 +345,8 @@ class Routing(Generic[C, H]):
                 self._shared = tuple(_without(self._shared, connection))
             if connection is self._bulk:
                 self._bulk = None
-            if connection is self._only:
-                self._only = None
+            if connection is self.only:
+                self.only = None
         if over:
             self._release(connection)
 
@@ -355,7 +360,7 @@ class Routing(Generic[C, H]):
         core, slot = self.home.core(), released._redpool.slot
         is_current = core is not None and not core.closed and slot.generation == core.generation
         if is_current and sharing.hung_up(connection.error):  # else the pool itself has cut it
-            self.large.note_hang_up(connection.pipeline.pending.copy())
+            self.large.note_hang_up(connection.pipeline.awaited())
         self.home.release(released)
 
     def all_there_are(self) -> list[C]:

@@ -11,8 +11,8 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from ..deadline import current
 from ..redispy import clients, internals, packing
 from ..wire.commands import PLAIN, shares
-from ..wire.pipeline import Request
-from .connections import Reentered
+from ..wire.pipeline import Request, State
+from .connections import ELSEWHERE, Reentered
 from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
@@ -53,38 +53,77 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command and return its reply, as in redis-py."""
         name = args[0]
+        if (
+            name not in self._ordinary
+            or not (pool := self._way).sharing
+            or _recorder._provider_manager is not None
+            or _theirs.execute_command is not _execute  # as `Watched` says, spelled out: this is the hot path
+            or _theirs.parse_response is not _parse
+            or NEVER_DECODE in options
+        ):
+            return self._execute(args, options)
+        multiplexed = pool._engine.multiplexed
+        connection = multiplexed.only
+        try:
+            reply = multiplexed.ask(args)
+            if isinstance(reply, packing.UNUSUAL):
+                box = [reply]
+                del reply  # else an error and this frame, which holds the pool, would keep each other
+                reply = self._see_to(args, connection, box)
+        except Exception as error:
+            return self._again(error, args, options)
+        if reply is ELSEWHERE:
+            return self._execute(args, options)
+        callback = _get(self.response_callbacks, name)
+        return reply if callback is None else _called(callback, reply, options)
+
+    def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Execute a command that is no ordinary call, or for which there is no way yet."""
         pool = self.connection_pool
         if (
             pool is not self._shared_pool
-            or not (name in self._names or shares(args))
+            or not (args[0] in self._names or shares(args))
             or not (pool.sharing or pool.may_share())
-            or _recorder._provider_manager is not None
-            or _theirs.execute_command is not _execute  # as `Watched` says, spelt out: this is the hot path
-            or _theirs.parse_response is not _parse
+            or _watched.others_look()
         ):
             return super().execute_command(*args, **options)
-        data = packing.pack(args)
-        decode = NEVER_DECODE not in options
+        data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
             reply = self._ask(args, data, decode)
         except Reentered:
             return super().execute_command(*args, **options)
         except Exception as error:
-            try:
-                reply = pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
-            except Reentered:
-                return super().execute_command(*args, **options)
-            except ResponseError:
-                if EMPTY_RESPONSE in options:
-                    return options[EMPTY_RESPONSE]
-                raise
+            return self._again(error, args, options)
+        return self._made(args, reply, options)
+
+    def _see_to(self, args: tuple[Any, ...], connection: Any, box: list[Any]) -> Any:
+        """Return a reply that may be an error, which is raised; what a replica has refused to write may go again."""
+        if isinstance(box[0], ReadOnlyError):
+            request = Request(args, packing.pack(args))
+            request.outdated = connection.state is not State.OPEN
+            if self.connection_pool.starts_over(request):
+                box[0] = self.connection_pool._engine.multiplexed.execute(request, None)
+        return packing.reply(box.pop())
+
+    def _again(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Try again where the retry policy says so, after a first try that has failed."""
+        data, decode = packing.pack(args), NEVER_DECODE not in options
+        try:
+            reply = self.connection_pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
+        except Reentered:
+            return super().execute_command(*args, **options)
+        except ResponseError:
+            if EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise
+        finally:
+            del error  # else it and this frame, which holds the pool, would keep each other
+        return self._made(args, reply, options)
+
+    def _made(self, args: tuple[Any, ...], reply: Any, options: dict[str, Any]) -> Any:
+        name = args[0]
         callback = _get(self.response_callbacks, name if name in PLAIN else str(name).upper())
-        if callback is None:
-            return reply
-        if options:
-            for name in packing.NOT_FOR_CALLBACKS:
-                options.pop(name, None)
-        return callback(reply, **options)
+        return reply if callback is None else _called(callback, reply, options)
 
     def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
         pool, request = self.connection_pool, Request(commands, data, 0, decode)
@@ -101,6 +140,13 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """Return a pipeline, as in redis-py."""
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
+    if options:
+        for name in packing.NOT_FOR_CALLBACKS:
+            options.pop(name, None)
+    return callback(reply, **options)
 
 
 class Pipeline(clients.ShortcutPipeline, redis.client.Pipeline):

@@ -90,20 +90,37 @@ class MultiplexedConnection(Multiplexed):
         """
         pipeline, writer, reader = self.pipeline, self.writer, self.reader
         try:
-            pipeline.queued.append(request)
-            if limit is not None or pipeline.pending or not writer.enter(False):
-                return self._go_on(request, limit)
             # The lone caller's way: whatever is not as usual is left to `_go_on`.
-            if self.state is not _OPEN or writer.dirty or self._unsent is not None or self._readable(0):
-                writer.leave()
+            alone = limit is None and not pipeline.pending and not pipeline.queued and writer.enter(False)
+            if not alone or self.state is not _OPEN or writer.dirty or self._unsent is not None or self._readable(0):
+                if alone:
+                    writer.leave()
+                pipeline.queued.append(request)
                 return self._go_on(request, limit)
-            usual = self._send_some()
+            writer.dirty = True
+            data = pipeline.begin(request)
+            try:
+                sent = self._send(data, DONT_WAIT)
+            except BlockingIOError:
+                sent = 0
+            if sent != len(data):
+                self._unsent = memoryview(data)[sent:]
+            writer.dirty = False
             writer.leave()
-            if not usual or pipeline.queued or not reader.enter(False):
+            if sent != len(data) or pipeline.queued or not reader.enter(False):
                 return self._go_on(request, limit)
-            if request.done or reader.dirty or not self._receive_some(None):
+            if request.done or reader.dirty:
+                reader.leave()
+                return self._go_on(request, limit)
+            reader.dirty = True
+            try:
+                size = self._receive(self._buffer)
+            except BaseException as error:
+                if not self._nothing_received(error):
+                    raise
                 reader.leave()
                 return self._go_on(request, limit, self._waited)
+            self._take_in(size)
             reader.leave()
             if pipeline.pending or pipeline.queued:
                 self._hand_on()
@@ -344,23 +361,34 @@ class MultiplexedConnection(Multiplexed):
 
     def _receive_some(self, seconds: float | None) -> bool:
         """Take in what has come, within so many seconds or the stream's own; whether anything has. As the reader."""
-        reader, stream = self.reader, self._stream
-        reader.dirty = True
+        self.reader.dirty = True
         try:
-            size = self._receive(self._buffer) if seconds is None else stream.receive_within(seconds)
-        except BlockingIOError:
-            self._waited = self.look_every
-            if stream.hurried:  # signals have stretched the wait since before the look that saw it last
-                self._waited = _monotonic() - self._seen[reader][1]
-                stream.calm()
-            reader.dirty = False
+            size = self._receive(self._buffer) if seconds is None else self._stream.receive_within(seconds)
+        except BaseException as error:
+            if not self._nothing_received(error):
+                raise
             return False
-        except BaseException:
+        self._take_in(size)
+        return True
+
+    def _nothing_received(self, error: BaseException) -> bool:
+        """Return whether nothing has come in time, and nothing else is the matter. As the reader."""
+        reader, stream = self.reader, self._stream
+        if not isinstance(error, BlockingIOError):
             # Where it can be interrupted only while it waits, nothing has been taken yet.
             reader.dirty = stream.interrupted_anywhere
-            raise
-        if stream.hurried:
+            return False
+        self._waited = self.look_every
+        if stream.hurried:  # signals have stretched the wait since before the look that saw it last
+            self._waited = _monotonic() - self._seen[reader][1]
             stream.calm()
+        reader.dirty = False
+        return True
+
+    def _take_in(self, size: int) -> None:
+        """Take in so many bytes of the buffer, none at the end: wake those whose replies they are. As the reader."""
+        if self._stream.hurried:
+            self._stream.calm()
         if not size:
             raise ServerClosed
         delivered = self._delivered
@@ -369,10 +397,9 @@ class MultiplexedConnection(Multiplexed):
             if request.waker is not None:
                 _wake(request.waker)
         delivered.clear()
-        reader.dirty = False
+        self.reader.dirty = False
         if self._pushes:
             self._handle_pushes()
-        return True
 
     def _hand_on(self) -> None:
         """Have the first caller that is parked look for a role; those that aren't parked yet look for themselves."""

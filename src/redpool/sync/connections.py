@@ -20,9 +20,10 @@ from ..core.config import MultiplexedConfig
 from ..deadline import current, deadline
 from ..errors import deadline_exceeded
 from ..forks import begin_in_child, same_process
-from ..redispy import lifecycle, sharing
+from ..redispy import lifecycle, packing, sharing
 from ..redispy.routing import LONGEST_WAIT_FOR_BULK, PAUSE, Home, Routing
 from ..wire.pipeline import Request, State
+from ..wire.routing import LARGE_REQUEST
 from . import threads
 from .connection import MultiplexedConnection
 
@@ -31,9 +32,15 @@ logger = logging.getLogger("redpool")
 _monotonic = time.monotonic
 _OPEN = State.OPEN
 _same_process = same_process
+_current = current
+_pack = packing.pack_words
 _NEVER = float("inf")
 # A caller that waits for a connection looks by itself whether one is being connected, at least every so many seconds.
 _LONGEST_SLEEP = 1.0
+
+
+ELSEWHERE = object()
+"""What `ask` returns where the call goes by `execute`."""
 
 
 class Reentered(Exception):
@@ -58,6 +65,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
 
     def __init__(self, config: MultiplexedConfig, home: ThreadsHome) -> None:
         super().__init__(config, home)
+        self.ordinary = packing.of_one_word(self.sharing_names)
+        """the names of commands that may be ordinary calls"""
         self._never_waits = config.max_waiting == 0
         self._start()
 
@@ -77,29 +86,55 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
+    def ask(self, args: tuple[Any, ...]) -> Any:
+        """Send an ordinary call, of a command named by one word, and wait: `execute` for the most frequent case.
+
+        Return `ELSEWHERE`, with nothing sent, where there is something to choose, to check or to wait for first.
+        """
+        connection = self.only
+        if (
+            connection is None
+            or connection.state is not _OPEN
+            or not _same_process[0]
+            or self.large.known
+            or self._never_waits
+            or connection.pipeline.queued
+            or connection.writer.mine()
+            or connection.reader.mine()
+            or _current() is not None
+        ):
+            return ELSEWHERE
+        try:
+            data = _pack(args)
+        except TypeError:  # a kind of word that redis-py turns into bytes first, or refuses by its own error
+            return ELSEWHERE
+        if len(data) > LARGE_REQUEST:
+            return ELSEWHERE
+        request = Request(args, data)
+        try:
+            in_time = connection.call(request, None)
+        except BaseException:  # the thread was interrupted, perhaps in the midst of what it did for all
+            self.see_to(connection)
+            raise
+        if request.done and not (request.large or self.yields or connection.state is not _OPEN):
+            return request.replies
+        return self._settle(connection, request, None, in_time)
+
     def execute(self, request: Request, limit: deadline | None) -> Any:
         """Send and wait: return the reply to a command, or the list of them. Error replies are returned, not raised."""
         if not _same_process[0]:
             begin_in_child()
-        while True:
-            if limit is not None and limit.reached():
-                raise deadline_exceeded(limit.seconds, False)
-            connection = self.pick(request) or self._await_connection(request)
-            if connection.writer.mine() or connection.reader.mine() or connection.pipeline.queued or self._never_waits:
-                self._admit(connection)
-            try:
-                in_time = connection.call(request, limit)
-            except BaseException:  # the thread was interrupted, perhaps in the midst of what it did for all
-                self.see_to(connection)
-                raise
-            if not in_time:
-                self.home.stand_in()
-                raise self.late(connection, request, limit)
-            if request.done:
-                if request.large or request.bulk or self.yields or connection.state is not _OPEN:
-                    self.afterwards(connection, request)
-                return request.replies
-            request = self.move(connection, request)
+        if limit is not None and limit.reached():
+            raise deadline_exceeded(limit.seconds, False)
+        connection = self.pick(request) or self._await_connection(request)
+        if connection.writer.mine() or connection.reader.mine() or connection.pipeline.queued or self._never_waits:
+            self._admit(connection)
+        try:
+            in_time = connection.call(request, limit)
+        except BaseException:  # the thread was interrupted, perhaps in the midst of what it did for all
+            self.see_to(connection)
+            raise
+        return self._settle(connection, request, limit, in_time)
 
     def send(self, request: Request) -> tuple[MultiplexedConnection, Request]:
         """Send without waiting; `wait` is the other half of `execute`."""
@@ -118,11 +153,18 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
         if not _same_process[0]:
             begin_in_child()
         limit = current()
-        if not connection.wait(request, limit):
+        return self._settle(connection, request, limit, connection.wait(request, limit))
+
+    def _settle(
+        self, connection: MultiplexedConnection, request: Request, limit: deadline | None, in_time: bool
+    ) -> Any:
+        """Return the replies to a request that was waited for. It may go on elsewhere, and its caller may leave."""
+        if not in_time:
             self.home.stand_in()
             raise self.late(connection, request, limit)
         if request.done:
-            self.afterwards(connection, request)
+            if request.large or request.bulk or self.yields or connection.state is not _OPEN:
+                self.afterwards(connection, request)
             return request.replies
         return self.execute(self.move(connection, request), limit)
 

@@ -93,7 +93,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         if not isinstance(connection, VirtualConnection):
             ConnectionPool.release(self, connection)
             return
-        if connection.simple and connection.request is None:
+        if connection.simple and connection.command is None:
             return
         connection.leave()
         own, connection.bound = connection.bound, None

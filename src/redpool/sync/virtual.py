@@ -14,21 +14,23 @@ from redis.exceptions import ReadOnlyError
 from ..deadline import current
 from ..redispy import packing, virtual
 from ..wire.commands import shares
-from ..wire.pipeline import Request
+from ..wire.pipeline import Request, State
 from .connection import MultiplexedConnection
-from .connections import MultiplexedConnections, Reentered
+from .connections import ELSEWHERE, MultiplexedConnections, Reentered
 
 
 class VirtualConnection(virtual.Virtual):
     """A connection for one thread at a time, which has a socket of its own only where it needs one."""
 
     # What one for a single command doesn't need stands here, so that making one sets little.
-    request: Request | None = None
-    """what is to be sent: when its reply is read, or before the next"""
+    command: tuple[Any, ...] | None = None
+    """a command that is to be sent when its reply is read, or before the next"""
+    _request: Request | None = None
+    """a pipeline that is to be sent likewise"""
     _sent: deque[tuple[MultiplexedConnection, Request]] | None = None
     """whose replies were not read yet"""
     simple = True
-    """there is nothing to be released, and no reply to be read but that to the `request`"""
+    """there is nothing to be released, and no reply to be read but that to the `command`"""
 
     def __init__(self, multiplexed: MultiplexedConnections) -> None:
         self._multiplexed: MultiplexedConnections = multiplexed
@@ -46,11 +48,16 @@ class VirtualConnection(virtual.Virtual):
 
     def send_command(self, *args: Any, **options: Any) -> None:
         """As in redis-py."""
+        if self.simple and self.command is None and (args[0] in self._multiplexed.sharing_names or shares(args)):
+            self.command = args
+        else:
+            self._send_otherwise(args, options)
+
+    def _send_otherwise(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         if self.bound is None and (args[0] in self._multiplexed.sharing_names or shares(args)):
-            if self.request is not None:
-                self._send()
+            self._send()
             if self.bound is None:
-                self.request = Request(args, packing.pack(args))
+                self.command = args
                 return
         self._own().send_command(*args, **options)
 
@@ -58,10 +65,10 @@ class VirtualConnection(virtual.Virtual):
         """As in redis-py."""
         shared = self._shared_commands(command)
         if shared is not None:
-            if self.request is not None:
-                self._send()
+            self._send()
             if self.bound is None:
-                self.request, self._packed = Request(shared, command[0], len(shared)), None
+                self._request, self._packed = Request(shared, command[0], len(shared)), None
+                self.simple = False
                 return
         own = self._own()
         own.send_packed_command(self._repacked(command, own), check_health)
@@ -69,47 +76,60 @@ class VirtualConnection(virtual.Virtual):
 
     def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
         """As in redis-py."""
-        request = self.request
-        if request is None or not self.simple:
+        multiplexed, command = self._multiplexed, self.command
+        if command is None or not self.simple or disable_decoding or command[0] not in multiplexed.ordinary:
             return self._read_otherwise(disable_decoding, options)
-        self.request = None
-        if disable_decoding and type(request.commands) is tuple:
-            request.decode = False
-        try:
-            replies = self._multiplexed.execute(request, current())
-            if not isinstance(replies, packing.UNUSUAL):
-                return replies
-            if isinstance(replies, ReadOnlyError) and self._multiplexed.home.starts_over(request):
-                replies = self._multiplexed.execute(request.again(), current())
-        except Reentered:
-            return self._by_another_way(request, disable_decoding)
-        self.simple = type(request.commands) is tuple  # else more replies are to be read
-        try:
-            return self._first(request, replies)
-        finally:
-            del request, replies  # else an error and this frame, which holds the pool, would keep each other
+        self.command, connection = None, multiplexed.only
+        reply = multiplexed.ask(command)
+        if reply is ELSEWHERE:
+            self.command = command
+            return self._read_otherwise(disable_decoding, options)
+        if isinstance(reply, packing.UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
+            box = [reply]
+            del reply  # else an error and this frame, which holds the pool, would keep each other
+            request = Request(command, packing.pack(command))
+            request.outdated = connection is not None and connection.state is not State.OPEN
+            try:
+                return self._finish(request, box)
+            except Reentered:
+                return self._by_another_way(request, disable_decoding)
+        return reply
 
     def _read_otherwise(self, disable_decoding: bool, options: dict[str, Any]) -> Any:
         if self.bound is not None:
             return self.bound.read_response(disable_decoding, **options)
         if self._ahead:
             return self._reply_ahead(self._ahead)
-        if not self._sent:
-            if self.request is None:
-                return self._own().read_response(disable_decoding, **options)
-            self._send()
-            if not self._sent:
-                return self._own().read_response(disable_decoding, **options)
-        connection, request = self._sent.popleft()
+        if self._sent:
+            connection, sent = self._sent.popleft()
+            try:
+                return self._first(sent, self._multiplexed.wait(connection, sent))
+            finally:
+                del sent  # as above
+        request = self._take_request()
+        if request is None:
+            return self._own().read_response(disable_decoding, **options)
+        if disable_decoding and type(request.commands) is tuple:
+            request.decode = False
         try:
-            return self._first(request, self._multiplexed.wait(connection, request))
+            return self._finish(request, [self._multiplexed.execute(request, current())])
+        except Reentered:
+            return self._by_another_way(request, disable_decoding)
+        finally:
+            del request  # as above
+
+    def _finish(self, request: Request, box: list[Any]) -> Any:
+        """Return the reply in the box, or the first one of a pipeline's. Raise what the server has refused."""
+        try:
+            if isinstance(box[0], ReadOnlyError) and self._multiplexed.home.starts_over(request):
+                box[0] = self._multiplexed.execute(request.again(), current())
+            return self._first(request, box.pop())
         finally:
             del request  # as above
 
     def can_read(self, timeout: float | None = 0, **options: Any) -> Any:
         """As in redis-py."""
-        if self.request is not None:
-            self._send()
+        self._send()
         if self._ahead:
             return True
         if self._sent:
@@ -124,18 +144,17 @@ class VirtualConnection(virtual.Virtual):
 
     def leave(self) -> None:
         """Wait for nothing that is still to come."""
-        if self.request is not None:
-            self._send()
-        if self._ahead is not None:
-            self._ahead = None
+        self._send()
+        self._ahead = None
         while self._sent:
             connection, request = self._sent.popleft()
             connection.pipeline.abandon(request)
 
     def _send(self) -> None:
-        """Send what was to be sent, without waiting for the reply."""
-        request, self.request = self.request, None
-        assert request is not None
+        """Send what was to be sent, if anything, without waiting for the reply."""
+        request = self._take_request()
+        if request is None:
+            return
         self.simple = False
         if self._sent is None:
             self._sent = deque()
@@ -143,6 +162,12 @@ class VirtualConnection(virtual.Virtual):
             self._sent.append(self._multiplexed.send(request))
         except Reentered:
             self._send_by_another_way(request)
+
+    def _take_request(self) -> Request | None:
+        """Return what is to be sent; from now on it no longer is."""
+        command, request = self.command, self._request
+        self.command = self._request = None
+        return request if command is None else Request(command, packing.pack(command))
 
     def _by_another_way(self, request: Request, disable_decoding: bool) -> Any:
         """Go on over a connection of its own: the thread was interrupted at the multiplexed one."""
@@ -159,7 +184,7 @@ class VirtualConnection(virtual.Virtual):
     def _own(self) -> Any:
         """Return the connection of its own, taken now if need be."""
         if self.bound is None:
-            self._check_all_read(self.request or self._sent)
+            self._check_all_read(self.command or self._request or self._sent)
             self.bound, self.simple = self._multiplexed.home.take_own(), False
             self.retry = self.bound.retry
         return self.bound

@@ -39,6 +39,12 @@ Received: TypeAlias = Any
 Waker: TypeAlias = Any
 """What wakes a caller; the shell's affair."""
 
+Connection: TypeAlias = Any
+"""A multiplexed connection; the shell's affair."""
+
+Line: TypeAlias = deque[Any]
+"""The requests in flight; on an event loop ordinary calls among them."""
+
 _Push: type[list[Reply]] = hiredis.PushNotification
 _LINE_FEED, _PUSH = b"\n>"
 
@@ -96,6 +102,8 @@ class Request:
     """until when its caller waits for room"""
     limit = math.inf
     """its caller's deadline"""
+    connection: Connection = None
+    """the one that has woken its caller, on an event loop"""
 
     def __init__(self, commands: Sent, data: bytes, expects: int = 0, decode: bool = True) -> None:
         self.commands = commands
@@ -147,10 +155,14 @@ class Pipeline:
         self._batches = batches  # how many writes had so many commands; the last counts all larger ones
         self._largest_batch = len(batches) - 1
         self._half_push = False  # what the reader has kept is half a push
-        self._arrived = 0  # bytes that came in before those with the end of a reply
+        self._arrived = 0  # bytes that came in before those with the end of a reply; 1 for some, behind another reply
         self._seen_used = self._seen_heard = self._seen_flow = -1
         self._seen_head: Request | None = None
         self._used_at = self._heard_at = self._flowed_at = 0.0
+
+    def shape(self, make: Callable[[Line, Callable[..., Reply], object], Callable[..., Reply]]) -> None:
+        """Take replies by what `make` returns, given the requests in flight, what takes them now, and `not_enough`."""
+        self._gets = make(self.pending, self._gets, self._not_enough)
 
     @property
     def in_flight(self) -> int:
@@ -206,19 +218,21 @@ class Pipeline:
 
     # -- the writer's ------------------------------------------------------------------------------------------------
 
+    def begin(self, request: Request) -> bytes:
+        """Have a request in flight without queueing it, as nothing else is under way. Return what is to be written."""
+        request.sent = True
+        self.pending.append(request)
+        if not request.expects:
+            self.written += 1
+            self._batches[1] += 1
+        else:
+            self.written += request.expects
+            self._batches[min(request.expects, self._largest_batch)] += 1
+        return request.data
+
     def take(self) -> bytes:
         """Return what is to be written next, in one piece; nothing where all is written, or enough is in flight."""
         queued, pending = self.queued, self.pending
-        if len(queued) == 1 and self.written == self.answered:  # a lone caller's
-            request = queued[0]
-            request.sent = True
-            if not request.gone:
-                count = request.expects or 1
-                pending.append(request)
-                self.written += count
-                self._batches[count if count < self._largest_batch else self._largest_batch] += 1
-                queued.popleft()
-                return request.data
         pieces: list[bytes] = []
         size = commands = 0
         while queued and size < WRITE_SIZE:
@@ -244,20 +258,43 @@ class Pipeline:
 
     # -- the reader's ------------------------------------------------------------------------------------------------
 
-    def receive(  # noqa: PLR0912  each reply comes this way: a call more costs more
-        self, data: Received, size: int, push: Callable[[Reply], object], answered: list[Request]
-    ) -> None:
+    def receive(self, data: Received, size: int, push: Callable[[Reply], object], answered: list[Request]) -> None:
         """Take in the first `size` bytes of `data`: add the requests that are done now to `answered`.
 
         Push frames go to `push`. Raises `UnexpectedReply`, `AttributeReceived`, and what hiredis raises of bytes that
         are no replies.
         """
-        gets, pending, not_enough = self._gets, self.pending, self._not_enough
-        watch, has_data = self._watch, self._has_data
+        watch = self._watch
         if watch is not None and data.find(b"|", 0, size) >= 0:
             watch.check(data, size)
         self._feed(data, 0, size)
         self.heard += 1
+        pending = self.pending
+        request = pending[0] if pending else None
+        if request is not None and not request.expects and not self._arrived and request.decode:
+            # By far the most frequent case: `_understand` in short, for the reply to one command.
+            try:
+                reply = self._gets()
+            except UnicodeError as error:
+                reply = error
+            if type(reply) is _Push:
+                self._half_push = False
+                push(reply)
+            elif reply is not self._not_enough:
+                self.answered += 1
+                request.replies = reply
+                request.done = True
+                answered.append(request)
+                pending.popleft()
+                if not self._has_data() and (watch is None or (watch.at_start and data[size - 1] == _LINE_FEED)):
+                    return
+        self._understand(data, size, push, answered)
+        if watch is not None and (data[size - 1] != _LINE_FEED or not watch.at_start or self._has_data()):
+            watch.fed(data, size)
+
+    def _understand(self, data: Received, size: int, push: Callable[[Reply], object], answered: list[Request]) -> None:
+        """Take out of the reader what it has whole."""
+        gets, pending, not_enough, has_data = self._gets, self.pending, self._not_enough, self._has_data
         while True:
             request = pending[0] if pending else None
             if request is None and not has_data():  # exact here, where a frame is to begin
@@ -270,7 +307,7 @@ class Pipeline:
                 if request is None and not self._begins_push(data, size):
                     # The rest would be taken for the reply to the next request.
                     raise UnexpectedReply("part of an unexpected reply, no command pending")
-                self._arrived += 0 if answered else size
+                self._arrived += 1 if answered else size
                 break
             if type(reply) is _Push:
                 self._half_push = False
@@ -293,8 +330,6 @@ class Pipeline:
             request.done = True
             answered.append(request)
             pending.popleft()
-        if watch is not None and (data[size - 1] != _LINE_FEED or not watch.at_start or has_data()):
-            watch.fed(data, size)
 
     def _begins_push(self, data: Received, size: int) -> bool:
         """Return whether the half frame that is left may be a push; only its first bytes can tell."""
@@ -314,6 +349,18 @@ class Pipeline:
         """Return the requests that may still be waited for; whichever thread asks."""
         return [*self.pending.copy(), *self.queued.copy()]
 
+    def awaited(self) -> list[Request]:
+        """Return the requests that were sent and not answered; whichever thread asks."""
+        return list(self.pending.copy())
+
+    @property
+    def head(self) -> Request | None:
+        """The request that is answered next."""
+        try:
+            return self.pending[0]
+        except IndexError:
+            return None
+
     # -- what can be seen --------------------------------------------------------------------------------------------
 
     def observe(self, now: float, flow: int) -> Activity:
@@ -322,10 +369,7 @@ class Pipeline:
             self._seen_used, self._used_at = used, now
         if self.heard != self._seen_heard:
             self._seen_heard, self._heard_at = self.heard, now
-        try:
-            head = self.pending[0]
-        except IndexError:
-            head = None
+        head = self.head
         # One that has come to the head since hasn't waited for longer than since then.
         if flow != self._seen_flow or head is None or head is not self._seen_head:
             self._seen_flow, self._seen_head, self._flowed_at = flow, head, now

@@ -117,15 +117,15 @@ def health_action(
     Callers have `patience`, a server that is probed answers within so many, a connection is retired after so many in
     which no caller has used it, and probed after so many in which nothing has come.
     """
-    pending = pipeline.pending.copy()  # which goes on meanwhile
-    probed = len(pending) == 1 and pending[0].commands is PROBE
+    head = pipeline.head
+    probed = head is not None and head.commands is PROBE and pipeline.in_flight == 1
     if seen.silent >= (min(patience, answer_within) if probed else _TIMES_SILENT * patience):
         return HealthAction.LOSE
-    if pending and seen.silent >= min(patience, STALLED_AFTER):
+    if head is not None and seen.silent >= min(patience, STALLED_AFTER):
         return HealthAction.SUSPECT
     if seen.unused >= retire_after:
         return HealthAction.RETIRE
-    if seen.unheard >= probe_after and not pending:
+    if seen.unheard >= probe_after and head is None:
         return HealthAction.PROBE
     return None
 
@@ -135,11 +135,8 @@ def may_go_elsewhere(pipeline: Pipeline, request: Request) -> bool:
 
     It may where it only reads, and waits behind one that doesn't: a write while the server pauses writes, for one.
     """
-    try:
-        head = pipeline.pending[0]
-    except IndexError:
-        return False
-    return head is not request and may_move(request) and not _only_reads(head.commands)
+    head = pipeline.head
+    return head is not None and head is not request and may_move(request) and not _only_reads(head.commands)
 
 
 def may_move(request: Request) -> bool:

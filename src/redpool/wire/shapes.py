@@ -9,29 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import hiredis
-
-from .attributes import AttributeWatch
 from .commands import Args, command_name, parse, upper
 from .pipeline import Pipeline, Reply, Request
 
 _Shape = Callable[[list[object], Reply], Reply]
 
 
-class ShapedPipeline(Pipeline):
-    """The requests of a multiplexed connection that speaks RESP2 where its callers expect RESP3."""
-
-    def __init__(
-        self,
-        reader: hiredis.Reader,
-        not_enough: object,
-        watch: AttributeWatch | None,
-        max_in_flight: int,
-        batches: list[int],
-    ) -> None:
-        """Take the arguments of any pipeline."""
-        super().__init__(reader, not_enough, watch, max_in_flight, batches)
-        self._gets = _Gets(self.pending, reader.gets, not_enough)
+def have_resp3s_shapes(pipeline: Pipeline) -> None:
+    """Give its callers replies in RESP3's shape: for a connection that speaks RESP2 where they expect RESP3."""
+    pipeline.shape(_Gets)
 
 
 class _Gets:

@@ -214,7 +214,7 @@ def test_a_connection_is_released_once(client: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(multiplexed.home, "release", released.append)
     connection.retire()
     multiplexed._ending += [connection, connection]
-    multiplexed._shared, multiplexed._only = (), None
+    multiplexed._shared, multiplexed.only = (), None
     for _ in range(3):
         multiplexed.see_to(connection)
     assert released == [connection.connection]
@@ -234,15 +234,15 @@ def ask_from_within(client: Any) -> None:
 def test_a_handler_that_interrupts_the_reader(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its calls go over a connection of their own, those that are sent before any reply is read, too."""
     connection = multiplexed_by(client)
-    receive, asked = connection._receive_some, list[bool]()
+    receive, asked = connection._receive, list[bool]()
 
-    def interrupted(seconds: float | None) -> bool:
+    def interrupted(buffer: Any) -> int:
         if not asked:
             asked.append(True)
             ask_from_within(client)
-        return bool(receive(seconds))
+        return int(receive(buffer))
 
-    monkeypatch.setattr(connection, "_receive_some", interrupted)
+    monkeypatch.setattr(connection, "_receive", interrupted)
     assert client.get("key") == b"value"
     assert asked
     assert connection.state is State.OPEN

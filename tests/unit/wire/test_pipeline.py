@@ -267,14 +267,15 @@ def test_a_request_larger_than_the_bound_waits_only_for_others() -> None:
 
 
 @pytest.mark.parametrize("first", [100, 1000, 150_000, 299_000])
-def test_a_large_reply_is_known_wherever_it_is_cut(line: Line, first: int) -> None:
-    """The last piece counts, too."""
-    large = line.queue("a")
+@pytest.mark.parametrize("before", [b"", b"+before\r\n"])
+def test_a_large_reply_is_known_wherever_it_is_cut(line: Line, first: int, before: bytes) -> None:
+    """The last piece counts, too, and so does the first one where it comes right behind another reply."""
+    requests = [line.queue("a") for _ in range(1 + bool(before))]
     line.pipeline.take()
     reply = b"$300000\r\n" + b"x" * 300_000 + b"\r\n"
-    assert line.hear(reply[:first]) == []
-    assert line.hear(reply[first:]) == [large]
-    assert large.large
+    assert line.hear(before + reply[:first]) == requests[:-1]
+    assert line.hear(reply[first:]) == requests[-1:]
+    assert [request.large for request in requests] == [*[False] * (len(requests) - 1), True]
 
 
 def test_a_group_larger_than_the_bound_goes_alone() -> None:

@@ -1,0 +1,182 @@
+"""The requests of a multiplexed connection of one event loop: a `Pipeline` without the care that threads need.
+
+An ordinary call, one command whose reply is decoded and for which no deadline of its own holds, needs no `Request`: it
+stands in the queue as a tuple, `Call`, and its reply travels in the waker. Where more is to be known about calls than
+their replies (the connection is retired or lost, one is late, a reply came in pieces) a `Request` takes the place of
+each: see `promote`. Its caller's waker is then set to that request.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import hiredis
+
+from .commands import Args
+from .pipeline import WRITE_SIZE, Pipeline, Received, Reply, Request, Waker
+
+Call: TypeAlias = tuple[Waker, bytes, Args, float]
+"""A future, the command's bytes, the command, and when it was queued."""
+
+Entry: TypeAlias = Any
+"""A `Call` or a `Request`, told apart where it matters by what is quickest."""
+
+_Push: type[list[Reply]] = hiredis.PushNotification
+_LINE_FEED = b"\n"[0]
+
+
+class LoopPipeline(Pipeline):
+    """The requests of one multiplexed connection of one event loop."""
+
+    queued: deque[Entry]
+    pending: deque[Entry]
+
+    mixed = False
+    """not all that is queued are calls whose callers wait"""
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def take(self) -> bytes:
+        """Return what is to be written next, in one piece; nothing where all is written, or enough is in flight."""
+        queued, count = self.queued, len(self.queued)
+        if self.mixed or self.written - self.answered + count > self._max_in_flight:
+            return self._take_one_by_one()
+        data: bytes = queued[0][1] if count == 1 else b"".join([call[1] for call in queued])
+        if len(data) > WRITE_SIZE:
+            return self._take_one_by_one()
+        self.pending.extend(queued)
+        queued.clear()
+        self.written += count
+        self._batches[count if count < self._largest_batch else self._largest_batch] += 1
+        return data
+
+    def _take_one_by_one(self) -> bytes:
+        queued, pieces, size, commands = self.queued, list[bytes](), 0, 0
+        while queued and size < WRITE_SIZE:
+            entry = queued[0]
+            is_call = type(entry) is tuple
+            waker, count = (entry[0], 1) if is_call else (entry.waker, entry.expects or 1)
+            gone = (waker is not None and waker.done()) or (not is_call and entry.gone)
+            flying = self.written - self.answered
+            if flying and flying + count > self._max_in_flight and not gone:
+                break
+            queued.popleft()
+            if gone:
+                continue
+            if not is_call:
+                entry.sent = True
+            self.pending.append(entry)
+            self.written += count
+            commands += count
+            data = entry[1] if is_call else entry.data
+            pieces.append(data)
+            size += len(data)
+        self.mixed = bool(queued)
+        if commands:
+            self._batches[commands if commands < self._largest_batch else self._largest_batch] += 1
+        return b"".join(pieces)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def answer(self, data: Received, push: Callable[[Reply], object], answered: list[Request]) -> int:
+        """Take in what has come: answer calls, and add the requests that are done now to `answered`.
+
+        Return how many commands were answered. Push frames go to `push`. Raises what `receive` raises.
+        """
+        size, watch, before = len(data), self._watch, self.answered
+        if watch is not None and data.find(b"|") >= 0:
+            watch.check(data, size)
+        self._feed(data)
+        self.heard += 1
+        if self._arrived or not self._answer_calls(size, push):
+            arrived, done = self._arrived, self.answered - before
+            self.promote()
+            self._understand(data, size, push, answered)
+            if done and self._arrived > arrived:  # only the rest of the chunk is the next reply's
+                self._arrived = 1
+        if watch is not None and (data[size - 1] != _LINE_FEED or not watch.at_start or self._has_data()):
+            watch.fed(data, size)
+        return self.answered - before
+
+    def _answer_calls(self, size: int, push: Callable[[Reply], object]) -> bool:
+        """Answer calls as long as one is at the head. Return whether nothing else is to be understood."""
+        gets, pending, not_enough, before = self._gets, self.pending, self._not_enough, self.answered
+        popleft = pending.popleft
+        while pending:
+            call = popleft()
+            if type(call) is not tuple:
+                pending.appendleft(call)
+                return False
+            try:
+                reply = gets()
+            except UnicodeError as error:
+                reply = error
+            except BaseException:
+                pending.appendleft(call)
+                raise
+            if reply is not_enough:
+                pending.appendleft(call)
+                self._arrived += size if self.answered == before else 1
+                return True
+            if type(reply) is _Push:
+                pending.appendleft(call)
+                push(reply)
+                continue
+            self.answered += 1
+            waker = call[0]
+            if not waker.done():
+                waker.set_result(reply)
+        return not self._has_data()
+
+    # -- calls as requests -------------------------------------------------------------------------------------------
+
+    def promote(self) -> None:
+        """Have a `Request` take the place of each call."""
+        for line, sent in ((self.pending, True), (self.queued, False)):
+            requests = [_request(entry, sent) if type(entry) is tuple else entry for entry in line]
+            line.clear()
+            line.extend(requests)
+        self.mixed = bool(self.queued)
+
+    @property
+    def head(self) -> Request | None:
+        """The request that is answered next."""
+        if not self.pending:
+            return None
+        if type(self.pending[0]) is tuple:
+            self.pending[0] = _request(self.pending[0], True)
+        head: Request = self.pending[0]
+        return head
+
+    def awaited(self) -> list[Request]:
+        """Return the requests that were sent and not answered."""
+        self.promote()
+        return list(self.pending)
+
+    def unfinished(self) -> list[Request]:
+        """Return the requests that may still be waited for."""
+        self.promote()
+        return [*self.pending, *self.queued]
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for room, those aside whose callers have left."""
+        if self.full:
+            self.promote()
+        return super().waiting
+
+    def oldest_wait(self, now: float) -> float:
+        """Return for how long the first request that waits for room has waited; 0 where none does."""
+        if self.full:
+            self.promote()
+        return super().oldest_wait(now)
+
+
+def _request(call: Call, sent: bool) -> Request:
+    waker, data, args, queued_at = call
+    request = Request(args, data)
+    request.waker, request.sent, request.gone = waker, sent, waker.done()
+    request.since = request.flowed_at = queued_at
+    return request
