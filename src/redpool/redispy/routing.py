@@ -164,7 +164,9 @@ class Routing(Generic[C, H]):
 
     def _usable(self) -> list[C]:
         """Return those that requests take; one that is on trial is among them only every other while."""
-        usable = self._sound() or [each for each in self._shared if each.state is _OPEN]
+        usable = [each for each in self._shared if each.state is _OPEN]
+        if len(usable) > 1:
+            usable = self._sound() or usable
         return usable[: self.spread.taking]
 
     def check_queue(self, pipeline: Pipeline) -> None:
