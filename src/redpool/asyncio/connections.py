@@ -324,6 +324,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             if self.home.core() is None:
                 connection.lose(ServerClosed())
             self.look_at(connection, now)
+        # Callers that were just answered have their turn first: they are about to send again.
+        self._loop.call_soon(self.look_for_gain, now)
         self.look_for_claims()
         self.look_for_others()
         if self.all_there_are():

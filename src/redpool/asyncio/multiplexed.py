@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ..core.callsite import take_site
 from ..core.pool import PoolCore
-from ..core.stats import MultiplexedPoolStats
+from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
 from ..forks import begin_in_child, same_process
 from ..redispy.clients import NO_WAY
@@ -43,8 +43,9 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
 
     Options: those of `ConnectionPool`, and
 
-    - `shared_connections` (1): connections that callers share, on each loop, a part of `max_connections`; a command
-      takes the one with the least to do.
+    - `shared_connections` (1): the most connections that callers share on each loop, a part of `max_connections`; a
+      second one is opened, and so on, only where a trial shows that it pays. A command takes the one with the least to
+      do.
     - `max_in_flight` (4096): commands that await a reply on one of them; further callers wait for room, `timeout`
       seconds at most.
     - `shareable_commands` (`()`): names of further commands (of modules) that may share, such as `("JSON.GET",
@@ -162,6 +163,11 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         """Return the state and the counters of the pool on the running loop; outside of one, on the loop used last."""
         own, here = super().stats(), self._view()
         return self._with_shared(own, None if here is None else here.multiplexed)
+
+    def dump(self) -> PoolDump:
+        """Return who has which connection and who waits, and what was decided about how many are shared."""
+        own, here = super().dump(), self._view()
+        return self._with_decisions(own, None if here is None else here.multiplexed)
 
 
 class _Home(WeakHome):

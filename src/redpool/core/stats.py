@@ -107,12 +107,23 @@ class Waiter:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What a pool has decided about how many connections callers share, and why."""
+
+    age: float
+    """seconds since then"""
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class PoolDump:
     """The leases and waiters of a pool at one moment, oldest first. `str()` of it is for people."""
 
     name: str
     leases: tuple[Lease, ...]
     waiters: tuple[Waiter, ...]
+    decisions: tuple[Decision, ...] = ()
+    """the latest, of a pool whose connections are shared"""
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {len(self.leases)} in use, {len(self.waiters)} waiting"]
@@ -122,6 +133,7 @@ class PoolDump:
             )
             lines += [f"    {line}" for line in (lease.taken_at or "").splitlines()]
         lines += [f"  waiting {waiter.age:.3f} s: {waiter.borrower}" for waiter in self.waiters]
+        lines += [f"  {decision.age:.3f} s ago: {decision.what}" for decision in self.decisions]
         return "\n".join(lines)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import weakref
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 from ..core.config import MultiplexedConfig, PoolConfig
 from ..core.histogram import Summary
 from ..core.pool import PoolCore
-from ..core.stats import MultiplexedPoolStats, PoolStats
+from ..core.stats import Decision, MultiplexedPoolStats, PoolDump, PoolStats
 from ..errors import PoolTimeout, pool_gone
 from ..wire.commands import undone_where_refused
 from ..wire.pipeline import Request
@@ -17,6 +18,8 @@ from . import sharing
 from .retry import RetryGuard, guarded_copy
 from .routing import Routing
 from .virtual import Virtual
+
+_monotonic = time.monotonic
 
 BORROWER = "all who share it"
 """What the dump names as the borrower of a multiplexed connection."""
@@ -108,6 +111,11 @@ class MultiplexedPool:
             writes=sum(batches),
             batch=Summary.of_counts(batches),
         )
+
+    def _with_decisions(self, own: PoolDump, multiplexed: Routing[Any, Any] | None) -> PoolDump:
+        """Return the pool's dump with what was decided about how many connections are shared."""
+        decisions, now = () if multiplexed is None else tuple(multiplexed.spread.decisions.copy()), _monotonic()
+        return replace(own, decisions=tuple(Decision(now - at, what) for at, what in decisions))
 
 
 class WeakHome:

@@ -42,6 +42,7 @@ from ..wire.routing import (
     MOST_MOVES,
     HealthAction,
     LargeReplies,
+    Spread,
     health_action,
 )
 from ..wire.shapes import have_resp3s_shapes
@@ -113,12 +114,13 @@ class Routing(Generic[C, H]):
         self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._changing = changing
+        self.spread = Spread(self.config.shared_connections)
         self._shared: tuple[C, ...] = ()
         self.only: C | None = None
-        """the one that any ordinary call may take, where there is just one to choose"""
+        """the one that any ordinary call may take, where there is just one to choose; it may be over: the state tells"""
         self._bulk: C | None = None
         self._ending: list[C] = []  # retired or lost, and still to be released
-        self._cancelled = 0  # by the callers of connections that are gone
+        self._cancelled = self._answered = 0  # commands of connections that are gone
 
     def connect_shared(self) -> None:
         """Begin to connect a further one, unless that is under way or has failed just now."""
@@ -152,18 +154,22 @@ class Routing(Generic[C, H]):
             self.connect_bulk()
             if request.bulk and self.large.stands_apart(request):
                 return None  # it waits for it; others don't
-        best = self._least_loaded()
-        if best is not None and best.pipeline.load and len(self._shared) < self.config.shared_connections:
-            self.connect_shared()
-        return best
+        return self._least_loaded()
 
     def _open_bulk(self) -> C | None:
         bulk = self._bulk
         return bulk if bulk is not None and bulk.state is _OPEN else None
 
     def _least_loaded(self) -> C | None:
-        usable = [each for each in self._shared if each.state is _OPEN]
+        usable = self._usable()
         return min(usable, key=lambda each: each.pipeline.load) if usable else None
+
+    def _usable(self) -> list[C]:
+        """Return those that requests take; one that is on trial is among them only every other while."""
+        usable = [each for each in self._shared if each.state is _OPEN]
+        if len(usable) > 1:
+            usable = self._sound() or usable
+        return usable[: self.spread.taking]
 
     def check_queue(self, pipeline: Pipeline) -> None:
         """Raise `PoolFull` where as many requests wait for room as may."""
@@ -254,8 +260,15 @@ class Routing(Generic[C, H]):
 
     def has_enough(self) -> bool:
         """Return whether no further one is wanted."""
-        sound = [each for each in self._shared if each.state is _OPEN and not each.suspect]
-        return len(sound) >= self.config.shared_connections
+        return len(self._sound()) >= self.spread.wanted
+
+    def _sound(self) -> list[C]:
+        return [each for each in self._shared if each.state is _OPEN and not each.suspect]
+
+    def _choose_among(self) -> None:
+        """Have requests take those that they may: under `_changing`."""
+        usable = self._usable()
+        self.only = usable[0] if len(usable) == 1 else None
 
     def add_shared(self, connection: C, closings: int) -> None:
         """Have callers share a connection, those of a suspect one, too: the server answers here.
@@ -265,7 +278,7 @@ class Routing(Generic[C, H]):
         with self._changing:
             before = self._shared
             self._shared = (*before, connection)
-            self.only = connection if self.config.shared_connections == 1 else None
+            self._choose_among()
         for each in [each for each in before if each.suspect]:
             self.retire(each)
             each.stall()
@@ -324,6 +337,8 @@ class Routing(Generic[C, H]):
             self.retire(connection)
         else:
             connection.suspect = True
+            with self._changing:
+                self._choose_among()
             self.connect_shared()
 
     def in_use(self) -> list[C]:
@@ -343,10 +358,9 @@ class Routing(Generic[C, H]):
                 self._ending = _without(self._ending, connection)
             if connection in self._shared:
                 self._shared = tuple(_without(self._shared, connection))
+                self._choose_among()
             if connection is self._bulk:
                 self._bulk = None
-            if connection is self.only:
-                self.only = None
         if over:
             self._release(connection)
 
@@ -357,6 +371,7 @@ class Routing(Generic[C, H]):
         except IndexError:
             return
         self._cancelled += connection.pipeline.cancelled
+        self._answered += connection.pipeline.answered
         core, slot = self.home.core(), released._redpool.slot
         is_current = core is not None and not core.closed and slot.generation == core.generation
         if is_current and sharing.hung_up(connection.error):  # else the pool itself has cut it
@@ -389,6 +404,21 @@ class Routing(Generic[C, H]):
         elif action is HealthAction.LOSE:
             connection.lose(no_response(connection.connection._host_error(), seen.silent))
         self.see_to(connection)
+
+    def look_for_gain(self, now: float) -> None:
+        """Have as many shared as pay. What connections that are just released had answered may be missed for a look."""
+        spread = self.spread
+        if spread.most == 1 or self.closed:
+            return
+        answered = self._answered + sum(each.pipeline.answered for each in self.all_there_are())
+        sound = self._sound()
+        spread.look(now, answered, sum(each.pipeline.load for each in self._shared), len(sound))
+        with self._changing:
+            self._choose_among()
+        if len(sound) > spread.wanted:
+            self.retire(sound[-1])
+        elif 0 < len(sound) < spread.wanted and not spread.quiet:
+            self.connect_shared()
 
     def look_for_claims(self) -> None:
         """Give a slot up where callers wait that only a release can serve."""

@@ -238,6 +238,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
             every = min(every, connection.look_every)
             connection.look_after(now)
             self.look_at(connection, now)
+        self.look_for_gain(now)
         self.look_for_claims()
         self.look_for_others()
         return every

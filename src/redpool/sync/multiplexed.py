@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..core.callsite import take_site
 from ..core.pool import PoolCore
-from ..core.stats import MultiplexedPoolStats
+from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
 from ..redispy.internals import ONE_CALL
 from ..redispy.multiplexed_pool import BORROWER, MultiplexedPool, WeakHome
@@ -32,8 +32,8 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
 
     Options: those of `ConnectionPool`, and
 
-    - `shared_connections` (1): connections that callers share, a part of `max_connections`; a command takes the one
-      with the least to do.
+    - `shared_connections` (1): the most connections that callers share, a part of `max_connections`; a second one is
+      opened, and so on, only where a trial shows that it pays. A command takes the one with the least to do.
     - `max_in_flight` (4096): commands that await a reply on one of them; further callers wait for room, `timeout`
       seconds at most.
     - `shareable_commands` (`()`): names of further commands (of modules) that may share, such as `("JSON.GET",
@@ -128,6 +128,10 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     def stats(self) -> MultiplexedPoolStats:
         """Return the pool's state at this moment, and its counters since it was created or reset."""
         return self._with_shared(super().stats(), self._engine.multiplexed)
+
+    def dump(self) -> PoolDump:
+        """Return who has which connection and who waits, and what was decided about how many are shared."""
+        return self._with_decisions(super().dump(), self._engine.multiplexed)
 
 
 class _Home(WeakHome):

@@ -1,4 +1,4 @@
-"""Which multiplexed connection a request had better take, and what is to be done about one.
+"""Which multiplexed connection a request had better take, what is to be done about one, and how many pay.
 
 What holds others up, long pipelines and what was large the last time, goes over a connection apart.
 """
@@ -6,8 +6,11 @@ What holds others up, long pipelines and what was large the last time, goes over
 from __future__ import annotations
 
 import contextlib
+import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from .commands import Args, Sent, may_answer_at_length, read_only
 from .pipeline import Activity, Pipeline, Request
@@ -147,3 +150,137 @@ def may_move(request: Request) -> bool:
 def _only_reads(sent: Sent) -> bool:
     several: Sequence[Args] = [sent] if type(sent) is tuple else sent
     return all(read_only(args) for args in several)
+
+
+# -- how many pay ------------------------------------------------------------------------------------------------------
+
+BUSY, BUSY_LOOKS = 8, 3
+"""Requests under way for each connection, at so many looks in a row, that have another one tried."""
+
+QUIET, QUIET_LOOKS = 2, 60
+"""With fewer than so many for each connection, at so many looks in a row, one is retired."""
+
+ROUNDS = 3
+"""How often a trial compares a window with the further connection to those before and after it."""
+
+CONNECT_LOOKS = 5
+"""Looks after which a connection that is to be tried is taken to be not to be had."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 640.0
+"""Seconds from a trial that failed to the next one; they double."""
+
+_MUCH_MORE, _AS_MANY, _MUCH_LESS = 1.15, 0.95, 0.5
+_SHORTEST_WINDOW, _LONGEST_WINDOW = 0.9, 30.0  # a look may come early
+# What was under way at a switch counts for the window behind it: so many times as much must be answered there.
+_TIMES_UNDER_WAY = 8
+_MOST_DECISIONS = 8
+
+
+class Window(NamedTuple):
+    """What was seen between two looks."""
+
+    rate: float
+    """replies a second"""
+    under_way: int
+    """requests, when it ended"""
+
+    def beats(self, other: Window) -> bool:
+        """Return whether it has many more replies, or as many to half as many callers: each waits half as long."""
+        if self.rate >= _MUCH_MORE * other.rate:
+            return self.rate > 0
+        return self.rate >= _AS_MANY * other.rate and self.under_way <= _MUCH_LESS * other.under_way
+
+    def __str__(self) -> str:
+        return f"{self.rate:.0f} replies/s, {self.under_way} under way"
+
+
+class Spread:
+    """Over how many multiplexed connections requests are spread: as many as pay, up to a maximum.
+
+    A further connection pays where the server serves each one by a thread of its own. Elsewhere it costs: requests
+    are written in more and smaller pieces. Nothing but a trial can tell:
+
+    1. Where many requests are under way at three looks in a row, a further connection is opened.
+    2. Requests take it in every other window of a second or more, so that a load that grows or shrinks favors neither.
+    3. It is kept if each of three windows with it beats the windows before and after, which do without.
+    4. Else it is retired at once, and the pause until the next trial doubles.
+    5. Where hardly anything is under way for a minute, one that was kept is retired.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.kept = self.wanted = self.taking = 1
+        """those that have proved to pay; those there should be; those that requests take"""
+        self.decisions: deque[tuple[float, str]] = deque(maxlen=_MOST_DECISIONS)
+        self._since, self._answered = -math.inf, 0
+        self._busy = self._quiet = self._missing = 0  # looks in a row
+        self._windows: list[Window] | None = None  # of a trial, every other one with the further connection
+        self._not_before, self._pause = -math.inf, FIRST_PAUSE
+
+    @property
+    def quiet(self) -> bool:
+        """Whether so little is under way that a connection that is missing need not be replaced."""
+        return self._quiet > 0
+
+    def look(self, now: float, answered: int, under_way: int, there: int) -> None:
+        """Take note of what was answered in all, what is under way now, and how many connections are there."""
+        seconds, replies = now - self._since, answered - self._answered
+        settles = replies < _TIMES_UNDER_WAY * under_way and seconds < _LONGEST_WINDOW
+        if seconds < _SHORTEST_WINDOW or settles:
+            return
+        self._since, self._answered = now, answered
+        window = Window(replies / seconds, under_way)
+        if self.wanted > self.kept:
+            self._try(now, window, there)
+        else:
+            self._wait(now, window)
+
+    def _wait(self, now: float, window: Window) -> None:
+        """See whether it is time to try one more, or to have one fewer."""
+        is_busy = window.rate > 0 and window.under_way >= BUSY * self.kept
+        self._busy = self._busy + 1 if is_busy else 0
+        self._quiet = self._quiet + 1 if window.under_way < QUIET * self.kept else 0
+        if self._quiet >= QUIET_LOOKS and self.kept > 1:
+            self._decide(now, f"retired shared connection {self.kept}: {window}")
+            self._settle(self.kept - 1)
+        elif self._busy >= BUSY_LOOKS and self.kept < self.most and now >= self._not_before:
+            self.wanted, self._windows, self._missing = self.kept + 1, None, 0
+            self._decide(now, f"opened shared connection {self.wanted} on trial: {window}")
+
+    def _try(self, now: float, window: Window, there: int) -> None:
+        """Go on with a trial; the window that has ended is the first one that counts once the connection is there."""
+        windows = self._windows
+        if there < self.wanted:
+            self._missing += 1
+            if windows is not None or self._missing >= CONNECT_LOOKS:
+                self._reject(now, "it was not to be had")
+        elif windows is None:
+            self._windows = []
+        else:
+            windows.append(window)
+            self.taking = self.kept + len(windows) % 2  # in the window that begins
+            if len(windows) % 2 and len(windows) > 1:
+                self._compare(now, windows)
+
+    def _compare(self, now: float, windows: list[Window]) -> None:
+        before, tried, after = windows[-3:]
+        seen = f"{tried} with it; {before} before, {after} after"
+        if not (tried.beats(before) and tried.beats(after)):
+            self._reject(now, seen)
+        elif len(windows) > 2 * ROUNDS:
+            self._decide(now, f"kept shared connection {self.wanted}: {seen}")
+            self._pause = FIRST_PAUSE
+            self._settle(self.wanted)
+
+    def _reject(self, now: float, why: str) -> None:
+        self._decide(now, f"gave up shared connection {self.wanted}, for {self._pause:.0f} s at least: {why}")
+        self._not_before = now + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._settle(self.kept)
+
+    def _settle(self, count: int) -> None:
+        self.kept = self.wanted = self.taking = count
+        self._busy = self._quiet = 0
+
+    def _decide(self, now: float, what: str) -> None:
+        self.decisions.append((now, what))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from redpool.wire.routing import Spread
 from support.faces import Face, OwnThreads
 
 
@@ -26,6 +27,25 @@ def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool looks at its shared connections ten times as often as it would."""
     monkeypatch.setattr("redpool.sync.engine._LONGEST_SLEEP", 0.1)
     monkeypatch.setattr("redpool.asyncio.connections._LOOK_EVERY", 0.1)
+
+
+class _AtOnce(Spread):
+    """As many as may be, whether they pay or not."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.kept = self.wanted = self.taking = most
+
+    def look(self, now: float, answered: int, under_way: int, there: int) -> None:
+        pass
+
+
+@pytest.fixture
+def spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool opens all of `shared_connections`, one at each look, of which there are a hundred a second."""
+    monkeypatch.setattr("redpool.redispy.routing.Spread", _AtOnce)
+    monkeypatch.setattr("redpool.sync.connections._LONGEST_SLEEP", 0.01)
+    monkeypatch.setattr("redpool.asyncio.connections._LOOK_EVERY", 0.01)
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from redpool.testing import Raw
 from support.faces import PATIENCE, Doing, Face, eventually, together
 from support.mute import Mute
 
@@ -125,22 +127,21 @@ def test_a_pipeline_larger_than_the_bound(shell: Face, at: dict[str, Any]) -> No
         doing.result()
 
 
+@pytest.mark.usefixtures("spread")
 def test_shared_connections_are_taken_by_load(shell: Face, mute: Mute) -> None:
-    """Where one has something to do, the next caller has another, up to `shared_connections`."""
+    """Where several pay, the next caller has the one with the least to do; there are never more than may be."""
     pool = shell.pool(**mute.at, shared_connections=3, socket_timeout=30.0)
     client = shell.client(pool)
-    mute.server.answer("GET", "never")
+    client.ping()
+    assert eventually(lambda: pool.stats().in_use == 3)
+    mute.server.answer("GET", Raw(b""))
     flying: list[Doing] = []
-
-    def one_more() -> bool:
-        flying.append(Doing(lambda: client.get("key")))
-        assert eventually(lambda: pool.stats().in_flight == len(flying))
-        return bool(pool.stats().open == 3)
-
     try:
-        assert eventually(one_more)  # a loop's callers don't wait for the connect
-        for _ in range(6):
-            one_more()
+        for number in range(1, 7):
+            flying.append(Doing(lambda: client.get("key")))
+            assert eventually(lambda: mute.server.count("GET") == number)  # noqa: B023
+        asked = Counter(each.connection for each in mute.server.commands if each.name == "GET")
+        assert sorted(asked.values()) == [2, 2, 2]
         assert pool.stats().in_use == pool.stats().connected == 3
     finally:
         mute.restore("GET")

@@ -48,6 +48,7 @@ def one_call(client: Any, dice: random.Random, token: str) -> None:
     [{}, {"shared_connections": 3}, {"max_in_flight": 2}, {"max_connections": 3, "timeout": 30.0}, {"protocol": 3}],
     ids=str,
 )
+@pytest.mark.usefixtures("spread")
 def test_threads(threads: Face, at: dict[str, Any], options: dict[str, Any]) -> None:
     """Eight threads, with all that a client can do."""
     pool = threads.pool(**{**at, "max_connections": 20, **options})
@@ -66,6 +67,7 @@ def test_threads(threads: Face, at: dict[str, Any], options: dict[str, Any]) -> 
     assert stats.open == stats.idle + stats.in_use
 
 
+@pytest.mark.usefixtures("spread")
 @pytest.mark.parametrize("options", [{}, {"shared_connections": 3}, {"max_in_flight": 3}, {"protocol": 3}], ids=str)
 def test_tasks(redis_url: str, options: dict[str, Any]) -> None:
     """Two hundred tasks on one loop."""

@@ -105,6 +105,7 @@ def test_disconnect_of_the_idle_ones(shell: Face, mute: Mute) -> None:
     assert client.get("key") == b"value"
 
 
+@pytest.mark.usefixtures("spread")
 def test_replaced_under_load(shell: Face, at: dict[str, Any]) -> None:
     """However often the connections are replaced, each caller has its own reply, and none of them an error."""
     pool = shell.pool(**at, max_connections=6, shared_connections=2)
