@@ -49,14 +49,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # redis-py's own code knows the topology.
     "redpool.sync.cluster": {
-        STDLIB, "redpool.sync", "redpool.redispy", "redis.client", "redis.cluster", "redis.exceptions",
+        STDLIB, "redpool.sync", "redpool.redispy", "redpool.wire", "redpool.deadline", "redpool.errors",
+        "redis.client", "redis.cluster", "redis.exceptions",
     },
     "redpool.sync.sentinel": {
         STDLIB, "redpool.sync", "redpool.redispy", "redpool.wire", "redpool.deadline", "redis.sentinel",
         "redis.exceptions",
     },
     "redpool.asyncio.cluster": {
-        STDLIB, "redpool.asyncio", "redpool.redispy", "redis.asyncio.cluster", "redis.exceptions",
+        STDLIB, "redpool.asyncio", "redpool.redispy", "redpool.wire", "redpool.deadline", "redis.asyncio.cluster",
+        "redis.exceptions",
     },
     "redpool.asyncio.sentinel": {
         STDLIB, "redpool.asyncio", "redpool.redispy", "redpool.wire", "redpool.deadline", "redis.asyncio.sentinel",

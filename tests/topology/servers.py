@@ -13,10 +13,10 @@ from typing import Any
 import redis
 
 from redpool import embedded
+from redpool.bench.masters import masters
 from support.faces import eventually
 
 SERVICE = "mymaster"
-SLOTS = 16384
 STARTS_WITHIN = 30.0  # seconds
 
 
@@ -146,22 +146,10 @@ class Cluster:
 @contextmanager
 def cluster() -> Iterator[Cluster]:
     """A cluster in which all agree."""
-    with ExitStack() as stack:
-        servers = [stack.enter_context(embedded.start(args=("--cluster-enabled", "yes"))) for _ in range(3)]
+    with masters() as servers:
         found = Cluster(servers)
-        stack.callback(found.close)
-        for number, node in enumerate(found.nodes):
-            node.execute_command("CLUSTER ADDSLOTS", *range(number * SLOTS // 3, (number + 1) * SLOTS // 3))
-            node.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-        for server in servers[1:]:
-            found.nodes[0].execute_command("CLUSTER MEET", server.host, server.port)
-        assert eventually(lambda: all(_sees_all(node) for node in found.nodes), STARTS_WITHIN)
         yield found
-
-
-def _sees_all(node: Any) -> bool:
-    info = node.execute_command("CLUSTER INFO")
-    return bool(info["cluster_state"] == "ok" and len(node.execute_command("CLUSTER SLOTS")) == 3)
+        found.close()
 
 
 class Pair:

@@ -47,7 +47,7 @@ def pools_of(client: Any) -> list[Any]:
     target = getattr(client, "_target", client)
     if target is client:
         return [node.redis_connection.connection_pool for node in client.get_nodes()]
-    return [client._wrapped(pool) for pool in target._pools.by_address.values()]
+    return [client._wrapped(pool) for pool in target._pools.by_name.values()]
 
 
 @contextmanager

@@ -12,20 +12,28 @@ from typing import Any
 
 import redis.asyncio.cluster as theirs
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..redispy import sharing
+from ..deadline import current
+from ..redispy import internals, packing, sharing
+from ..redispy.cluster import FIRST, OF_THE_CALLER, REFUSED, ShortcutCluster
 from ..redispy.sentinel import check_settled
+from ..wire.pipeline import Request
 from .connections import MultiplexedConnections
 from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
+
+_get = dict.get
+_recorder, _theirs, _node_class = internals.RECORDER, theirs.RedisCluster, theirs.ClusterNode
+_execute = internals.original(_theirs, "execute_command")
+_execute_at_node = internals.original(_node_class, "execute_command")
 
 # The pool over which the running task has said ASKING: redis-py has it and the command in two calls.
 _guarded: ContextVar[object] = ContextVar("redpool_asking", default=None)
 
 
-class RedisCluster(theirs.RedisCluster):
+class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc]  # redis-py's own bases disagree
     """redis-py's `redis.asyncio.RedisCluster` over shared connections; every command and option of it works.
 
     Each node has a `redpool.asyncio.MultiplexedConnectionPool`, whose options are taken beside redis-py's:
@@ -41,11 +49,59 @@ class RedisCluster(theirs.RedisCluster):
         self.connection_kwargs["connection_class"] = self._pools
         for node in self.startup_nodes:
             node.connection_class = self._pools  # type: ignore[assignment]  # it is only called
+        self._prepare(sharing.sharing_names(options.get("shareable_commands", ())), theirs.RedisCluster)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Execute a command and return its reply, as in redis-py."""
+        if (
+            self._initialize
+            or _recorder._provider_manager is not None
+            or _theirs.execute_command is not _execute
+            or _node_class.execute_command is not _execute_at_node
+            or (node := self._node_of(args, options)) is None
+            or (pool := self._pools.by_name.get(node.name)) is None
+            or not (pool.sharing or pool.may_share())
+        ):
+            return await super().execute_command(*args, **options)
+        request = Request(args, packing.pack(args))
+        try:
+            reply = await pool.multiplexed_here().execute(request, current())
+            if isinstance(reply, packing.UNUSUAL):
+                if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
+                    reply = await pool.multiplexed_here().execute(request.again(), current())
+                reply = packing.reply(reply)
+        except OF_THE_CALLER:
+            raise
+        except Exception as error:
+            first = [(node, error, self.nodes_manager.slots_cache)]
+        else:
+            callback = _get(node.response_callbacks, args[0])
+            if callback is None:
+                return reply
+            options.pop("keys", None)
+            return callback(reply, **options)
+        try:
+            return await super().execute_command(*args, **{**options, FIRST: first})
+        finally:
+            first.clear()  # else the error and this frame, which holds the pool, would keep each other
+
+    async def _execute_command(self, target_node: Any, *args: Any, **options: Any) -> Any:
+        """Go on from what the shorter way has met, where it has tried first and no table was read anew since."""
+        if first := options.pop(FIRST, None):
+            node, error, slots = first.pop()
+            try:
+                if slots is self.nodes_manager.slots_cache:
+                    target_node = _Answered(node, error)
+                elif not isinstance(error, REFUSED):
+                    raise error
+            finally:
+                del error
+        return await super()._execute_command(target_node, *args, **options)
 
     async def aclose(self) -> None:
         """Close the client, as in redis-py: commands in flight are answered."""
         await super().aclose()
-        for pool in self._pools.by_address.values():
+        for pool in self._pools.by_name.values():
             await pool.aclose()
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
@@ -59,15 +115,31 @@ class _Pools:
     """The nodes' pools; in the place of a connection class it makes virtual connections over them."""
 
     def __init__(self, connection_class: Any, options: dict[str, Any]) -> None:
-        self.by_address: dict[Any, MultiplexedConnectionPool] = {}
+        self.by_name: dict[str, MultiplexedConnectionPool] = {}  # as redis-py names the nodes
         self._connection_class, self._options = connection_class, options
 
     def __call__(self, **kwargs: Any) -> NodeConnection:
-        address = kwargs["host"], kwargs["port"]
-        if address not in self.by_address:
+        host, port = kwargs["host"], kwargs["port"]
+        name = f"{host}:{port}"
+        if name not in self.by_name:
             pool = MultiplexedConnectionPool(connection_class=self._connection_class, **kwargs, **self._options)
-            self.by_address[address] = pool
-        return NodeConnection(self.by_address[address], *address)
+            self.by_name[name] = pool
+        return NodeConnection(self.by_name[name], host, port)
+
+
+class _Answered:
+    """A node that has answered: the first command that redis-py sends it meets what was met there before."""
+
+    def __init__(self, node: Any, error: Exception) -> None:
+        self._node, self._met = node, [error]
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self._met:
+            raise self._met.pop()
+        return await self._node.execute_command(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
 
 
 class NodeConnection(VirtualConnection):

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
+from typing import Any
 
 from redpool.core.config import PoolConfig
 
-from . import alone, crowd
+from . import alone, cluster, crowd
 from .contenders import (
     ASYNC_BLOCKING,
     ASYNC_OURS,
@@ -102,6 +104,26 @@ def _tasks(callers: int, connections: int, *targets: Target) -> Case:
     )
 
 
+def _cluster(name: str, measure: Callable[..., Figures], clients: Mapping[str, Any], *targets: Target) -> Case:
+    """Return a case of so many callers of a cluster as the end of its name says."""
+    callers = int(name.rpartition("-")[2])
+    kind = "threads" if measure is cluster.threads else "asyncio tasks"
+    return Case(
+        f"cluster-{name}",
+        f"{callers} {kind} GET keys of three masters",
+        "per_s",
+        {client: partial(measure, open_client, callers=callers) for client, open_client in clients.items()},
+        more,
+        (*targets, _FAULTLESS),
+        place_matters=False,
+    )
+
+
+# Where valkey-glide is installed.
+_GLIDE = () if find_spec("glide") is None else (
+    _cluster("glide-100", cluster.tasks, cluster.GLIDE, Target(RATIO, at_least=3)),
+)  # fmt: skip
+
 _ALL = (
     Case(
         "checkout",
@@ -157,6 +179,11 @@ _ALL = (
         (Target("bytes_beyond", at_most=1024),),
         place_matters=False,
     ),
+    _cluster("threads-16", cluster.threads, cluster.THREADS, Target(RATIO, at_least=3)),
+    _cluster("threads-64", cluster.threads, cluster.THREADS, Target(RATIO, at_least=3)),
+    _cluster("tasks-100", cluster.tasks, cluster.TASKS, Target(RATIO, at_least=8)),
+    _cluster("tasks-500", cluster.tasks, cluster.TASKS),
+    *_GLIDE,
 )
 
 CASES: dict[str, Case] = {case.name: case for case in _ALL}

@@ -1,16 +1,21 @@
 """What a measurement needs: the server, its duration, and a connection of the bench's own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import redis
 
 from redpool import embedded
 
+from .masters import masters
+
 KEY = "redpool:bench"
 VALUE = b"30 bytes, as a short value is."
+CLUSTER_KEYS = [f"{KEY}:{number}" for number in range(64)]
+"""Keys of all nodes."""
 
 
 class Probe:
@@ -48,11 +53,15 @@ class Probe:
 
 @dataclass(frozen=True)
 class Setting:
-    """The server at `url`, the `seconds` that one measurement takes, and the `probe`."""
+    """The server at `url`, the `seconds` that one measurement takes, and the `probe`.
+
+    `cluster` returns a master of a private cluster, which is started at the first call.
+    """
 
     url: str
     seconds: float
     probe: Probe
+    cluster: Callable[[], embedded.Server]
 
 
 @contextmanager
@@ -67,10 +76,17 @@ def serving(url: str | None) -> Iterator[tuple[str, embedded.Server | None]]:
 
 @contextmanager
 def prepared(url: str, seconds: float) -> Iterator[Setting]:
-    """Yield a setting; the key that the cases read exists for the time of the block."""
-    probe = Probe(url)
-    probe.prepare()
-    try:
-        yield Setting(url, seconds, probe)
-    finally:
-        probe.clear()
+    """Yield a setting; the keys that the cases read exist for the time of the block."""
+    with ExitStack() as ending:
+
+        def cluster() -> embedded.Server:
+            first, *_ = ending.enter_context(masters())
+            with closing(redis.RedisCluster(host=first.host, port=first.port)) as client:
+                for key in CLUSTER_KEYS:
+                    client.set(key, VALUE)
+            return first
+
+        probe = Probe(url)
+        ending.callback(probe.clear)
+        probe.prepare()
+        yield Setting(url, seconds, probe, cache(cluster))

@@ -10,6 +10,7 @@ which runs those methods: redpool's shorter ways would bypass them.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable
 from types import FrameType, FunctionType
@@ -122,7 +123,16 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_backoff": "redispy.retry",
         "_supported_errors": "redispy.options redispy.retry",
     },
-    "redis.cluster.RedisCluster": {"_oss_cluster_maint_notifications_handler": "sync.cluster"},
+    "redis.cluster.RedisCluster": {
+        "_oss_cluster_maint_notifications_handler": "sync.cluster",
+        "_policy_resolver": "redispy.cluster",
+        "_execute_command": "sync.cluster",
+    },
+    "redis.asyncio.cluster.RedisCluster": {
+        "_policy_resolver": "redispy.cluster",
+        "_execute_command": "asyncio.cluster",
+        "_initialize": "asyncio.cluster",
+    },
     "redis.cluster.ClusterPipeline": {"_execution_strategy": "sync.cluster"},
     "redis.cluster.PipelineStrategy": {
         "_pipe": "sync.cluster",
@@ -140,7 +150,7 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.sentinel.SentinelManagedConnection": {"_connect_retry": "sync.sentinel"},
     "redis.asyncio.sentinel.SentinelManagedConnection": {"_connect_retry": "asyncio.sentinel"},
     "redis.observability.providers.ObservabilityInstance": {
-        "_provider_manager": "asyncio.client redispy.clients sync.client",
+        "_provider_manager": "asyncio.client asyncio.cluster redispy.clients sync.client sync.cluster",
     },
     # What redis-py's connections of an event loop consist of.
     "asyncio.StreamReader": {
@@ -201,11 +211,24 @@ CLIENT_METHODS = ("_execute_command", "_send_command_parse_response", "parse_res
 PIPELINE_METHODS = ("execute", "_execute_pipeline", "_execute_transaction", "parse_response")
 """The methods by which redis-py's pipeline is executed."""
 
+CLUSTER_METHODS = ("_internal_execute_command", "_execute_command", "_determine_nodes", "_determine_slot",
+                   "determine_slot", "get_nodes_from_slot", "get_redis_connection", "keyslot",
+                   "_process_result")  # fmt: skip
+"""The methods by which redis-py's cluster clients find the node of a command, and execute it there."""
+
 CONNECTION_METHODS = ("send_command", "send_packed_command", "_send_packed_command", "pack_command", "pack_commands",
                       "read_response", "check_health")  # fmt: skip
 """The methods by which a connection of redis-py's sends and reads."""
 
 _OWN = ("redis", "redpool")
+
+
+def policy_resolver(owner: type) -> object:
+    """Return what resolves policies of commands for redis-py's class of cluster clients, unless a user gives another.
+
+    It knows of policies of search commands, and for COMMAND.
+    """
+    return getattr(inspect.signature(owner).parameters.get("policy_resolver"), "default", None)
 
 
 # -- who calls ---------------------------------------------------------------------------------------------------------

@@ -9,15 +9,25 @@ from typing import Any
 
 import redis.client
 import redis.cluster as theirs
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 
-from ..redispy import clients, sharing
+from ..deadline import current
+from ..errors import DeadlineExceeded, ReplyLost
+from ..redispy import clients, internals, packing, sharing
+from ..redispy.cluster import FIRST, OF_THE_CALLER, ShortcutCluster
 from ..redispy.sentinel import check_settled
+from ..wire.pipeline import Request
+from .connections import Reentered
 from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
 
+_get = dict.get
+_recorder, _theirs, _client_class = internals.RECORDER, theirs.RedisCluster, redis.client.Redis
+_execute = internals.original(_theirs, "execute_command")
+_parse = internals.original(_client_class, "parse_response")
 
-class RedisCluster(theirs.RedisCluster):
+
+class RedisCluster(ShortcutCluster, theirs.RedisCluster):
     """redis-py's `redis.RedisCluster` over shared connections; every command and option of it works.
 
     Each node has a `redpool.MultiplexedConnectionPool`, whose options are taken beside redis-py's:
@@ -29,7 +39,9 @@ class RedisCluster(theirs.RedisCluster):
     def __init__(
         self, host: str | None = None, port: int = 6379, startup_nodes: Any = None, *args: Any, **kwargs: Any
     ) -> None:
+        sharing_names: frozenset[str] = frozenset()
         if "connection_pool_class" not in kwargs:
+            sharing_names = sharing.sharing_names(kwargs.get("shareable_commands", ()))
             names = MultiplexedConnectionPool.option_names() - {"max_connections"}
             options = {name: kwargs.pop(name) for name in names if name in kwargs}
             kwargs["connection_pool_class"] = partial(_node_pool, options, kwargs.get("url") is not None)
@@ -41,6 +53,61 @@ class RedisCluster(theirs.RedisCluster):
         super().__init__(host, port, startup_nodes, *args, **kwargs)
         if self._oss_cluster_maint_notifications_handler is not None:
             self._oss_cluster_maint_notifications_handler.cluster_client = weakref.proxy(self)
+        self._prepare(sharing_names, theirs.RedisCluster)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Execute a command and return its reply, as in redis-py."""
+        if (
+            _recorder._provider_manager is not None
+            or _theirs.execute_command is not _execute
+            or _client_class.parse_response is not _parse
+            or (node := self._node_of(args, options)) is None
+            or (client := node.redis_connection) is None
+            or not ((pool := client.connection_pool).sharing or pool.may_share())
+        ):
+            return super().execute_command(*args, **options)
+        request = Request(args, packing.pack(args))
+        try:
+            reply = pool._engine.multiplexed.execute(request, current())
+            if isinstance(reply, packing.UNUSUAL):
+                if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
+                    reply = pool._engine.multiplexed.execute(request.again(), current())
+                reply = packing.reply(reply)
+        except OF_THE_CALLER:
+            raise
+        except Reentered:
+            first = []
+        except Exception as error:
+            first = [(node, client, error)]
+        else:
+            name = args[0]
+            callback, further = _get(client.response_callbacks, name), _get(self.cluster_response_callbacks, name)
+            if callback is None and further is None:
+                return reply
+            options.pop("keys", None)
+            if callback is not None:
+                reply = callback(reply, **options)
+            return reply if further is None else further(reply, **options)
+        try:
+            return super().execute_command(*args, **{**options, FIRST: first})
+        finally:
+            first.clear()  # else the error and this frame, which holds the pool, would keep each other
+
+    def _execute_command(self, target_node: Any, *args: Any, **options: Any) -> Any:
+        """Go on from what the shorter way has met, where it has tried first."""
+        if first := options.pop(FIRST, None):
+            target_node = _Answered(*first.pop())
+        try:
+            return super()._execute_command(target_node, *args, **options)
+        except RedisClusterException as error:  # no node tells who has which slots now
+            met = error.__context__
+            if isinstance(met, ReplyLost | DeadlineExceeded):
+                raise met from met.__cause__
+            raise
+
+    def get_redis_connection(self, node: Any) -> Any:
+        """Return the client of a node, as in redis-py."""
+        return node.client() if type(node) is _Answered else super().get_redis_connection(node)
 
     def close(self) -> None:
         """Close the client, as in redis-py: commands in flight are answered, and the next command connects again."""
@@ -57,8 +124,42 @@ class RedisCluster(theirs.RedisCluster):
         return pipe
 
 
+class _Answered:
+    """A node that has answered: the first command that redis-py sends it meets what was met there before."""
+
+    def __init__(self, node: Any, client: Any, error: Exception) -> None:
+        self._node, self._client, self._met = node, client, [error]
+
+    def client(self) -> Any:
+        return _AnsweredClient(self._client.connection_pool, self._met.pop()) if self._met else self._client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+
+class _AnsweredClient:
+    """What redis-py takes for the client of such a node: it has a connection, which takes no command."""
+
+    def __init__(self, pool: Any, error: Exception) -> None:
+        self.connection_pool = pool
+        self.connection = pool._virtual(pool._engine.multiplexed)
+        self.connection.met = error
+
+
 class _EagerConnection(VirtualConnection):
     """Sends a pipeline before it is asked for the replies: those to several nodes are under way together."""
+
+    met: Exception | None = None
+    """what its first command has met already"""
+
+    def send_command(self, *args: Any, **options: Any) -> None:
+        if self.met is not None:
+            error, self.met = self.met, None
+            try:
+                raise error
+            finally:
+                del error  # else it and this frame, which holds the pool, would keep each other
+        super().send_command(*args, **options)
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         super().send_packed_command(command, check_health)

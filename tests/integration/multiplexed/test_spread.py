@@ -64,15 +64,15 @@ def test_a_lone_one_is_taken_at_once(
     client = multiplexed_threads.client(pool)
     client.ping()
     multiplexed = pool._engine.multiplexed
-    only = multiplexed._only
+    only = multiplexed.only
     assert only is not None
     ordered.order = 2
-    assert eventually(lambda: len(multiplexed._shared) == 2 and multiplexed._only is None)
+    assert eventually(lambda: len(multiplexed._shared) == 2 and multiplexed.only is None)
     ordered.order = 1
-    assert eventually(lambda: len(multiplexed._shared) == 1 and multiplexed._only is only)
+    assert eventually(lambda: len(multiplexed._shared) == 1 and multiplexed.only is only)
     pool.drain()
     client.ping()
-    assert multiplexed._only not in (None, only)
+    assert multiplexed.only not in (None, only)
 
 
 def test_one_on_trial_rests_every_other_while(
@@ -87,8 +87,8 @@ def test_one_on_trial_rests_every_other_while(
     assert eventually(lambda: len(multiplexed._shared) == 2)
     multiplexed.spread.taking = 1
     first, second = multiplexed._shared
-    assert eventually(lambda: multiplexed._only is first)
+    assert eventually(lambda: multiplexed.only is first)
     multiplexed.retire(first)
-    assert multiplexed._only is second
+    assert multiplexed.only is second
     client.ping()
     assert eventually(lambda: len(multiplexed._shared) == 2)
