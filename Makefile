@@ -68,8 +68,9 @@ stress: server ## threads switched and garbage collected as often as can be, STR
 storms: server ## every bytecode interrupted, and storms at full length: 100 000 interruptions and more
 	@SOAK=1 $(BIN)/pytest -q tests/stress/storms $(addprefix tests/integration/interruption/test_,every_bytecode.py unused.py)
 
-bench: server ## measure against redis-py; ARGS='checkout --rounds 1' one case, once
+bench: server ## measure against redis-py, then against a bare socket; ARGS='checkout --rounds 1' one case, once
 	@$(BIN)/redpool bench $(ARGS)
+	@$(if $(strip $(ARGS)),,echo; $(BIN)/redpool bench --floor)
 
 compare: server ## measure beside other clients, installed here for it; ARGS as above
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt \
