@@ -91,6 +91,7 @@ def _tasks(callers: int, client_class: Any, url: str, seconds: float) -> Figures
     async def measure() -> Figures:
         async with aclosing(client_class.from_url(url, max_connections=callers)) as client:
             calls = [partial(client.get, KEY)] * callers
+            await asyncio.gather(*(call() for call in calls))  # redis-py connects for each of them
             await TaskLoad(calls).run(seconds)  # to warm up
             before = _recorded()
             load = TaskLoad(calls)
