@@ -72,10 +72,10 @@ bench: server ## measure against redis-py, then against a bare socket; ARGS='che
 	@$(BIN)/redpool bench $(ARGS)
 	@$(if $(strip $(ARGS)),,echo; $(BIN)/redpool bench --floor)
 
-compare: server ## measure beside other clients, installed here for it; ARGS as above
+compare: server ## measure beside other clients, installed here for it; ARGS as above; BEFORE=clone to compare with
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt \
 		|| echo "Not all of the other clients can be installed here; those that can't be imported are left out" >&2
-	@$(BIN)/python -m benchmarks.peers $(ARGS)
+	@$(BIN)/python $(if $(BEFORE),benchmarks/trees.py $(BEFORE) .,-m benchmarks.peers) $(ARGS)
 
 clean: ## remove the environment, caches and builds
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -100,8 +100,10 @@ def rates(reports: Sequence[Mapping[str, Any]]) -> Rates:
     return found
 
 
-def _redis_pys(peers: Mapping[str, Sequence[float]]) -> float:
-    return max(median(seen) for peer, seen in peers.items() if peer.startswith("redis-py"))
+def _redis_pys(peers: Mapping[str, Sequence[float]]) -> list[float]:
+    """Return the rate of the faster of redis-py's pools, of each round."""
+    pools = (seen for peer, seen in peers.items() if peer.startswith("redis-py"))
+    return [max(both) for both in zip(*pools, strict=False)]
 
 
 def _print_readme(report: Mapping[str, Any], arguments: argparse.Namespace, after: Rates) -> None:
@@ -112,8 +114,9 @@ def _print_readme(report: Mapping[str, Any], arguments: argparse.Namespace, afte
 
 
 def _readme_row(title: str, peers: Mapping[str, Sequence[float]]) -> str:
-    theirs = _redis_pys(peers)
-    cells = (f"{_spaced(rate)} ({rate / theirs:.1f}x)" for rate in (median(peers[name]) for name in COLUMNS))
+    theirs = median(_redis_pys(peers))
+    medians = (median(peers[name]) if name in peers else None for name in COLUMNS)
+    cells = ("" if rate is None else f"{_spaced(rate)} ({rate / theirs:.1f}x)" for rate in medians)
     return f"| {title} | {_spaced(theirs)} | {' | '.join(cells)} |\n"
 
 
@@ -134,12 +137,20 @@ def _print_change(before: Rates, after: Rates) -> bool:
 
 
 def _changes(before: Rates, after: Rates) -> Iterator[tuple[str, str, float, float, float]]:
-    """Yield each case and peer of redpool's, its ratio to redis-py before and after, and how its rate has changed."""
+    """Yield each case and peer of redpool's, its ratio to redis-py before and after, and how its rate has changed.
+
+    All are ratios within a round, and the medians of them: what else the machine does changes from round to round.
+    """
     for key, peers in after.items():
         for peer in peers:
             if peer.startswith(REDPOOL) and peer in before.get(key, {}):
-                old, new = median(before[key][peer]), median(peers[peer])
-                yield " ".join(key), peer, old / _redis_pys(before[key]), new / _redis_pys(peers), new / old
+                old, new = (_each(seen[key][peer], _redis_pys(seen[key])) for seen in (before, after))
+                yield " ".join(key), peer, old, new, _each(peers[peer], before[key][peer])
+
+
+def _each(mine: Sequence[float], others: Sequence[float]) -> float:
+    # A peer that failed in a round, which is told on standard error, has one rate less.
+    return median(rate / other for rate, other in zip(mine, others, strict=False))
 
 
 if __name__ == "__main__":
