@@ -127,6 +127,7 @@ def _tasks(
 ) -> Figures:
     async def measure() -> Figures:
         async with opened(setting.url) as get:
+            await get()  # which connects, before there is a crowd
             await _at_once(get, callers, 1)
             each = max(_FEWEST_EACH, _BATCH // callers)
             meter = _Meter(setting)
