@@ -68,13 +68,14 @@ stress: server ## threads switched and garbage collected as often as can be, STR
 storms: server ## every bytecode interrupted, and storms at full length: 100 000 interruptions and more
 	@SOAK=1 $(BIN)/pytest -q tests/stress/storms $(addprefix tests/integration/interruption/test_,every_bytecode.py unused.py)
 
-bench: server ## measure against redis-py; ARGS='checkout --rounds 1' one case, once
+bench: server ## measure against redis-py, then against a bare socket; ARGS='checkout --rounds 1' one case, once
 	@$(BIN)/redpool bench $(ARGS)
+	@$(if $(strip $(ARGS)),,echo; $(BIN)/redpool bench --floor)
 
-compare: server ## measure beside other clients, installed here for it; ARGS as above
+compare: server ## measure beside other clients, installed here for it; ARGS as above; BEFORE=clone to compare with
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt \
 		|| echo "Not all of the other clients can be installed here; those that can't be imported are left out" >&2
-	@$(BIN)/python -m benchmarks.peers $(ARGS)
+	@$(BIN)/python $(if $(BEFORE),benchmarks/trees.py $(BEFORE) .,-m benchmarks.peers) $(ARGS)
 
 clean: ## remove the environment, caches and builds
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,8 @@
 """Run `redpool bench --json` with the given arguments, and write results.json and a Markdown table beside this file.
 
 python benchmarks/record.py [CASE ...] [--rounds N] [--seconds S] ...
+
+With `--floor` the files are floor.json and floor.md.
 """
 
 import json
@@ -11,6 +13,10 @@ from typing import Any
 
 _HERE = Path(__file__).parent
 _HEAD = "| case | placement | compared with | there | redpool | ratio | targets |\n|---|---|---|---:|---:|---:|---|\n"
+_FLOOR_HEAD = (
+    "| CPU us of a GET | floor | redpool | share | bare | redis-py's | ours | server's |\n"
+    "|---|---:|---:|---:|---:|---:|---:|---:|\n"
+)
 _UNITS = {"us": "us", "per_s": "/s", "done_ms": "ms", "bytes_beyond": "bytes"}
 
 
@@ -20,8 +26,9 @@ def main() -> int:
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if not run.stdout:
         return run.returncode
-    (_HERE / "results.json").write_text(run.stdout)
-    (_HERE / "results.md").write_text(markdown(json.loads(run.stdout)))
+    name = "floor" if "--floor" in sys.argv else "results"
+    (_HERE / f"{name}.json").write_text(run.stdout)
+    (_HERE / f"{name}.md").write_text(markdown(json.loads(run.stdout)))
     return run.returncode
 
 
@@ -29,8 +36,18 @@ def markdown(report: dict[str, Any]) -> str:
     """Return the report's main figures as a Markdown table, with the machine that they were measured on."""
     machine = ", ".join(f"{name} {value}" for name, value in report["environment"].items())
     method = f"medians of {report['rounds']} rounds of {report['seconds']:g} s"
-    rows = "".join(_row(result) for result in report["results"])
-    return f"{machine}; {report['server']}; {method}.\n\n{_HEAD}{rows}"
+    if "rows" in report:
+        table = _FLOOR_HEAD + "".join(_floor_row(row) for row in report["rows"])
+    else:
+        table = _HEAD + "".join(_row(result) for result in report["results"])
+    return f"{machine}; {report['server']}; {method}.\n\n{table}"
+
+
+def _floor_row(row: dict[str, Any]) -> str:
+    parts = (*row["parts"].values(), row["server_us"])
+    figures = (f"{value:.1f}" for value in (row["floor_us"], row["ours_us"]))
+    cells = (row["about"], *figures, f"{row['share']:.2f}", *(f"{value:.1f}" for value in parts))
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _row(result: dict[str, Any]) -> str:

@@ -165,7 +165,7 @@ class NodeConnection(VirtualConnection):
 
     def should_reconnect(self) -> bool:
         """Return whether anything is left of a call; redis-py asks between any two of them."""
-        return bool(self.bound is not None or self._request or self._sent or self._ahead)
+        return bool(self.bound is not None or self.command or self._request or self._sent or self._ahead)
 
     def mark_for_reconnect(self) -> None:
         """As in redis-py; what others share is looked after by the pool."""

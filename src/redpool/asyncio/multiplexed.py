@@ -132,6 +132,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
             return
         connection.leave()
         own, connection.bound = connection.bound, None
+        connection.simple = True  # a cluster's node uses it again
         if own is not None:
             await ConnectionPool.release(self, own)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 FREE = "free"
 ONE_CORE = "one core"
+APART = "two cores"
 
 
 def why_not_one_core(server_pid: int | None) -> str | None:
@@ -17,17 +18,26 @@ def why_not_one_core(server_pid: int | None) -> str | None:
     return None
 
 
+def why_not_apart(server_pid: int) -> str | None:
+    """Return why client and server can't each have a CPU of its own; `None` where they can."""
+    why_not = why_not_one_core(server_pid)
+    if why_not is None and len(os.sched_getaffinity(0)) == 1:
+        return "there is only one CPU"
+    return why_not
+
+
 @contextmanager
 def placed(mode: str, server_pid: int | None) -> Iterator[None]:
-    """Pin client and server to one CPU for the time of the block, where `mode` is `ONE_CORE`."""
+    """Pin client and server for the time of the block: to one CPU (`ONE_CORE`), or each to its own (`APART`)."""
     if mode == FREE or server_pid is None:
         yield
         return
     before = {pid: os.sched_getaffinity(pid) for pid in (os.getpid(), server_pid)}
-    cpu = min(set.intersection(*before.values()) or before[os.getpid()])
+    theirs = min(set.intersection(*before.values()) or before[os.getpid()])
+    ours = max(before[os.getpid()]) if mode == APART else theirs
     try:
-        for pid in before:
-            _pin(pid, {cpu})
+        _pin(server_pid, {theirs})
+        _pin(os.getpid(), {ours})
         yield
     finally:
         for pid, cpus in before.items():

@@ -61,6 +61,40 @@ class Report:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Share:
+    """A row of the comparison with the floor: the CPU time of the floor's call and of ours, and their ratio.
+
+    `parts` add up to ours. `server_us` is what the server used for one of our calls.
+    """
+
+    row: str
+    about: str
+    mode: str
+    floor_us: float
+    ours_us: float
+    share: float
+    parts: Figures
+    server_us: float
+    rounds: Mapping[str, Sequence[Figures]]
+
+
+@dataclass(frozen=True)
+class FloorReport:
+    """A whole comparison with the floor. `to_dict` returns plain values, ready for JSON."""
+
+    server: str
+    rounds: int
+    seconds: float
+    rows: tuple[Share, ...]
+    notes: tuple[str, ...]
+    environment: Mapping[str, str | int] = field(default_factory=lambda: environment())
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as dictionaries, lists, strings and numbers."""
+        return asdict(self)
+
+
 def environment() -> dict[str, str | int]:
     """Return the versions, machine and date of this run."""
     return {

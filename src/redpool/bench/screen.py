@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich import box
@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .cases import CASES, Case
+from .cases import Case
 from .load import Figures
-from .report import Report, Result, Verdict
+from .report import FloorReport, Report, Result, Verdict
 
 _PLAIN_WIDTH = 118
 
@@ -105,19 +105,37 @@ def show_verdict(out: Console, verdict: Verdict) -> None:
     out.print(f"  target {verdict.target}: {number(verdict.value)}, {met}", style=style)
 
 
-def show_list() -> None:
+def show_floor(report: FloorReport) -> None:
+    """Print the comparison with the floor as one table."""
+    out = console()
+    out.print(", ".join(f"{name} {value}" for name, value in report.environment.items()), style="dim")
+    out.print(f"{report.server}; medians of {report.rounds} rounds of {report.seconds:g} s", style="dim")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("CPU us of a GET", overflow="fold")
+    for heading in ("floor", "redpool", "share", "bare", "redis-py's", "ours", "server's"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in report.rows:
+        parts = (*row.parts.values(), row.server_us)
+        table.add_row(row.about, number(row.floor_us), number(row.ours_us), f"{row.share:.2f}", *map(number, parts))
+    out.print(table)
+    out.print("share: floor / redpool. bare + redis-py's + ours = redpool; the server's own CPU comes on top.")
+    for note in report.notes:
+        out.print(f"note: {note}", style="yellow")
+
+
+def show_list(cases: Sequence[Mapping[str, str]]) -> None:
     """Print the cases, what each measures, and its targets."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("case", "what", "targets"):
         table.add_column(heading)
-    for case in CASES.values():
-        table.add_row(case.name, case.about, _targets(case))
+    for case in cases:
+        table.add_row(*case.values())
     console().print(table)
 
 
-def list_as_dicts() -> list[dict[str, str]]:
+def list_as_dicts(cases: Iterable[Case]) -> list[dict[str, str]]:
     """Return the cases, what each measures, and its targets as plain values, ready for JSON."""
-    return [{"case": case.name, "about": case.about, "targets": _targets(case)} for case in CASES.values()]
+    return [{"case": case.name, "about": case.about, "targets": _targets(case)} for case in cases]
 
 
 def _targets(case: Case) -> str:

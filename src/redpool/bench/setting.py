@@ -39,6 +39,11 @@ class Probe:
         """Return how many connections the server has accepted since it started."""
         return int(self._info("stats")["total_connections_received"])
 
+    def server_cpu(self) -> float:
+        """Return the seconds of CPU that the server has used since it started."""
+        info = self._info("cpu")
+        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
     def server(self) -> str:
         """Return the server's name and version."""
         info = self._info("server")

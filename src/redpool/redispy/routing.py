@@ -173,8 +173,11 @@ class Routing(Generic[C, H]):
 
     def check_queue(self, pipeline: Pipeline) -> None:
         """Raise `PoolFull` where as many requests wait for room as may."""
-        most, waiting = self.config.max_waiting, pipeline.waiting
-        if most is not None and waiting >= most:
+        most = self.config.max_waiting
+        if most is None:
+            return  # `pipeline.waiting` looks at each of them
+        waiting = pipeline.waiting
+        if waiting >= most:
             raise PoolFull(f"{self.config.name}: {pipeline.in_flight} commands in flight, {waiting} waiting")
 
     def check_open(self) -> None:

@@ -163,7 +163,7 @@ class _EagerConnection(VirtualConnection):
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         super().send_packed_command(command, check_health)
-        if self.request is not None:
+        if self._request is not None:
             self._send()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from redpool.testing import Raw
+from redpool.wire.pipeline import Pipeline
 from support.faces import PATIENCE, Doing, Face, eventually, together
 from support.mute import Mute
 
@@ -109,6 +110,26 @@ def test_no_more_than_so_many_wait(shell: Face, mute: Mute, most: int) -> None:
         mute.proxy.heal()
     finally:
         end(mute, flying, *waiting)
+
+
+def test_a_caller_that_may_wait_does_not_count_the_others(
+    shell: Face, mute: Mute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `max_waiting`: a call would take the longer, the more callers there are."""
+    _, client, flying = held_up(shell, mute, timeout=0.1)
+    counted: list[Pipeline] = []
+
+    def count(pipeline: Pipeline) -> int:
+        counted.append(pipeline)
+        return 0
+
+    monkeypatch.setattr(Pipeline, "waiting", property(count))
+    try:
+        with pytest.raises(shell.redpool.PoolTimeout):
+            client.incr("n")
+        assert not counted
+    finally:
+        end(mute, flying)
 
 
 def test_a_pipeline_larger_than_the_bound(shell: Face, at: dict[str, Any]) -> None:
