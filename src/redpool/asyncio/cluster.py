@@ -222,16 +222,16 @@ class NodeConnection(VirtualConnection):
             await super().send_packed_command(command, check_health)
         except (RedisConnectionError, RedisTimeoutError) as error:
             await self.disconnect()
-            self._ahead = deque([error] * expected)
+            self._answer([error] * expected)
 
     async def send_command(self, *args: Any, **options: Any) -> None:
         """As in redis-py, but for what it says to a connection of which there may be others now."""
         if args[0] == "ASKING":
             _guarded.set(self.pool)
-            self._ahead = deque([b"OK"])
+            self._answer([b"OK"])
         elif args[0] == "AUTH":
             self.pool.drain()
-            self._ahead = deque([b"OK"])
+            self._answer([b"OK"])
         elif _guarded.get() is self.pool:
             _guarded.set(None)
             own = await self._own()
@@ -241,6 +241,10 @@ class NodeConnection(VirtualConnection):
         else:
             await self._take_own_unless_shared()
             await super().send_command(*args, **options)
+
+    def _answer(self, replies: list[Any]) -> None:
+        """Have these read next."""
+        self._ahead, self.simple = deque(replies), False
 
     async def _take_own_unless_shared(self) -> None:
         if not (self.pool.sharing or self.pool.may_share()):

@@ -117,7 +117,7 @@ class Routing(Generic[C, H]):
         self.spread = Spread(self.config.shared_connections)
         self._shared: tuple[C, ...] = ()
         self.only: C | None = None
-        """the one that any ordinary call may take, where there is just one to choose; it may be over: the state tells"""
+        """the one that any ordinary call may take, where there is just one; it may be over, as its state tells"""
         self._bulk: C | None = None
         self._ending: list[C] = []  # retired or lost, and still to be released
         self._cancelled = self._answered = 0  # commands of connections that are gone
