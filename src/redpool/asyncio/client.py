@@ -12,7 +12,7 @@ from ..deadline import current
 from ..redispy import clients, internals, packing
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
-from ..wire.pipeline import Request, State
+from ..wire.pipeline import Request
 from .multiplexed import MultiplexedConnectionPool
 
 _get = dict.get
@@ -105,10 +105,7 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             if type(reply) is Request:
                 reply = await self.connection_pool.multiplexed_here().settle(reply)
             if isinstance(reply, ReadOnlyError):
-                request = Request(args, packing.pack(args))
-                request.outdated = connection.state is not State.OPEN
-                if self.connection_pool.starts_over(request):
-                    reply = await self.connection_pool.multiplexed_here().execute(request, None)
+                reply = await self.connection_pool.multiplexed_here().refused(connection, args, reply)
             reply = packing.reply(reply)
         except Exception as error:
             reply = None

@@ -140,6 +140,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             return request.replies
         return await self.execute(self._move(request.connection, request, None), None)
 
+    async def refused(self, connection: MultiplexedConnection, args: tuple[Any, ...], reply: Any) -> Any:
+        """Return what the caller of an ordinary call gets which a replica has refused: the call may go again."""
+        request = Request(args, packing.pack(args))
+        request.outdated = connection.state is not _OPEN
+        return await self.execute(request, None) if self.home.starts_over(request) else reply
+
     # -- any call ----------------------------------------------------------------------------------------------------
 
     async def execute(self, request: Request, limit: deadline | None) -> Any:

@@ -68,6 +68,10 @@ class _Service(Service):
 
 
 class _MultiplexedConnections(Watchful, MultiplexedConnections):
+    async def refused(self, connection: MultiplexedConnection, args: tuple[Any, ...], reply: Any) -> Any:
+        self._seen(reply, Request(args, b""), connection.connection._redpool.slot.generation)
+        return await super().refused(connection, args, reply)
+
     async def execute(self, request: Request, limit: deadline | None) -> Any:
         before = self._generation()
         return self._seen(await super().execute(request, limit), request, before)

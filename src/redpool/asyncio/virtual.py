@@ -16,7 +16,7 @@ from redis.exceptions import ReadOnlyError
 from ..deadline import current
 from ..redispy import packing, virtual
 from ..wire.commands import shares
-from ..wire.pipeline import Request, State
+from ..wire.pipeline import Request
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
 
@@ -129,15 +129,10 @@ class VirtualConnection(virtual.Virtual):
     async def _see_to(self, command: tuple[Any, ...], connection: Any, box: list[Any]) -> Any:
         """Return what the caller of an ordinary call gets whose future has brought no plain reply."""
         if type(box[0]) is Request:
-            request = box[0]
-            box[0] = await self._multiplexed.settle(request)
-        else:
-            request = Request(command, packing.pack(command))
-            request.outdated = connection.state is not State.OPEN
-        try:
-            return await self._finish(request, box)
-        finally:
-            del request  # as above
+            box[0] = await self._multiplexed.settle(box[0])
+        if isinstance(box[0], ReadOnlyError):
+            box[0] = await self._multiplexed.refused(connection, command, box[0])
+        return packing.reply(box.pop())
 
     async def _finish(self, request: Request, box: list[Any]) -> Any:
         """Return the reply in the box, or the first one of a pipeline's. Raise what the server has refused."""

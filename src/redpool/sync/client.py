@@ -11,7 +11,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from ..deadline import current
 from ..redispy import clients, internals, packing
 from ..wire.commands import PLAIN, shares
-from ..wire.pipeline import Request, State
+from ..wire.pipeline import Request
 from .connections import ELSEWHERE, Reentered
 from .multiplexed import MultiplexedConnectionPool
 
@@ -69,7 +69,9 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
             if isinstance(reply, packing.UNUSUAL):
                 box = [reply]
                 del reply  # else an error and this frame, which holds the pool, would keep each other
-                reply = self._see_to(args, connection, box)
+                if isinstance(box[0], ReadOnlyError):
+                    box[0] = multiplexed.refused(connection, args, box[0])
+                reply = packing.reply(box.pop())
         except Exception as error:
             return self._again(error, args, options)
         if reply is ELSEWHERE:
@@ -95,15 +97,6 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
         except Exception as error:
             return self._again(error, args, options)
         return self._made(args, reply, options)
-
-    def _see_to(self, args: tuple[Any, ...], connection: Any, box: list[Any]) -> Any:
-        """Return a reply that may be an error, which is raised; what a replica has refused to write may go again."""
-        if isinstance(box[0], ReadOnlyError):
-            request = Request(args, packing.pack(args))
-            request.outdated = connection.state is not State.OPEN
-            if self.connection_pool.starts_over(request):
-                box[0] = self.connection_pool._engine.multiplexed.execute(request, None)
-        return packing.reply(box.pop())
 
     def _again(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Try again where the retry policy says so, after a first try that has failed."""

@@ -120,6 +120,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
             return request.replies
         return self._settle(connection, request, None, in_time)
 
+    def refused(self, connection: MultiplexedConnection, args: tuple[Any, ...], reply: Any) -> Any:
+        """Return what the caller of an ordinary call gets which a replica has refused: the call may go again."""
+        request = Request(args, packing.pack(args))
+        request.outdated = connection.state is not _OPEN
+        return self.execute(request, None) if self.home.starts_over(request) else reply
+
     def execute(self, request: Request, limit: deadline | None) -> Any:
         """Send and wait: return the reply to a command, or the list of them. Error replies are returned, not raised."""
         if not _same_process[0]:

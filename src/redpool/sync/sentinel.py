@@ -58,6 +58,10 @@ class _Service(Service, theirs.SentinelConnectionPoolProxy):
 
 
 class _MultiplexedConnections(Watchful, MultiplexedConnections):
+    def refused(self, connection: MultiplexedConnection, args: tuple[Any, ...], reply: Any) -> Any:
+        self._seen(reply, Request(args, b""), connection.connection._redpool.slot.generation)
+        return super().refused(connection, args, reply)
+
     def execute(self, request: Request, limit: deadline | None) -> Any:
         before = self._generation()
         return self._seen(super().execute(request, limit), request, before)

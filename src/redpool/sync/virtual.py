@@ -14,7 +14,7 @@ from redis.exceptions import ReadOnlyError
 from ..deadline import current
 from ..redispy import packing, virtual
 from ..wire.commands import shares
-from ..wire.pipeline import Request, State
+from ..wire.pipeline import Request
 from .connection import MultiplexedConnection
 from .connections import ELSEWHERE, MultiplexedConnections, Reentered
 
@@ -87,12 +87,12 @@ class VirtualConnection(virtual.Virtual):
         if isinstance(reply, packing.UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
             box = [reply]
             del reply  # else an error and this frame, which holds the pool, would keep each other
-            request = Request(command, packing.pack(command))
-            request.outdated = connection is not None and connection.state is not State.OPEN
             try:
-                return self._finish(request, box)
+                if isinstance(box[0], ReadOnlyError) and connection is not None:
+                    box[0] = multiplexed.refused(connection, command, box[0])
             except Reentered:
-                return self._by_another_way(request, disable_decoding)
+                return self._by_another_way(Request(command, packing.pack(command)), disable_decoding)
+            return packing.reply(box.pop())
         return reply
 
     def _read_otherwise(self, disable_decoding: bool, options: dict[str, Any]) -> Any:

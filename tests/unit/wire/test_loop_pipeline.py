@@ -177,7 +177,7 @@ def test_what_comes_with_a_part_of_a_reply_makes_it_no_larger(line: Line) -> Non
 
 
 def test_pushes_stand_between_replies(line: Line) -> None:
-    """They are nobody's reply, whether a call is awaited or none."""
+    """They are no caller's reply, whether a call is awaited or none."""
     waker = line.call("a")
     line.pipeline.take()
     line.hear(b">1\r\n+news\r\n+1\r\n>1\r\n+more\r\n")
@@ -293,7 +293,7 @@ class Mixed(RuleBasedStateMachine):
 
     @invariant()
     def each_has_its_own(self) -> None:
-        """Whoever is answered has its own tokens."""
+        """Each caller that is answered has its own tokens."""
         for request, waker, tokens in self.callers:
             if waker.done() and waker.result != "canceled":
                 assert waker.result == (tokens if request is not None else tokens[0])
