@@ -200,7 +200,7 @@ def test_each_block_says_what_it_is(page: Path) -> None:
     """So that none is left out here: there is no block of a language that no test looks at, and no indented one."""
     text = page.read_text(encoding="utf-8")
     languages = {language for language, _ in BLOCK.findall(text)}
-    assert languages <= {"python", "sh", "ini", "toml", "mermaid", "text"}
+    assert languages <= {"python", "sh", "ini", "toml", "text"}
     assert INDENTED.findall(BLOCK.sub("", text)) == []
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["*.md", "mkdocs.yml", "docs/**/*.md", ".github/**/*"]
-CODE = ["src/**/*.py", "tests/**/*.py", "benchmarks/**/*.py"]
+PAGES = ["*.md", "mkdocs.yml", "docs/**/*.md", "examples/**/*.md", ".github/**/*"]
+CODE = ["src/**/*.py", "tests/**/*.py", "benchmarks/**/*.py", "examples/**/*.py"]
 
 # Coined for this project once: no engineer who knows connection pools could search for them.
 COINED = """
