@@ -63,7 +63,8 @@ def main() -> None:
             worker.start()
         print(f"{len(workers)} workers are at it", flush=True)
         for worker in workers:
-            worker.join()
+            while worker.is_alive():
+                worker.join(timeout=1)  # for ever would not do: the handler of a signal runs in this very thread
         stats = pool.stats()
         print(f"{int(r.get('done') or 0)} done, {r.llen('jobs')} left, {r.llen('unsure')} unsure")
         print(f"{stats.connected} connections opened, {stats.commands} commands over the shared one")

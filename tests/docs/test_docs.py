@@ -204,6 +204,13 @@ def test_each_block_says_what_it_is(page: Path) -> None:
     assert INDENTED.findall(BLOCK.sub("", text)) == []
 
 
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("*/README.md")], ids=name_of)
+def test_no_link_beside_the_site_leads_nowhere(page: Path) -> None:
+    """Those of the site itself are looked at when it is built."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
 def test_the_list_of_what_differs_is_the_one_that_is_run() -> None:
     """docs/compat.md ends with what `make compat` reads, as `tests/compat/run.py --tables` shows it."""
     shown = subprocess.run(

@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -17,16 +19,22 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 
-def started(name: str, url: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start an example over the server at `url`; any warning is an error there, too."""
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
-    return subprocess.Popen(
+@contextmanager
+def started(name: str, url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run an example over the server at `url`, until the block ends at the latest."""
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    example = subprocess.Popen(
         command, env={**os.environ, "REDIS_URL": url}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    with example:
+        try:
+            yield example
+        finally:
+            example.kill()
 
 
 def said(example: subprocess.Popen[str]) -> str:
-    """Return what an example has said when it has ended, well and without a complaint."""
+    """Return what an example says until it ends, well and without a complaint."""
     out, complaints = example.communicate(timeout=60)
     assert (example.returncode, complaints) == (0, "")
     return out
@@ -34,7 +42,8 @@ def said(example: subprocess.Popen[str]) -> str:
 
 def test_workers_in_threads_do_all_jobs(redis_url: str) -> None:
     """Each job once, over a connection for each worker and a shared one."""
-    out = said(started("threads.py", redis_url, "--jobs", "200", "--workers", "4"))
+    with started("threads.py", redis_url, "--jobs", "200", "--workers", "4") as example:
+        out = said(example)
     assert "200 done, 0 left, 0 unsure" in out
     with redis.Redis.from_url(redis_url) as client:
         assert client.hget("words", "words") == b"400"
@@ -55,8 +64,8 @@ def test_a_signal_ends_the_workers(redis_url: str) -> None:
 
 def test_counters_over_a_cluster() -> None:
     """All visits are counted, over few connections to each node."""
-    with servers.cluster() as cluster:
-        out = said(started("cluster.py", cluster.servers[0].url, "--visits", "200"))
+    with servers.cluster() as cluster, started("cluster.py", cluster.servers[0].url, "--visits", "200") as example:
+        out = said(example)
     assert "200 visits" in out
     assert len(re.findall(r"[1-9] connections, \d+ commands", out)) == 3
 
