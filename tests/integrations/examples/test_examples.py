@@ -26,23 +26,28 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def start(redis_url: str) -> Start:
-    """Start a program in an example's folder, over the test's server."""
+def start(redis_url: str) -> Iterator[Start]:
+    """Start a program in an example's folder, over the test's server; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(folder: str, *command: str) -> subprocess.Popen[str]:
         place = EXAMPLES / folder
         path = os.pathsep.join((str(place), *sys.path))
-        environment = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-        return subprocess.Popen(
+        program = subprocess.Popen(
             [sys.executable, *command],
             cwd=place,
-            env=environment,
+            env={**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        started.append(program)
+        return program
 
-    return start
+    yield start
+    for program in started:
+        program.kill()
+        program.communicate()
 
 
 def ended(program: subprocess.Popen[str], *, after: signal.Signals | None = None) -> str:
@@ -77,21 +82,17 @@ def serving(start: Start, folder: str, *command: str, port: int) -> Iterator[Cal
             return str(answer.read(), "utf-8")
 
     program = start(folder, *command)
-    try:
-        until = time.monotonic() + STARTS_WITHIN
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                assert program.poll() is None, program.communicate()[0]
-                assert time.monotonic() < until
-                time.sleep(0.05)
-        yield get
-        ended(program, after=signal.SIGINT)
-    finally:
-        program.kill()
-        program.communicate()
+    until = time.monotonic() + STARTS_WITHIN
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except ConnectionRefusedError:
+            assert program.poll() is None, program.communicate()[0]
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    yield get
+    ended(program, after=signal.SIGINT)
 
 
 def test_fastapi(start: Start) -> None:
@@ -120,13 +121,8 @@ def test_celery(start: Start) -> None:
     """Tasks and what follows them run on a worker, which ends without a complaint."""
     needs("celery")
     worker = start("celery", "-m", "celery", "--app", "tasks", "worker", "--pool", "threads", "--concurrency", "4")
-    try:
-        assert ended(start("celery", "tasks.py")).strip() == "to: 3, be: 2, is: 2"
-        said = ended(worker, after=signal.SIGTERM)
-    finally:
-        worker.kill()
-        worker.communicate()
-    assert "dropped without being given back" not in said
+    assert ended(start("celery", "tasks.py")).strip() == "to: 3, be: 2, is: 2"
+    assert "dropped without being given back" not in ended(worker, after=signal.SIGTERM)
 
 
 def test_rq(start: Start) -> None:
