@@ -18,7 +18,7 @@ ON_EACH_SERVER := $(addprefix tests/integration/,connecting deadlines dedicated 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pyright unit outside compat soak stress storms faults bench compare clean server
+.PHONY: help demo test lint types pyright unit docs outside compat soak stress storms faults bench compare clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,10 @@ unit: server ## pytest, two files at a time; what talks to a server once more on
 		REDPOOL_SERVER=$$other $(BIN)/pytest -q $(TWO_FILES) $(ON_EACH_SERVER) || exit 1; \
 	done
 
+docs: $(STAMP) ## the docs as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "See site/index.html"
+
 outside: server ## tracers, fakeredis and users' own connection classes over each kind of pool
 	@$(BIN)/pytest -q tests/integration/outside
 
@@ -78,7 +82,7 @@ compare: server ## measure beside other clients, installed here for it; ARGS as 
 	@$(BIN)/python $(if $(BEFORE),benchmarks/trees.py $(BEFORE) .,-m benchmarks.peers) $(ARGS)
 
 clean: ## remove the environment, caches and builds
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(STAMP): pyproject.toml

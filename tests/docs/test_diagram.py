@@ -6,16 +6,16 @@ from pathlib import Path
 
 from redpool.core.slot import TRANSITIONS, State
 
-from .draw_states import page
+from .draw_states import page, picture
 
 DOCS = Path(__file__).parents[2] / "docs"
+REDRAW = "out of date; redraw: cd tests && PYTHONPATH=../src python -m docs.draw_states"
 
 
 def test_the_page_of_states_is_what_the_table_says() -> None:
-    """A change of the table is a change of the page."""
-    drawn = (DOCS / "states.md").read_text(encoding="utf-8")
-    redraw = "cd tests && PYTHONPATH=../src python -m docs.draw_states > ../docs/states.md"
-    assert drawn == page(), f"docs/states.md is out of date; redraw: {redraw}"
+    """A change of the table is a change of the page, and of its picture."""
+    assert (DOCS / "states.md").read_text(encoding="utf-8") == page(), REDRAW
+    assert (DOCS / "states.svg").read_text(encoding="utf-8") == picture(), REDRAW
 
 
 def test_every_state_can_be_reached_and_left() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md"]
-CODE = ["src/**/*.py", "tests/**/*.py", "benchmarks/**/*.py"]
+PAGES = ["*.md", "mkdocs.yml", "docs/**/*.md", "examples/**/*.md", ".github/**/*"]
+CODE = ["src/**/*.py", "tests/**/*.py", "benchmarks/**/*.py", "examples/**/*.py"]
 
 # Coined for this project once: no engineer who knows connection pools could search for them.
 COINED = """
@@ -57,7 +57,7 @@ def replaced(text: str, of_code: bool) -> list[str]:
 def files(*patterns: str) -> list[Path]:
     """Return the project's files of these patterns, without this one."""
     found = (path for pattern in patterns for path in ROOT.glob(pattern))
-    return sorted(path for path in found if path != Path(__file__) and "__pycache__" not in path.parts)
+    return sorted(p for p in found if p.is_file() and p != Path(__file__) and "__pycache__" not in p.parts)
 
 
 @pytest.mark.parametrize("path", files(*CODE, *PAGES), ids=lambda path: str(path.relative_to(ROOT)))

@@ -33,7 +33,7 @@ _one_call = ONE_CALL_ASYNC.get
 class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     """A pool whose connections callers share: the commands of many tasks go over one of them.
 
-    It takes the place of any pool for event loops, under redis-py's own clients and under `redpool.asyncio.Redis`::
+    It takes the place of any pool for event loops, under redis-py's own clients and under `redpool.asyncio.Redis`:
 
         pool = redpool.asyncio.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
         r = redis.asyncio.Redis(connection_pool=pool)

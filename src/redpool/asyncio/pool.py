@@ -52,7 +52,7 @@ _THEIRS, _OURS = internals.CLIENT_MODULE_ASYNC, globals()
 class ConnectionPool(AsyncSurface):
     """A pool of connections to Redis or Valkey, for event loops: fair, bounded, observable.
 
-    It takes the place of `redis.asyncio.ConnectionPool` and of `redis.asyncio.BlockingConnectionPool`::
+    It takes the place of `redis.asyncio.ConnectionPool` and of `redis.asyncio.BlockingConnectionPool`:
 
         pool = redpool.asyncio.ConnectionPool(host="localhost", port=6379, db=0)
         r = redis.asyncio.Redis(connection_pool=pool)

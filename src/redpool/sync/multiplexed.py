@@ -22,7 +22,7 @@ _one_call = ONE_CALL.get
 class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     """A pool whose connections callers share: the commands of many threads go over one of them.
 
-    It takes the place of any pool for threads, under redis-py's own clients and under `redpool.Redis`::
+    It takes the place of any pool for threads, under redis-py's own clients and under `redpool.Redis`:
 
         pool = redpool.MultiplexedConnectionPool(host="localhost", port=6379, db=0)
         r = redis.Redis(connection_pool=pool)

@@ -46,7 +46,7 @@ _THEIRS, _OURS = internals.CLIENT_MODULE, globals()
 class ConnectionPool(SyncSurface):
     """A pool of connections to Redis or Valkey, for threads: fair, bounded, observable.
 
-    It takes the place of `redis.ConnectionPool` and of `redis.BlockingConnectionPool`::
+    It takes the place of `redis.ConnectionPool` and of `redis.BlockingConnectionPool`:
 
         pool = redpool.ConnectionPool(host="localhost", port=6379, db=0)
         r = redis.Redis(connection_pool=pool)

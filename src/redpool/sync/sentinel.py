@@ -92,7 +92,7 @@ class SentinelConnectionPool(SentinelPool, MultiplexedConnectionPool):
 class Sentinel(theirs.Sentinel):
     """redis-py's `redis.sentinel.Sentinel`, with clients that follow the master.
 
-    Options of the pool may stand beside those of the connections, here and in `master_for` and `slave_for`::
+    Options of the pool may stand beside those of the connections, here and in `master_for` and `slave_for`:
 
         sentinel = redpool.Sentinel([("localhost", 26379)], socket_timeout=0.5, max_connections=20)
         master = sentinel.master_for("mymaster")

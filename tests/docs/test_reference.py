@@ -1,0 +1,78 @@
+"""What stands in the reference by hand is what the code says: options with their defaults, log lines, reasons."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import redpool
+import redpool.asyncio
+from redpool.core.config import MultiplexedConfig
+from redpool.core.slot import Reason
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+# `| name | default | meaning |`
+OPTION = re.compile(r"^\| `([a-z_]+)` \| `?([^|`]+)`? \|", re.MULTILINE)
+LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR"}
+# What stands for a value: in a format of `logging`, in an f-string.
+VALUE = re.compile(r"%[srdg]|\{[^}]*\}")
+
+
+def read(page: str) -> str:
+    return (REFERENCE / page).read_text(encoding="utf-8")
+
+
+def logged(code: str) -> Iterator[tuple[str, str]]:
+    """Yield the level and the longest fixed part of each line that some code logs."""
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[ast.Constant(value=str(text)), *_]):
+                named = ast.unparse(logger).rpartition(".")[2] == "logger"
+                if named and level in LEVELS and (part := max(VALUE.split(text), key=len)).strip(" :"):
+                    yield LEVELS[level], part.strip(" :")
+
+
+def lines_logged() -> list[tuple[str, str]]:
+    code = (path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
+    return sorted({found for text in code for found in logged(text)})
+
+
+def test_each_option_has_its_line_and_its_default() -> None:
+    """In the tables. The default of `name` depends on the connection."""
+    defaults = {each.name: repr(each.default).replace("'", '"') for each in fields(MultiplexedConfig)}
+    assert dict(OPTION.findall(read("options.md"))) == defaults | {"name": "host:port/db"}
+
+
+@pytest.mark.parametrize(("level", "part"), lines_logged())
+def test_each_line_that_is_logged_is_explained(level: str, part: str) -> None:
+    """With its level."""
+    assert [row for row in read("logs.md").splitlines() if row.startswith(f"| {level} |") and part in row]
+
+
+def test_a_line_that_is_not_explained_would_be_found() -> None:
+    """By its level, and by what is fixed in it."""
+    assert list(logged('self.logger.info("%s: it is %d o\'clock", x, 3)')) == [("INFO", "it is")]
+    assert list(logged('logger.warning("%s", x)\nother.info("no")')) == []
+
+
+def test_each_reason_is_explained() -> None:
+    """Of `stats().closed`, of the hooks and of the debug log."""
+    reasons = re.findall(r"^\| `([\w ]+)` \|", read("stats.md"), re.MULTILINE)
+    assert reasons == [reason.value for reason in Reason]
+
+
+def test_each_public_name_is_in_the_reference() -> None:
+    """Those of `redpool` under that name; of `redpool.asyncio`, those that differ."""
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in REFERENCE.glob("*.md"))
+    # The class in a module of its own name has to be named there in full.
+    shown = {
+        re.sub(r"^redpool\.(\w+)\.\1$", r"redpool.\1", name) for name in re.findall(r"^::: (\S+)$", pages, re.MULTILINE)
+    }
+    own = {name for name in redpool.asyncio.__all__ if getattr(redpool.asyncio, name) is not getattr(redpool, name)}
+    assert {f"redpool.{name}" for name in redpool.__all__} | {f"redpool.asyncio.{name}" for name in own} <= shown
