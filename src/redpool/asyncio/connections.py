@@ -56,6 +56,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self._looking: asyncio.TimerHandle | None = None
         self.inherited = False  # from the parent of a forked child
         self._expecting = 0  # callers that wait for the one that is being connected
+        self._waiting: set[asyncio.Future[None]] = set()  # what wakes them
         self.turn: MultiplexedConnection | None = None
         """the connection that takes ordinary calls until the end of this turn of the loop, once one has found it"""
         self.thread = _thread()
@@ -238,7 +239,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         in_background = self._in_background
         self._expecting += 1
         try:
-            done, _ = await asyncio.wait((connecting,), timeout=None if seconds == _NEVER else seconds)
+            done = await self._wait_for(connecting, seconds)
         finally:
             self._expecting -= 1
             self._is_there(connecting)
@@ -253,6 +254,22 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             raise sharing.own_copy(error)
         self.check_open()
         return connecting.result()
+
+    async def _wait_for(self, connecting: asyncio.Task[MultiplexedConnection], seconds: float) -> bool:
+        """Wait until it is done, for so many seconds. Return whether it is.
+
+        Each caller has a future of its own: to take a callback off a task's list takes longer the more callers wait.
+        """
+        future = self._future()
+        self._waiting.add(future)
+        timer = None if seconds == _NEVER else self._loop.call_later(seconds, _wake, future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
+            if timer is not None:
+                timer.cancel()
+        return connecting.done()
 
     def _is_there(self, connecting: asyncio.Task[MultiplexedConnection]) -> None:
         """Note that one of those no longer waits that the connection was told to expect, if it was connected."""
@@ -273,7 +290,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
     def _start_connecting(self) -> asyncio.Task[MultiplexedConnection]:
         if self._connecting is None or self._connecting.done():
             self._connecting, self._in_background = self._begin(self._connect_shared()), False
+            self._connecting.add_done_callback(self._wake_those_waiting)
         return self._connecting
+
+    def _wake_those_waiting(self, _: asyncio.Task[MultiplexedConnection]) -> None:
+        for future in self._waiting:
+            _wake(future)
 
     def _begin(self, connecting: Any) -> asyncio.Task[MultiplexedConnection]:
         # In a context of its own: a connection outlives the request that happened to need it.
@@ -336,3 +358,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self.look_for_others()
         if self.all_there_are():
             self._looking = self._loop.call_later(_LOOK_EVERY, self._look)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
