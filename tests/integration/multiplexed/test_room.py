@@ -66,12 +66,18 @@ def test_the_slot_of_a_dead_bulk_connection_is_free_again(face: Face, own_server
     with FaultProxy(own_server.host, own_server.port) as proxy, redis.Redis.from_url(own_server.url) as operator:
         pool = face.pool(host=proxy.host, port=proxy.port, max_connections=6, client_name="pooled", retry=face.retry(3))
         client = face.client(pool)
-        seen: list[tuple[int, int]] = []
+        seen, counts = list[tuple[int, int]](), list[tuple[int, int]]()
+
+        def few() -> bool:
+            stats = pool.stats()
+            counts.append((stats.open, stats.in_use))
+            return stats.open <= 2
+
         for _ in range(6):
             client.set("large", large)
             assert client.get("small") is None
-            eventually(lambda: pool.stats().open <= 2)
-            seen.append((pool.stats().open, pool.stats().in_use))
+            eventually(few)
+            seen.append(counts[-1])
             if how == "reset":
                 proxy.reset()
             else:
