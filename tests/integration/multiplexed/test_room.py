@@ -71,7 +71,7 @@ def test_the_slot_of_a_dead_bulk_connection_is_free_again(face: Face, own_server
         def few() -> bool:
             stats = pool.stats()
             counts.append((stats.open, stats.in_use))
-            return stats.open <= 2
+            return bool(stats.open <= 2)
 
         for _ in range(6):
             client.set("large", large)
