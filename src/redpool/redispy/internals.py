@@ -83,7 +83,11 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_current_command_cache_key": "redispy.caching",
         "_process_pending_invalidations": "redispy.caching",
     },
-    "redis._parsers._HiredisParser": {"_reader": "redispy.sharing redispy.tracking"},
+    "redis._parsers._HiredisParser": {
+        "_reader": "redispy.sharing redispy.tracking redispy.tracking_sync",
+        "_buffer": "redispy.tracking_sync",
+        "_socket_timeout": "redispy.tracking_sync",
+    },
     "redis._parsers._AsyncHiredisParser": {
         "_reader": "redispy.lifecycle redispy.sharing redispy.tracking redispy.tracking_async",
     },

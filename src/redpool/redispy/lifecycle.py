@@ -44,6 +44,15 @@ def _inner(connection: Any) -> Any:
     return connection._conn if isinstance(connection, CacheProxyConnection) else connection
 
 
+def awaiting(connection: Any) -> Any:
+    """Return the connection of threads behind this one, if it awaits a reply whose time the kernel keeps."""
+    inner = _inner(connection)
+    if getattr(inner, "receive", None) is None or not inner.unanswered:
+        return None
+    waits_otherwise = inner.asked is not None or inner.subscribed or inner.socket_timeout is None
+    return None if waits_otherwise else inner
+
+
 def mark(connection: Any, engine: Any, slot: Any, dropped: Any = None) -> Reference:
     """Note whose connection it is; `dropped` is called when it is collected."""
     _weaken(_inner(connection))

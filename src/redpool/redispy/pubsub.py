@@ -34,6 +34,8 @@ def adopt_socket(connection: Any, successor: Any) -> bool:
     successor.readable, connection.readable = connection.readable, sockets.unknown
     connection._parser.on_disconnect()
     successor._parser.on_connect(successor)
+    connection.receive = connection.readable_in_crowd = None
+    successor.take_socket()
     successor.handshake_metadata = getattr(connection, "handshake_metadata", {})
     return not connection.reading
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import select
 import socket
+import struct
 import sys
 import termios
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from redis.utils import SENTINEL
@@ -25,6 +27,14 @@ MOST_SILENCE = 86_400.0
 # Linux has it, https://man7.org/linux/man-pages/man7/tcp.7.html; in milliseconds.
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
+
+DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
+"""The flag with which a send takes what the kernel has room for, and no more."""
+
+AT_ONCE = 0.001
+"""Seconds; the kernel takes 0 for ever."""
+
+_system = ctypes.PyDLL(None)
 
 LARGE_BACKLOG = 64 * 1024
 """Bytes; fewer than that in the kernel are no sign of a slow network."""
@@ -68,6 +78,60 @@ def _poll_class() -> Any:
     """Return the system's `select.poll`: gevent's replacement switches to others, even with a timeout of 0."""
     monkey = sys.modules.get("gevent.monkey")
     return select.poll if monkey is None else monkey.get_original("select", "poll")
+
+
+class _Polled(ctypes.Structure):
+    """The system's `struct pollfd`."""
+
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+def readable_in_crowd(sock: Any) -> Readable:
+    """Return the probe of a plain socket for when other threads wait for the interpreter's lock, which it keeps.
+
+    Python's own releases that lock, although it doesn't wait: one of the threads is woken in vain, since it finds the
+    lock taken again. A lone thread finds Python's own cheaper.
+    """
+    polled = ctypes.byref(_Polled(sock.fileno(), select.POLLIN, 0))
+    return partial(_system.poll, polled, ctypes.c_ulong(1))
+
+
+def is_plain(sock: Any) -> bool:
+    """Return whether it is a socket of the standard library, without TLS and of no library's that replaces it."""
+    return type(sock).__module__ == "socket"
+
+
+def block(sock: Any, seconds: float | None) -> None:
+    """Have a plain socket block, and the kernel end a wait for bytes: `BlockingIOError` after so many seconds."""
+    sock.settimeout(None)
+    set_receive_timeout(sock, seconds)
+
+
+def unblock(sock: Any, seconds: float | None) -> None:
+    """Have the timeout of such a socket be one of Python's again."""
+    with contextlib.suppress(OSError, AttributeError):  # it is closed
+        set_receive_timeout(sock, None)
+        sock.settimeout(seconds)
+
+
+def set_receive_timeout(sock: Any, seconds: float | None) -> None:
+    """Set for how long a blocking socket waits for bytes; `None` for ever."""
+    micros = 0 if seconds is None else max(1, round(seconds * 1e6))  # 0 means for ever
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", *divmod(micros, 1_000_000)))
+
+
+def send_within(sock: Any, data: Any, seconds: float | None) -> None:
+    """Send all of it over a blocking socket; raise `TimeoutError` where that takes more seconds."""
+    try:
+        size = sock.send(data, DONT_WAIT)
+    except BlockingIOError:
+        size = 0
+    if size != len(data):
+        sock.settimeout(seconds)
+        try:
+            sock.sendall(memoryview(data)[size:])
+        finally:
+            sock.settimeout(None)
 
 
 def cut(sock: Any) -> None:

@@ -213,6 +213,7 @@ def take_over(connection: Any, seconds: float) -> Stream:
     """Return the stream of a connection that redis-py has opened; its `receive` waits for `seconds`."""
     sock = connection._sock
     connection.multiplexed = True
+    connection.leave_socket()
     kinds: dict[str, type[Stream]] = {"socket": Stream, "ssl": _Secured}
     with contextlib.suppress(OSError):
         return kinds.get(type(sock).__module__, _Cooperative)(sock, seconds, connection.readable)

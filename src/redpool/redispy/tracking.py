@@ -180,6 +180,9 @@ class Tracked:
         engine = None if self._redpool is None else self._redpool.engine
         return engine is not None and engine.lends(self) and not self.received()
 
+    def take_socket(self) -> None:
+        """Find the shortest way to use what it got from another connection; an event loop knows no other."""
+
     def received(self) -> bool:
         """Return whether anything has come in that no caller has read."""
         raise NotImplementedError

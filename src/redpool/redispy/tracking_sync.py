@@ -6,9 +6,10 @@ import contextlib
 import sys
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import hiredis
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
@@ -19,14 +20,29 @@ from ..deadline import current, deadline
 from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
 from ..wire.commands import PLAIN
-from . import hello, lifecycle, sockets
+from . import hello, lifecycle, packing, sharing, sockets
+from .internals import NOT_ENOUGH_DATA, SERVER_CLOSED_CONNECTION_ERROR
 from .tracking import HEARTBEAT, Tracked
+
+_pack, _send_within = packing.pack, sockets.send_within
+_PushNotification: Any = getattr(hiredis, "PushNotification", ())  # of RESP3
 
 
 class TrackedSync(Tracked, AbstractConnection):
-    """Mixin for the connection classes of threads."""
+    """Mixin for the connection classes of threads.
+
+    A plain socket, whose replies hiredis parses, blocks, and the kernel ends the wait for a reply. So a reply costs one
+    system call, and one switch to another thread at most: a timeout of Python's costs another one for a poll. Whatever
+    gives the socket a timeout of Python's for a while leaves it blocking again.
+    """
 
     redis_pys = AbstractConnection
+    receive: Callable[[Any], int] | None = None
+    """receives into a buffer from such a socket; `None` for any other"""
+    readable_in_crowd: sockets.Readable | None = None
+    """as `readable`, of such a socket, for when other threads are waiting"""
+    overdue: tuple[Any, int] | None = None
+    """what was sent, and how much of it unanswered, when the socket's time was cut short: see `hurry`"""
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         """Open the connection; one that isn't made to the last reply of its handshake is closed."""
@@ -51,13 +67,14 @@ class TrackedSync(Tracked, AbstractConnection):
 
     def _open_now(self, args: Any, kwargs: Any) -> None:
         limit, patience = current(), self.socket_connect_timeout
+        self.receive = self.overdue = self.readable_in_crowd = None
         if limit is not None:
             self._bound(limit)
             self.socket_connect_timeout = limit.left() if patience is None else min(patience, limit.left())
         self.handshaking = True
         try:
             super().connect_check_health(*args, **kwargs)
-            self.readable = sockets.readable(self._sock)
+            self.take_socket()
             # Looked at with each command: an instance's own is found sooner than its class's.
             self.asked, self.lost, self.plain = self.asked, self.lost, self.plain
         except BaseException as error:
@@ -71,6 +88,46 @@ class TrackedSync(Tracked, AbstractConnection):
         finally:
             self.handshaking = False
             self.socket_connect_timeout = patience
+
+    def take_socket(self) -> None:
+        """Find the shortest way to use a socket that was opened, or that another connection had."""
+        sock: Any = self._sock
+        patience = self.socket_timeout
+        self.readable = sockets.readable(sock)
+        if self.usual and sockets.is_plain(sock) and not self.shaped and patience != 0 and sharing.shareable(self):
+            sockets.block(sock, patience)
+            self._parser._socket_timeout = None  # to which redis-py sets the socket back
+            self.readable_in_crowd = sockets.readable_in_crowd(sock)
+            self.receive = sock.recv_into
+
+    def leave_socket(self) -> None:
+        """Have the socket's timeout be one of Python's again, as redis-py expects it."""
+        if self.receive is not None:
+            self.receive = None
+            self._parser._socket_timeout = self.socket_timeout
+            sockets.unblock(self._sock, self.socket_timeout)
+
+    def hurry(self, sent: Any, unanswered: int) -> None:
+        """Have the wait for the reply to this end with the next signal: it is overdue.
+
+        A signal has the kernel begin to wait anew, for as long as the socket's option says by then.
+        """
+        sock = self._sock  # first: that of a connection which is opened anew meanwhile has its whole time
+        self.overdue = sent, unanswered
+        with contextlib.suppress(OSError, AttributeError):  # it is closed
+            sockets.set_receive_timeout(sock, sockets.AT_ONCE)
+
+    def _is_overdue(self) -> bool:
+        """Return whether the wait for a reply is over; not so where the socket was hurried for another one."""
+        overdue, self.overdue = self.overdue, None
+        if overdue is None or (overdue[0] is self.sent and overdue[1] == self.unanswered):
+            return True
+        self._set_receive_timeout(self.socket_timeout)
+        return False
+
+    def _set_receive_timeout(self, seconds: float | None) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # it is closed, as the next receive finds
+            sockets.set_receive_timeout(self._sock, seconds)
 
     def _connect(self) -> Any:
         limit = current()
@@ -114,7 +171,12 @@ class TrackedSync(Tracked, AbstractConnection):
 
     def send_command(self, *args: Any, check_health: bool = True, **_unused: Any) -> None:
         """Pack and send a command, as the class at hand does."""
-        packed = self._command_packer.pack(*args) if self.usual else None
+        if not self.usual:
+            packed: Any = None
+        elif self.receive is not None:
+            packed = _pack(args)
+        else:
+            packed = self._command_packer.pack(*args)
         self._send(packed, args, 1, check_health)
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -141,21 +203,36 @@ class TrackedSync(Tracked, AbstractConnection):
             self._note_unusual(args)
             if self._sock is None:
                 self.connect_check_health(check_health=False)
+        if not self.usual and self.receive is not None:
+            packed = self._as_redis_py_sends(packed)
         lost = self.lost
         self.unanswered += count
         self.sent = args
         try:
-            if self.usual:
+            if type(packed) is bytes and self.receive is not None:
+                _send_within(self._sock, packed, self.socket_timeout)
+            elif self.usual:
                 self._write(packed)
             elif packed is not None:
                 super().send_packed_command(packed, check_health=False)
             else:
                 self._send_otherwise(args)
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            if type(args) is tuple:
-                self.lost = lost  # a single command that wasn't written to its end has not run
-            self._explain(error)
+        except BaseException as error:
+            self._sending_failed(error, args, lost)
             raise
+
+    def _write(self, packed: Any) -> None:
+        pieces = [packed] if isinstance(packed, str | bytes) else packed
+        if self.receive is None:
+            _send_all(self._sock, pieces)
+        else:
+            for piece in pieces:
+                _send_within(self._sock, piece, self.socket_timeout)
+
+    def _as_redis_py_sends(self, packed: Any) -> Any:
+        """Go redis-py's way from now on: a method was replaced since the connection was opened."""
+        self.leave_socket()
+        return [packed] if type(packed) is bytes else packed
 
     def _send_otherwise(self, args: Any) -> None:
         """By a class that sends in its own way."""
@@ -165,22 +242,23 @@ class TrackedSync(Tracked, AbstractConnection):
         finally:
             self.counted_ahead = False
 
-    def _write(self, packed: Any) -> None:
-        try:
-            sock: Any = self._sock
-            if type(packed) is list and len(packed) == 1:
-                sock.sendall(packed[0])
-            else:
-                _send_all(sock, [packed] if isinstance(packed, str) else packed)
-        except TimeoutError:
+    def _sending_failed(self, error: BaseException, args: Any, lost: int) -> None:
+        if self.usual:  # else redis-py has closed it where it must be
             self.disconnect()
-            raise RedisTimeoutError("Timeout writing to socket") from None
-        except OSError as error:
-            self.disconnect()
-            raise RedisConnectionError(f"Error while writing to socket: {error}") from error
-        except BaseException:
-            self.disconnect()
-            raise
+        raised = error
+        if isinstance(error, TimeoutError):
+            raised = RedisTimeoutError("Timeout writing to socket")
+        elif isinstance(error, OSError):
+            raised = RedisConnectionError(f"Error while writing to socket: {error}")
+        if isinstance(raised, RedisConnectionError | RedisTimeoutError):
+            if type(args) is tuple:
+                self.lost = lost  # a single command that wasn't written to its end has not run
+            self._explain(raised)
+        if raised is not error:
+            try:
+                raise raised from error
+            finally:
+                del raised, error  # else they and this frame, which holds the connection, would keep each other
 
     def read_response(
         self,
@@ -196,7 +274,10 @@ class TrackedSync(Tracked, AbstractConnection):
         if push_request or timeout is not SENTINEL or self.asked is not None or current() is not None or not self.usual:
             return self._read_otherwise(disable_decoding, timeout, disconnect_on_error, push_request)
         try:
-            response = self._parser.read_response(disable_decoding)
+            if self.receive is not None:
+                response = self._read_reply(self.receive, disable_decoding)
+            else:
+                response = self._parser.read_response(disable_decoding)
         except BaseException as error:
             self._reading_failed(error, disconnect_on_error)
             raise
@@ -216,6 +297,36 @@ class TrackedSync(Tracked, AbstractConnection):
                 del response  # else it and this frame, which holds the connection, would keep each other
         return response
 
+    def _read_reply(self, receive: Callable[[Any], int], disable_decoding: bool) -> Any:
+        """Return the next reply, as redis-py's parser does: what it says by pushes goes to their handlers."""
+        parser = self._parser
+        reader, buffer = parser._reader, parser._buffer
+        if reader is None:  # another thread has closed the connection
+            raise RedisConnectionError(SERVER_CLOSED_CONNECTION_ERROR)
+        while True:
+            reply = reader.gets(False) if disable_decoding else reader.gets()
+            if reply is NOT_ENOUGH_DATA:
+                try:
+                    size = receive(buffer)
+                except BlockingIOError:
+                    if self._is_overdue():
+                        raise
+                    continue
+                if not size:
+                    raise RedisConnectionError(SERVER_CLOSED_CONNECTION_ERROR)
+                reader.feed(buffer, 0, size)
+            elif type(reply) is bytes:
+                return reply
+            elif isinstance(reply, _PushNotification):
+                parser.handle_push_response(reply)
+            elif isinstance(reply[0] if type(reply) is list and reply else reply, RedisConnectionError):
+                try:
+                    raise reply[0] if type(reply) is list else reply
+                finally:
+                    del reply  # else it and this frame, which holds the connection, would keep each other
+            else:
+                return reply
+
     def _send_again(self, disable_decoding: bool) -> Any:
         """Connect anew, and send what a replica has refused: nothing of it was done."""
         args = self.sent
@@ -231,7 +342,7 @@ class TrackedSync(Tracked, AbstractConnection):
         if disconnect:
             self.disconnect()
         raised, server = error, self._host_error()
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError | BlockingIOError):  # the latter where the kernel has ended the wait
             raised = RedisTimeoutError(f"Timeout reading from {server}")
         elif isinstance(error, OSError):
             raised = RedisConnectionError(f"Error while reading from {server}: {error}")
@@ -251,9 +362,12 @@ class TrackedSync(Tracked, AbstractConnection):
             self._await_message()
             timeout = self.health_check_interval  # it has begun to come in
         limit = current()
-        timed = limit is not None or self.asked is not None
+        timed = limit is not None or self.asked is not None or self.receive is not None
         if timed:
             timeout = self._time_left(timeout, limit)
+        for_ever = timeout is None and self.receive is not None
+        if for_ever:
+            self._set_receive_timeout(None)
         try:
             if push_request:
                 self.reading = True
@@ -279,6 +393,8 @@ class TrackedSync(Tracked, AbstractConnection):
                 self._explain(error)
             raise
         finally:
+            if for_ever:
+                self._set_receive_timeout(self.socket_timeout)
             if push_request:
                 self.reading = False
         if not push_request:
@@ -352,8 +468,12 @@ class TrackedSync(Tracked, AbstractConnection):
 
     def update_current_socket_timeout(self, relaxed_timeout: float | None = None) -> None:
         """As in redis-py. Those who share a connection see by `socket_timeout` how long they may wait."""
-        if not self.multiplexed:
-            super().update_current_socket_timeout(relaxed_timeout)
+        if self.multiplexed:
+            return
+        super().update_current_socket_timeout(relaxed_timeout)
+        if self.receive is not None:
+            sockets.block(self._sock, self.socket_timeout if relaxed_timeout == -1 else relaxed_timeout)
+            self._parser._socket_timeout = None
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close the connection; one that its subscriber leaves goes on to others."""

@@ -30,6 +30,7 @@ from ..redispy.engine_base import EngineBase
 from ..redispy.factory import ConnectionFactory
 from . import threads
 from .maintenance import MaintenanceThread
+from .prolonged import ProlongedWaits
 from .workers import Workers
 
 logger = logging.getLogger("redpool")
@@ -97,6 +98,7 @@ class Engine(EngineBase):
         self.inbox: deque[tuple[Any, ...]] = deque()
         self._to_be_closed = False  # a client was collected that owns the pool; maintenance takes the note
         self._next_thread_at = -_NEVER  # when a thread is asked for again; written under `guard`
+        self._prolonged = ProlongedWaits()
         self._progress = threading.Event()  # a pool that was shut down has one connection less
         super().__init__(owner, config, hooks, factory, max_connections)
         self._workers = Workers(
@@ -488,6 +490,7 @@ class Engine(EngineBase):
     def _look_after_connections(self, now: float) -> float:
         """Look whether a method of theirs was replaced, and after multiplexed ones; return when to come again."""
         self._factory.look_again()
+        self._prolonged.look(self.leases(), now)
         if self.multiplexed is not None:
             try:
                 return float(self.multiplexed.tick(now))

@@ -138,6 +138,8 @@ class ConnectionPool(SyncSurface):
                     slot = got
                 if slot.needs_validation is not None:
                     readable = connection.readable
+                    if slot is not got:
+                        readable = getattr(connection, "readable_in_crowd", None) or readable
                     if (slot.needs_validation == "ping" or readable(0)) and not engine.settle(slot, connection):
                         continue
                 frame = _calling_frame(1)

@@ -98,6 +98,18 @@ def test_a_connection_that_was_opened_anew_is_looked_at_by_its_new_socket(face: 
     assert pool.stats().connected == 2
 
 
+def test_a_hang_up_before_a_hand_over_costs_nothing(threads: Any, proxy: FaultProxy) -> None:
+    """The caller that has waited for the connection gets another one."""
+    pool = threads.pool(host=proxy.host, port=proxy.port, **BARE, max_connections=1, retry=threads.retry(0))
+    connection = pool.get_connection()
+    waiting = Doing(lambda: threads.client(pool).incr("n"))
+    assert eventually(lambda: pool.stats().waiting == 1)
+    proxy.hang_up()
+    assert eventually(lambda: connection.readable(0))
+    pool.release(connection)
+    assert waiting.result() == 1
+
+
 class Elsewhere(redis.Connection):
     """A test's double: it talks to nothing, so that redis-py sees no socket in it."""
 

@@ -96,13 +96,21 @@ def test_what_interrupts_a_caller_that_connects_is_its_own(
 # -- timers and interruptions ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("client", ["redpool", "redis"])
-def test_a_timer_does_not_stretch_socket_timeout(scripted: ScriptedServer, client: str) -> None:
-    """Each signal interrupts the wait in the kernel, which must not begin anew: 1 s of silence is 1 s."""
+@pytest.mark.parametrize(
+    ("client", "error", "at_most"),
+    [("redpool", "ReplyLate", 2.5), ("redis", "ReplyLate", 2.5), ("dedicated", "ReplyLate", 3.5)],
+)
+def test_a_timer_does_not_stretch_socket_timeout(
+    scripted: ScriptedServer, client: str, error: str, at_most: float
+) -> None:
+    """Each signal interrupts the wait in the kernel, which must not begin anew: 1 s of silence is 1 s.
+
+    Over a dedicated connection the maintenance thread, which comes each second, has seen the wait for so long.
+    """
     scripted.answer("INCR", "never")
     seen = said_by("ticking", client, str(scripted.port), seconds=45.0)
-    assert seen["ended"] == "ReplyLate"
-    assert 0.9 <= seen["took"] < 2.5, f"a socket_timeout of 1 s took {seen['took']:.1f} s"
+    assert seen["ended"] == error
+    assert 0.9 <= seen["took"] < at_most, f"a socket_timeout of 1 s took {seen['took']:.1f} s"
 
 
 @pytest.mark.parametrize(("kind", "delay"), [("multiplexed", 0.004), ("dedicated", 0.001)])

@@ -282,6 +282,9 @@ class Connection:
     def should_reconnect(self) -> bool:
         return False
 
+    def leave_socket(self) -> None:
+        """It has a timeout of Python's already."""
+
     def disconnect(self, *args: Any) -> None:
         sock, self._sock = self._sock, None
         if sock is not None:

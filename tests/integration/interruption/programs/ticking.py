@@ -21,8 +21,10 @@ def main(kind: str, port: str) -> None:
     client: redis.Redis
     if kind == "redpool":
         client = redpool.Redis(**options)
-    else:
+    elif kind == "redis":
         client = redis.Redis(connection_pool=redpool.MultiplexedConnectionPool(**options))
+    else:
+        client = redis.Redis(connection_pool=redpool.ConnectionPool(**options))
     client.set("key", "value")
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, EVERY, EVERY)
