@@ -1,5 +1,6 @@
 """The cases of the bench: the question, the pools that are measured, and the targets."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -66,12 +67,12 @@ class Case:
 
 def faster(first: float, last: float) -> float:
     """Return how many times faster `last` is; both are durations."""
-    return first / last
+    return first / last if last else math.inf
 
 
 def more(first: float, last: float) -> float:
-    """Return how many times `first` the value `last` is."""
-    return last / first
+    """Return how many times `first` the value `last` is; a round may be over before anything is answered."""
+    return last / first if first else math.inf
 
 
 def _versus(measure: Callable[[Contender, Setting], Figures], *contenders: Contender) -> dict[str, Measure]:

@@ -227,7 +227,7 @@ def test_without_a_thread_a_dead_path_is_found_by_those_who_wait(
 ) -> None:
     """A multiplexed connection over which nothing comes any more is given up."""
     monkeypatch.setattr(own_threads, "start", no_thread)
-    pool = multiplexed_threads.pool(**mute.at, socket_timeout=0.1, timeout=2.0)
+    pool = multiplexed_threads.pool(**mute.at, socket_timeout=0.3, timeout=6.0)
     client = multiplexed_threads.client(pool)
     assert client.ping() is True
     mute.proxy.black_hole()

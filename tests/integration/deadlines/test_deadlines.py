@@ -296,6 +296,7 @@ def test_after_the_block_calls_are_not_bounded(face: Face, path: Path) -> None:
     """Nor is a call cut off that is under way when the deadline of an earlier block comes, over the same connection."""
     pool = face.pool(**path.at, max_connections=1)
     client = face.client(pool)
+    client.ping()  # a connect takes its time
     with redpool.deadline(SENT_BY_THEN):
         client.set("key", "value")
     path.proxy.delay(SENT_BY_THEN + SOON)

@@ -50,6 +50,14 @@ class Found:
     """what must never be: a wrong reply, a bare error, one with no cause, a caller that hangs, a slot that is lost"""
 
 
+_collecting_in: list[int] = []
+"""the thread in which the collector is at work"""
+
+
+def _note_collection(phase: str, _info: object) -> None:
+    _collecting_in[:] = [threading.get_ident()] if phase == "start" else []
+
+
 class Stress:
     """One crowd after the other, each for a share of the time."""
 
@@ -58,6 +66,7 @@ class Stress:
         self.crowd_class = _SHELLS[shell]
         self.found = Found()
         sys.unraisablehook = self._unraisable
+        gc.callbacks.append(_note_collection)
         threading.excepthook = self._in_a_thread
 
     def run(self, seconds: float) -> Found:
@@ -132,7 +141,8 @@ class Stress:
         def handler() -> None:
             assert isinstance(crowd, Threads)
             number = next(turn)
-            if number % 3:
+            # What interrupts the collector waits in vain for what only the collector returns.
+            if number % 3 or _collecting_in == [threading.get_ident()]:
                 raise Interrupted
             # Not from the common supply: its lock may be what was interrupted.
             counter = f"handled {number}"
