@@ -22,6 +22,9 @@ from ..wire.routing import may_go_elsewhere
 
 _monotonic = time.monotonic
 _NEVER = NEVER
+# A timer that comes so much later than it was due, as a share of the callers' patience, tells of the loop, not of the
+# server.
+_HELD_UP = 0.25
 _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, State.DETACHED
 
 
@@ -209,8 +212,11 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
 
     def _end_the_late(self) -> None:
         """Wake the callers that have waited too long: for `patience` while nothing flowed, or up to their deadline."""
-        self._timer, self._timer_at = None, _NEVER
+        was_due, self._timer, self._timer_at = self._timer_at, None, _NEVER
         self._note_backlog()
+        if _monotonic() - was_due > _HELD_UP * self.patience:
+            # The loop was held up, and has neither written nor read what there was: their time begins anew.
+            self._moved_at = _monotonic()
         now, due, late = _monotonic(), _NEVER, list[Request]()
         for request in self.pipeline.unfinished():
             waker = request.waker

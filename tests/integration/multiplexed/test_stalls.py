@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
@@ -105,3 +106,21 @@ def test_no_request_leaves_for_a_connection_that_cannot_be_had(shell: Face, own_
         own_server.resume()
     assert [each.result() for each in doings] == [1, b"value"]
     assert pool.stats().connected == 1
+
+
+def test_a_loop_that_is_held_up_takes_no_reply_to_be_late(at: dict[str, Any]) -> None:
+    """What was queued before it could be written, and what is there unread, has its time once the loop goes on."""
+
+    async def run() -> list[bytes]:
+        client = redpool.asyncio.Redis(**at, socket_timeout=0.1, retry=None)
+        await client.set("key", "value")
+
+        async def hold_up() -> None:
+            time.sleep(0.3)  # noqa: ASYNC251  that is the point
+
+        await asyncio.gather(*[client.get("key") for _ in range(3)])  # a crowd: from now on a write waits for the turn
+        *values, _ = await asyncio.gather(*[client.get("key") for _ in range(3)], hold_up())
+        await client.aclose()
+        return values
+
+    assert asyncio.run(run()) == 3 * [b"value"]
