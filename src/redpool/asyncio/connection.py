@@ -25,6 +25,7 @@ _NEVER = NEVER
 # A timer that comes so much later than it was due, as a share of the callers' patience, tells of the loop, not of the
 # server.
 _HELD_UP = 0.25
+_NO_CALLS = -NEVER  # not even such as would wait
 _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, State.DETACHED
 
 
@@ -33,8 +34,8 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
 
     pipeline: LoopPipeline
 
-    room = 0
-    """how many calls may be queued in this turn of the loop; none once the connection takes nothing new"""
+    room: float = _NO_CALLS
+    """how many ordinary calls may be queued in this turn of the loop before others wait for room"""
 
     def __init__(
         self, connection: Any, pipeline: LoopPipeline, room_patience: float | None, loop: asyncio.AbstractEventLoop
@@ -42,6 +43,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
         """Take a connection over. Where enough is in flight a caller waits `room_patience` seconds for room."""
         super().__init__(connection, pipeline, room_patience, contextlib.nullcontext())
         self._loop = loop
+        pipeline.room_patience = self._room_patience
         self._flushing = False  # a write is due in this turn of the loop
         self._alone = True  # the last read had no more than one reply
         self._paused = False  # the transport has enough to write
@@ -100,6 +102,15 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
         if request.room_until < self._timer_at:
             self._watch(request.room_until)
 
+    def bound_room_of_calls(self) -> bool:
+        """Have ordinary calls wait likewise from now on. Return False where the connection takes none."""
+        if self.room == _NO_CALLS:
+            return False
+        room_until = self.queued_at + self._room_patience
+        if room_until < self._timer_at:
+            self._watch(room_until)
+        return True
+
     async def wait(self, request: Request) -> None:
         """Wait until it is done or late, or the connection is over."""
         if not request.done and self.state is not _LOST and self.state is not _DETACHED:
@@ -119,7 +130,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
 
     def look_closer(self) -> None:
         """Have the callers of all that is under way see to what they leave behind; no ordinary call before that."""
-        self.room = 0
+        self.room = _NO_CALLS
         self.pipeline.promote()
 
     def _measure_backlog(self) -> int:
@@ -255,7 +266,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
     def lose(self, error: BaseException) -> None:
         """Give the connection up: wake all callers that it has, who see it by its state."""
         if self.state is _OPEN or self.state is _DRAINING:
-            self.room = 0
+            self.room = _NO_CALLS
             self.state, self.error = _LOST, sharing.as_raised(error, self.connection)
             transports.close_now(self.connection)
             if self._timer is not None:

@@ -49,6 +49,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self._start_empty(changing=contextlib.nullcontext())
         self._loop = loop
         self._most = config.max_in_flight
+        self._may_wait = config.max_waiting is None
         self._connecting: asyncio.Task[MultiplexedConnection] | None = None
         self._connecting_bulk: asyncio.Task[MultiplexedConnection] | None = None
         self._in_background = False  # no caller has asked for the one that is being connected
@@ -86,7 +87,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         elif _thread() != self.thread:
             return None
         queued = connection.pipeline.queued
-        if len(queued) >= connection.room:
+        if len(queued) >= connection.room and not (self._may_wait and connection.bound_room_of_calls()):
             return None
         try:
             data = _pack(args)

@@ -8,6 +8,7 @@ each: see `promote`. Its caller's waker is then set to that request.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -35,21 +36,29 @@ class LoopPipeline(Pipeline):
 
     mixed = False
     """not all that is queued are calls whose callers wait"""
+    room_patience = math.inf
+    """seconds for which a call waits for room"""
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def take(self) -> bytes:
         """Return what is to be written next, in one piece; nothing where all is written, or enough is in flight."""
-        queued, count = self.queued, len(self.queued)
-        if self.mixed or self.written - self.answered + count > self._max_in_flight:
+        if self.mixed:
             return self._take_one_by_one()
-        data: bytes = queued[0][1] if count == 1 else b"".join([call[1] for call in queued])
+        queued, count = self.queued, self._max_in_flight - self.written + self.answered
+        if count >= len(queued):
+            count, calls = len(queued), list(queued)
+            queued.clear()
+        else:
+            calls = [queued.popleft() for _ in range(count)]
+        data: bytes = calls[0][1] if count == 1 else b"".join([call[1] for call in calls])
         if len(data) > WRITE_SIZE:
+            queued.extendleft(reversed(calls))
             return self._take_one_by_one()
-        self.pending.extend(queued)
-        queued.clear()
+        self.pending.extend(calls)
         self.written += count
-        self._batches[count if count < self._largest_batch else self._largest_batch] += 1
+        if count > 0:
+            self._batches[count if count < self._largest_batch else self._largest_batch] += 1
         return data
 
     def _take_one_by_one(self) -> bytes:
@@ -90,19 +99,23 @@ class LoopPipeline(Pipeline):
             watch.check(data, size)
         self._feed(data)
         self.heard += 1
-        if self._arrived or not self._answer_calls(size, push):
-            arrived, done = self._arrived, self.answered - before
-            self.promote()
-            self._understand(data, size, push, answered)
-            if done and self._arrived > arrived:  # only the rest of the chunk is the next reply's
-                self._arrived = 1
+        if self._arrived:
+            self._promote_head()  # its reply came in pieces: it may be large
+        while not self._answer_calls(size, before, push):
+            if not self._understand_next(data, size, push, answered):
+                if self._arrived == size and self.answered != before:  # only the rest of the chunk is the next reply's
+                    self._arrived = 1
+                break
         if watch is not None and (data[size - 1] != _LINE_FEED or not watch.at_start or self._has_data()):
             watch.fed(data, size)
         return self.answered - before
 
-    def _answer_calls(self, size: int, push: Callable[[Reply], object]) -> bool:
-        """Answer calls as long as one is at the head. Return whether nothing else is to be understood."""
-        gets, pending, not_enough, before = self._gets, self.pending, self._not_enough, self.answered
+    def _answer_calls(self, size: int, before: int, push: Callable[[Reply], object]) -> bool:
+        """Answer calls as long as one is at the head. Return whether nothing else is to be understood.
+
+        So many bytes have come, and so many commands were answered `before` them.
+        """
+        gets, pending, not_enough = self._gets, self.pending, self._not_enough
         popleft = pending.popleft
         while pending:
             call = popleft()
@@ -139,14 +152,22 @@ class LoopPipeline(Pipeline):
             line.clear()
             line.extend(requests)
         self.mixed = bool(self.queued)
+        ahead = self.written - self.answered
+        for request in self.queued:
+            ahead += request.expects or 1
+            if ahead > self._max_in_flight and request.room_until == math.inf:
+                request.room_until = request.since + self.room_patience
+
+    def _promote_head(self) -> None:
+        if self.pending and type(self.pending[0]) is tuple:
+            self.pending[0] = _request(self.pending[0], True)
 
     @property
     def head(self) -> Request | None:
         """The request that is answered next."""
         if not self.pending:
             return None
-        if type(self.pending[0]) is tuple:
-            self.pending[0] = _request(self.pending[0], True)
+        self._promote_head()
         head: Request = self.pending[0]
         return head
 

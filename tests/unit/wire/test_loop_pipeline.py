@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any
 
@@ -174,6 +175,29 @@ def test_what_comes_with_a_part_of_a_reply_makes_it_no_larger(line: Line) -> Non
     line.hear((b"$100000\r\n" + b"x" * 100_000 + b"\r\n") * 2 + b"$3\r\nab")
     assert line.hear(b"c\r\n") == [group]
     assert not group.large
+
+
+def test_a_reply_that_is_cut_makes_a_request_of_its_own_call_only(line: Line) -> None:
+    """Those behind it stay what they are: chunks end anywhere."""
+    wakers = [line.call(word) for word in "abcd"]
+    line.pipeline.take()
+    line.hear(b"+1\r\n+2")
+    (request,) = line.hear(b"\r\n+3\r\n")
+    assert request.waker is wakers[1]
+    assert not request.large
+    assert [waker.result for waker in wakers[:3]] == [b"1", b"2", b"3"]
+    assert type(line.pipeline.pending[0]) is tuple
+
+
+def test_calls_that_wait_for_room_know_for_how_long(line: Line) -> None:
+    """Once they are requests: those beyond the bound, and no other."""
+    line = Line(max_in_flight=2)
+    line.pipeline.room_patience = 3.0
+    for word in "abcd":
+        line.call(word)
+    line.pipeline.take()
+    line.hear(b"+1\r\n")
+    assert [request.room_until for request in line.pipeline.unfinished()] == [math.inf, math.inf, 8.0]
 
 
 def test_pushes_stand_between_replies(line: Line) -> None:
