@@ -37,7 +37,7 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
 _STORY = f"Same callers, same {RETRIES} retries. Pools in which callers wait have {LIMIT} connections."
 _FAULTS = f"All goes well at first. Then the server hangs for {HANG:g} s, crashes, and is back."
 _LEGEND = (
-    ("ran twice, hidden", "the INCR was sent again although it had run"),
+    ("ran twice, hidden", "the INCR was sent again although it had run; no error"),
     ("maybe ran, raised", "the reply was lost; not sent again, its caller gets ReplyLost"),
     ("starved", "got less than a tenth of an even share"),
 )
