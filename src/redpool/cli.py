@@ -16,7 +16,11 @@ import redpool
 from redpool.embedded import ServerFailed, ServerNotFound
 
 COMMANDS = (
-    ("demo", "redpool.demo.command", "show the pool at work: live load, a server restart, a comparison"),
+    (
+        "demo",
+        "redpool.demo.command",
+        "show redpool beside redis-py's pools: speed, then a server that hangs and crashes",
+    ),
     ("bench", "redpool.bench.command", "measure redpool's pools against redis-py's, in turn, on this machine"),
 )
 

@@ -153,7 +153,8 @@ def server(
 
     The server listens on `port` of the loopback interface, by default a free one, or with `unix=True` on a socket in a
     private directory. `args` are further options as on the server's command line, such as `("--maxmemory", "64mb")`;
-    those for its address and directory have no effect. `timeout` is how many seconds the start may take.
+    those for its address have no effect. `timeout` is how many seconds the start may take. What the server is told to
+    write goes with it, unless `--dir` names a directory of yours: then a `restart` finds it again.
 
     Raises `ServerNotFound` where no server program is installed, `ServerFailed` where it doesn't start in time, and
     `ValueError` for a port together with a Unix socket.
@@ -181,7 +182,7 @@ class Server:
         if port is None:
             self.host, self.path = "", os.path.join(self._directory, "socket")
             self.url = f"unix://{self.path}"
-        self._command = [binary, *_DEFAULTS, *args, *self._fixed_options()]
+        self._command = [binary, *_DEFAULTS, "--dir", self._directory, *args, *self._fixed_options()]
         self.pid = 0
         self._launch()
 
@@ -238,9 +239,10 @@ class Server:
         self._signal(signal.SIGCONT)
 
     def restart(self) -> None:
-        """Start the server anew and empty at the same address, whether it runs, was stopped or has crashed.
+        """Start the server anew at the same address, whether it runs, was stopped or has crashed.
 
-        Raises `ServerFailed` where it doesn't start within the timeout, and in a forked child.
+        It is empty, unless it wrote its data to a directory of yours (`--dir`). Raises `ServerFailed` where it doesn't
+        start within the timeout, and in a forked child.
         """
         if os.getpid() != self._owner:
             problem = f"{self!r}: can't restart: only process {self._owner}, which started it, can"
@@ -255,7 +257,7 @@ class Server:
         os.kill(self.pid, number)
 
     def _fixed_options(self) -> list[str]:
-        options = ["--daemonize", "no", "--dir", self._directory, "--port", str(self.port), "--bind", _HOST]
+        options = ["--daemonize", "no", "--port", str(self.port), "--bind", _HOST]
         if self.path:
             options += ["--unixsocket", self.path, "--unixsocketperm", "700"]
         return options

@@ -170,6 +170,17 @@ def test_nothing_stays_on_disk(
         assert list(temporary.iterdir()) == []
 
 
+def test_a_directory_of_the_users_outlives_a_crash(tmp_path: Path) -> None:
+    """What the server writes there is found again after a restart, and stays where the server ends."""
+    args = ("--dir", str(tmp_path), "--appendonly", "yes", "--appendfsync", "no")
+    with embedded.start(args=args) as server, redis.Redis.from_url(server.url, decode_responses=True) as client:
+        client.set("foo", "bar")
+        server.kill()
+        server.restart()
+        assert client.get("foo") == "bar"
+    assert list(tmp_path.iterdir())
+
+
 def test_args_reach_the_server_but_cannot_detach_it() -> None:
     """Options are passed on; one that would free the server from its owner has no effect."""
     with (

@@ -4,33 +4,39 @@ import argparse
 
 from redpool.bench.command import positive, server_url
 
-_LONGEST_COMPARISON = 2.0
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool demo`."""
     parser.add_argument(
         "--url",
         type=server_url,
-        help="server to use (default: a private one, restarted halfway); the demo writes keys redpool:*",
+        help="server to use (default: a private one, which hangs and crashes); the demo writes keys redpool:demo*",
     )
-    parser.add_argument("--seconds", type=positive, default=10.0, help="length of the load (default: 10)")
+    parser.add_argument(
+        "--seconds", type=positive, default=0.5, help="how long each way works while all is well (default: 0.5)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
 
 
 def run(arguments: argparse.Namespace, _: argparse.ArgumentParser) -> int:
-    """Carry out `redpool demo` and return its exit status: 1 where redpool's pool failed to serve."""
-    from redpool.bench.setting import serving
-    from redpool.demo.compare import compare, served_all
-    from redpool.demo.drive import drive
+    """Carry out `redpool demo` and return its exit status: 1 where redpool failed to serve, or ran a command twice."""
+    from redpool.demo.crowd import CROWDS
+    from redpool.demo.drive import drive, probing, serving
     from redpool.demo.lines import four_lines
     from redpool.demo.screen import JsonScreen, Screen
+    from redpool.demo.ways import WAYS
 
     screen = JsonScreen() if arguments.json else Screen()
-    with serving(arguments.url) as (url, server):
+    good = True
+    with serving(arguments.url) as (url, server), probing(url) as probe:
         screen.lines(four_lines(url, server))
-        outcome = drive(url, server, arguments.seconds, screen)
-        screen.outcome(outcome)
-        rows = compare(url, min(_LONGEST_COMPARISON, arguments.seconds / 5), screen.comparing)
-    screen.comparison(rows)
-    return 0 if outcome.served and served_all(rows) else 1
+        screen.story(server is not None)
+        for kind in CROWDS:
+            with screen.board(kind, WAYS) as board:
+                for way in WAYS:
+                    board.begin(way)
+                    seen = drive(kind(way, url), probe, server, arguments.seconds, board.now)
+                    board.done(way, seen)
+                    good = good and not (way.ours and (seen.twice or not seen.after))
+    screen.end()
+    return 0 if good else 1

@@ -1,209 +1,170 @@
-"""A mixed load on two pools at once, and what can be seen of it while it runs."""
+"""Callers that take one way to the server: first all is well, then the server hangs, crashes, and comes back."""
 
-import asyncio
-import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle
-from typing import Any, Protocol
+from itertools import islice
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import redis
-import redis.asyncio
 
-import redpool
-import redpool.asyncio
-from redpool.bench.load import Figures, TaskLoad, ThreadLoad
-from redpool.core.stats import PoolStats
-from redpool.embedded import Server
+from redpool import embedded
 
-KEY = "redpool:demo"
-COUNTER = "redpool:demo:count"
+from .crowd import KEY, Crowd
 
-_LOOK_EVERY = 0.05
-_SHOW_EVERY = 0.25
-_LONGEST_START = 10.0
-_NOT_BEGUN = "the demo's tasks have not begun"
+HANG = 0.5
+"""seconds for which the server hangs: longer than callers wait for a reply"""
+
+# The server knows after a crash what it had done before.
+_DURABLE = ("--appendonly", "yes", "--appendfsync", "no")
+_AFTER_HANG = 0.1
+_DOWN = 0.05
+_BACK = 0.25
+_WARM_UP_SHARE = 0.2
+_PATIENCE = 3
+_SHOW_EVERY = 0.1
+_KEYS_AT_ONCE = 1000
+# A caller with less than this share of what it would have, were all served alike.
+_STARVED_BELOW = 0.1
+
+_clock = time.monotonic
+
+Tell = Callable[[str, float], None]
+"""shows what the server does now, and the calls per second so far"""
 
 
 @dataclass(frozen=True)
-class Moment:
-    """One pool and its callers at one moment: `turns`, the calls finished so far, and `errors` by class name."""
+class Seen:
+    """What callers had of their way to the server."""
 
-    stats: PoolStats
-    turns: int
-    errors: Counter[str]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The load as it ended, by pool; `served` is true where every pool served its callers, also after a restart."""
-
-    seconds: float
-    restarted_at: float | None
-    served: bool
-    figures: dict[str, Figures]
-    moments: dict[str, Moment]
-
-
-class Watcher(Protocol):
-    """Shows the load while it runs."""
-
-    def __enter__(self) -> "Watcher": ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def now(self, elapsed: float, note: str, moments: dict[str, Moment]) -> None:
-        """Show the pools as they are after `elapsed` seconds, with a note."""
+    per_s: float
+    """calls per second while all was well"""
+    connections: int
+    """connections that the server accepted while all was well"""
+    failed: dict[str, int]
+    """errors by command and class, but for those below"""
+    lost: dict[str, int]
+    """errors that say that a command may have run, by command and class"""
+    twice: int
+    """INCRs that ran more often than they were called"""
+    starved: int
+    """callers that got less than a tenth of an even share"""
+    after: int
+    """calls served since the server is back; all of them where nothing happened to it"""
 
 
-class Stage(Protocol):
-    """Gives the load a watcher."""
+class Probe:
+    """The demo's own client, which asks the server what it did."""
 
-    def watcher(self, seconds: float) -> Watcher:
-        """Return a watcher for a load of `seconds`."""
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._client.set(KEY, "a short value")
 
+    def connections(self) -> int:
+        """Return how many connections the server has accepted since it started."""
+        return int(self._client.info("stats")["total_connections_received"])
 
-class _Threads:
-    """32 threads on 4 connections."""
+    def settle(self, keys: Iterable[str]) -> int:
+        """Return how many times more than once each the counters `keys` were raised, and delete them."""
+        more = 0
+        left = iter(keys)
+        while some := list(islice(left, _KEYS_AT_ONCE)):
+            more += sum(int(value) - 1 for value in self._client.mget(some) if value is not None)
+            self._client.delete(*some)
+        return more
 
-    name = "32 threads, 4 connections"
-
-    def __init__(self, url: str) -> None:
-        pool: Any = redpool.ConnectionPool.from_url(url, max_connections=4, name="threads")
-        client: Any = redis.Redis(connection_pool=pool)
-        self._pool = pool
-        self._load = ThreadLoad([mixed(client) for _ in range(32)])
-
-    def start(self, seconds: float) -> None:
-        self._load.start(seconds)
-
-    def moment(self) -> Moment:
-        return Moment(self._pool.stats(), self._load.turns(), self._load.errors())
-
-    def stop(self) -> None:
-        self._load.stop()
-
-    def join(self) -> tuple[Figures, Moment]:
-        figures = self._load.join()
-        moment = self.moment()
-        self._pool.close()
-        return figures, moment
+    def clear(self) -> None:
+        """Delete the key that callers read."""
+        self._client.delete(KEY)
 
 
-class _Tasks:
-    """200 tasks on 8 connections, on an event loop in a thread of its own."""
-
-    name = "200 tasks, 8 connections"
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._load: TaskLoad | None = None
-        self._stats: PoolStats | None = None
-        self._figures: Figures = {}
-        self._failure: BaseException | None = None
-        self._begun = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._seconds = 0.0
-
-    def start(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._thread.start()
-        self._begun.wait(_LONGEST_START)
-
-    def moment(self) -> Moment:
-        if self._load is None or self._stats is None:
-            raise RuntimeError(_NOT_BEGUN) from self._failure
-        return Moment(self._stats, self._load.turns(), self._load.errors())
-
-    def stop(self) -> None:
-        if self._load is not None:
-            self._load.stop()
-
-    def join(self) -> tuple[Figures, Moment]:
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        return self._figures, self.moment()
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except BaseException as failure:
-            self._failure = failure
-        finally:
-            self._begun.set()
-
-    async def _main(self) -> None:
-        pool: Any = redpool.asyncio.ConnectionPool.from_url(self._url, max_connections=8, name="tasks")
-        async with aclosing(pool):
-            client: Any = redis.asyncio.Redis(connection_pool=pool)
-            self._load = TaskLoad([mixed(client) for _ in range(200)])
-            self._stats = pool.stats()
-            look = asyncio.create_task(self._look(pool))
-            self._begun.set()
-            self._figures = await self._load.run(self._seconds)
-            look.cancel()
-            self._stats = pool.stats()
-
-    async def _look(self, pool: Any) -> None:
-        # The pool belongs to its event loop: other threads read the copy that this task takes.
-        while True:
-            self._stats = pool.stats()
-            await asyncio.sleep(_LOOK_EVERY)
+@contextmanager
+def serving(url: str | None) -> Iterator[tuple[str, embedded.Server | None]]:
+    """Yield the URL of the server to use, and the server where it is a private one, which ends with the block."""
+    if url is not None:
+        yield url, None
+        return
+    with (
+        TemporaryDirectory(prefix="redpool-demo-") as directory,
+        embedded.start(args=(*_DURABLE, "--dir", directory)) as server,
+    ):
+        yield server.url, server
 
 
-def mixed(client: Any) -> Callable[[], Awaitable[Any]]:
-    """Return a call that does a GET seven times of ten, else a SET, an INCR or a transaction; awaitable on asyncio."""
-
-    def transaction() -> Any:
-        return client.pipeline().incr(COUNTER).expire(COUNTER, 60).execute()
-
-    steps = cycle(
-        (
-            *[lambda: client.get(KEY)] * 4,
-            lambda: client.set(KEY, "a short value", ex=60),
-            *[lambda: client.get(KEY)] * 3,
-            lambda: client.incr(COUNTER),
-            transaction,
-        )
-    )
-    return lambda: next(steps)()
+@contextmanager
+def probing(url: str) -> Iterator[Probe]:
+    """Yield a probe; what it wrote is deleted at the end of the block."""
+    with redis.Redis.from_url(url) as client:
+        probe = Probe(client)
+        yield probe
+        probe.clear()
 
 
-def drive(url: str, server: Server | None, seconds: float, stage: Stage) -> Outcome:
-    """Run the load for `seconds`, and return how it ended; a server of the demo's own is restarted halfway."""
-    sides = (_Threads(url), _Tasks(url))
+def drive(crowd: Crowd, probe: Probe, server: embedded.Server | None, seconds: float, tell: Tell) -> Seen:
+    """Have a crowd call for `seconds`, then through what happens to a server of the demo's own."""
+    before = probe.connections()
     try:
-        with stage.watcher(seconds) as watcher:
-            for side in sides:
-                side.start(seconds)
-            restarted_at, turns = _look_on(sides, server, seconds, watcher)
-        ended = {side.name: side.join() for side in sides}
+        crowd.start()
+        per_s = _healthy(crowd, seconds, tell)
+        connections = probe.connections() - before
+        calls = 0
+        if server is not None:
+            calls = _through_faults(crowd, server, lambda what: tell(what, per_s))
     finally:
-        for side in sides:
-            side.stop()
-    moments = {name: moment for name, (_, moment) in ended.items()}
-    served = all(moment.turns > before for moment, before in zip(moments.values(), turns, strict=True))
-    return Outcome(seconds, restarted_at, served, {name: figures for name, (figures, _) in ended.items()}, moments)
+        crowd.stop()
+    crowd.join()
+    return _seen(crowd, per_s, connections, _calls(crowd) - calls, probe)
 
 
-def _look_on(
-    sides: "tuple[_Threads, _Tasks]", server: Server | None, seconds: float, watcher: Watcher
-) -> tuple[float | None, list[int]]:
-    """Show the sides until time is up; return when the server was restarted, and each side's turns by then."""
-    began = time.monotonic()
-    restarted_at: float | None = None
-    turns = [0 for _ in sides]
-    note = ""
-    while (elapsed := time.monotonic() - began) < seconds:
-        if server is not None and restarted_at is None and elapsed > seconds / 2:
-            server.restart()
-            restarted_at = elapsed = time.monotonic() - began
-            turns = [side.moment().turns for side in sides]
-            note = f"server restarted at {restarted_at:.1f} s"
-        watcher.now(elapsed, note, {side.name: side.moment() for side in sides})
-        time.sleep(min(_SHOW_EVERY, seconds / 10))
-    return restarted_at, turns
+def _calls(crowd: Crowd) -> int:
+    return sum(caller.calls for caller in crowd.callers)
+
+
+def _healthy(crowd: Crowd, seconds: float, tell: Tell) -> float:
+    """Let the callers work for `seconds`, and return the calls per second, the first moments apart.
+
+    Callers that are slow have longer, until there was a call for each.
+    """
+    time.sleep(seconds * _WARM_UP_SHARE)
+    began, before = _clock(), _calls(crowd)
+    while True:
+        time.sleep(min(_SHOW_EVERY, seconds / 4))
+        calls, elapsed = _calls(crowd) - before, _clock() - began
+        tell("all is well", calls / elapsed)
+        if elapsed > seconds * (1 if calls >= len(crowd.callers) else _PATIENCE):
+            return calls / elapsed
+
+
+def _through_faults(crowd: Crowd, server: embedded.Server, tell: Callable[[str], None]) -> int:
+    """Have the server hang, crash and come back; return the calls that were served by then."""
+    tell("the server hangs")
+    server.pause()
+    time.sleep(HANG)
+    server.resume()
+    tell("the server answers again")
+    time.sleep(_AFTER_HANG)
+    tell("the server has crashed")
+    server.kill()
+    time.sleep(_DOWN)
+    server.restart()
+    calls = _calls(crowd)
+    tell("the server is back")
+    time.sleep(_BACK)
+    return calls
+
+
+def _seen(crowd: Crowd, per_s: float, connections: int, after: int, probe: Probe) -> Seen:
+    callers = crowd.callers
+    even = _calls(crowd) / len(callers)
+    return Seen(
+        per_s=per_s,
+        connections=connections,
+        failed=dict(sum((caller.failed for caller in callers), Counter())),
+        lost=dict(sum((caller.lost for caller in callers), Counter())),
+        twice=probe.settle(key for caller in callers for key in caller.counters()),
+        starved=sum(caller.calls < _STARVED_BELOW * even for caller in callers),
+        after=after,
+    )
