@@ -181,6 +181,10 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
         if connection.pipeline.full:
             self.check_queue(connection.pipeline)
 
+    def is_mine(self) -> bool:
+        """Return whether the calling thread was interrupted in a role: that connection waits until it goes on."""
+        return any(each.is_mine() for each in self.all_there_are())
+
     # -- connecting --------------------------------------------------------------------------------------------------
 
     def connect_shared(self) -> None:

@@ -292,6 +292,26 @@ def test_a_handler_that_interrupts_the_reader(client: Any, monkeypatch: pytest.M
     assert connection.state is State.OPEN
 
 
+@pytest.mark.parametrize("where", ["_send", "_receive"])
+def test_a_handler_that_interrupts_the_only_connection(mute: Mute, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Its calls have one beside the pool: the only slot is free once its own thread goes on."""
+    client: Any = redpool.Redis(**mute.at, max_connections=1, timeout=1.0)
+    client.set("key", "value")
+    connection = multiplexed_by(client)
+    use = getattr(connection, where)
+
+    def use_after_a_signal(*args: Any) -> int:
+        monkeypatch.setattr(connection, where, use)
+        ask_from_within(client)
+        return int(use(*args))
+
+    monkeypatch.setattr(connection, where, use_after_a_signal)
+    assert client.get("key") == b"value"
+    assert connection.state is State.OPEN
+    assert client.connection_pool.stats().connected == 1
+    client.close()
+
+
 @pytest.mark.parametrize("client_class", [redis.Redis, redpool.Redis])
 def test_a_second_try_that_would_wait_for_its_own_thread(
     client: Any, monkeypatch: pytest.MonkeyPatch, client_class: Any
