@@ -15,9 +15,7 @@ from redis.exceptions import ExecAbortError, ResponseError, WatchError
 from ..wire import commands
 from ..wire.commands import PLAIN
 
-pack_words: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
-"""Return the bytes of a command named by one word. Raises `TypeError` for kinds of words that only `pack` knows."""
-
+_pack_text: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 _serialize = HiredisRespSerializer().pack
 
 __all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "is_lost", "of_one_word",
@@ -44,6 +42,19 @@ NOT_FOR_CALLBACKS = ("keys", NEVER_DECODE, EMPTY_RESPONSE)
 """The options of a command that are redis-py's own affair."""
 
 
+def pack_words(args: tuple[Any, ...]) -> bytes:
+    """Return the bytes of a command named by one word. Raises `TypeError` for kinds of words that only `pack` knows."""
+    for word in args:
+        if type(word) is not str and type(word) is not bytes:
+            return _pack_text(_with_numbers_as_text(args))
+    return _pack_text(args)
+
+
+def _with_numbers_as_text(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the same: hiredis would crash where a signal handler raises while it does that."""
+    return (args[0], *[repr(each) if type(each) is int or isinstance(each, float) else each for each in args[1:]])
+
+
 def pack(args: tuple[Any, ...]) -> bytes:
     """Return a command's bytes. Raises redis-py's `DataError` where a word is none of bytes, text and numbers."""
     if args[0] in _ONE_WORD:
@@ -51,7 +62,7 @@ def pack(args: tuple[Any, ...]) -> bytes:
             return pack_words(args)
         except TypeError:
             pass  # a kind of word that redis-py turns into bytes first, or refuses by its own error
-    return b"".join(_serialize(*args))
+    return b"".join(_serialize(*_with_numbers_as_text(args)))
 
 
 def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:

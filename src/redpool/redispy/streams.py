@@ -65,7 +65,7 @@ class Stream:
         Raises `BlockingIOError` where none have come within `seconds`.
         """
         if not self.wait(select.POLLIN, seconds):
-            raise BlockingIOError
+            raise _nothing()
         return self.receive(self.buffer)
 
     def wait(self, events: int, seconds: float) -> int:
@@ -151,14 +151,14 @@ class _Secured(Stream):
             except ssl.SSLZeroReturnError:
                 return 0
             if not self.wait(events, end - time.monotonic()):
-                raise BlockingIOError
+                raise _nothing()
 
     def _send(self, data: Any, _flags: int) -> int:
         try:
             with self._session:
                 return int(self.sock.send(data))
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise BlockingIOError from None
+            raise _nothing() from None
 
     def has_come(self) -> bool:
         with self._session:
@@ -192,14 +192,14 @@ class _Cooperative(Stream):
         try:
             return int(self.sock.recv_into(self.buffer))
         except TimeoutError:
-            raise BlockingIOError from None
+            raise _nothing() from None
 
     def _send(self, data: Any, _flags: int) -> int:
         self.sock.settimeout(self._seconds)
         try:
             return int(self.sock.send(data))
         except TimeoutError:
-            raise BlockingIOError from None
+            raise _nothing() from None
 
     def hurry(self) -> None:
         """Do nothing: no signal prolongs this wait."""
@@ -207,6 +207,10 @@ class _Cooperative(Stream):
     def detach(self, patience: float | None) -> None:
         self._closes = False
         self.sock.settimeout(patience)
+
+
+def _nothing() -> BlockingIOError:
+    return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def take_over(connection: Any, seconds: float) -> Stream:

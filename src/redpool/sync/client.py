@@ -65,7 +65,7 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
         multiplexed = pool._engine.multiplexed
         connection = multiplexed.only
         try:
-            reply = multiplexed.ask(args)
+            reply = multiplexed.ask(connection, args)
             if isinstance(reply, packing.UNUSUAL):
                 box = [reply]
                 del reply  # else an error and this frame, which holds the pool, would keep each other

@@ -32,7 +32,7 @@ from redis.exceptions import InvalidResponse
 
 from ..deadline import deadline
 from ..errors import inherited, interrupted, stopped_reading
-from ..redispy import lifecycle, sharing, sockets
+from ..redispy import lifecycle, sharing, sockets, streams
 from ..redispy.multiplexed import NEVER, Multiplexed
 from ..redispy.streams import DONT_WAIT, take_over
 from ..wire.attributes import AttributeReceived
@@ -49,6 +49,8 @@ _OPEN, _DRAINING, _LOST, _DETACHED = State.OPEN, State.DRAINING, State.LOST, Sta
 _NEVER = NEVER
 _HERE = globals()
 _ENDS = (ServerClosed, UnexpectedReply, AttributeReceived, InvalidResponse)
+# Where the errors of a socket are raised: with one of another module a signal handler has interrupted its use.
+_OF_SOCKETS = frozenset({__name__, streams.__name__, "ssl"})
 # The owner of a role comes by, and maintenance looks, at least every so many seconds: a quarter of the time that a
 # reply may take, but no more often than the least and no more seldom than the longest.
 _LEAST_LOOK, _LONGEST_LOOK = 0.05, 1.0
@@ -92,7 +94,14 @@ class MultiplexedConnection(Multiplexed):
         try:
             # The lone caller's way: whatever is not as usual is left to `_go_on`.
             alone = limit is None and not pipeline.pending and not pipeline.queued and writer.enter(False)
-            if not alone or self.state is not _OPEN or writer.dirty or self._unsent is not None or self._readable(0):
+            if (
+                not alone
+                or self.state is not _OPEN
+                or writer.dirty
+                or pipeline.pending  # another one may have sent just before
+                or self._unsent is not None
+                or self._readable(0)
+            ):
                 if alone:
                     writer.leave()
                 pipeline.queued.append(request)
@@ -101,7 +110,9 @@ class MultiplexedConnection(Multiplexed):
             data = pipeline.begin(request)
             try:
                 sent = self._send(data, DONT_WAIT)
-            except BlockingIOError:
+            except BlockingIOError as error:
+                if not self._is_of_socket(error):
+                    raise
                 sent = 0
             if sent != len(data):
                 self._unsent = memoryview(data)[sent:]
@@ -281,7 +292,9 @@ class MultiplexedConnection(Multiplexed):
         data = self.pipeline.take() if self._unsent is None else self._unsent
         try:
             sent = self._send(data, DONT_WAIT) if data else 0
-        except BlockingIOError:
+        except BlockingIOError as error:
+            if not self._is_of_socket(error):
+                raise
             sent = 0
         self._unsent = None if sent == len(data) else memoryview(data)[sent:]
         self.writer.dirty = False
@@ -374,7 +387,7 @@ class MultiplexedConnection(Multiplexed):
     def _nothing_received(self, error: BaseException) -> bool:
         """Return whether nothing has come in time, and nothing else is the matter. As the reader."""
         reader, stream = self.reader, self._stream
-        if not isinstance(error, BlockingIOError):
+        if not (isinstance(error, BlockingIOError) and self._is_of_socket(error)):
             # Where it can be interrupted only while it waits, nothing has been taken yet.
             reader.dirty = stream.interrupted_anywhere
             return False
@@ -515,9 +528,7 @@ class MultiplexedConnection(Multiplexed):
         of something.
         """
         writes, reads = self.writer.mine(), self.reader.mine()
-        # A signal handler may raise an OSError of its own, a TimeoutError for one: it has no number.
-        from_socket = isinstance(error, OSError) and error.errno is not None
-        its_own = (writes or reads) and (from_socket or isinstance(error, _ENDS))
+        its_own = (writes or reads) and (isinstance(error, _ENDS) or self._is_of_socket(error))
         if its_own:
             self.lose(error)
         elif (writes and self.writer.dirty) or (reads and self.reader.dirty):
@@ -531,6 +542,20 @@ class MultiplexedConnection(Multiplexed):
         if not its_own and request is not None:
             self._leave(request)
         return its_own
+
+    def _is_of_socket(self, error: BaseException) -> bool:
+        """Return whether the socket has raised it.
+
+        A signal handler may raise an `OSError`, too: after it nothing is known of how much was sent, or received. An
+        asynchronous exception has no number.
+        """
+        if not isinstance(error, OSError) or error.errno is None:
+            return False
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        is_known = trace is None or trace.tb_frame.f_globals.get("__name__") in _OF_SOCKETS
+        return is_known or not self._stream.interrupted_anywhere  # a socket of another kind may raise it anywhere
 
     # -- maintenance -------------------------------------------------------------------------------------------------
 

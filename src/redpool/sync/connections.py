@@ -86,12 +86,12 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
 
     # -- a call ------------------------------------------------------------------------------------------------------
 
-    def ask(self, args: tuple[Any, ...]) -> Any:
+    def ask(self, connection: MultiplexedConnection | None, args: tuple[Any, ...]) -> Any:
         """Send an ordinary call, of a command named by one word, and wait: `execute` for the most frequent case.
 
-        Return `ELSEWHERE`, with nothing sent, where there is something to choose, to check or to wait for first.
+        The `connection` is the `only` one. Return `ELSEWHERE`, with nothing sent, where there is something to choose,
+        to check or to wait for first.
         """
-        connection = self.only
         if (
             connection is None
             or connection.state is not _OPEN
@@ -180,6 +180,10 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
             raise Reentered
         if connection.pipeline.full:
             self.check_queue(connection.pipeline)
+
+    def is_mine(self) -> bool:
+        """Return whether the calling thread was interrupted in a role: that connection waits until it goes on."""
+        return any(each.is_mine() for each in self.all_there_are())
 
     # -- connecting --------------------------------------------------------------------------------------------------
 

@@ -81,6 +81,8 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         engine = self._engine_here()
         core = engine.core
         if not core.idle and core.open >= core.max_connections:
+            if engine.multiplexed.is_mine():  # a signal handler's call, which might wait for its own thread
+                return engine.overflow_connection()
             engine.multiplexed.make_room()
         connection = ConnectionPool.get_connection(self)
         slot = connection._redpool.slot

@@ -80,7 +80,7 @@ class VirtualConnection(virtual.Virtual):
         if command is None or not self.simple or disable_decoding or command[0] not in multiplexed.ordinary:
             return self._read_otherwise(disable_decoding, options)
         self.command, connection = None, multiplexed.only
-        reply = multiplexed.ask(command)
+        reply = multiplexed.ask(connection, command)
         if reply is ELSEWHERE:
             self.command = command
             return self._read_otherwise(disable_decoding, options)

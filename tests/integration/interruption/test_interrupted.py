@@ -22,6 +22,7 @@ import redpool.asyncio
 from redpool.core.actions import Validate
 from redpool.core.pool import PoolCore
 from redpool.embedded import Server
+from redpool.redispy import packing
 
 
 class Interrupted(Exception):
@@ -38,6 +39,19 @@ def once(interrupt: Any, then: Any) -> Any:
         return then(*args, **kwargs)
 
     return interrupted
+
+
+@pytest.mark.parametrize("name", ["SET", "CONFIG SET"])
+def test_a_caller_interrupted_while_a_number_is_packed(name: str) -> None:
+    """It is raised; where hiredis itself makes text of the number, the process crashes."""
+
+    class Number(float):
+        def __repr__(self) -> str:
+            raise Interrupted
+
+    for pack in (packing.pack, lambda args: packing.pack_all([args])):
+        with pytest.raises(Interrupted):
+            pack((name, "key", Number()))
 
 
 def test_a_caller_interrupted_before_it_waits_leaves_the_queue(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

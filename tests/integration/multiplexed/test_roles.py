@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 from collections.abc import Iterator
 from typing import Any
@@ -194,6 +195,49 @@ def test_a_reader_that_writes_for_others_goes_on_reading(client: Any, monkeypatc
     assert connection.reader.beat > beat
 
 
+def test_a_lone_caller_looks_at_what_is_in_flight_as_the_writer(
+    client: Any, mute: Mute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may have written after its first look: no more than `max_in_flight` commands await a reply."""
+    connection = multiplexed_by(client)
+    pipeline, enter = connection.pipeline, connection.writer.enter
+    pipeline._max_in_flight = 1
+    mute.server.answer("GET", Raw(b""))
+    calls = []
+
+    def enter_after_another(blocking: bool) -> bool:
+        monkeypatch.setattr(connection.writer, "enter", enter)
+        calls.append(Doing(lambda: client.get("another")))
+        assert eventually(connection.reader.taken)
+        return bool(enter(blocking))
+
+    monkeypatch.setattr(connection.writer, "enter", enter_after_another)
+    calls.append(Doing(lambda: client.get("key")))
+    assert eventually(lambda: len(pipeline.pending) + len(pipeline.queued) == 2)
+    assert pipeline.in_flight == 1
+    mute.restore("GET")
+    mute.proxy.reset()
+    for call in calls:
+        call.ended()
+
+
+@pytest.mark.parametrize("where", ["_send", "_receive"])
+def test_a_handler_that_raises_what_a_socket_might(client: Any, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Its exception ends the call, and the connection: how much was sent, or received, is not known."""
+    connection = multiplexed_by(client)
+    use = getattr(connection, where)
+
+    def use_and_handle_a_signal(*args: Any) -> int:
+        use(*args)
+        raise BlockingIOError(errno.EAGAIN, "a pipe of the handler's is full")
+
+    monkeypatch.setattr(connection, where, use_and_handle_a_signal)
+    with pytest.raises(BlockingIOError, match="a pipe of the handler's"):
+        client.get("key")
+    assert connection.state is State.LOST
+    assert client.echo("next") == b"next"
+
+
 def test_no_one_touches_the_socket_of_a_detached_connection(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is another borrower's by then, whatever maintenance had seen before."""
     connection = multiplexed_by(client)
@@ -248,6 +292,26 @@ def test_a_handler_that_interrupts_the_reader(client: Any, monkeypatch: pytest.M
     assert connection.state is State.OPEN
 
 
+@pytest.mark.parametrize("where", ["_send", "_receive"])
+def test_a_handler_that_interrupts_the_only_connection(mute: Mute, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Its calls have one beside the pool: the only slot is free once its own thread goes on."""
+    client: Any = redpool.Redis(**mute.at, max_connections=1, timeout=1.0)
+    client.set("key", "value")
+    connection = multiplexed_by(client)
+    use = getattr(connection, where)
+
+    def use_after_a_signal(*args: Any) -> int:
+        monkeypatch.setattr(connection, where, use)
+        ask_from_within(client)
+        return int(use(*args))
+
+    monkeypatch.setattr(connection, where, use_after_a_signal)
+    assert client.get("key") == b"value"
+    assert connection.state is State.OPEN
+    assert client.connection_pool.stats().connected == 1
+    client.close()
+
+
 @pytest.mark.parametrize("client_class", [redis.Redis, redpool.Redis])
 def test_a_second_try_that_would_wait_for_its_own_thread(
     client: Any, monkeypatch: pytest.MonkeyPatch, client_class: Any
@@ -263,6 +327,26 @@ def test_a_second_try_that_would_wait_for_its_own_thread(
 
     monkeypatch.setattr(pool._engine.multiplexed, "execute", execute)
     assert client_class(connection_pool=pool).set("key", "value") is True
+
+
+@pytest.mark.parametrize("client_class", [redis.Redis, redpool.Redis])
+def test_a_connection_that_comes_just_before_a_call(
+    client: Any, mute: Mute, monkeypatch: pytest.MonkeyPatch, client_class: Any
+) -> None:
+    """A write that a replica refuses over it is sent again like any other, over a new one."""
+    pool = client.connection_pool
+    multiplexed, before = pool._engine.multiplexed, mute.server.count("SET")
+    ask = multiplexed.ask
+
+    def connect_and_ask(*args: Any) -> Any:
+        multiplexed.execute(get("key"), None)
+        return ask(*args)
+
+    multiplexed.retire_all()
+    monkeypatch.setattr(multiplexed, "ask", connect_and_ask)
+    mute.server.answer("SET", redis.ResponseError("READONLY You can't write against a read only replica."), "ok")
+    assert client_class(connection_pool=pool).set("key", "value")
+    assert mute.server.count("SET") == before + 2
 
 
 def test_a_handler_that_interrupts_a_change_of_the_set(client: Any) -> None:

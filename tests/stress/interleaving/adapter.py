@@ -119,7 +119,10 @@ class Several:
 
     def call(self, request: Any, seconds: float | None) -> Result:
         try:
-            return Result("reply", self.set.execute(request, deadline_in(self.world, seconds)), True)
+            reply = connections.ELSEWHERE if seconds is not None else self.set.ask(self.set.only, request.commands)
+            if reply is connections.ELSEWHERE:
+                reply = self.set.execute(request, deadline_in(self.world, seconds))
+            return Result("reply", reply, True)
         except connections.Reentered:
             return Result("elsewhere", None, request.sent)
         except _LATE as error:
@@ -177,6 +180,7 @@ class _Adapter:
             (connection, "_new_lock", world.threading.Lock),
             (connection, "_monotonic", world.clock),
             (connection, "select", world.select),
+            (connection, "_OF_SOCKETS", connection._OF_SOCKETS | {World.__module__}),
             (threads, "start", lambda work, name, *args: start(world, partial(work, *args), name)),
             (multiplexed, "_monotonic", world.clock),
             (routing, "_monotonic", world.clock),

@@ -157,7 +157,7 @@ class Socket:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         size = min(self.takes.pop(0), len(data)) if self.takes else len(data)
         if not size:
-            raise BlockingIOError
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._server.take(self, bytes(data[:size]))
         return size
 
@@ -166,7 +166,7 @@ class Socket:
         self._touch("read", "recv")
         wait = 0.0 if flags & socket.MSG_DONTWAIT else math.inf if self._timeout is None else self._timeout
         if not self._run.wait_for(lambda: bool(self.incoming) or self.ended, self._run.now + wait, "recv"):
-            raise BlockingIOError
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         if self.lent:
             self._run.fail("read after detach: a receiver was still at it")
         size = min(len(buffer), len(self.incoming))
