@@ -17,6 +17,7 @@ from .core.instrument import Instrument
 from .core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from .deadline import deadline
 from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
+from .sync.blocking import BlockingConnectionPool
 from .sync.client import Redis
 from .sync.cluster import RedisCluster
 from .sync.multiplexed import MultiplexedConnectionPool
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BlockingConnectionPool",
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",
@@ -46,7 +48,13 @@ __all__ = [
     "ReplyLost",
     "Sentinel",
     "deadline",
+    "from_url",
 ]
+
+
+def from_url(url: str, **options: Any) -> Redis:
+    """Return a client for the server at `url`, as `redpool.Redis.from_url` does; redis-py has a function like it."""
+    return Redis.from_url(url, **options)
 
 
 if not TYPE_CHECKING:  # with it, type checkers would accept any name

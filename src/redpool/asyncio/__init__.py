@@ -6,10 +6,13 @@
     r = redis.asyncio.Redis(connection_pool=pool)
 """
 
+from typing import Any
+
 from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
+from .blocking import BlockingConnectionPool
 from .client import Redis
 from .cluster import RedisCluster
 from .multiplexed import MultiplexedConnectionPool
@@ -17,6 +20,7 @@ from .pool import ConnectionPool
 from .sentinel import Sentinel
 
 __all__ = [
+    "BlockingConnectionPool",
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",
@@ -33,4 +37,10 @@ __all__ = [
     "ReplyLost",
     "Sentinel",
     "deadline",
+    "from_url",
 ]
+
+
+def from_url(url: str, **options: Any) -> Redis:
+    """Return a client for the server at `url`, as `redpool.asyncio.Redis.from_url` does; redis-py has one like it."""
+    return Redis.from_url(url, **options)
