@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any, Self
 
+from redis.asyncio.client import Redis
 from redis.asyncio.connection import Connection
+from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
@@ -23,7 +25,7 @@ from ..core.pool import PoolCore
 from ..core.slot import State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
-from ..deadline import current
+from ..deadline import current, deadline
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
 from ..redispy import internals, lifecycle
@@ -356,6 +358,20 @@ class ConnectionPool(AsyncSurface):
         """Return who has which connection and who waits, each with its age, task and call site."""
         here = self._view()
         return here.look(Engine.dump) if here is not None else PoolDump(self.config.name, (), ())
+
+    async def healthy(self, timeout: float = 1.0) -> bool:
+        """Return whether the server answers a PING within so many seconds; for health checks.
+
+        The PING goes the way of any command. So it is False, too, where the pool was shut down, and where no connection
+        comes free in that time. An error of the server's is an answer, unless it says that the server can't serve yet.
+        """
+        try:
+            with deadline(timeout):
+                return bool(await Redis(connection_pool=self).ping())
+        except ResponseError:  # the user may not be allowed to PING
+            return True
+        except (RedisError, OSError):
+            return False
 
     def _core(self) -> PoolCore:
         here = self._view()

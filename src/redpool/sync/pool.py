@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
+from redis.client import Redis
 from redis.connection import Connection
+from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
@@ -19,7 +21,7 @@ from ..core.instrument import Hooks
 from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
-from ..deadline import current
+from ..deadline import current, deadline
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
 from ..redispy import internals, lifecycle
@@ -354,6 +356,20 @@ class ConnectionPool(SyncSurface):
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, thread and call site."""
         return self._engine_here().dump()
+
+    def healthy(self, timeout: float = 1.0) -> bool:
+        """Return whether the server answers a PING within so many seconds; for health checks.
+
+        The PING goes the way of any command. So it is False, too, where the pool was shut down, and where no connection
+        comes free in that time. An error of the server's is an answer, unless it says that the server can't serve yet.
+        """
+        try:
+            with deadline(timeout):
+                return bool(Redis(connection_pool=self).ping())
+        except ResponseError:  # the user may not be allowed to PING
+            return True
+        except (RedisError, OSError):
+            return False
 
     def __repr__(self) -> str:
         core = self._engine_here().core
