@@ -79,10 +79,19 @@ async def topologies() -> None:
 
 
 async def deadlines(client: redpool.asyncio.Redis) -> None:
-    """One deadline for threads and tasks; its block is no `async with`."""
+    """One deadline for threads and tasks; its block may be an `async with`."""
     try:
         with redpool.asyncio.deadline(0.25) as limit:
             assert_type(limit.left(), float)
             await client.incr("key")
     except redpool.asyncio.DeadlineExceeded as error:
         assert_type(error.sent, bool)
+    async with redpool.deadline(0.25) as same:
+        assert_type(same, redpool.deadline)
+    assert_type(await bounded(1), int)
+
+
+@redpool.deadline(1.0)
+async def bounded(number: int) -> int:
+    """Each call has a second."""
+    return number

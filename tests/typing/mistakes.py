@@ -39,8 +39,16 @@ async def waiting(pool: redpool.asyncio.ConnectionPool, client: redpool.asyncio.
     pool.shutdown()  # type: ignore[unused-coroutine]  # not awaited
     with pool.connection():  # type: ignore[attr-defined]  # it is `async with`
         pass
-    async with redpool.deadline(1.0):  # type: ignore[attr-defined]  # it is `with`
-        await client.get("key")
+
+
+@redpool.deadline(1.0)
+def bounded(key: str) -> None:
+    """A deadline leaves a function's arguments as they are."""
+
+
+def calls() -> None:
+    """So they are checked."""
+    bounded(1)  # type: ignore[arg-type]  # it is a string
 
 
 class Watch(redpool.Instrument):
