@@ -79,9 +79,9 @@ class deadline:  # noqa: N801  a context manager, spelled as the call that it is
             raise TypeError(f"{function!r} is a generator function: open the block of the deadline inside of it")
         # An object that is called may have a coroutine function for that.
         is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-        bound: Any = (_bound_async if is_async else _bound)(function, self.seconds)
-        decorated: F = functools.wraps(function)(bound)
-        return decorated
+        dressed: Any = functools.wraps(function)
+        bound: F = dressed((_bound_async if is_async else _bound)(function, self.seconds))
+        return bound
 
     def left(self) -> float:
         """Return the seconds left, never below 0."""
