@@ -18,6 +18,7 @@ from redis.retry import Retry as SyncRetry
 
 from ..core.config import PoolConfig, suggest
 from ..core.connector import Failure
+from . import no_tls
 
 # Parts of an option's name, or of the one that was probably meant, which say that its value is a secret.
 _TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
@@ -74,8 +75,9 @@ def failure(error: BaseException) -> Failure:
     """Return what a failed connect says of the server."""
     if server_is_full(error):
         return Failure.FULL
-    denied = isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError)
-    return Failure.DENIED if denied else Failure.DOWN
+    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
+        return Failure.DENIED
+    return Failure.NO_TLS if no_tls.rejected(error) else Failure.DOWN
 
 
 def connect_budget(options: Mapping[str, Any]) -> float:
