@@ -68,6 +68,8 @@ def dump(pool: redpool.ConnectionPool) -> None:
     assert_type(seen, redpool.PoolDump)
     assert_type(seen.leases, tuple[Lease, ...])
     assert_type(seen.waiters, tuple[Waiter, ...])
+    for call in seen.calls:
+        assert_type((call.age, call.borrower, call.command, call.sent), tuple[float, str | None, str, bool])
     for lease in seen.leases:
         assert_type((lease.age, lease.borrower, lease.last_command), tuple[float, str, str | None])
 

@@ -16,7 +16,7 @@ from ..errors import shut_down
 from ..forks import begin_in_child, same_process
 from ..redispy.clients import NO_WAY
 from ..redispy.internals import ONE_CALL_ASYNC
-from ..redispy.multiplexed_pool import BORROWER, MultiplexedPool, WeakHome
+from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
 from ..redispy.retry import RetryGuardAsync
 from .connections import MultiplexedConnections
 from .engine import Engine
@@ -76,7 +76,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         if beside:
             self._check_slot_left(here.core)
         connection = await ConnectionPool.get_connection(self)
-        connection._redpool.slot.borrower = BORROWER
+        hold(connection)
         return connection
 
     def multiplexed_here(self) -> MultiplexedConnections:
@@ -166,9 +166,9 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         return self._with_shared(own, None if here is None else here.multiplexed)
 
     def dump(self) -> PoolDump:
-        """Return who has which connection and who waits, and what was decided about how many are shared."""
+        """Return who has which connection and who waits, the calls that share, and what was decided about sharing."""
         own, here = super().dump(), self._view()
-        return self._with_decisions(own, None if here is None else here.multiplexed)
+        return own if here is None else here.look(lambda here: self._with_calls(own, here.multiplexed, here.caller_of))
 
 
 class _Home(WeakHome):

@@ -10,9 +10,11 @@ from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
 from ..redispy.internals import ONE_CALL
-from ..redispy.multiplexed_pool import BORROWER, MultiplexedPool, WeakHome
+from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
+from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
 from .pool import ConnectionPool
+from .threads import borrower_name
 from .virtual import VirtualConnection
 
 _calling_frame = sys._getframe
@@ -58,7 +60,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         if beside:
             self._check_slot_left(self._engine.core)
         connection = ConnectionPool.get_connection(self)
-        connection._redpool.slot.borrower = BORROWER
+        hold(connection)
         return connection
 
     # -- checkout and release ----------------------------------------------------------------------------------------
@@ -130,8 +132,13 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         return self._with_shared(super().stats(), self._engine.multiplexed)
 
     def dump(self) -> PoolDump:
-        """Return who has which connection and who waits, and what was decided about how many are shared."""
-        return self._with_decisions(super().dump(), self._engine.multiplexed)
+        """Return who has which connection and who waits, the calls that share, and what was decided about sharing."""
+        return self._with_calls(super().dump(), self._engine.multiplexed, _caller)
+
+
+def _caller(connection: MultiplexedConnection, waker: Any) -> tuple[str | None, None]:
+    ident = connection.woken_by(waker)
+    return (None if ident is None else borrower_name(ident)), None
 
 
 class _Home(WeakHome):
