@@ -18,7 +18,7 @@ from .core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from .deadline import deadline
 from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
 from .sync.blocking import BlockingConnectionPool
-from .sync.client import Redis
+from .sync.client import Redis, from_url
 from .sync.cluster import RedisCluster
 from .sync.multiplexed import MultiplexedConnectionPool
 from .sync.pool import ConnectionPool
@@ -50,11 +50,6 @@ __all__ = [
     "deadline",
     "from_url",
 ]
-
-
-def from_url(url: str, **options: Any) -> Redis:
-    """Return a client for the server at `url`, as `redpool.Redis.from_url` does; redis-py has a function like it."""
-    return Redis.from_url(url, **options)
 
 
 if not TYPE_CHECKING:  # with it, type checkers would accept any name

@@ -6,14 +6,12 @@
     r = redis.asyncio.Redis(connection_pool=pool)
 """
 
-from typing import Any
-
 from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
 from .blocking import BlockingConnectionPool
-from .client import Redis
+from .client import Redis, from_url
 from .cluster import RedisCluster
 from .multiplexed import MultiplexedConnectionPool
 from .pool import ConnectionPool
@@ -39,8 +37,3 @@ __all__ = [
     "deadline",
     "from_url",
 ]
-
-
-def from_url(url: str, **options: Any) -> Redis:
-    """Return a client for the server at `url`, as `redpool.asyncio.Redis.from_url` does; redis-py has one like it."""
-    return Redis.from_url(url, **options)

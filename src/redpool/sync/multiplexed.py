@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, Unpack, overload
+
+from redis.connection import Connection, UnixDomainSocketConnection
+from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
 from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
 from ..redispy.internals import ONE_CALL
+from ..redispy.keywords import SharedThreadOptions, SharedThreadUrlOptions
 from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
@@ -47,9 +52,38 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
     _virtual_class: ClassVar[type[VirtualConnection]] = VirtualConnection
 
+    @overload
+    def __init__(
+        self,
+        connection_class: type[Connection | UnixDomainSocketConnection] = ...,
+        max_connections: int | None = ...,
+        cache_factory: Any = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Unpack[SharedThreadOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        connection_class: Callable[..., Any],
+        max_connections: int | None = ...,
+        cache_factory: Any = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Any,
+    ) -> None: ...
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prepare_sharing()
+
+    @overload  # type: ignore[override]  # it refuses what would fail
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Unpack[SharedThreadUrlOptions]) -> Self: ...
+    @overload
+    @classmethod
+    def from_url(cls, url: str, *, connection_class: Callable[..., Any], **kwargs: Any) -> Self: ...
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """Make a pool from a URL, as `ConnectionPool.from_url` does."""
+        return super().from_url(url, **kwargs)
 
     def make_multiplexed(self) -> MultiplexedConnections:
         """Return what a new engine shares."""
