@@ -17,7 +17,8 @@ from .core.instrument import Instrument
 from .core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from .deadline import deadline
 from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
-from .sync.client import Redis
+from .sync.blocking import BlockingConnectionPool
+from .sync.client import Redis, from_url
 from .sync.cluster import RedisCluster
 from .sync.multiplexed import MultiplexedConnectionPool
 from .sync.pool import ConnectionPool
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BlockingConnectionPool",
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",
@@ -46,6 +48,7 @@ __all__ = [
     "ReplyLost",
     "Sentinel",
     "deadline",
+    "from_url",
 ]
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from numbers import Real
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _monotonic = time.monotonic
 _current: ContextVar[deadline | None] = ContextVar("redpool_deadline", default=None)
@@ -19,7 +25,9 @@ class deadline:  # noqa: N801  a context manager, spelled as the call that it is
 
     The deadline holds for the thread or task that enters the block, and for tasks started in it. A call that isn't done
     by then raises `DeadlineExceeded`, whose `sent` says whether the command may have run. Of nested blocks the one that
-    ends first counts.
+    ends first counts. `async with` is the same.
+
+    As a decorator, `@redpool.deadline(0.25)`, it bounds each call of a function or coroutine function.
 
     Raises `TypeError` where `seconds` isn't a number, and `ValueError` where it is below 0 or NaN. Entering a deadline
     whose block is open raises `RuntimeError`.
@@ -56,6 +64,25 @@ class deadline:  # noqa: N801  a context manager, spelled as the call that it is
         self.over = True
         _current.set(self._before)
 
+    async def __aenter__(self) -> deadline:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.__exit__()
+
+    def __call__(self, function: F) -> F:
+        """Return the function with a deadline of its own for each call.
+
+        Raises `TypeError` for a generator function, whose body runs when its call is over.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function!r} is a generator function: open the block of the deadline inside of it")
+        # An object that is called may have a coroutine function for that.
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+        dressed: Any = functools.wraps(function)
+        bound: F = dressed((_bound_async if is_async else _bound)(function, self.seconds))
+        return bound
+
     def left(self) -> float:
         """Return the seconds left, never below 0."""
         return max(0.0, self.at - _monotonic())
@@ -66,3 +93,19 @@ class deadline:  # noqa: N801  a context manager, spelled as the call that it is
 
     def __repr__(self) -> str:
         return f"<deadline of {self.seconds:g} s, {self.left():.3f} s left>"
+
+
+def _bound(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with deadline(seconds):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _bound_async(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        with deadline(seconds):
+            return await function(*args, **kwargs)
+
+    return call

@@ -81,9 +81,9 @@ IMPURE = {"threading", "asyncio", "socket", "ssl", "select", "selectors", "time"
 PURE = ("redpool.core", "redpool.wire")
 
 NAMES = [
-    "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool", "MultiplexedPoolStats",
-    "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout", "Redis", "RedisCluster", "ReplyLate", "ReplyLost",
-    "Sentinel", "deadline",
+    "BlockingConnectionPool", "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool",
+    "MultiplexedPoolStats", "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout", "Redis", "RedisCluster",
+    "ReplyLate", "ReplyLost", "Sentinel", "deadline", "from_url",
 ]  # fmt: skip
 
 
@@ -244,5 +244,8 @@ def test_the_public_names_are_these(module: object) -> None:
 def test_both_have_the_same_errors_and_stats() -> None:
     """Only the pools and the clients are others."""
     others = {name for name in NAMES if getattr(redpool, name) is not getattr(redpool.asyncio, name)}
-    assert others <= {"ConnectionPool", "MultiplexedConnectionPool", "Redis", "RedisCluster", "Sentinel"}
+    assert others <= {
+        "BlockingConnectionPool", "ConnectionPool", "MultiplexedConnectionPool", "Redis", "RedisCluster", "Sentinel",
+        "from_url",
+    }  # fmt: skip
     assert "ConnectionPool" in others

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 _PIECE = 32 * 1024
+_MAKE = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+
+
+def certificate(place: Path) -> tuple[str, str]:
+    """Make a certificate of this machine's, which signs for itself, and its key; return the files."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    made, key = str(place / "certificate.pem"), str(place / "key.pem")
+    subprocess.run([*_MAKE.split(), "-keyout", key, "-out", made], check=True, capture_output=True)
+    return made, key
 
 
 @contextmanager

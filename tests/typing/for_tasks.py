@@ -6,6 +6,8 @@ from typing import Any, assert_type
 
 import redis.asyncio
 import redis.asyncio.cluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 import redpool.asyncio
 from redpool.asyncio.client import Pipeline
@@ -26,6 +28,16 @@ async def pools() -> None:
         assert_type(connection, Any)
 
 
+def options(known: dict[str, Any]) -> None:
+    """Those of the pool, of redis-py's connections, and what may stand beside a URL."""
+    redpool.asyncio.ConnectionPool(redis.asyncio.SSLConnection, 10, ssl_ca_certs="ca.pem", retry=Retry(NoBackoff(), 1))
+    redpool.asyncio.ConnectionPool(**known)
+    redpool.asyncio.ConnectionPool.from_url("redis://localhost", max_connections=3, timeout=None)
+    redpool.asyncio.MultiplexedConnectionPool(shared_connections=2, name=None)
+    assert_type(redpool.asyncio.BlockingConnectionPool(10, 5.0), redpool.asyncio.BlockingConnectionPool)
+    assert_type(redpool.asyncio.from_url("redis://localhost", single_connection_client=True), redpool.asyncio.Redis)
+
+
 async def the_whole_pool(pool: redpool.asyncio.ConnectionPool) -> None:
     """What waits is awaited, the rest is not."""
     await pool.warm_up(2, timeout=1.0)
@@ -34,6 +46,7 @@ async def the_whole_pool(pool: redpool.asyncio.ConnectionPool) -> None:
     await pool.aclose()
     await pool.shutdown(timeout=None, force=True)
     assert_type(pool.max_connections, int)
+    assert_type(await pool.healthy(timeout=0.5), bool)
 
 
 def stats(pool: redpool.asyncio.ConnectionPool, shared: redpool.asyncio.MultiplexedConnectionPool) -> redpool.PoolStats:
@@ -79,10 +92,19 @@ async def topologies() -> None:
 
 
 async def deadlines(client: redpool.asyncio.Redis) -> None:
-    """One deadline for threads and tasks; its block is no `async with`."""
+    """One deadline for threads and tasks; its block may be an `async with`."""
     try:
         with redpool.asyncio.deadline(0.25) as limit:
             assert_type(limit.left(), float)
             await client.incr("key")
     except redpool.asyncio.DeadlineExceeded as error:
         assert_type(error.sent, bool)
+    async with redpool.deadline(0.25) as same:
+        assert_type(same, redpool.deadline)
+    assert_type(await bounded(1), int)
+
+
+@redpool.deadline(1.0)
+async def bounded(number: int) -> int:
+    """Each call has a second."""
+    return number

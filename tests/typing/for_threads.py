@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, assert_type
 
 import redis
+from redis.backoff import NoBackoff
 from redis.client import Pipeline as TheirPipeline
 from redis.cluster import ClusterPipeline
+from redis.retry import Retry
 
 import redpool
 from redpool.core.stats import Lease, Waiter
@@ -28,6 +30,33 @@ def pools() -> None:
     theirs.disconnect()
 
 
+class MyConnection(redis.Connection):
+    """A user's connection, with an option of its own."""
+
+    def __init__(self, zone: str = "", **kwargs: Any) -> None:
+        theirs: Any = super()  # it has no types
+        theirs.__init__(**kwargs)
+        self.zone = zone
+
+
+def options(known: dict[str, Any]) -> None:
+    """Those of the pool, of redis-py's connections, of a user's own; by name, in a dictionary, beside a URL."""
+    redpool.ConnectionPool(redis.SSLConnection, 10, host="localhost", ssl_ca_certs="ca.pem", retry_sent="none")
+    redpool.ConnectionPool(connection_class=redis.UnixDomainSocketConnection, path="/tmp/redis.sock", order="fifo")
+    redpool.ConnectionPool(MyConnection, zone="a", timeout=None)
+    redpool.ConnectionPool(connection_class=MyConnection, **known)
+    redpool.ConnectionPool(**known)
+    redpool.ConnectionPool.from_url("redis://localhost", max_connections=3, retry=Retry(NoBackoff(), 1))
+    redpool.ConnectionPool.from_url("redis://localhost", connection_class=MyConnection, zone="a")
+    redpool.MultiplexedConnectionPool(MyConnection, zone="a", shareable_commands=["JSON.GET"])
+    redpool.MultiplexedConnectionPool.from_url("redis://localhost", max_in_flight=10, instruments=[Part()])
+    assert_type(redpool.BlockingConnectionPool(10, 5.0, host="localhost"), redpool.BlockingConnectionPool)
+    assert_type(redpool.BlockingConnectionPool.from_url("redis://localhost"), redpool.BlockingConnectionPool)
+    assert_type(redpool.from_url("redis://localhost", min_idle=2, decode_responses=True), redpool.Redis)
+    redpool.Redis("localhost", 6379, 0, ssl=True, ssl_cert_reqs="none", single_connection_client=True)
+    redpool.Redis(connection_pool=redpool.ConnectionPool())
+
+
 def checkouts(pool: redpool.ConnectionPool) -> None:
     """Connections are redis-py's, of the class that was asked for: which one, no checker can know."""
     with pool.connection() as connection:
@@ -46,6 +75,7 @@ def the_whole_pool(pool: redpool.ConnectionPool) -> None:
     pool.close()
     pool.shutdown(timeout=None, force=True)
     assert_type(pool.max_connections, int)
+    assert_type(pool.healthy(timeout=0.5), bool)
 
 
 def stats(pool: redpool.ConnectionPool, shared: redpool.MultiplexedConnectionPool) -> None:
@@ -68,6 +98,8 @@ def dump(pool: redpool.ConnectionPool) -> None:
     assert_type(seen, redpool.PoolDump)
     assert_type(seen.leases, tuple[Lease, ...])
     assert_type(seen.waiters, tuple[Waiter, ...])
+    for call in seen.calls:
+        assert_type((call.age, call.borrower, call.command, call.sent), tuple[float, str | None, str, bool])
     for lease in seen.leases:
         assert_type((lease.age, lease.borrower, lease.last_command), tuple[float, str, str | None])
 

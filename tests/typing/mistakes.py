@@ -5,6 +5,10 @@ Nothing here runs. A mark that no error needs is an error itself, for mypy and f
 
 from __future__ import annotations
 
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 import redpool
 import redpool.asyncio
 
@@ -17,12 +21,33 @@ def names() -> None:
 
 def arguments(pool: redpool.ConnectionPool) -> None:
     """Arguments have types."""
-    redpool.ConnectionPool(max_connections="many")  # type: ignore[arg-type]  # a number
+    redpool.ConnectionPool(max_connections="many")  # type: ignore[call-overload]  # a number
     redpool.deadline("soon")  # type: ignore[arg-type]  # a number
     redpool.deadline()  # type: ignore[call-arg]  # of how long?
     pool.resize("20")  # type: ignore[arg-type]  # a number
     pool.warm_up(timeout="1")  # type: ignore[arg-type]  # a number
     pool.shutdown(forced=True)  # type: ignore[call-arg]  # it is `force`
+
+
+def options() -> None:
+    """Options have names, and types, in each of the places where they may stand."""
+    redpool.ConnectionPool(max_idle_tme=3.0)  # type: ignore[call-overload]  # misspelt
+    redpool.ConnectionPool(hots="localhost")  # type: ignore[call-overload]  # misspelt, and redis-py's
+    redpool.ConnectionPool(order="newest")  # type: ignore[call-overload]  # it is "lifo"
+    redpool.ConnectionPool(shared_connections=2)  # type: ignore[call-overload]  # only a shared pool has it
+    redpool.ConnectionPool(ssl=True)  # type: ignore[call-overload]  # a client's
+    redpool.ConnectionPool(retry=AsyncRetry(NoBackoff(), 1))  # type: ignore[call-overload]  # it is for event loops
+    redpool.MultiplexedConnectionPool(max_in_flight="all")  # type: ignore[call-overload]  # a number
+    redpool.ConnectionPool.from_url("redis://localhost", tmeout=1.0)  # type: ignore[call-overload]  # misspelt
+    redpool.Redis(shared_conections=2)  # type: ignore[call-arg]  # misspelt
+    redpool.Redis(timeout="soon")  # type: ignore[arg-type]  # a number
+    redpool.Redis.from_url("redis://localhost", min_idel=2)  # type: ignore[call-overload]  # misspelt
+    redpool.from_url("redis://localhost", min_idel=2)  # type: ignore[call-arg]  # misspelt
+    redpool.asyncio.ConnectionPool(max_waitin=3)  # type: ignore[call-overload]  # misspelt
+    redpool.asyncio.ConnectionPool(retry=Retry(NoBackoff(), 1))  # type: ignore[call-overload]  # it is for threads
+    redpool.asyncio.MultiplexedConnectionPool(cache=None)  # type: ignore[call-overload]  # threads alone have it
+    redpool.asyncio.Redis(shared_conections=2)  # type: ignore[call-arg]  # misspelt
+    redpool.asyncio.from_url("redis://localhost", min_idel=2)  # type: ignore[call-arg]  # misspelt
 
 
 def results(pool: redpool.ConnectionPool) -> None:
@@ -39,8 +64,16 @@ async def waiting(pool: redpool.asyncio.ConnectionPool, client: redpool.asyncio.
     pool.shutdown()  # type: ignore[unused-coroutine]  # not awaited
     with pool.connection():  # type: ignore[attr-defined]  # it is `async with`
         pass
-    async with redpool.deadline(1.0):  # type: ignore[attr-defined]  # it is `with`
-        await client.get("key")
+
+
+@redpool.deadline(1.0)
+def bounded(key: str) -> None:
+    """A deadline leaves a function's arguments as they are."""
+
+
+def calls() -> None:
+    """So they are checked."""
+    bounded(1)  # type: ignore[arg-type]  # it is a string
 
 
 class Watch(redpool.Instrument):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import importlib
+import inspect
 import math
 import threading
 from decimal import Decimal
@@ -178,3 +179,80 @@ def test_it_holds_for_the_tasks_that_are_started_in_the_block(clock: Clock) -> N
         assert current() is None
 
     asyncio.run(main())
+
+
+# -- other spellings ---------------------------------------------------------------------------------------------------
+
+
+def test_async_with_is_the_same(clock: Clock) -> None:
+    """It holds for the task, from the beginning of the block to its end, however that is left."""
+
+    async def main() -> None:
+        async with redpool.deadline(2) as entered:
+            assert (current(), entered.at) == (entered, 102.0)
+            with pytest.raises(RuntimeError, match="one block at a time"):
+                await entered.__aenter__()
+        assert (current(), entered.over) == (None, True)
+        with contextlib.suppress(ZeroDivisionError):
+            async with redpool.deadline(2):
+                _ = 1 / 0
+        assert current() is None
+
+    asyncio.run(main())
+
+
+def test_as_a_decorator_it_bounds_each_call(clock: Clock) -> None:
+    """With the whole time for each, also for one within another; the function stays what it is."""
+
+    @redpool.deadline(5)
+    def depth(calls: int, *, last: float = 0.0) -> list[float]:
+        """Say until when each call has time."""
+        clock.advance(1.0)
+        limit = current()
+        assert limit is not None
+        return [limit.at] if calls == 1 else [limit.at, *depth(calls - 1)]
+
+    assert depth(2) == [105.0, 105.0]
+    assert depth(calls=1, last=1.0) == [107.0]
+    assert current() is None
+    assert (depth.__name__, depth.__doc__) == ("depth", "Say until when each call has time.")
+
+
+def test_as_a_decorator_it_bounds_coroutine_functions(clock: Clock) -> None:
+    """Each call to its end, for its own task; methods and objects that are called, too."""
+
+    class Service:
+        @redpool.deadline(1)
+        async def call(self) -> Any:
+            await asyncio.sleep(0)
+            return current()
+
+        async def __call__(self) -> Any:
+            return await self.call()
+
+    async def main() -> None:
+        service = Service()
+        first, second = await asyncio.gather(service.call(), service.call())
+        assert first is not second
+        assert (first.at, second.at, current()) == (101.0, 101.0, None)
+        longer = redpool.deadline(0.5)(service)
+        assert inspect.iscoroutinefunction(longer)
+        assert (await longer()).at == 100.5
+
+    asyncio.run(main())
+
+
+def test_as_a_decorator_it_is_none_for_generators() -> None:
+    """Their bodies run when the call is over: a deadline of the call would bound nothing."""
+
+    def numbers() -> Any:
+        yield 1
+
+    async def numbers_of_tasks() -> Any:
+        yield 1
+
+    for function in (numbers, numbers_of_tasks):
+        with pytest.raises(TypeError, match=f"{function.__name__}.*open the block"):
+            redpool.deadline(1)(function)
+    with pytest.raises(TypeError, match="seconds="):
+        redpool.deadline(numbers)  # type: ignore[arg-type]  # without a number

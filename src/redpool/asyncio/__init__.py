@@ -10,13 +10,15 @@ from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
-from .client import Redis
+from .blocking import BlockingConnectionPool
+from .client import Redis, from_url
 from .cluster import RedisCluster
 from .multiplexed import MultiplexedConnectionPool
 from .pool import ConnectionPool
 from .sentinel import Sentinel
 
 __all__ = [
+    "BlockingConnectionPool",
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",
@@ -33,4 +35,5 @@ __all__ = [
     "ReplyLost",
     "Sentinel",
     "deadline",
+    "from_url",
 ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, Unpack, overload
 
 import redis.asyncio.client as aio
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
 from ..redispy import clients, internals, packing
+from ..redispy.keywords import LoopClientOptions, LoopClientUrlOptions, SharedLoopUrlOptions
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
@@ -30,16 +32,29 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
 
     _pool_class = MultiplexedConnectionPool
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        own, closes = None, kwargs.get("auto_close_connection_pool") is not False
-        if not kwargs.get("connection_pool"):
-            own = clients.make_pool(aio.Redis, MultiplexedConnectionPool, args, kwargs)
-            args, kwargs = (), {"connection_pool": own, **clients.beside_pool(kwargs)}
-        super().__init__(*args, **kwargs)
+    def __init__(self, **kwargs: Unpack[LoopClientOptions]) -> None:
+        own, options = None, dict[str, Any](kwargs)
+        closes = options.get("auto_close_connection_pool") is not False
+        if not options.get("connection_pool"):
+            own = clients.make_pool(aio.Redis, MultiplexedConnectionPool, (), options)
+            options = {"connection_pool": own, **clients.beside_pool(options)}
+        super().__init__(**options)
         if own is not None:
             self.auto_close_connection_pool = closes
         self._find_way()
 
+    @overload  # type: ignore[override]  # it refuses what would fail
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        single_connection_client: bool = ...,
+        auto_close_connection_pool: bool | None = ...,
+        **kwargs: Unpack[SharedLoopUrlOptions],
+    ) -> Self: ...
+    @overload
+    @classmethod
+    def from_url(cls, url: str, *, connection_class: Callable[..., Any], **kwargs: Any) -> Self: ...
     @classmethod
     def from_url(
         cls,
@@ -143,6 +158,11 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """Return a pipeline, as in redis-py."""
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+def from_url(url: str, **options: Unpack[LoopClientUrlOptions]) -> Redis:
+    """Return a client for the server at `url`, as `Redis.from_url` does; redis-py has a function like it."""
+    return Redis.from_url(url, **options)
 
 
 async def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:

@@ -360,6 +360,13 @@ class Engine(EngineBase):
         """Return where a task is now, if this is its loop's thread."""
         return tasks.where(borrower) if self._on_loop() else None
 
+    def caller_of(self, _connection: object, waker: Any) -> tuple[str | None, str | None]:
+        """Return the name of the task that awaits a reply, and the line of its own where it does."""
+        task = tasks.awaiting(waker)
+        if task is None:
+            return None, None
+        return tasks.borrower_name(task), tasks.own_line(task) if self._on_loop() else None
+
 
 def _raise(error: BaseException) -> None:
     raise error

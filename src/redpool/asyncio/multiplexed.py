@@ -6,8 +6,11 @@ import asyncio
 import sys
 import threading
 import weakref
-from collections.abc import Awaitable
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Self, Unpack, overload
+
+from redis.asyncio.connection import Connection, UnixDomainSocketConnection
+from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
 from ..core.pool import PoolCore
@@ -16,7 +19,8 @@ from ..errors import shut_down
 from ..forks import begin_in_child, same_process
 from ..redispy.clients import NO_WAY
 from ..redispy.internals import ONE_CALL_ASYNC
-from ..redispy.multiplexed_pool import BORROWER, MultiplexedPool, WeakHome
+from ..redispy.keywords import SharedLoopOptions, SharedLoopUrlOptions
+from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
 from ..redispy.retry import RetryGuardAsync
 from .connections import MultiplexedConnections
 from .engine import Engine
@@ -62,9 +66,36 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     multiplexed: Any = NO_WAY.multiplexed
     """what is shared on the loop that has used the pool last"""
 
+    @overload
+    def __init__(
+        self,
+        connection_class: type[Connection | UnixDomainSocketConnection] = ...,
+        max_connections: int | None = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Unpack[SharedLoopOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        connection_class: Callable[..., Any],
+        max_connections: int | None = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Any,
+    ) -> None: ...
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prepare_sharing()
+
+    @overload  # type: ignore[override]  # it refuses what would fail
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Unpack[SharedLoopUrlOptions]) -> Self: ...
+    @overload
+    @classmethod
+    def from_url(cls, url: str, *, connection_class: Callable[..., Any], **kwargs: Any) -> Self: ...
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """Make a pool from a URL, as `ConnectionPool.from_url` does."""
+        return super().from_url(url, **kwargs)
 
     def make_multiplexed(self, engine: Engine) -> MultiplexedConnections:
         """Return what a new engine shares."""
@@ -76,7 +107,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         if beside:
             self._check_slot_left(here.core)
         connection = await ConnectionPool.get_connection(self)
-        connection._redpool.slot.borrower = BORROWER
+        hold(connection)
         return connection
 
     def multiplexed_here(self) -> MultiplexedConnections:
@@ -166,9 +197,9 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         return self._with_shared(own, None if here is None else here.multiplexed)
 
     def dump(self) -> PoolDump:
-        """Return who has which connection and who waits, and what was decided about how many are shared."""
+        """Return who has which connection and who waits, the calls that share, and what was decided about sharing."""
         own, here = super().dump(), self._view()
-        return self._with_decisions(own, None if here is None else here.multiplexed)
+        return own if here is None else here.look(lambda here: self._with_calls(own, here.multiplexed, here.caller_of))
 
 
 class _Home(WeakHome):

@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from random import Random
-from typing import Any, Self
+from typing import Any, Self, Unpack, overload
 
-from redis.asyncio.connection import Connection
+from redis.asyncio.client import Redis
+from redis.asyncio.connection import Connection, UnixDomainSocketConnection
+from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
@@ -23,10 +25,11 @@ from ..core.pool import PoolCore
 from ..core.slot import State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
-from ..deadline import current
+from ..deadline import current, deadline
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
 from ..redispy import internals, lifecycle
+from ..redispy.keywords import LoopOptions, LoopUrlOptions
 from ..redispy.reference import Reference
 from ..redispy.surface import AsyncSurface
 from ..redispy.transports import close_now, quiet
@@ -62,6 +65,22 @@ class ConnectionPool(AsyncSurface):
     closed loop.
     """
 
+    @overload
+    def __init__(
+        self,
+        connection_class: type[Connection | UnixDomainSocketConnection] = ...,
+        max_connections: int | None = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Unpack[LoopOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        connection_class: Callable[..., Any],
+        max_connections: int | None = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Any,
+    ) -> None: ...
     def __init__(
         self,
         connection_class: Any = Connection,
@@ -81,6 +100,20 @@ class ConnectionPool(AsyncSurface):
         self._entering = threading.Lock()
         self._here: Engine | None = None  # of the loop that used the pool last
         note(self)
+
+    @overload  # type: ignore[override]  # it refuses what would fail
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Unpack[LoopUrlOptions]) -> Self: ...
+    @overload
+    @classmethod
+    def from_url(cls, url: str, *, connection_class: Callable[..., Any], **kwargs: Any) -> Self: ...
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """Make a pool from a `redis://`, `rediss://` or `unix://` URL; what the URL says wins over keywords.
+
+        Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
+        """
+        return super().from_url(url, **kwargs)
 
     # -- checkout and release ----------------------------------------------------------------------------------------
 
@@ -356,6 +389,20 @@ class ConnectionPool(AsyncSurface):
         """Return who has which connection and who waits, each with its age, task and call site."""
         here = self._view()
         return here.look(Engine.dump) if here is not None else PoolDump(self.config.name, (), ())
+
+    async def healthy(self, timeout: float = 1.0) -> bool:
+        """Return whether the server answers a PING within so many seconds; for health checks.
+
+        The PING goes the way of any command. So it is False, too, where the pool was shut down, and where no connection
+        comes free in that time. An error of the server's is an answer, unless it says that the server can't serve yet.
+        """
+        try:
+            with deadline(timeout):
+                return bool(await Redis(connection_pool=self).ping())
+        except ResponseError:  # the user may not be allowed to PING
+            return True
+        except (RedisError, OSError):
+            return False
 
     def _core(self) -> PoolCore:
         here = self._view()

@@ -62,6 +62,8 @@ class ReportLeak(NamedTuple):
     borrower: Borrower
     stack: Callsite
     dropped: bool = False
+    over: bool = False
+    """the pool was closed while it lasted: all is being put away, and a connection that is dropped does no harm"""
 
 
 AnyAction = Connect | CutConnect | Validate | CutCall | Close | Wake | ReportLeak

@@ -35,6 +35,11 @@ def take_site(frame: FrameType) -> tuple[CodeType, int]:
     return frame.f_code, frame.f_lasti
 
 
+def is_plumbing(frame: FrameType) -> bool:
+    """Return whether a frame is redis-py's or redpool's, and says nothing of who calls."""
+    return str(frame.f_globals.get("__name__", "")).startswith(_PLUMBING)
+
+
 def shown(stack: Stack | None) -> str:
     """Return a stack as text; nothing where none was recorded."""
     if isinstance(stack, tuple):

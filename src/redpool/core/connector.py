@@ -27,6 +27,11 @@ class Failure(enum.Enum):
     DOWN = "it can't be reached, or hangs up"
     FULL = "it has all the clients that it allows"
     DENIED = "it doesn't accept the credentials, or allows them too little"
+    NO_TLS = "it speaks no TLS, or one side doesn't accept the other's certificate or version"
+
+
+_LASTING = Failure.DENIED, Failure.NO_TLS
+"""What one more try soon won't change: no retry policy is to sit through it."""
 
 
 class Demand(NamedTuple):
@@ -257,7 +262,7 @@ class Connector:
         if slot is not None:
             self.slots.pop(slot, None)
         self.last_error, self.last_failure, self.failed_at = error, failure, now
-        self.retryable = retryable and failure is not Failure.DENIED
+        self.retryable = retryable and failure not in _LASTING
         if failure is Failure.DENIED:
             self.failures = 0  # the server is up
             self._deny(now)
@@ -312,7 +317,7 @@ class Connector:
     @property
     def hopeless(self) -> bool:
         """Whether one more try would only get the last failure again: no retry policy is to make it."""
-        return self.broken or (self.last_error is not None and self.last_failure is Failure.DENIED)
+        return self.broken or (self.last_error is not None and self.last_failure in _LASTING)
 
     def rejects(self, empty: bool) -> bool:
         """Return whether callers that find nothing idle are rejected, until a probe succeeds; `empty`: a slot is.

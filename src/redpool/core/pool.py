@@ -49,6 +49,7 @@ class PoolCore:
         "_waits",
         "available_at",
         "closed",
+        "closed_at",
         "closing",
         "config",
         "connector",
@@ -77,6 +78,7 @@ class PoolCore:
         self.max_connections = config.max_connections
         self.generation = 0
         self.closed = False  # shut down
+        self.closed_at = -_NEVER  # when it was last closed, or all was disconnected
         self.resting = False  # closed until a caller asks: connects nothing by itself
         self.inconsistent = False  # a transaction, or the carrying out of its actions, was interrupted: `repair` is due
         self.wake_at = now if config.min_idle else _NEVER
@@ -207,12 +209,16 @@ class PoolCore:
     def leaked(self, slot: Slot, now: float) -> None:
         """End a lease whose connection was collected: its caller has dropped it without releasing it."""
         if slot.leak_reported_for != slot.lease:
-            self.report_dropped(slot, now - slot.since, slot.caller, slot.taken)
+            self.report_dropped(slot, slot.since, slot.caller, slot.taken, now)
         self.release(slot, now, Reason.LEAKED)
 
-    def report_dropped(self, slot: Slot, age: float, borrower: Borrower, taken: Callsite) -> None:
-        """Report that a lease of such an age was dropped by its borrower, which took it there."""
-        self._report_leak(ReportLeak(slot, age, borrower, taken, dropped=True))
+    def report_dropped(self, slot: Slot, since: float, borrower: Borrower, taken: Callsite, now: float) -> None:
+        """Report that a lease was dropped by its borrower, which took it there and then.
+
+        Where the pool was closed meanwhile, the borrower is at its end as well.
+        """
+        over = self.closed or since <= self.closed_at
+        self._report_leak(ReportLeak(slot, now - since, borrower, taken, dropped=True, over=over))
 
     def _report_leak(self, leak: ReportLeak) -> None:
         self.counters.leaks += 1
@@ -827,6 +833,7 @@ class PoolCore:
 
         Callers that wait have asked: they are served.
         """
+        self.closed_at = now
         if not (self.queue.tickets or self.queue.warming):
             self.resting = True
             self.min_idle = 0

@@ -107,6 +107,22 @@ class Waiter:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call that is under way over a shared connection."""
+
+    age: float
+    """seconds since it was queued, as exact as is known without a look at the clock by each: 0 for a short one"""
+    borrower: str | None
+    """the thread or task that waits for the reply; `None` for a thread that reads or writes for all just now"""
+    waits_at: str | None
+    """the line where a task waits, in its own code; of a thread it can't be known"""
+    command: str
+    """the command's name, of a pipeline or transaction that of its first one"""
+    sent: bool
+    """whether it may have reached the server; else it waits for room, or is just queued"""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a pool has decided about how many connections callers share, and why."""
 
@@ -124,6 +140,10 @@ class PoolDump:
     waiters: tuple[Waiter, ...]
     decisions: tuple[Decision, ...] = ()
     """the latest, of a pool whose connections are shared"""
+    calls: tuple[Call, ...] = ()
+    """the oldest ones under way over shared connections, 100 at most"""
+    more_calls: int = 0
+    """how many there are beside these"""
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {len(self.leases)} in use, {len(self.waiters)} waiting"]
@@ -133,6 +153,11 @@ class PoolDump:
             )
             lines += [f"    {line}" for line in (lease.taken_at or "").splitlines()]
         lines += [f"  waiting {waiter.age:.3f} s: {waiter.borrower}" for waiter in self.waiters]
+        for call in self.calls:
+            state, borrower = "in flight" if call.sent else "queued", f" by {call.borrower}" if call.borrower else ""
+            lines.append(f"  {state} {call.age:.3f} s: {call.command}{borrower}")
+            lines += [f"    {line}" for line in (call.waits_at or "").splitlines()]
+        lines += [f"  {self.more_calls} more calls"] if self.more_calls else []
         lines += [f"  {decision.age:.3f} s ago: {decision.what}" for decision in self.decisions]
         return "\n".join(lines)
 

@@ -8,6 +8,8 @@ given what makes connections, and told when the pool is gone.
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import time
 import weakref
 from abc import abstractmethod
@@ -60,10 +62,15 @@ class Reports:
             self._hooks.fire("closed", self._name, action.reason.value, action.age)
 
     def leaked(self, action: ReportLeak) -> None:
-        """Report a connection that was held too long, or dropped."""
+        """Report a connection that was held too long, or dropped; where all ends, what is dropped is no fault."""
         borrower = self._borrower_name(action.borrower)
-        logger.warning("%s", leak_message(self._name, action, borrower))
+        no_fault = action.dropped and (action.over or _interpreter_ends())
+        logger.log(logging.DEBUG if no_fault else logging.WARNING, "%s", leak_message(self._name, action, borrower))
         self._hooks.fire("leaked", self._name, action.age, borrower, shown(action.stack))
+
+
+def _interpreter_ends() -> bool:
+    return sys.is_finalizing() or not threading.main_thread().is_alive()
 
 
 class EngineBase:

@@ -12,11 +12,11 @@ from typing import Any
 
 import redis.asyncio.connection as aio
 from redis.cache import CacheInterface
-from redis.connection import AbstractConnection
+from redis.connection import AbstractConnection, SSLConnection
 from redis.driver_info import resolve_driver_info
 from redis.utils import SENTINEL
 
-from . import hello, options, retry, sockets
+from . import hello, no_tls, options, retry, sockets
 from .caching import CachingConnection
 from .internals import watch_connections
 from .tracking import Tracked
@@ -25,6 +25,7 @@ from .tracking_sync import TrackedSync
 
 # Where a class keeps what was made of it, so that both go together.
 _MADE = "_redpool_tracking"
+_OVER_TLS = (SSLConnection, aio.SSLConnection)
 
 
 class ConnectionFactory:
@@ -43,6 +44,7 @@ class ConnectionFactory:
         self.pool: Callable[[], Any] = _none
         """returns the pool, `None` once it is gone: the user may have given it another `make_connection`"""
         self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
+        self._tls_proof = no_tls.Proof()  # whether the server speaks TLS
 
     @property
     def connection_class(self) -> Any:
@@ -85,6 +87,8 @@ class ConnectionFactory:
         sockets.watch(connection, self.arguments)
         if isinstance(connection, Tracked) and hello.may_speak_resp2(self.arguments):
             connection.without_hello = self._without_hello
+        if isinstance(connection, _OVER_TLS) and isinstance(connection, Tracked):
+            connection.tls_proof = self._tls_proof
         return connection
 
 

@@ -15,6 +15,7 @@ from ..errors import PoolTimeout, pool_gone
 from ..wire.commands import undone_where_refused
 from ..wire.pipeline import Request
 from . import sharing
+from .calls import Caller, under_way
 from .retry import RetryGuard, guarded_copy
 from .routing import Routing
 from .virtual import Virtual
@@ -23,6 +24,12 @@ _monotonic = time.monotonic
 
 BORROWER = "all who share it"
 """What the dump names as the borrower of a multiplexed connection."""
+
+
+def hold(connection: Any) -> None:
+    """Note that a connection is on lease to the pool itself, for all who share it."""
+    slot, connection.sent = connection._redpool.slot, ()
+    slot.borrower, slot.taken = BORROWER, None
 
 
 class MultiplexedPool:
@@ -112,10 +119,12 @@ class MultiplexedPool:
             batch=Summary.of_counts(batches),
         )
 
-    def _with_decisions(self, own: PoolDump, multiplexed: Routing[Any, Any] | None) -> PoolDump:
-        """Return the pool's dump with what was decided about how many connections are shared."""
-        decisions, now = () if multiplexed is None else tuple(multiplexed.spread.decisions.copy()), _monotonic()
-        return replace(own, decisions=tuple(Decision(now - at, what) for at, what in decisions))
+    def _with_calls(self, own: PoolDump, multiplexed: Routing[Any, Any], caller: Caller) -> PoolDump:
+        """Return the pool's dump with the calls under way, and with what was decided about how many are shared."""
+        decisions, now = tuple(multiplexed.spread.decisions.copy()), _monotonic()
+        calls, more = under_way(multiplexed.all_there_are(), caller)
+        said = tuple(Decision(now - at, what) for at, what in decisions)
+        return replace(own, decisions=said, calls=calls, more_calls=more)
 
 
 class WeakHome:

@@ -18,12 +18,24 @@ from redis.retry import Retry as SyncRetry
 
 from ..core.config import PoolConfig, suggest
 from ..core.connector import Failure
+from . import no_tls
 
 # Parts of an option's name, or of the one that was probably meant, which say that its value is a secret.
 _TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
 # Options of a connection that redis-py has added, not the user.
 _INJECTED = frozenset({"himport_registry", "maint_notifications_config", "maint_notifications_pool_handler",
                        "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout"})  # fmt: skip
+
+
+class _Shell(NamedTuple):
+    """What users know a shell by."""
+
+    users: str
+    redis: str
+    redpool: str
+
+
+_SHELLS = _Shell("threads", "redis", "redpool"), _Shell("event loops", "redis.asyncio", "redpool.asyncio")
 
 
 class ConnectRetries(NamedTuple):
@@ -63,8 +75,9 @@ def failure(error: BaseException) -> Failure:
     """Return what a failed connect says of the server."""
     if server_is_full(error):
         return Failure.FULL
-    denied = isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError)
-    return Failure.DENIED if denied else Failure.DOWN
+    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
+        return Failure.DENIED
+    return Failure.NO_TLS if no_tls.rejected(error) else Failure.DOWN
 
 
 def connect_budget(options: Mapping[str, Any]) -> float:
@@ -99,15 +112,42 @@ def check_async(options: Mapping[str, Any]) -> None:
         raise TypeError(f"credential_provider={_type_of(provider)} has no get_credentials_async")
 
 
-def check_names(connection_class: object, options: Mapping[str, Any]) -> None:
-    """Reject an option that looks misspelled, at once and by name. Raises `TypeError`.
+def check_class(connection_class: object, asynchronous: bool) -> None:
+    """Reject a connection class of redis-py's that is for the other kind of pool. Raises `TypeError`."""
+    others = (redis.connection if asynchronous else redis.asyncio.connection).AbstractConnection
+    if is_class(connection_class) and issubclass(connection_class, others):
+        shell, other = _SHELLS[asynchronous], _SHELLS[not asynchronous]
+        raise TypeError(
+            f"connection_class={_name_of(connection_class)} is for {other.users}, and this pool for {shell.users}: "
+            f"use a pool of {other.redpool}, or a class of {shell.redis}"
+        )
+
+
+def wrong_client(asynchronous: bool) -> TypeError:
+    """Return what the wrong client gets of a pool: one for threads of a pool for event loops, or the reverse."""
+    shell, other = _SHELLS[asynchronous], _SHELLS[not asynchronous]
+    return TypeError(
+        f"this pool is for {shell.users}, and the client for {other.users}: "
+        f"use a pool of {other.redpool}, or a client of {shell.redis}"
+    )
+
+
+def check_names(connection_class: object, options: Mapping[str, Any], asynchronous: bool) -> None:
+    """Reject an option that looks misspelled or needs another class, at once and by name. Raises `TypeError`.
 
     Other unknown options go to the connection class all the same, as in redis-py, which rejects them.
     """
     known = _accepted(connection_class)
     if known is None:
         return
-    for name in options.keys() - known - _elsewhere():
+    unknown = options.keys() - known
+    wants_tls = sorted(name for name in unknown if name == "ssl" or name in _tls_names())
+    if wants_tls:
+        raise TypeError(
+            f"{wants_tls[0]}: a pool has TLS by a URL that begins with rediss://, "
+            f"or by connection_class={_SHELLS[asynchronous].redis}.SSLConnection"
+        )
+    for name in unknown - _elsewhere():
         if hint := suggest(name, known):
             shown = "<hidden>" if any(word in name + hint for word in _TELLING) else repr(options[name])
             raise TypeError(f"unexpected option {name}={shown}{hint}")
@@ -145,7 +185,16 @@ def _check_retry(retry: object, wanted: type[AbstractRetry[Any]], name: str) -> 
 
 
 def _type_of(thing: object) -> str:
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+    return _name_of(type(thing))
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _tls_names() -> frozenset[str]:
+    names = _accepted(redis.connection.SSLConnection) or frozenset()
+    return frozenset(name for name in names if name.startswith("ssl_"))
 
 
 def _elsewhere() -> frozenset[str]:

@@ -6,10 +6,11 @@ Client-side caching and maintenance notifications are redis-py's own; what is he
 from __future__ import annotations
 
 import secrets
+import sys
 import weakref
 from abc import abstractmethod
 from asyncio import Lock as AsyncLock
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -40,13 +41,17 @@ from redis.utils import check_protocol_version
 from ..core.config import PoolConfig
 from . import lifecycle, maintenance, options, transports
 from .factory import CachingFactory, ConnectionFactory
-from .internals import Encoder
+from .internals import CLIENT_MODULE, CLIENT_MODULE_ASYNC, Encoder
+
+_calling_frame = sys._getframe
 
 
 class _Surface:
     """What both kinds of pool show."""
 
     _asynchronous: ClassVar[bool]
+    _other_clients: ClassVar[Mapping[str, Any]]
+    """the module of redis-py's clients of the other kind"""
     _maintained_class: ClassVar[type]
     _config_class: ClassVar[type[PoolConfig]] = PoolConfig
 
@@ -72,7 +77,8 @@ class _Surface:
         if kwargs.get("name") is None:
             kwargs["name"] = options.pool_name(kwargs)
         self.config = self._config_class.take(kwargs)
-        options.check_names(connection_class, kwargs)
+        options.check_class(connection_class, self._asynchronous)
+        options.check_names(connection_class, kwargs, self._asynchronous)
         if kwargs.get("himport_registry") is None and options.is_class(connection_class):
             kwargs["himport_registry"] = HImportRegistry()
         registry = kwargs.get("himport_registry")  # one without fieldsets is false
@@ -112,7 +118,12 @@ class _Surface:
 
     @property
     def connection_kwargs(self) -> dict[str, Any]:
-        """What every new connection is made with."""
+        """What every new connection is made with.
+
+        redis-py's clients ask for it when they are made. So it raises `TypeError` to one of the other kind.
+        """
+        if _calling_frame(1).f_globals is self._other_clients:
+            raise options.wrong_client(self._asynchronous)
         return self._factory.arguments
 
     @connection_kwargs.setter
@@ -194,6 +205,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
     """
 
     _asynchronous = False
+    _other_clients = CLIENT_MODULE_ASYNC
     _maintained_class = MaintNotificationsAbstractConnection
     _factory: CachingFactory
 
@@ -253,6 +265,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
     """
 
     _asynchronous = True
+    _other_clients = CLIENT_MODULE
     _maintained_class = AsyncMaintNotificationsAbstractConnection
 
     def _prepare(self, connection_class: Any, asked: MaintNotificationsConfig | None, kwargs: dict[str, Any]) -> None:

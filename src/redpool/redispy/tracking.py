@@ -29,7 +29,7 @@ from ..deadline import current, deadline
 from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_lost
 from ..wire import commands
 from ..wire.session import RESTORING, Session
-from . import retry, sockets
+from . import no_tls, retry, sockets
 from .internals import CONNECTION_METHODS, is_finalizer, leaves, untouched
 
 logger = logging.getLogger("redpool")
@@ -91,6 +91,8 @@ class Tracked:
     """what is sent is the connection's own affair, not its caller's"""
     without_hello: set[Any] | None = None
     """the pool's: endpoints that refuse HELLO; `None` where RESP3 was asked for, so that nothing else will do"""
+    tls_proof: no_tls.Proof | None = None
+    """the pool's: whether its server speaks TLS; `None` where that is not to be asked"""
     starting_over = False
     """a command that a replica has refused is under way once more"""
     multiplexed = False
@@ -105,6 +107,8 @@ class Tracked:
     db: Any
     client_name: Any
     if TYPE_CHECKING:
+        host: Any
+        port: Any
         health_check_interval: Any
         protocol: Any
         is_connected: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import ssl
 import sys
 import weakref
 from collections.abc import Coroutine
@@ -19,7 +20,7 @@ from ..deadline import current, deadline
 from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
 from ..wire.commands import PLAIN
-from . import hello, lifecycle, sockets
+from . import hello, lifecycle, no_tls, sockets
 from .tracking import HEARTBEAT, Tracked
 from .transports import abort, close_now, quiet
 
@@ -71,7 +72,29 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         limit = current()
         if limit is not None:
             self._check_deadline(limit)
+        elif self.tls_proof is not None and not self.tls_proof.given:
+            await self._connect_at_first(self.tls_proof)
+            return
         await super()._connect()  # type: ignore[safe-super]  # a mixin's: the class beside it has it
+
+    async def _connect_at_first(self, proof: no_tls.Proof) -> None:
+        """Connect over TLS for the first time; ask a server that is silent whether it speaks TLS at all."""
+        connect = super()._connect  # type: ignore[safe-super]  # as above
+        try:
+            async with asyncio.timeout(no_tls.SILENT_AFTER):
+                await connect()
+        except TimeoutError:
+            if await no_tls.is_plain_async(self.host, self.port):
+                raise no_tls.plain() from None
+            proof.given = True
+        except ssl.SSLError as error:
+            if no_tls.is_no_handshake(error):
+                raise no_tls.plain() from error
+            raise
+        else:
+            proof.given = True
+            return
+        await connect()
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import sys
 import time
 import weakref
@@ -20,7 +21,7 @@ from ..deadline import current, deadline
 from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
 from ..wire.commands import PLAIN
-from . import hello, lifecycle, packing, sharing, sockets
+from . import hello, lifecycle, no_tls, packing, sharing, sockets
 from .internals import NOT_ENOUGH_DATA, SERVER_CLOSED_CONNECTION_ERROR
 from .tracking import HEARTBEAT, Tracked
 
@@ -133,7 +134,32 @@ class TrackedSync(Tracked, AbstractConnection):
         limit = current()
         if limit is not None:
             self._check_deadline(limit)
+        elif self.tls_proof is not None and not self.tls_proof.given:
+            return self._connect_at_first(self.tls_proof)
         return super()._connect()  # type: ignore[safe-super]  # a mixin's: the class beside it has it
+
+    def _connect_at_first(self, proof: no_tls.Proof) -> Any:
+        """Connect over TLS for the first time; ask a server that is silent whether it speaks TLS at all."""
+        connect = super()._connect  # type: ignore[safe-super]  # as above
+        timeout = self.socket_timeout
+        self.socket_timeout = no_tls.SILENT_AFTER if timeout is None else min(timeout, no_tls.SILENT_AFTER)
+        try:
+            sock: Any = connect()
+            sock.settimeout(timeout)
+        except TimeoutError:
+            if no_tls.is_plain(self.host, self.port):
+                raise no_tls.plain() from None
+            proof.given = True
+        except ssl.SSLError as error:
+            if no_tls.is_no_handshake(error):
+                raise no_tls.plain() from error
+            raise
+        else:
+            proof.given = True
+            return sock
+        finally:
+            self.socket_timeout = timeout
+        return connect()
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
         """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""

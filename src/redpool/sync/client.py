@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, Unpack, overload
 
 import redis.client
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
@@ -10,6 +11,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
 from ..redispy import clients, internals, packing
+from ..redispy.keywords import ClientOptions, ClientUrlOptions
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .connections import ELSEWHERE, Reentered
@@ -29,12 +31,12 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
 
     _pool_class = MultiplexedConnectionPool
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        own = None
-        if not kwargs.get("connection_pool") and len(args) <= clients.PLACE_OF_POOL:
-            own = clients.make_pool(redis.client.Redis, MultiplexedConnectionPool, args, kwargs)
-            args, kwargs = (), {"connection_pool": own, **clients.beside_pool(kwargs)}
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Unpack[ClientOptions]) -> None:
+        own, options = None, dict[str, Any](kwargs)
+        if not options.get("connection_pool") and len(args) <= clients.PLACE_OF_POOL:
+            own = clients.make_pool(redis.client.Redis, MultiplexedConnectionPool, args, options)
+            args, options = (), {"connection_pool": own, **clients.beside_pool(options)}
+        super().__init__(*args, **options)
         if own is not None:
             self.auto_close_connection_pool = True
         self._find_way()
@@ -42,6 +44,12 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
     def __enter__(self) -> Self:
         return self
 
+    @overload  # type: ignore[override]  # it refuses what would fail
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Unpack[ClientUrlOptions]) -> Self: ...
+    @overload
+    @classmethod
+    def from_url(cls, url: str, *, connection_class: Callable[..., Any], **kwargs: Any) -> Self: ...
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
         """Return a client for the server at `url`; keywords and the URL's query may have the pool's options, too."""
@@ -133,6 +141,11 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """Return a pipeline, as in redis-py."""
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+def from_url(url: str, **options: Unpack[ClientUrlOptions]) -> Redis:
+    """Return a client for the server at `url`, as `Redis.from_url` does; redis-py has a function like it."""
+    return Redis.from_url(url, **options)
 
 
 def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:

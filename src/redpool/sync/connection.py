@@ -208,6 +208,10 @@ class MultiplexedConnection(Multiplexed):
         elif request.waker is not None:
             self._parked.pop(_thread(), None)
 
+    def woken_by(self, waker: Any) -> int | None:
+        """Return the thread that sleeps on this, by its id; `None` for none."""
+        return next((thread for thread, each in self._parked.copy().items() if each is waker), None)
+
     def _leave(self, request: Request) -> None:
         """Take a caller out: another one takes its place, and what was not sent of it never is."""
         self.pipeline.abandon(request)

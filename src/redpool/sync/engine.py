@@ -312,12 +312,12 @@ class Engine(EngineBase):
 
     def collected(self, slot: Slot) -> None:
         """Its borrower was collected and gives it back now; that is told later, as this may be anywhere."""
-        dropped = [(slot, _monotonic() - slot.since, slot.caller, slot.taken)]
+        dropped = [(slot, slot.since, slot.caller, slot.taken)]
         self.apply_later(self._report_dropped, dropped)
 
-    def _report_dropped(self, dropped: list[tuple[Slot, float, Any, Any]], _now: float) -> None:
+    def _report_dropped(self, dropped: list[tuple[Slot, float, Any, Any]], now: float) -> None:
         while dropped:  # once: an interruption has what is in the inbox applied again
-            self.core.report_dropped(*dropped.pop())
+            self.core.report_dropped(*dropped.pop(), now)
 
     def bound(self, slot: Slot, limit: deadline) -> None:
         """End the call under way over a connection on lease with the deadline; if need be, maintenance ends it."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, Unpack, overload
+
+from redis.connection import Connection, UnixDomainSocketConnection
+from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
 from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
 from ..redispy.internals import ONE_CALL
-from ..redispy.multiplexed_pool import BORROWER, MultiplexedPool, WeakHome
+from ..redispy.keywords import SharedThreadOptions, SharedThreadUrlOptions
+from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
+from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
 from .pool import ConnectionPool
+from .threads import borrower_name
 from .virtual import VirtualConnection
 
 _calling_frame = sys._getframe
@@ -45,9 +52,38 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     _multiplexed_class: ClassVar[type[MultiplexedConnections]] = MultiplexedConnections
     _virtual_class: ClassVar[type[VirtualConnection]] = VirtualConnection
 
+    @overload
+    def __init__(
+        self,
+        connection_class: type[Connection | UnixDomainSocketConnection] = ...,
+        max_connections: int | None = ...,
+        cache_factory: Any = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Unpack[SharedThreadOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        connection_class: Callable[..., Any],
+        max_connections: int | None = ...,
+        cache_factory: Any = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Any,
+    ) -> None: ...
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prepare_sharing()
+
+    @overload  # type: ignore[override]  # it refuses what would fail
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Unpack[SharedThreadUrlOptions]) -> Self: ...
+    @overload
+    @classmethod
+    def from_url(cls, url: str, *, connection_class: Callable[..., Any], **kwargs: Any) -> Self: ...
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """Make a pool from a URL, as `ConnectionPool.from_url` does."""
+        return super().from_url(url, **kwargs)
 
     def make_multiplexed(self) -> MultiplexedConnections:
         """Return what a new engine shares."""
@@ -58,7 +94,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         if beside:
             self._check_slot_left(self._engine.core)
         connection = ConnectionPool.get_connection(self)
-        connection._redpool.slot.borrower = BORROWER
+        hold(connection)
         return connection
 
     # -- checkout and release ----------------------------------------------------------------------------------------
@@ -132,8 +168,13 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         return self._with_shared(super().stats(), self._engine.multiplexed)
 
     def dump(self) -> PoolDump:
-        """Return who has which connection and who waits, and what was decided about how many are shared."""
-        return self._with_decisions(super().dump(), self._engine.multiplexed)
+        """Return who has which connection and who waits, the calls that share, and what was decided about sharing."""
+        return self._with_calls(super().dump(), self._engine.multiplexed, _caller)
+
+
+def _caller(connection: MultiplexedConnection, waker: Any) -> tuple[str | None, None]:
+    ident = connection.woken_by(waker)
+    return (None if ident is None else borrower_name(ident)), None
 
 
 class _Home(WeakHome):

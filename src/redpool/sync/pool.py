@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Self, Unpack, overload
 
-from redis.connection import Connection
+from redis.client import Redis
+from redis.connection import Connection, UnixDomainSocketConnection
+from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
@@ -19,11 +21,12 @@ from ..core.instrument import Hooks
 from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
-from ..deadline import current
+from ..deadline import current, deadline
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
 from ..redispy import internals, lifecycle
 from ..redispy.internals import in_finalizer
+from ..redispy.keywords import ThreadOptions, ThreadUrlOptions
 from ..redispy.reference import Reference
 from ..redispy.surface import SyncSurface
 from .engine import Engine, Overflow
@@ -77,6 +80,24 @@ class ConnectionPool(SyncSurface):
     Raises `TypeError` or `ValueError` for a wrong option.
     """
 
+    @overload
+    def __init__(
+        self,
+        connection_class: type[Connection | UnixDomainSocketConnection] = ...,
+        max_connections: int | None = ...,
+        cache_factory: Any = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Unpack[ThreadOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        connection_class: Callable[..., Any],
+        max_connections: int | None = ...,
+        cache_factory: Any = ...,
+        maint_notifications_config: MaintNotificationsConfig | None = ...,
+        **kwargs: Any,
+    ) -> None: ...
     def __init__(
         self,
         connection_class: Any = Connection,
@@ -94,6 +115,20 @@ class ConnectionPool(SyncSurface):
         self._engine = self._new_engine(self.config.max_connections)
         self._engine.arm()
         note(self)
+
+    @overload  # type: ignore[override]  # it refuses what would fail
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Unpack[ThreadUrlOptions]) -> Self: ...
+    @overload
+    @classmethod
+    def from_url(cls, url: str, *, connection_class: Callable[..., Any], **kwargs: Any) -> Self: ...
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """Make a pool from a `redis://`, `rediss://` or `unix://` URL; what the URL says wins over keywords.
+
+        Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
+        """
+        return super().from_url(url, **kwargs)
 
     # -- checkout and release ----------------------------------------------------------------------------------------
 
@@ -354,6 +389,20 @@ class ConnectionPool(SyncSurface):
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, thread and call site."""
         return self._engine_here().dump()
+
+    def healthy(self, timeout: float = 1.0) -> bool:
+        """Return whether the server answers a PING within so many seconds; for health checks.
+
+        The PING goes the way of any command. So it is False, too, where the pool was shut down, and where no connection
+        comes free in that time. An error of the server's is an answer, unless it says that the server can't serve yet.
+        """
+        try:
+            with deadline(timeout):
+                return bool(Redis(connection_pool=self).ping())
+        except ResponseError:  # the user may not be allowed to PING
+            return True
+        except (RedisError, OSError):
+            return False
 
     def __repr__(self) -> str:
         core = self._engine_here().core

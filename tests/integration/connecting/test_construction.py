@@ -173,6 +173,56 @@ def test_a_coroutine_to_greet_the_server_is_refused_by_the_pool_for_threads(thre
         threads.pool(redis_connect_func=greet)
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["redis-py's", "redpool's"])
+def test_the_other_shells_client_is_refused(face: Face, own: bool) -> None:
+    """It would fail at its first command, or never answer: it is a `TypeError` as soon as it is given the pool."""
+    other = Threads if face.asynchronous else Asyncio
+    client_class = (other.redpool if own else other.redis).Redis
+    remedy = r"use a pool of redpool, or a client of redis.asyncio$"
+    if not face.asynchronous:
+        remedy = r"use a pool of redpool.asyncio, or a client of redis$"
+    for kind in (face.redpool.ConnectionPool, face.redpool.MultiplexedConnectionPool):
+        with pytest.raises(TypeError, match=remedy):
+            client_class(connection_pool=kind())
+        with pytest.raises(TypeError, match=remedy):
+            client_class.from_pool(kind())
+
+
+@pytest.mark.parametrize("name", ["Connection", "SSLConnection", "UnixDomainSocketConnection"])
+def test_the_other_shells_connections_are_refused(face: Face, name: str) -> None:
+    """Also a user's own class derived from one."""
+    theirs = getattr(redis if face.asynchronous else redis.asyncio, name)
+    for kind in (theirs, type("Own", (theirs,), {})):
+        with pytest.raises(TypeError, match=r"connection_class=.* is for .*: use a pool of redpool"):
+            face.pool(kind)
+
+
+@pytest.mark.parametrize(
+    "option", [{"ssl": True}, {"ssl": False}, {"ssl_ca_certs": "ca.pem"}, {"ssl_password": "s3cret"}]
+)
+def test_options_for_tls_want_a_connection_for_tls(face: Face, option: dict[str, Any]) -> None:
+    """A pool has TLS by its class or by its URL: anything else is a `TypeError` that says so, without values."""
+    (name,) = option
+    remedy = rf"^{name}: .* rediss://, or by connection_class=redis{'.asyncio' * face.asynchronous}.SSLConnection$"
+    with pytest.raises(TypeError, match=remedy):
+        face.pool(**option)
+    with pytest.raises(TypeError, match=remedy):
+        face.pool_from_url("redis://localhost", **option)
+    if name != "ssl":
+        assert face.pool(face.redis.SSLConnection, **option).connection_kwargs[name] == option[name]
+        assert face.pool_from_url("rediss://localhost", **option).connection_kwargs[name] == option[name]
+
+
+def test_a_users_class_may_take_options_for_tls(face: Face) -> None:
+    """What its keywords are, only it knows."""
+
+    class Own(face.redis.Connection):  # type: ignore[misc, name-defined]
+        def __init__(self, ssl: bool = False, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+
+    assert face.pool(Own, ssl=True).connection_kwargs["ssl"] is True
+
+
 def test_defaults(face: Face) -> None:
     """The defaults are those of the contract, and `None` for `max_connections` is the default, too."""
     config = face.pool(max_connections=None).config

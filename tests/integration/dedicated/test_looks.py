@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +17,7 @@ import redis.asyncio
 import redpool.asyncio
 from redpool.redispy import sockets
 from redpool.testing import FaultProxy, Raw, ScriptedServer
+from support import tls
 from support.faces import Doing, Face, Threads, _unwrapped, eventually
 from support.made_up import BARE, NO_PING, let_it_be_done
 from support.mute import stock
@@ -139,13 +137,7 @@ def test_one_that_was_just_opened_is_taken_as_it_is(face: Face) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A certificate of this machine's, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    place: Path = tmp_path_factory.mktemp("tls")
-    key, made = str(place / "key.pem"), str(place / "certificate.pem")
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run([*make.split(), "-keyout", key, "-out", made], check=True, capture_output=True)
-    return made, key
+    return tls.certificate(tmp_path_factory.mktemp("tls"))
 
 
 class Secured:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -136,6 +138,74 @@ def test_the_log_says_who_it_was(face: Face, pool: Any, caplog: pytest.LogCaptur
     assert code.co_firstlineno < int(found[2]) <= code.co_firstlineno + 1
     assert "dropped without being given back" in message
     assert re.search("by task '" if face.asynchronous else "by thread 'MainThread'", message)
+
+
+@pytest.mark.parametrize("end", ["close", "disconnect", "shutdown"])
+def test_what_is_dropped_at_the_end_is_no_fault(
+    face: Face, pool: Any, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    """The pool was closed meanwhile: at level DEBUG the log says so. What is taken later is as before."""
+    caplog.set_level(logging.DEBUG, logger="redpool")
+    if isinstance(face, Asyncio):
+        on_loop(face.loop, lambda: drops_it_closed_on_a_loop(pool._target, end))
+        on_loop(face.loop, gc.collect)
+    else:
+        drops_it_closed(pool, end)
+        gc.collect()
+    assert eventually(lambda: pool.stats() and levels(caplog), SOON)
+    assert levels(caplog) == [logging.DEBUG]
+    if end != "shutdown":
+        forget(face, pool, "lease")
+        assert eventually(lambda: levels(caplog)[1:], SOON)
+        assert levels(caplog) == [logging.DEBUG, logging.WARNING]
+
+
+ENDS: dict[str, dict[str, Any]] = {"close": {}, "disconnect": {}, "shutdown": {"timeout": 0}}
+
+
+def drops_it_closed(pool: Any, end: str) -> None:
+    connection = pool.get_connection()
+    getattr(pool, end)(**ENDS[end])
+    del connection
+
+
+async def drops_it_closed_on_a_loop(pool: Any, end: str) -> None:
+    connection = await pool.get_connection()
+    await getattr(pool, end)(**ENDS[end])
+    del connection
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """Those at which drops were logged."""
+    return [record.levelno for record in caplog.records if "dropped without" in record.getMessage()]
+
+
+ENDING = """
+import gc, logging, sys, threading
+import redpool
+
+logging.basicConfig(level=logging.DEBUG)
+pool = redpool.ConnectionPool(host="127.0.0.1", port=int(sys.argv[1]))
+
+def drop():
+    pool.get_connection()
+    gc.collect()
+    pool.stats()
+
+def outlive():
+    threading.main_thread().join()
+    drop()
+
+drop()
+threading.Thread(target=outlive).start()
+"""
+
+
+def test_what_is_dropped_while_the_interpreter_ends_is_no_fault(at: dict[str, Any]) -> None:
+    """The main thread has ended: what others drop then is logged at level DEBUG, what was dropped before as ever."""
+    program = [sys.executable, "-c", ENDING, str(at["port"])]
+    said = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True).stderr
+    assert re.findall("^([A-Z]+):redpool:.*dropped without", said, re.MULTILINE) == ["WARNING", "DEBUG"], said
 
 
 def test_it_is_counted_and_raised(face: Face, pool: Any, recorder: Recorder) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,14 @@ import pytest
 
 from redpool import embedded
 from redpool.testing import Raw, ScriptedServer
+from support import tls
 from support.faces import Doing, Face, eventually, together
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Where a server with TLS is, as a pool's keywords."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    place = tmp_path_factory.mktemp("tls")
-    key, certificate = str(place / "key.pem"), str(place / "certificate.pem")
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run([*make.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    certificate, key = tls.certificate(tmp_path_factory.mktemp("tls"))
     port = embedded._free_port()
     files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
     try:

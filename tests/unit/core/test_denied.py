@@ -153,3 +153,14 @@ def test_other_failures_are_pursued_in_the_background_as_ever() -> None:
         driver.tick(now)
         tried += driver.fail_connects(DOWN, now)
     assert tried >= 19
+
+
+def test_a_server_without_tls_is_not_waited_for() -> None:
+    """No retry policy sits through it. It locks no account, so that the pauses are those of a server that is down."""
+    driver = Driver(timeout=None, connect_retries=100)
+    ticket = driver.ask(0.0)
+    driver.fail_connects(WRONG, 0.0, failure=Failure.NO_TLS)
+    assert ticket.state is TicketState.REJECTED
+    assert driver.core.connector.hopeless
+    assert 0.0 < driver.core.connector.pause_until <= policy.LONGEST_PAUSE
+    assert driver.core.connector.failures == 1
