@@ -111,7 +111,7 @@ def test_no_request_leaves_for_a_connection_that_cannot_be_had(shell: Face, own_
 def test_a_loop_that_is_held_up_takes_no_reply_to_be_late(at: dict[str, Any]) -> None:
     """What was queued before it could be written, and what is there unread, has its time once the loop goes on."""
 
-    async def run() -> list[bytes]:
+    async def run() -> list[Any]:
         client = redpool.asyncio.Redis(**at, socket_timeout=0.1, retry=None)
         await client.set("key", "value")
 
