@@ -51,6 +51,7 @@ def options(known: dict[str, Any]) -> None:
     redpool.MultiplexedConnectionPool(MyConnection, zone="a", shareable_commands=["JSON.GET"])
     redpool.MultiplexedConnectionPool.from_url("redis://localhost", max_in_flight=10, instruments=[Part()])
     assert_type(redpool.BlockingConnectionPool(10, 5.0, host="localhost"), redpool.BlockingConnectionPool)
+    redpool.BlockingConnectionPool(connection_class=MyConnection, zone="a", min_idle=2)
     assert_type(redpool.BlockingConnectionPool.from_url("redis://localhost"), redpool.BlockingConnectionPool)
     assert_type(redpool.from_url("redis://localhost", min_idle=2, decode_responses=True), redpool.Redis)
     redpool.Redis("localhost", 6379, 0, ssl=True, ssl_cert_reqs="none", single_connection_client=True)

@@ -39,6 +39,7 @@ def options() -> None:
     redpool.ConnectionPool(retry=AsyncRetry(NoBackoff(), 1))  # type: ignore[call-overload]  # it is for event loops
     redpool.MultiplexedConnectionPool(max_in_flight="all")  # type: ignore[call-overload]  # a number
     redpool.ConnectionPool.from_url("redis://localhost", tmeout=1.0)  # type: ignore[call-overload]  # misspelt
+    redpool.BlockingConnectionPool(max_waitin=3)  # type: ignore[call-overload]  # misspelt
     redpool.Redis(shared_conections=2)  # type: ignore[call-arg]  # misspelt
     redpool.Redis(timeout="soon")  # type: ignore[arg-type]  # a number
     redpool.Redis.from_url("redis://localhost", min_idel=2)  # type: ignore[call-overload]  # misspelt
@@ -46,6 +47,7 @@ def options() -> None:
     redpool.asyncio.ConnectionPool(max_waitin=3)  # type: ignore[call-overload]  # misspelt
     redpool.asyncio.ConnectionPool(retry=Retry(NoBackoff(), 1))  # type: ignore[call-overload]  # it is for threads
     redpool.asyncio.MultiplexedConnectionPool(cache=None)  # type: ignore[call-overload]  # threads alone have it
+    redpool.asyncio.BlockingConnectionPool(timeout="1")  # type: ignore[call-overload]  # a number
     redpool.asyncio.Redis(shared_conections=2)  # type: ignore[call-arg]  # misspelt
     redpool.asyncio.from_url("redis://localhost", min_idel=2)  # type: ignore[call-arg]  # misspelt
 

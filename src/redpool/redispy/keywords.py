@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from ..core.config import Order, RetrySent
 
 
-class PoolOptions(TypedDict, total=False):
-    """A pool's own, as `PoolConfig` has them."""
+class _Pool(TypedDict, total=False):
+    """A pool's own, but for its `timeout`, which has a place among a `BlockingConnectionPool`'s arguments."""
 
-    timeout: float | None
     max_waiting: int | None
     min_idle: int
     max_idle_time: float | None
@@ -44,6 +43,12 @@ class PoolOptions(TypedDict, total=False):
     retry_sent: RetrySent
     name: str | None
     instruments: Iterable[object]
+
+
+class PoolOptions(_Pool, total=False):
+    """A pool's own, as `PoolConfig` has them."""
+
+    timeout: float | None
 
 
 class SharingOptions(TypedDict, total=False):
@@ -85,7 +90,6 @@ class ConnectionOptions(TypedDict, total=False):
     driver_info: DriverInfo | object | None
     event_dispatcher: EventDispatcherInterface | None
     himport_registry: HImportRegistry | None
-    queue_class: object
     ssl_keyfile: str | None
     ssl_certfile: str | None
     ssl_password: str | None
@@ -101,8 +105,8 @@ class ConnectionOptions(TypedDict, total=False):
     path: str
 
 
-class ThreadOptions(PoolOptions, ConnectionOptions, total=False):
-    """All of a pool for threads."""
+class _Thread(ConnectionOptions, total=False):
+    """Those of redis-py's connections for threads, and of its cache."""
 
     retry: Retry | None
     redis_connect_func: Callable[..., object] | None
@@ -115,11 +119,38 @@ class ThreadOptions(PoolOptions, ConnectionOptions, total=False):
     ssl_ocsp_expected_cert: str | None
 
 
-class LoopOptions(PoolOptions, ConnectionOptions, total=False):
-    """All of a pool for event loops."""
+class _Loop(ConnectionOptions, total=False):
+    """Those of redis-py's connections for event loops."""
 
     retry: AsyncRetry | None
     redis_connect_func: Callable[..., Awaitable[object] | object] | None
+
+
+class _Ignored(TypedDict, total=False):
+    """What redis-py's blocking pools have asked for."""
+
+    queue_class: object
+
+
+class ThreadOptions(PoolOptions, _Thread, _Ignored, total=False):
+    """All of a pool for threads."""
+
+
+class LoopOptions(PoolOptions, _Loop, _Ignored, total=False):
+    """All of a pool for event loops."""
+
+
+class BlockingThreadOptions(_Pool, _Thread, total=False):
+    """All of a `BlockingConnectionPool` for threads that have no place among its arguments."""
+
+    cache_factory: Any
+    maint_notifications_config: MaintNotificationsConfig | None
+
+
+class BlockingLoopOptions(_Pool, _Loop, total=False):
+    """All of a `BlockingConnectionPool` for event loops that have no place among its arguments."""
+
+    maint_notifications_config: MaintNotificationsConfig | None
 
 
 class _Named(TypedDict, total=False):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack, overload
 
-from redis.connection import Connection
+from redis.connection import Connection, UnixDomainSocketConnection
 
+from ..redispy.keywords import BlockingThreadOptions
 from .pool import ConnectionPool
 
 
@@ -16,6 +18,25 @@ class BlockingConnectionPool(ConnectionPool):
     `queue_class` is ignored: callers are served first come, first served.
     """
 
+    @overload
+    def __init__(
+        self,
+        max_connections: int | None = ...,
+        timeout: float | None = ...,
+        connection_class: type[Connection | UnixDomainSocketConnection] = ...,
+        queue_class: object = ...,
+        **kwargs: Unpack[BlockingThreadOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        max_connections: int | None = ...,
+        timeout: float | None = ...,
+        *,
+        connection_class: Callable[..., Any],
+        queue_class: object = ...,
+        **kwargs: Any,
+    ) -> None: ...
     def __init__(
         self,
         max_connections: int | None = 50,
