@@ -300,7 +300,7 @@ def test_a_child_that_goes_on_with_the_loop(
 @pytest.mark.parametrize("which", ["its own", "the parent's"])
 def test_a_fork_in_mid_turn(redis_url: str, loop: asyncio.AbstractEventLoop, which: str) -> None:
     """What a loop was about to write when it was stopped is the parent's to write, once."""
-    client = redpool_asyncio.Redis.from_url(redis_url)
+    client: Any = redpool_asyncio.Redis.from_url(redis_url)
 
     async def begin() -> list[asyncio.Task[int]]:
         await asyncio.gather(*(client.echo("many") for _ in range(3)))
