@@ -77,13 +77,15 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         if (
             name not in self._ordinary
             or not pool.sharing
-            or not (multiplexed.looked or not _others_look())
+            or _recorder._provider_manager is not None
+            or _theirs.execute_command is not _execute  # as `Watched` says, spelled out: this is the hot path
+            or _theirs.parse_response is not _parse
             or NEVER_DECODE in options
             or current() is not None
-            or (future := multiplexed.ask(args, True)) is None
+            or (future := multiplexed.ask(args)) is None
         ):
             return await self._execute(args, options)
-        connection = multiplexed.only
+        connection = multiplexed.turn or multiplexed.only
         try:
             reply = await future
         except BaseException:
@@ -92,7 +94,7 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         if isinstance(reply, _UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
             box = [reply]
             del reply, future  # else an error and this frame, which holds the pool, would keep each other
-            return await self._see_to(connection, args, options, box)
+            return await self._see_to(pool, connection, args, options, box)
         callback = _get(self.response_callbacks, name)
         return reply if callback is None else await _called(callback, reply, options)
 
@@ -103,35 +105,37 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             pool is not self._shared_pool
             or not (args[0] in self._names or shares(args))
             or not (pool.sharing or pool.may_share())
-            or _others_look()
+            or _watched.others_look()
         ):
             return await super().execute_command(*args, **options)
         data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
-            reply = await self._ask(args, data, decode)
+            reply = await _ask(pool, args, data, decode)
         except Exception as error:
-            return await self._again(error, args, options)
+            return await self._again(pool, error, args, options)
         return await self._made(args, reply, options)
 
-    async def _see_to(self, connection: Any, args: tuple[Any, ...], options: dict[str, Any], box: list[Any]) -> Any:
+    async def _see_to(
+        self, pool: Any, connection: Any, args: tuple[Any, ...], options: dict[str, Any], box: list[Any]
+    ) -> Any:
         """Return what the caller of an ordinary call gets whose future has brought no plain reply."""
         reply = box.pop()
         try:
             if type(reply) is Request:
-                reply = await self.connection_pool.multiplexed_here().settle(reply)
+                reply = await pool.multiplexed_here().settle(reply)
             if isinstance(reply, ReadOnlyError):
-                reply = await self.connection_pool.multiplexed_here().refused(connection, args, reply)
+                reply = await pool.multiplexed_here().refused(connection, args, reply)
             reply = packing.reply(reply)
         except Exception as error:
             reply = None
-            return await self._again(error, args, options)
+            return await self._again(pool, error, args, options)
         return await self._made(args, reply, options)
 
-    async def _again(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    async def _again(self, pool: Any, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Try again where the retry policy says so, after a first try that has failed."""
         data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
-            reply = await self.connection_pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
+            reply = await pool.retry_guard.after(error, lambda: _ask(pool, args, data, decode))
         except ResponseError:
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
@@ -145,16 +149,6 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         callback = _get(self.response_callbacks, name if name in PLAIN else str(name).upper())
         return reply if callback is None else await _called(callback, reply, options)
 
-    async def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
-        pool, request = self.connection_pool, Request(commands, data, 0, decode)
-        reply = await pool.multiplexed_here().execute(request, current())
-        try:
-            if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
-                reply = await pool.multiplexed_here().execute(request.again(), current())
-            return packing.reply(reply)
-        finally:
-            del reply, request  # as above
-
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """Return a pipeline, as in redis-py."""
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
@@ -165,21 +159,23 @@ def from_url(url: str, **options: Unpack[LoopClientUrlOptions]) -> Redis:
     return Redis.from_url(url, **options)
 
 
+async def _ask(pool: Any, commands: Any, data: bytes, decode: bool) -> Any:
+    request = Request(commands, data, 0, decode)
+    reply = await pool.multiplexed_here().execute(request, current())
+    try:
+        if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
+            reply = await pool.multiplexed_here().execute(request.again(), current())
+        return packing.reply(reply)
+    finally:
+        del reply, request  # else an error and this frame, which holds the pool, would keep each other
+
+
 async def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
     if options:
         for name in packing.NOT_FOR_CALLBACKS:
             options.pop(name, None)
     made = callback(reply, **options)
     return await made if inspect.isawaitable(made) else made
-
-
-def _others_look() -> bool:
-    """Return whether others look at the calls of redis-py's client; as `Watched` says, spelled out for speed."""
-    return (
-        _recorder._provider_manager is not None
-        or _theirs.execute_command is not _execute
-        or _theirs.parse_response is not _parse
-    )
 
 
 class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  # the same

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Collection
 from typing import Any
 
 from ..deadline import deadline
+from ..forks import begin_in_child, same_process
 from ..redispy import sharing, transports
 from ..redispy.multiplexed import NEVER, Multiplexed
 from ..wire.loop_pipeline import LoopPipeline
@@ -22,6 +24,7 @@ from ..wire.routing import may_go_elsewhere
 
 _monotonic = time.monotonic
 _NEVER = NEVER
+_same_process = same_process
 # A timer that comes so much later than it was due, as a share of the callers' patience, tells of the loop, not of the
 # server.
 _HELD_UP = 0.25
@@ -48,7 +51,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
         self._alone = True  # the last read had no more than one reply
         self._paused = False  # the transport has enough to write
         self._moved_at = -_NEVER  # when anything has flowed last
-        self.expected = 0  # callers that have waited for it, and will send next: it is not over before
+        self.expected: Collection[object] = ()  # what has waited for it, and will send next: it is not over before
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
         self.queued_at = 0.0  # when the first was queued of what is in this turn
@@ -87,7 +90,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
 
     def _flush_soon(self) -> None:
         self._flushing = True
-        self._loop.call_soon(self.flush)
+        self._loop.call_soon(self.end_turn)
 
     def limit(self, request: Request, limit: deadline) -> None:
         """Take the reply to be late after the limit, too."""
@@ -146,6 +149,14 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
+    def end_turn(self) -> None:
+        """Write what was queued in this turn of the loop, however long that took: the server's time begins now."""
+        if not _same_process[0]:  # a loop is forked with what it is about to call
+            begin_in_child()
+        if not self.pipeline.pending:
+            self._moved_at = _monotonic()
+        self.flush()
+
     def flush(self) -> None:
         """Write what is queued, as far as the server takes it."""
         self._flushing = False
@@ -196,11 +207,16 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
     def _wake(self, requests: list[Request]) -> None:
         for request in requests:
             request.connection = self
-            waker = request.waker
+            waker, request.waker = request.waker, None  # else it and its waker would keep each other
             if waker is not None and not waker.done():
+                request.gone = not request.done  # its caller leaves when it has its turn
                 waker.set_result(request)
 
     def _handle_push(self, message: Any) -> None:
+        # In the next turn: an eager task would begin in the midst of what has come.
+        self._loop.call_soon(self._begin_handling, message)
+
+    def _begin_handling(self, message: Any) -> None:
         handling = self._loop.create_task(self._parser.handle_push_response(message))
         _handlings.add(handling)
         handling.add_done_callback(self._push_handled)
@@ -272,6 +288,10 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._wake(self.pipeline.unfinished())
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: write nothing, and take nothing in."""
+        self.room, self.state = _NO_CALLS, _LOST
 
     def end(self) -> bool:
         """Detach the connection where nothing is under way over it any more. Return whether it is over."""

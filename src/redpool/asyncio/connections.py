@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..core.config import MultiplexedConfig
 from ..deadline import current, deadline
@@ -28,7 +27,6 @@ from ..wire.pipeline import Request, ServerClosed, State
 from .connection import MultiplexedConnection
 
 _monotonic = time.monotonic
-_thread = threading.get_ident
 _running_loop = asyncio.get_running_loop
 _same_process = same_process
 _pack = packing.pack_words
@@ -37,6 +35,9 @@ _LARGEST_CALL = 8 * 1024
 _OPEN, _LOST, _DETACHED = State.OPEN, State.LOST, State.DETACHED
 _NEVER = NEVER
 _LOOK_EVERY = 1.0  # seconds
+
+_Waiting: TypeAlias = dict[asyncio.Future[None], None]
+"""What wakes callers, in their order."""
 
 
 class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
@@ -47,7 +48,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
     def __init__(self, config: MultiplexedConfig, loop: asyncio.AbstractEventLoop, home: Home) -> None:
         super().__init__(config, home)
         self._start_empty(changing=contextlib.nullcontext())
-        self._loop = loop
+        self.loop = loop
         self._most = config.max_in_flight
         self._may_wait = config.max_waiting is None
         self._connecting: asyncio.Task[MultiplexedConnection] | None = None
@@ -56,14 +57,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self._again_at = 0.0  # when a further connection that could not be connected is tried again
         self._looking: asyncio.TimerHandle | None = None
         self.inherited = False  # from the parent of a forked child
-        self._expecting = 0  # callers that wait for the one that is being connected
-        self._waiting: set[asyncio.Future[None]] = set()  # what wakes them
+        self._waiting: _Waiting = {}  # those that wait for the one that is being connected
         self.turn: MultiplexedConnection | None = None
         """the connection that takes ordinary calls until the end of this turn of the loop, once one has found it"""
-        self.thread = _thread()
-        """the thread in which the loop has its turn"""
-        self.looked = False
-        """whether a client has looked in this turn if others look at its calls"""
         self.ordinary = packing.of_one_word(self.sharing_names)
         """the names of commands that may be ordinary calls"""
         self._future: Callable[[], asyncio.Future[Any]] = loop.create_future
@@ -72,20 +68,19 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
 
     # -- an ordinary call --------------------------------------------------------------------------------------------
 
-    def ask(self, args: tuple[Any, ...], looked: bool = False) -> Any:
+    def ask(self, args: tuple[Any, ...]) -> Any:
         """Queue an ordinary call, of a command named by one word: return the future in which its reply comes.
 
         Return `None` where there is something to choose, to check or to wait for: `execute` sends it then. The caller
-        awaits the future, calls `left` where that raises, and hands on to `settle` a `Request` that it gets. A client
-        says that it has `looked` whether others look at its calls.
+        awaits the future, calls `left` where that raises, and hands on to `settle` a `Request` that it gets.
         """
         connection = self.turn
         if connection is None:
             connection = self._find_way()
             if connection is None:
                 return None
-        elif _thread() != self.thread:
-            return None
+        elif _running_loop() is not self.loop or not _same_process[0]:
+            return None  # the loop was stopped in its turn, or this is another thread, or a child
         queued = connection.pipeline.queued
         if len(queued) >= connection.room and not (self._may_wait and connection.bound_room_of_calls()):
             return None
@@ -98,7 +93,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         future = self._future()
         queued.append((future, data, args, connection.queued_at))
         if self.turn is None and not connection.flush_if_alone():
-            self._begin_turn(connection, looked)
+            self.turn = connection
+            self.loop.call_soon(self._end_turn)
         return future
 
     def _find_way(self) -> MultiplexedConnection | None:
@@ -106,7 +102,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         connection = self.only
         if (
             not _same_process[0]
-            or _running_loop() is not self._loop
+            or _running_loop() is not self.loop
             or connection is None
             or connection.state is not _OPEN
             or self.large.known
@@ -118,18 +114,16 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         connection.begin_turn()
         return connection
 
-    def _begin_turn(self, connection: MultiplexedConnection, looked: bool) -> None:
-        self.turn, self.thread, self.looked = connection, _thread(), looked
-        self._loop.call_soon(self._end_turn)
-
     def _end_turn(self) -> None:
-        connection, self.turn, self.looked = self.turn, None, False
+        connection, self.turn = self.turn, None
         assert connection is not None
-        connection.flush()
+        connection.end_turn()
 
     def left(self, future: Any) -> None:
         """Note that the caller of an ordinary call has left: it was canceled, or isn't of this loop's tasks."""
-        if not (future.cancelled() or future.cancel()):
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            future.cancel()
+        if not future.cancelled():
             return  # its reply has come just before
         self._cancelled += 1
         for connection in self.all_there_are():
@@ -238,12 +232,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         seconds, limit = self.patience(current())
         since, connecting = _monotonic(), self._start_connecting()
         in_background = self._in_background
-        self._expecting += 1
-        try:
-            done = await self._wait_for(connecting, seconds)
-        finally:
-            self._expecting -= 1
-            self._is_there(connecting)
+        done = await self._wait_for(connecting, seconds)
         if done and in_background and not connecting.cancelled() and connecting.exception() is not None:
             return await self._await_connection(request)  # what no caller has asked for fails for none
         if not done:
@@ -261,24 +250,24 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
 
         Each caller has a future of its own: to take a callback off a task's list takes longer the more callers wait.
         """
-        future = self._future()
-        self._waiting.add(future)
-        timer = None if seconds == _NEVER else self._loop.call_later(seconds, _wake, future)
+        future, waiting = self._future(), self._waiting
+        waiting[future] = None
+        timer = None if seconds == _NEVER else self.loop.call_later(seconds, _wake, future)
         try:
             await future
         finally:
-            self._waiting.discard(future)
+            del waiting[future]
             if timer is not None:
                 timer.cancel()
+            self._is_there(connecting)
         return connecting.done()
 
     def _is_there(self, connecting: asyncio.Task[MultiplexedConnection]) -> None:
-        """Note that one of those no longer waits that the connection was told to expect, if it was connected."""
+        """See to the connection, if it was connected, once the last of those has sent that it expects."""
         if connecting.done() and not connecting.cancelled() and connecting.exception() is None:
             connection = connecting.result()
-            connection.expected -= 1
             if connection.state is not _OPEN and not connection.expected:
-                self._loop.call_soon(self.see_to, connection)  # when this caller has sent, if it does
+                self.loop.call_soon(self.see_to, connection)  # when this caller has sent, if it does
 
     async def _await_bulk(self) -> MultiplexedConnection | None:
         self.connect_bulk()
@@ -290,17 +279,14 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
 
     def _start_connecting(self) -> asyncio.Task[MultiplexedConnection]:
         if self._connecting is None or self._connecting.done():
-            self._connecting, self._in_background = self._begin(self._connect_shared()), False
-            self._connecting.add_done_callback(self._wake_those_waiting)
+            self._waiting = {}
+            self._connecting, self._in_background = self._begin(self._connect_shared(self._waiting)), False
+            self._connecting.add_done_callback(partial(_wake_all, self._waiting))
         return self._connecting
-
-    def _wake_those_waiting(self, _: asyncio.Task[MultiplexedConnection]) -> None:
-        for future in self._waiting:
-            _wake(future)
 
     def _begin(self, connecting: Any) -> asyncio.Task[MultiplexedConnection]:
         # In a context of its own: a connection outlives the request that happened to need it.
-        task: asyncio.Task[MultiplexedConnection] = self._loop.create_task(connecting, context=contextvars.Context())
+        task: asyncio.Task[MultiplexedConnection] = self.loop.create_task(connecting, context=contextvars.Context())
         task.add_done_callback(self._connect_ended)
         return task
 
@@ -312,11 +298,11 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             self._again_at = _monotonic() + PAUSE
             self.connect_failed(error)
 
-    async def _connect_shared(self) -> MultiplexedConnection:
+    async def _connect_shared(self, waiting: _Waiting) -> MultiplexedConnection:
         closings = self.closings
         connection = await self._connected(beside=self._least_loaded() is not None)
         # Their turns come later. In between the slot may be claimed, or the pool closed: they are served before.
-        connection.expected = self._expecting
+        connection.expected = waiting
         self.add_shared(connection, closings)
         return connection
 
@@ -331,13 +317,19 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         connection = await self.home.connect(beside)
         try:
             pipeline = self.new_pipeline(connection)
-            made = MultiplexedConnection(connection, pipeline, self.config.timeout, self._loop)
+            made = MultiplexedConnection(connection, pipeline, self.config.timeout, self.loop)
         except BaseException:
             self.home.release(connection)
             raise
         if self._looking is None:
-            self._looking = self._loop.call_later(_LOOK_EVERY, self._look)
+            self._looking = self.loop.call_later(_LOOK_EVERY, self._look)
         return made
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: do nothing any more, and write nothing."""
+        self.inherited = True
+        for connection in self.all_there_are():
+            connection.leave_to_parent()
 
     # -- maintenance -------------------------------------------------------------------------------------------------
 
@@ -354,11 +346,16 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
                 connection.lose(ServerClosed())
             self.look_at(connection, now)
         # Callers that were just answered have their turn first: they are about to send again.
-        self._loop.call_soon(self.look_for_gain, now)
+        self.loop.call_soon(self.look_for_gain, now)
         self.look_for_claims()
         self.look_for_others()
         if self.all_there_are():
-            self._looking = self._loop.call_later(_LOOK_EVERY, self._look)
+            self._looking = self.loop.call_later(_LOOK_EVERY, self._look)
+
+
+def _wake_all(waiting: _Waiting, _ended: asyncio.Task[MultiplexedConnection]) -> None:
+    for future in waiting:
+        _wake(future)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

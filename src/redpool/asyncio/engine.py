@@ -219,7 +219,7 @@ class Engine(EngineBase):
         """In a forked child: do nothing any more. Return what must never be finalized."""
         self.inherited = True
         if self.multiplexed is not None:
-            self.multiplexed.inherited = True
+            self.multiplexed.leave_to_parent()
         return [lifecycle.forget_async(slot.current) for slot in self.core.slots if slot.current is not None]
 
     # -- carrying out orders -----------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Self, Unpack, overload
@@ -27,7 +26,6 @@ from .engine import Engine
 from .pool import ConnectionPool
 from .virtual import DONE, VirtualConnection
 
-_thread = threading.get_ident
 _running_loop = asyncio.get_running_loop
 _same_process = same_process
 _calling_frame = sys._getframe
@@ -135,7 +133,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
             and not self.himport_registry.revision
         ):
             multiplexed = self.multiplexed
-            if multiplexed.turn is None or _thread() != multiplexed.thread:
+            if multiplexed.turn is None or _running_loop() is not multiplexed.loop or not _same_process[0]:
                 multiplexed = self.multiplexed_here()
             if multiplexed.closed:
                 raise shut_down(self.config.name)
@@ -181,6 +179,12 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         """Begin anew without connections, also after a shutdown: idle ones close now, others once they are done."""
         self._each(lambda here: here.multiplexed.shutdown())
         super().reset()
+        self.multiplexed = NO_WAY.multiplexed
+
+    def begin_in_child(self) -> None:
+        """After a fork, in the child: start empty."""
+        super().begin_in_child()
+        self.multiplexed = NO_WAY.multiplexed
 
     async def shutdown(self, timeout: float | None = 5.0, force: bool = False) -> None:
         """End the pool: from now on a call raises `PoolClosed`; commands in flight are answered for `timeout` seconds.

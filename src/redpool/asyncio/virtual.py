@@ -96,7 +96,7 @@ class VirtualConnection(virtual.Virtual):
             or (future := multiplexed.ask(command)) is None
         ):
             return await self._read_otherwise(disable_decoding, args, options)
-        self.command, connection = None, multiplexed.only
+        self.command, connection = None, multiplexed.turn or multiplexed.only
         try:
             reply = await future
         except BaseException:

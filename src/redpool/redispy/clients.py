@@ -61,10 +61,9 @@ OF_OTHERS = frozenset({*CLIENT_METHODS, "connection", "connection_pool"})
 class _Nowhere:
     """What takes no ordinary call."""
 
-    looked = False
     turn = None
 
-    def ask(self, args: tuple[Any, ...], looked: bool = False) -> None:
+    def ask(self, args: tuple[Any, ...]) -> None:
         """Queue nothing."""
 
 

@@ -49,6 +49,8 @@ class LoopPipeline(Pipeline):
         if count >= len(queued):
             count, calls = len(queued), list(queued)
             queued.clear()
+        elif count <= 0:  # a group that is larger than the bound is in flight, for one
+            return b""
         else:
             calls = [queued.popleft() for _ in range(count)]
         data: bytes = calls[0][1] if count == 1 else b"".join([call[1] for call in calls])
@@ -57,7 +59,7 @@ class LoopPipeline(Pipeline):
             return self._take_one_by_one()
         self.pending.extend(calls)
         self.written += count
-        if count > 0:
+        if count:
             self._batches[count if count < self._largest_batch else self._largest_batch] += 1
         return data
 
@@ -65,9 +67,8 @@ class LoopPipeline(Pipeline):
         queued, pieces, size, commands = self.queued, list[bytes](), 0, 0
         while queued and size < WRITE_SIZE:
             entry = queued[0]
-            is_call = type(entry) is tuple
-            waker, count = (entry[0], 1) if is_call else (entry.waker, entry.expects or 1)
-            gone = (waker is not None and waker.done()) or (not is_call and entry.gone)
+            is_call, gone = type(entry) is tuple, _has_left(entry)
+            count = 1 if is_call else entry.expects or 1
             flying = self.written - self.answered
             if flying and flying + count > self._max_in_flight and not gone:
                 break
@@ -101,7 +102,7 @@ class LoopPipeline(Pipeline):
         self.heard += 1
         if self._arrived:
             self._promote_head()  # its reply came in pieces: it may be large
-        while not self._answer_calls(size, before, push):
+        while not self._answer_calls(data, size, before, push):
             if not self._understand_next(data, size, push, answered):
                 if self._arrived == size and self.answered != before:  # only the rest of the chunk is the next reply's
                     self._arrived = 1
@@ -110,7 +111,7 @@ class LoopPipeline(Pipeline):
             watch.fed(data, size)
         return self.answered - before
 
-    def _answer_calls(self, size: int, before: int, push: Callable[[Reply], object]) -> bool:
+    def _answer_calls(self, data: Received, size: int, before: int, push: Callable[[Reply], object]) -> bool:
         """Answer calls as long as one is at the head. Return whether nothing else is to be understood.
 
         So many bytes have come, and so many commands were answered `before` them.
@@ -118,29 +119,28 @@ class LoopPipeline(Pipeline):
         gets, pending, not_enough = self._gets, self.pending, self._not_enough
         popleft = pending.popleft
         while pending:
-            call = popleft()
+            call = pending[0]
             if type(call) is not tuple:
-                pending.appendleft(call)
                 return False
             try:
                 reply = gets()
             except UnicodeError as error:
                 reply = error
-            except BaseException:
-                pending.appendleft(call)
-                raise
             if reply is not_enough:
-                pending.appendleft(call)
-                self._arrived += size if self.answered == before else 1
+                if self.answered == before:
+                    self._arrived += size
+                elif data[size - 1] != _LINE_FEED or self._has_data():
+                    self._arrived += 1
                 return True
             if type(reply) is _Push:
-                pending.appendleft(call)
                 push(reply)
                 continue
-            self.answered += 1
+            # It is woken before it is forgotten: what interrupts this has those woken that are still known.
             waker = call[0]
             if not waker.done():
                 waker.set_result(reply)
+            self.answered += 1
+            popleft()
         return not self._has_data()
 
     # -- calls as requests -------------------------------------------------------------------------------------------
@@ -181,18 +181,17 @@ class LoopPipeline(Pipeline):
         self.promote()
         return [*self.pending, *self.queued]
 
-    @property
-    def waiting(self) -> int:
-        """How many requests wait for room, those aside whose callers have left."""
-        if self.full:
-            self.promote()
-        return super().waiting
+    def _queued_since(self) -> list[float]:
+        # It may be another thread that asks: nothing changes here.
+        staying = [entry for entry in self.queued.copy() if not _has_left(entry)]
+        return [entry[3] if type(entry) is tuple else entry.since for entry in staying]
 
-    def oldest_wait(self, now: float) -> float:
-        """Return for how long the first request that waits for room has waited; 0 where none does."""
-        if self.full:
-            self.promote()
-        return super().oldest_wait(now)
+
+def _has_left(entry: Entry) -> bool:
+    """Return whether the caller has left, or is woken already."""
+    if type(entry) is tuple:
+        return bool(entry[0].done())
+    return bool(entry.gone or (entry.waker is not None and entry.waker.done()))
 
 
 def _request(call: Call, sent: bool) -> Request:

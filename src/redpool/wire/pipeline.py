@@ -179,16 +179,18 @@ class Pipeline:
         """How many requests wait for room, those aside whose callers have left."""
         if not self.full:
             return 0
-        waiting = sum(not request.gone for request in self.queued.copy())
-        return max(0, self.written - self.answered + waiting - self._max_in_flight)
+        return max(0, self.written - self.answered + len(self._queued_since()) - self._max_in_flight)
 
     def oldest_wait(self, now: float) -> float:
         """Return for how long the first request that waits for room has waited; 0 where none does."""
         if not self.full:
             return 0.0
-        waiting = [request for request in self.queued.copy() if not request.gone]
-        since = [request.since for request in waiting[max(0, self._max_in_flight - self.in_flight) :]]
+        since = self._queued_since()[max(0, self._max_in_flight - self.in_flight) :]
         return now - since[0] if since and since[0] else 0.0  # its caller may be about to begin to wait
+
+    def _queued_since(self) -> list[float]:
+        """Return since when each queued request waits whose caller has not left; whichever thread asks."""
+        return [request.since for request in self.queued.copy() if not request.gone]
 
     @property
     def load(self) -> int:

@@ -297,6 +297,31 @@ def test_a_child_that_goes_on_with_the_loop(
     assert connects() == 0
 
 
+@pytest.mark.parametrize("which", ["its own", "the parent's"])
+def test_a_fork_in_mid_turn(redis_url: str, loop: asyncio.AbstractEventLoop, which: str) -> None:
+    """What a loop was about to write when it was stopped is the parent's to write, once."""
+    client: Any = redpool_asyncio.Redis.from_url(redis_url)
+
+    async def begin() -> list[asyncio.Task[int]]:
+        await asyncio.gather(*(client.echo("many") for _ in range(3)))
+        return [asyncio.create_task(client.incr("n")) for _ in range(2)]
+
+    async def ask() -> None:
+        assert [await client.echo(word) for word in ("one", "two")] == [b"one", b"two"]
+
+    def child() -> None:
+        if which == "its own":
+            asyncio.run(ask())
+        else:
+            loop.run_until_complete(ask())
+
+    calls = loop.run_until_complete(begin())
+    in_child(child)
+    assert loop.run_until_complete(asyncio.gather(*calls)) == [1, 2]
+    assert loop.run_until_complete(client.get("n")) == b"2"
+    loop.run_until_complete(client.connection_pool.shutdown())
+
+
 def test_a_loan_of_a_task_used_in_a_child(redis_url: str, loop: asyncio.AbstractEventLoop) -> None:
     """A child that sends over it connects anew, and what it releases is closed in the child alone."""
     pool = redpool_asyncio.ConnectionPool.from_url(redis_url)

@@ -127,6 +127,58 @@ def test_the_rest_waits_for_room() -> None:
     assert line.pipeline.take() == b"c;"
 
 
+def test_a_group_beyond_the_bound_goes_alone() -> None:
+    """What waits behind it waits for all of its replies."""
+    line = Line(max_in_flight=2)
+    line.group("a", "b", "c")
+    assert line.pipeline.take() == b"a,b,c;"
+    waker = line.call("d")
+    assert (line.pipeline.take(), line.pipeline.take(), line.pipeline.in_flight) == (b"", b"", 3)
+    line.hear(b"+1\r\n+2\r\n+3\r\n")
+    assert line.pipeline.take() == b"d;"
+    line.hear(b"+4\r\n")
+    assert waker.result == b"4"
+
+
+def test_a_look_changes_nothing() -> None:
+    """It may be another thread's; calls whose callers have left don't wait."""
+    line = Line(max_in_flight=1)
+    _, second, third = (line.call(word) for word in "abc")
+    line.pipeline.take()
+    queued = list(line.pipeline.queued)
+    assert (line.pipeline.waiting, line.pipeline.oldest_wait(7.0)) == (2, 2.0)
+    assert [one is another for one, another in zip(line.pipeline.queued, queued, strict=True)] == [True, True]
+    line.pipeline.promote()
+    line.leave(second)
+    line.leave(third)
+    assert (line.pipeline.waiting, line.pipeline.oldest_wait(7.0)) == (0, 0.0)
+
+
+def test_replies_that_come_one_by_one_are_whole(line: Line) -> None:
+    """Nothing is to be known about the calls behind them: these stay what they are."""
+    for word in "abc":
+        line.call(word)
+    line.pipeline.take()
+    line.hear(b"+1\r\n")
+    line.hear(b"*1\r\n+2\r\n")
+    assert [type(entry) for entry in line.pipeline.pending] == [tuple]
+
+
+def test_an_interruption_while_a_caller_is_woken(line: Line) -> None:
+    """The call is still known: its caller hears of the end as the others do."""
+
+    class Interrupted(Waker):
+        def set_result(self, value: Any) -> None:
+            raise KeyboardInterrupt
+
+    waker, behind = Interrupted(), Waker()
+    line.pipeline.queued.extend((each, b"a;", ("ECHO", "a"), 5.0) for each in (waker, behind))
+    line.pipeline.take()
+    with pytest.raises(KeyboardInterrupt):
+        line.hear(b"+1\r\n+2\r\n")
+    assert [request.waker for request in line.pipeline.unfinished()] == [waker, behind]
+
+
 def test_a_write_takes_no_further_call_beyond_its_size(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a socket takes at once, more or less."""
     monkeypatch.setattr(loop_pipeline, "WRITE_SIZE", 3)
