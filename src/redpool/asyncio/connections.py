@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,7 @@ from .connection import MultiplexedConnection
 
 _monotonic = time.monotonic
 _running_loop = asyncio.get_running_loop
+_thread = threading.get_ident
 _same_process = same_process
 _pack = packing.pack_words
 # Bytes of the largest command that is an ordinary call: those of a full queue still make a write that is no burden.
@@ -60,6 +62,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self._waiting: _Waiting = {}  # those that wait for the one that is being connected
         self.turn: MultiplexedConnection | None = None
         """the connection that takes ordinary calls until the end of this turn of the loop, once one has found it"""
+        self._thread = 0  # in which the loop has that turn
+        # Both together are quicker than to ask for the running loop, which costs a system call up to CPython 3.11.
+        self._is_running = loop.is_running
         self.ordinary = packing.of_one_word(self.sharing_names)
         """the names of commands that may be ordinary calls"""
         self._future: Callable[[], asyncio.Future[Any]] = loop.create_future
@@ -79,8 +84,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             connection = self._find_way()
             if connection is None:
                 return None
-        elif _running_loop() is not self.loop or not _same_process[0]:
-            return None  # the loop was stopped in its turn, or this is another thread, or a child
+        elif _thread() != self._thread or not self._is_running() or not _same_process[0]:
+            return None  # this is another thread, or the loop was stopped in its turn, or this is a child
         queued = connection.pipeline.queued
         if len(queued) >= connection.room and not (self._may_wait and connection.bound_room_of_calls()):
             return None
@@ -93,9 +98,14 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         future = self._future()
         queued.append((future, data, args, connection.queued_at))
         if self.turn is None and not connection.flush_if_alone():
-            self.turn = connection
+            self.turn, self._thread = connection, _thread()
             self.loop.call_soon(self._end_turn)
         return future
+
+    def in_turn(self) -> bool:
+        """Return whether the caller stands in a turn of this loop in which ordinary calls have found their way."""
+        in_turn = self.turn is not None and _thread() == self._thread
+        return in_turn and self._is_running() and bool(_same_process[0])
 
     def _find_way(self) -> MultiplexedConnection | None:
         """Return the one connection that any ordinary call may take now; `None` where there is something to see to."""

@@ -133,7 +133,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
             and not self.himport_registry.revision
         ):
             multiplexed = self.multiplexed
-            if multiplexed.turn is None or _running_loop() is not multiplexed.loop or not _same_process[0]:
+            if not multiplexed.in_turn():
                 multiplexed = self.multiplexed_here()
             if multiplexed.closed:
                 raise shut_down(self.config.name)

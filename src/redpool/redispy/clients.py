@@ -61,7 +61,9 @@ OF_OTHERS = frozenset({*CLIENT_METHODS, "connection", "connection_pool"})
 class _Nowhere:
     """What takes no ordinary call."""
 
-    turn = None
+    def in_turn(self) -> bool:
+        """Return false: none has found its way."""
+        return False
 
     def ask(self, args: tuple[Any, ...]) -> None:
         """Queue nothing."""
