@@ -31,7 +31,7 @@ _monotonic = time.monotonic
 _running_loop = asyncio.get_running_loop
 _thread = threading.get_ident
 _same_process = same_process
-_pack = packing.pack_words
+_pack, _pack_text = packing.pack_words, packing.pack_text
 # Bytes of the largest command that is an ordinary call: those of a full queue still make a write that is no burden.
 _LARGEST_CALL = 8 * 1024
 _OPEN, _LOST, _DETACHED = State.OPEN, State.LOST, State.DETACHED
@@ -84,13 +84,14 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             connection = self._find_way()
             if connection is None:
                 return None
-        elif _thread() != self._thread or not self._is_running() or not _same_process[0]:
-            return None  # this is another thread, or the loop was stopped in its turn, or this is a child
+        elif _thread() != self._thread or not self._is_running():
+            return None  # this is another thread, or the loop was stopped in its turn
         queued = connection.pipeline.queued
         if len(queued) >= connection.room and not (self._may_wait and connection.bound_room_of_calls()):
             return None
         try:
-            data = _pack(args)
+            # A command and its key are by far the most frequent.
+            data = _pack_text(args) if len(args) == 2 and type(args[1]) is str else _pack(args)
         except TypeError:  # a kind of word that redis-py turns into bytes first, or refuses by its own error
             return None
         if len(data) > _LARGEST_CALL:
@@ -104,8 +105,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
 
     def in_turn(self) -> bool:
         """Return whether the caller stands in a turn of this loop in which ordinary calls have found their way."""
-        in_turn = self.turn is not None and _thread() == self._thread
-        return in_turn and self._is_running() and bool(_same_process[0])
+        return self.turn is not None and _thread() == self._thread and self._is_running()
 
     def _find_way(self) -> MultiplexedConnection | None:
         """Return the one connection that any ordinary call may take now; `None` where there is something to see to."""

@@ -15,11 +15,13 @@ from redis.exceptions import ExecAbortError, ResponseError, WatchError
 from ..wire import commands
 from ..wire.commands import PLAIN
 
-_pack_text: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+pack_text: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+"""Return the bytes of a command all of whose words are text or bytes: see `pack_words` for others."""
+
 _serialize = HiredisRespSerializer().pack
 
-__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "is_lost", "of_one_word",
-           "pack", "pack_all", "pack_words", "pipeline", "reply", "share", "transaction", "usual"]  # fmt: skip
+__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "is_lost", "of_one_word", "pack",
+           "pack_all", "pack_text", "pack_words", "pipeline", "reply", "share", "transaction", "usual"]  # fmt: skip
 
 
 def of_one_word(names: frozenset[str]) -> frozenset[str]:
@@ -46,8 +48,8 @@ def pack_words(args: tuple[Any, ...]) -> bytes:
     """Return the bytes of a command named by one word. Raises `TypeError` for kinds of words that only `pack` knows."""
     for word in args:
         if type(word) is not str and type(word) is not bytes:
-            return _pack_text(_with_numbers_as_text(args))
-    return _pack_text(args)
+            return pack_text(_with_numbers_as_text(args))
+    return pack_text(args)
 
 
 def _with_numbers_as_text(args: tuple[Any, ...]) -> tuple[Any, ...]:

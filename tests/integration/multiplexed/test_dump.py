@@ -27,6 +27,7 @@ def test_of_threads(scripted: ScriptedServer, client_class: type[redis.Redis]) -
         assert pool.dump().calls == ()
         scripted.answer("GET", "never")
         callers = [Doing(lambda: client.get("key"), f"caller {number}") for number in range(3)]
+        assert eventually(lambda: sum(call.sent for call in pool.dump().calls) == 2)
         assert eventually(lambda: len([call for call in pool.dump().calls if call.borrower]) == 2)
         dump = pool.dump()
         assert {call.command for call in dump.calls} == {"GET"}

@@ -66,6 +66,10 @@ FAULTS = [
 ]
 
 
+_LONGER = 4
+"""times the length for which it goes on where something seems to grow"""
+
+
 class Soak:
     """Six crowds and what troubles them, until it is over; `wrong` says what must not be."""
 
@@ -132,7 +136,10 @@ class Soak:
         moved = [(0, begun)] * len(self.crowds)
         every = -(-seconds // LINES)
         say("second  memory MB  threads  descriptors  objects  errors  interruptions  questions of each crowd")
-        for second in range(1, seconds + 1):
+        for second in itertools.count(1):
+            # On a busy machine the warm-up takes longer. What leaks goes on growing; what warms up does not.
+            if second > seconds and (second > _LONGER * seconds or not growth(self.readings)):
+                return
             # Where the whole process stands still, only a thread without Python can say so, and end it.
             faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
             time.sleep(max(0.0, begun + second - time.monotonic()))
