@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Self, Unpack, overload
 
 import redis.asyncio.client as aio
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, internals, packing
+from ..redispy import clients, internals, packing, recording
 from ..redispy.keywords import LoopClientOptions, LoopClientUrlOptions, SharedLoopUrlOptions
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
+from ..redispy.recording import MOST
+from ..redispy.retry import Failed
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .multiplexed import MultiplexedConnectionPool
 
+_monotonic = time.monotonic
 _get = dict.get
 _watched = clients.Watched(aio.Redis, aio.Pipeline)
 _UNUSUAL = (*packing.UNUSUAL, Request)
@@ -69,19 +74,48 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         client.auto_close_connection_pool = auto_close_connection_pool is not False
         return client
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
+    async def execute_command(  # noqa: PLR0911, PLR0912  the hot path, and what is recorded of it
+        self, *args: Any, **options: Any
+    ) -> Any:
         """Execute a command and return its reply, as in redis-py."""
         name = args[0]
         pool = self._way
         multiplexed = pool.multiplexed
-        if (
-            name not in self._ordinary
-            or not pool.sharing
-            or not (multiplexed.looked or not _others_look())
-            or NEVER_DECODE in options
-            or current() is not None
-            or (future := multiplexed.ask(args, True)) is None
-        ):
+        if name not in self._ordinary or not pool.sharing or NEVER_DECODE in options or current() is not None:
+            return await self._execute(args, options)
+        if not multiplexed.looked:
+            if _theirs.execute_command is not _execute or _theirs.parse_response is not _parse:  # as `_watched` says
+                return await self._execute(args, options)
+            if _recorder._provider_manager is not None:
+                # The same as below, and what redis-py records. In a coroutine of its own it would take twice as long.
+                started = _monotonic()
+                if (future := multiplexed.ask(args)) is None:
+                    return await self._execute(args, options)
+                connection = multiplexed.only
+                try:
+                    reply = await future
+                except BaseException:
+                    multiplexed.left(future)
+                    raise
+                if isinstance(reply, _UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
+                    box = [reply]
+                    del reply, future  # as below
+                    return await self._recorded(connection, args, options, box, _tries(name, pool, started))
+                callback = _get(self.response_callbacks, name)
+                if callback is not None:
+                    reply = await _recorded_callback(callback, reply, options, _tries(name, pool, started))
+                commands = connection.commands
+                if (
+                    commands is None
+                    or commands.manager is not _recorder._provider_manager
+                    or commands.context()
+                    or len(durations := commands[name]) >= MOST
+                ):
+                    _note(pool, name, _monotonic() - started)
+                else:
+                    durations.append(_monotonic() - started)
+                return reply
+        if (future := multiplexed.ask(args, True)) is None:
             return await self._execute(args, options)
         connection = multiplexed.only
         try:
@@ -103,17 +137,49 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             pool is not self._shared_pool
             or not (args[0] in self._names or shares(args))
             or not (pool.sharing or pool.may_share())
-            or _others_look()
+            or _replaced()
         ):
             return await super().execute_command(*args, **options)
+        if _recorder._provider_manager is not None:
+            return await self._recorded_try(args, options, _tries(args[0], pool, _monotonic()))
+        return await self._try(args, options)
+
+    async def _recorded(
+        self, connection: Any, args: tuple[Any, ...], options: dict[str, Any], box: list[Any], tries: recording.Tries
+    ) -> Any:
+        try:
+            made = await self._see_to(connection, args, options, box, tries.failed_async)
+        except Exception as error:
+            tries.ended(error)
+            raise
+        tries.ended()
+        return made
+
+    async def _recorded_try(self, args: tuple[Any, ...], options: dict[str, Any], tries: recording.Tries) -> Any:
+        try:
+            made = await self._try(args, options, tries.failed_async)
+        except Exception as error:
+            tries.ended(error)
+            raise
+        tries.ended()
+        return made
+
+    async def _try(self, args: tuple[Any, ...], options: dict[str, Any], failed: Failed | None = None) -> Any:
         data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
             reply = await self._ask(args, data, decode)
         except Exception as error:
-            return await self._again(error, args, options)
+            return await self._again(error, args, options, failed)
         return await self._made(args, reply, options)
 
-    async def _see_to(self, connection: Any, args: tuple[Any, ...], options: dict[str, Any], box: list[Any]) -> Any:
+    async def _see_to(
+        self,
+        connection: Any,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        box: list[Any],
+        failed: Failed | None = None,
+    ) -> Any:
         """Return what the caller of an ordinary call gets whose future has brought no plain reply."""
         reply = box.pop()
         try:
@@ -124,14 +190,16 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             reply = packing.reply(reply)
         except Exception as error:
             reply = None
-            return await self._again(error, args, options)
+            return await self._again(error, args, options, failed)
         return await self._made(args, reply, options)
 
-    async def _again(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    async def _again(
+        self, error: Exception, args: tuple[Any, ...], options: dict[str, Any], failed: Failed | None = None
+    ) -> Any:
         """Try again where the retry policy says so, after a first try that has failed."""
         data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
-            reply = await self.connection_pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
+            reply = await self.connection_pool.retry_guard.after(error, lambda: self._ask(args, data, decode), failed)
         except ResponseError:
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
@@ -165,6 +233,14 @@ def from_url(url: str, **options: Unpack[LoopClientUrlOptions]) -> Redis:
     return Redis.from_url(url, **options)
 
 
+async def _recorded_callback(callback: Any, reply: Any, options: dict[str, Any], tries: recording.Tries) -> Any:
+    try:
+        return await _called(callback, reply, options)
+    except Exception as error:
+        tries.ended(error)
+        raise
+
+
 async def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
     if options:
         for name in packing.NOT_FOR_CALLBACKS:
@@ -173,13 +249,24 @@ async def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
     return await made if inspect.isawaitable(made) else made
 
 
-def _others_look() -> bool:
-    """Return whether others look at the calls of redis-py's client; as `Watched` says, spelled out for speed."""
-    return (
-        _recorder._provider_manager is not None
-        or _theirs.execute_command is not _execute
-        or _theirs.parse_response is not _parse
-    )
+def _replaced() -> bool:
+    """Return whether a method of redis-py's client is replaced."""
+    return _theirs.execute_command is not _execute or _theirs.parse_response is not _parse
+
+
+def _tries(name: str, pool: Any, started: float) -> recording.Tries:
+    """Return what records the tries of a call."""
+    return recording.Tries(name, started, partial(_commands_of, pool), pool.retry_guard)
+
+
+def _note(pool: Any, name: str, duration: float) -> None:
+    commands = _commands_of(pool)
+    if commands is not None:
+        commands.note(name, duration)
+
+
+def _commands_of(pool: Any) -> recording.Commands | None:
+    return recording.commands_of(pool.multiplexed, pool._template, True)
 
 
 class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  # the same
@@ -208,7 +295,20 @@ class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  #
             return results
 
         try:
-            made: list[Any] = await self.connection_pool.retry_guard.attempt(ask)
+            made: list[Any] = await self._execute(ask, "MULTI" if transaction else "PIPELINE")
             return made
         finally:
             await self.reset()
+
+    async def _execute(self, ask: Callable[[], Awaitable[list[Any]]], name: str) -> Any:
+        pool = self.connection_pool
+        if _recorder._provider_manager is None:
+            return await pool.retry_guard.attempt(ask)
+        tries = _tries(name, pool, _monotonic())
+        try:
+            made = await pool.retry_guard.attempt(ask, tries.failed_async)
+        except Exception as error:
+            tries.ended(error)
+            raise
+        tries.ended()
+        return made
