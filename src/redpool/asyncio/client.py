@@ -87,7 +87,7 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             if _theirs.execute_command is not _execute or _theirs.parse_response is not _parse:  # as `_watched` says
                 return await self._execute(args, options)
             if _recorder._provider_manager is not None:
-                # The same as below, and what redis-py records. In a coroutine of its own it would take twice as long.
+                # The same as below, and what redis-py records. A coroutine of its own would take longer.
                 started = _monotonic()
                 if (future := multiplexed.ask(args)) is None:
                     return await self._execute(args, options)

@@ -114,7 +114,11 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
         multiplexed = pool._engine.multiplexed
         connection = multiplexed.only
         try:
-            reply = ELSEWHERE if name not in self._ordinary or NEVER_DECODE in options else multiplexed.ask(args)
+            reply = (
+                ELSEWHERE
+                if name not in self._ordinary or NEVER_DECODE in options
+                else multiplexed.ask(connection, args)
+            )
             if reply is ELSEWHERE:
                 reply = self._ask(args, packing.pack(args), NEVER_DECODE not in options)
             elif isinstance(reply, packing.UNUSUAL):
