@@ -173,6 +173,19 @@ def test_the_same_is_recorded(
     assert theirs == ours
 
 
+def test_the_short_way_is_kept(
+    face: Face, at: dict[str, Any], recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis-py's own way asks the pool for a connection for each call."""
+    client = face.own(**at)
+    client.get("key")
+    recorded.begin()
+    monkeypatch.setattr(face.redpool.MultiplexedConnectionPool, "get_connection", None)
+    client.get("key")
+    client.pipeline().get("key").execute()
+    assert (recorded.count(), recorded.count("MULTI")) == (1, 1)
+
+
 def test_a_call_that_is_out_of_time_is_recorded(face: Face, mute: Mute, recorded: Recorded) -> None:
     """As redis-py's client records it over the same kind of pool."""
     ours = face.own(**mute.at)
