@@ -37,6 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.core",
         "redpool.wire",
     },
+    # Both are imported when redis-py's recorder is on.
+    "redpool.redispy.recording": {STDLIB, "redpool.redispy", "redpool.metrics.histograms", "opentelemetry"},
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
         STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline",

@@ -213,6 +213,10 @@ class Face(ABC):
         self._made.append(client.connection_pool)
         return client
 
+    def theirs(self, **options: Any) -> Any:
+        """A client of redis-py's with a pool of redis-py's."""
+        return self._wrap(self.redis.Redis(**options))
+
     def client_from_pool(self, pool: Any) -> Any:
         """The same, which owns the pool."""
         return self._wrap(self.redis.Redis.from_pool(_unwrapped(pool)))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Self, Unpack, overload
 
 import redis.asyncio.client as aio
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, internals, packing
+from ..redispy import clients, internals, packing, recording
 from ..redispy.keywords import LoopClientOptions, LoopClientUrlOptions, SharedLoopUrlOptions
 from ..redispy.packing import EMPTY_RESPONSE, NEVER_DECODE
+from ..redispy.recording import MOST
+from ..redispy.retry import Failed
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .multiplexed import MultiplexedConnectionPool
 
+_monotonic = time.monotonic
 _get = dict.get
 _watched = clients.Watched(aio.Redis, aio.Pipeline)
 _UNUSUAL = (*packing.UNUSUAL, Request)
@@ -77,13 +82,14 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         if (
             name not in self._ordinary
             or not pool.sharing
-            or _recorder._provider_manager is not None
             or _theirs.execute_command is not _execute  # as `Watched` says, spelled out: this is the hot path
             or _theirs.parse_response is not _parse
             or NEVER_DECODE in options
             or current() is not None
-            or (future := multiplexed.ask(args)) is None
         ):
+            return await self._execute(args, options)
+        started = None if _recorder._provider_manager is None else _monotonic()
+        if (future := multiplexed.ask(args)) is None:
             return await self._execute(args, options)
         connection = multiplexed.turn or multiplexed.only
         try:
@@ -94,9 +100,25 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         if isinstance(reply, _UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
             box = [reply]
             del reply, future  # else an error and this frame, which holds the pool, would keep each other
+            if started is not None:
+                return await self._recorded(pool, connection, args, options, box, _tries(name, pool, started))
             return await self._see_to(pool, connection, args, options, box)
         callback = _get(self.response_callbacks, name)
-        return reply if callback is None else await _called(callback, reply, options)
+        if started is None:
+            return reply if callback is None else await _called(callback, reply, options)
+        if callback is not None:
+            reply = await _recorded_callback(callback, reply, options, _tries(name, pool, started))
+        commands = connection.commands
+        if (
+            commands is None
+            or commands.manager is not _recorder._provider_manager
+            or commands.context()
+            or len(durations := commands[name]) >= MOST
+        ):
+            _note(pool, name, _monotonic() - started)
+        else:  # in most cases, and without a call
+            durations.append(_monotonic() - started)
+        return reply
 
     async def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute a command that is no ordinary call, or for which there is no way yet."""
@@ -105,18 +127,59 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             pool is not self._shared_pool
             or not (args[0] in self._names or shares(args))
             or not (pool.sharing or pool.may_share())
-            or _watched.others_look()
+            or _replaced()
         ):
             return await super().execute_command(*args, **options)
+        if _recorder._provider_manager is not None:
+            return await self._recorded_try(pool, args, options, _tries(args[0], pool, _monotonic()))
+        return await self._try(pool, args, options)
+
+    async def _recorded(
+        self,
+        pool: Any,
+        connection: Any,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        box: list[Any],
+        tries: recording.Tries,
+    ) -> Any:
+        try:
+            made = await self._see_to(pool, connection, args, options, box, tries.failed_async)
+        except Exception as error:
+            tries.ended(error)
+            raise
+        tries.ended()
+        return made
+
+    async def _recorded_try(
+        self, pool: Any, args: tuple[Any, ...], options: dict[str, Any], tries: recording.Tries
+    ) -> Any:
+        try:
+            made = await self._try(pool, args, options, tries.failed_async)
+        except Exception as error:
+            tries.ended(error)
+            raise
+        tries.ended()
+        return made
+
+    async def _try(
+        self, pool: Any, args: tuple[Any, ...], options: dict[str, Any], failed: Failed | None = None
+    ) -> Any:
         data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
             reply = await _ask(pool, args, data, decode)
         except Exception as error:
-            return await self._again(pool, error, args, options)
+            return await self._again(pool, error, args, options, failed)
         return await self._made(args, reply, options)
 
     async def _see_to(
-        self, pool: Any, connection: Any, args: tuple[Any, ...], options: dict[str, Any], box: list[Any]
+        self,
+        pool: Any,
+        connection: Any,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        box: list[Any],
+        failed: Failed | None = None,
     ) -> Any:
         """Return what the caller of an ordinary call gets whose future has brought no plain reply."""
         reply = box.pop()
@@ -128,14 +191,16 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
             reply = packing.reply(reply)
         except Exception as error:
             reply = None
-            return await self._again(pool, error, args, options)
+            return await self._again(pool, error, args, options, failed)
         return await self._made(args, reply, options)
 
-    async def _again(self, pool: Any, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    async def _again(
+        self, pool: Any, error: Exception, args: tuple[Any, ...], options: dict[str, Any], failed: Failed | None = None
+    ) -> Any:
         """Try again where the retry policy says so, after a first try that has failed."""
         data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
-            reply = await pool.retry_guard.after(error, lambda: _ask(pool, args, data, decode))
+            reply = await pool.retry_guard.after(error, lambda: _ask(pool, args, data, decode), failed)
         except ResponseError:
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
@@ -170,12 +235,40 @@ async def _ask(pool: Any, commands: Any, data: bytes, decode: bool) -> Any:
         del reply, request  # else an error and this frame, which holds the pool, would keep each other
 
 
+async def _recorded_callback(callback: Any, reply: Any, options: dict[str, Any], tries: recording.Tries) -> Any:
+    try:
+        return await _called(callback, reply, options)
+    except Exception as error:
+        tries.ended(error)
+        raise
+
+
 async def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
     if options:
         for name in packing.NOT_FOR_CALLBACKS:
             options.pop(name, None)
     made = callback(reply, **options)
     return await made if inspect.isawaitable(made) else made
+
+
+def _replaced() -> bool:
+    """Return whether a method of redis-py's client is replaced."""
+    return _theirs.execute_command is not _execute or _theirs.parse_response is not _parse
+
+
+def _tries(name: str, pool: Any, started: float) -> recording.Tries:
+    """Return what records the tries of a call."""
+    return recording.Tries(name, started, partial(_commands_of, pool), pool.retry_guard)
+
+
+def _note(pool: Any, name: str, duration: float) -> None:
+    commands = _commands_of(pool)
+    if commands is not None:
+        commands.note(name, duration)
+
+
+def _commands_of(pool: Any) -> recording.Commands | None:
+    return recording.commands_of(pool.multiplexed, pool._template, True)
 
 
 class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  # the same
@@ -204,7 +297,20 @@ class Pipeline(clients.ShortcutPipeline, aio.Pipeline):  # type: ignore[misc]  #
             return results
 
         try:
-            made: list[Any] = await self.connection_pool.retry_guard.attempt(ask)
+            made: list[Any] = await self._execute(ask, "MULTI" if transaction else "PIPELINE")
             return made
         finally:
             await self.reset()
+
+    async def _execute(self, ask: Callable[[], Awaitable[list[Any]]], name: str) -> Any:
+        pool = self.connection_pool
+        if _recorder._provider_manager is None:
+            return await pool.retry_guard.attempt(ask)
+        tries = _tries(name, pool, _monotonic())
+        try:
+            made = await pool.retry_guard.attempt(ask, tries.failed_async)
+        except Exception as error:
+            tries.ended(error)
+            raise
+        tries.ended()
+        return made

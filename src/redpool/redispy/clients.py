@@ -11,7 +11,7 @@ from redis.exceptions import ReadOnlyError
 
 from ..wire.commands import PLAIN
 from . import packing, sharing
-from .internals import CLIENT_METHODS, RECORDER, original, untouched, watch_pipelines
+from .internals import CLIENT_METHODS, original, untouched, watch_pipelines
 
 # What redis-py's own pool has put among its connections' options; ours puts its own there.
 _OF_ITS_POOL = frozenset({"himport_registry", "maint_notifications_pool_handler", "orig_host_address",
@@ -61,9 +61,15 @@ OF_OTHERS = frozenset({*CLIENT_METHODS, "connection", "connection_pool"})
 class _Nowhere:
     """What takes no ordinary call."""
 
+    turn = only = None
+
     def in_turn(self) -> bool:
         """Return false: none has found its way."""
         return False
+
+    def all_there_are(self) -> tuple[()]:
+        """Return no connection."""
+        return ()
 
     def ask(self, args: tuple[Any, ...]) -> None:
         """Queue nothing."""
@@ -89,10 +95,9 @@ class Watched:
         self._pipeline_replaced = watch_pipelines(pipeline)
 
     def others_look(self) -> bool:
-        """Return whether redis-py's recorder is on, or a method of the client or of the pipeline was replaced."""
+        """Return whether a method of the client or of the pipeline was replaced."""
         return (
-            RECORDER._provider_manager is not None
-            or self.client.execute_command is not self.execute
+            self.client.execute_command is not self.execute
             or self.client.parse_response is not self.parse
             or self._pipeline_replaced()
         )

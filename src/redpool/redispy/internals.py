@@ -17,8 +17,10 @@ from types import FrameType, FunctionType
 from typing import Any
 
 import redis.asyncio.client
+import redis.asyncio.observability.recorder
 import redis.client
 import redis.cluster
+import redis.observability.recorder
 from redis._parsers import Encoder as Encoder
 from redis._parsers import _AsyncRESP2Parser, _AsyncRESP3Parser, _RESP2Parser, _RESP3Parser
 from redis._parsers.hiredis import NOT_ENOUGH_DATA as NOT_ENOUGH_DATA
@@ -154,8 +156,10 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.sentinel.SentinelManagedConnection": {"_connect_retry": "sync.sentinel"},
     "redis.asyncio.sentinel.SentinelManagedConnection": {"_connect_retry": "asyncio.sentinel"},
     "redis.observability.providers.ObservabilityInstance": {
-        "_provider_manager": "asyncio.client asyncio.cluster redispy.clients sync.client sync.cluster",
+        "_provider_manager": "asyncio.client asyncio.cluster redispy.recording sync.client sync.cluster",
     },
+    "redis.observability.recorder": {"_metrics_collector": "redispy.internals"},
+    "redis.asyncio.observability.recorder": {"_get_or_create_collector": "redispy.internals"},
     # What redis-py's connections of an event loop consist of.
     "asyncio.StreamReader": {
         "_buffer": "redispy.lifecycle redispy.transports",
@@ -176,7 +180,7 @@ RESP2_PARSERS: dict[type, type] = {_RESP3Parser: _RESP2Parser, _AsyncRESP3Parser
 """For each of redis-py's own parsers of RESP3 the one of RESP2."""
 
 RECORDER: Any = get_observability_instance()
-"""Has a `_provider_manager` once redis-py's OpenTelemetry recording is on, which redis-py's own way does."""
+"""Has a `_provider_manager` while redis-py's OpenTelemetry recording is on."""
 
 ONE_COMMAND = redis.client.Redis._execute_command.__code__
 """What takes a connection for one command, and releases it whatever happens."""
@@ -225,6 +229,14 @@ CONNECTION_METHODS = ("send_command", "send_packed_command", "_send_packed_comma
 """The methods by which a connection of redis-py's sends and reads."""
 
 _OWN = ("redis", "redpool")
+
+
+def collector(asynchronous: bool) -> Any:
+    """Return what redis-py's clients for threads, or for event loops, record with; `None` where nothing is recorded."""
+    if asynchronous:
+        return redis.asyncio.observability.recorder._get_or_create_collector()
+    recorder = redis.observability.recorder
+    return recorder._metrics_collector if recorder.is_enabled() else None
 
 
 def policy_resolver(owner: type) -> object:

@@ -27,6 +27,8 @@ class Multiplexed:
     """nothing has come for long: another one is being connected"""
     error: BaseException | None = None
     """why it was lost; written under `_lock`"""
+    commands: Any = None
+    """what notes how long commands take, while redis-py's recorder is on"""
 
     def __init__(
         self,

@@ -17,6 +17,9 @@ from redis.retry import Retry as SyncRetry
 from ..deadline import current
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLost
 
+Failed = Callable[[Exception, int], Any]
+"""What is called after a try that has failed, with the error and with how many have."""
+
 _FINAL = (ReplyLost, DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout)
 
 
@@ -108,18 +111,22 @@ class RetryGuard:
             finally:
                 del error  # else it and this frame would keep each other, and the pool
 
-    def attempt(self, do: Callable[[], Any]) -> Any:
-        """Call `do`, again where the policy says so, with nothing to be closed in between."""
-        return self.call_with_retry(do, _nothing_to_close)
+    def attempt(self, do: Callable[[], Any], failed: Failed | None = None) -> Any:
+        """Call `do`, again where the policy says so, with nothing to be closed in between.
 
-    def after(self, error: Exception, do: Callable[[], Any]) -> Any:
+        Where it is given, `failed` is called, and awaited on an event loop, after each try that has failed.
+        """
+        return self.call_with_retry(do, failed or _nothing_to_close, with_failure_count=True)
+
+    def after(self, error: Exception, do: Callable[[], Any], failed: Failed | None = None) -> Any:
         """Call `do` again where the policy says so, after a first try that has failed with `error`."""
         try:
             self._check_worth(error)
             again = _resuming([error], do)
         finally:
             del error  # as above
-        return copy.deepcopy(self.policy).call_with_retry(again, _nothing_to_close)
+        fail = failed or _nothing_to_close
+        return copy.deepcopy(self.policy).call_with_retry(again, fail, with_failure_count=True)
 
 
 class RetryGuardAsync(RetryGuard):
@@ -138,18 +145,19 @@ class RetryGuardAsync(RetryGuard):
         again = _resuming_async(first, do)
         return await copy.deepcopy(self.policy).call_with_retry(again, fail, is_retryable, with_failure_count)
 
-    async def attempt(self, do: Callable[[], Any]) -> Any:
-        """Call `do`, again where the policy says so, with nothing to be closed in between."""
-        return await self.call_with_retry(do, _nothing_to_close_async)
+    async def attempt(self, do: Callable[[], Any], failed: Failed | None = None) -> Any:
+        """Call `do`, again where the policy says so, with nothing to be closed in between, as in a `RetryGuard`."""
+        return await self.call_with_retry(do, failed or _nothing_to_close_async, with_failure_count=True)
 
-    async def after(self, error: Exception, do: Callable[[], Any]) -> Any:
+    async def after(self, error: Exception, do: Callable[[], Any], failed: Failed | None = None) -> Any:
         """Call `do` again where the policy says so, after a first try that has failed with `error`."""
         try:
             self._check_worth(error)
             again = _resuming_async([error], do)
         finally:
             del error  # as above
-        return await copy.deepcopy(self.policy).call_with_retry(again, _nothing_to_close_async)
+        fail = failed or _nothing_to_close_async
+        return await copy.deepcopy(self.policy).call_with_retry(again, fail, with_failure_count=True)
 
 
 def _calls_as_redis_pys(guarded: Any) -> bool:
@@ -178,11 +186,11 @@ def _resuming_async(first: list[Exception], do: Callable[[], Any]) -> Callable[[
     return again
 
 
-def _nothing_to_close(error: Exception) -> None:
+def _nothing_to_close(error: Exception, failures: int) -> None:
     """Do nothing: what failed was no connection of the caller's own."""
 
 
-async def _nothing_to_close_async(error: Exception) -> None:
+async def _nothing_to_close_async(error: Exception, failures: int) -> None:
     """Do nothing, on an event loop."""
 
 

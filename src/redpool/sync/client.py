@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self, Unpack, overload
 
 import redis.client
@@ -10,13 +12,15 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..deadline import current
-from ..redispy import clients, internals, packing
+from ..redispy import clients, internals, packing, recording
 from ..redispy.keywords import ClientOptions, ClientUrlOptions
+from ..redispy.retry import Failed
 from ..wire.commands import PLAIN, shares
 from ..wire.pipeline import Request
 from .connections import ELSEWHERE, Reentered
 from .multiplexed import MultiplexedConnectionPool
 
+_monotonic = time.monotonic
 _get = dict.get
 _watched = clients.Watched(redis.client.Redis, redis.client.Pipeline)
 _recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
@@ -97,22 +101,88 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
             or _watched.others_look()
         ):
             return super().execute_command(*args, **options)
+        try:
+            if _recorder._provider_manager is not None:
+                return self._recorded(args, options)
+            return self._try(args, options)
+        except Reentered:
+            return super().execute_command(*args, **options)
+
+    def _recorded(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Execute a command as `execute_command` and `_execute` do, and record what redis-py's recorder records."""
+        started, name, pool = _monotonic(), args[0], self.connection_pool
+        multiplexed = pool._engine.multiplexed
+        connection = multiplexed.only
+        try:
+            reply = (
+                ELSEWHERE
+                if name not in self._ordinary or NEVER_DECODE in options
+                else multiplexed.ask(connection, args)
+            )
+            if reply is ELSEWHERE:
+                reply = self._ask(args, packing.pack(args), NEVER_DECODE not in options)
+            elif isinstance(reply, packing.UNUSUAL):
+                box = [reply]
+                del reply  # as above
+                if isinstance(box[0], ReadOnlyError):
+                    box[0] = multiplexed.refused(connection, args, box[0])
+                reply = packing.reply(box.pop())
+        except Reentered:
+            raise  # what is done then records it
+        except Exception as error:
+            return self._recorded_again(error, args, options, _tries(name, pool, started))
+        try:
+            made = self._made(args, reply, options)
+        except Exception as error:
+            _tries(name, pool, started).ended(error)
+            raise
+        commands = None if connection is None else connection.commands
+        if commands is None or commands.manager is not _recorder._provider_manager:
+            commands = _commands_of(pool)
+        if commands is not None:
+            commands.note(name, _monotonic() - started)
+        return made
+
+    def _recorded_again(
+        self, error: Exception, args: tuple[Any, ...], options: dict[str, Any], tries: recording.Tries
+    ) -> Any:
+        try:
+            made = self._try_again(error, args, options, tries.failed)
+        except Reentered:
+            raise
+        except Exception as last:
+            tries.ended(last)
+            raise
+        finally:
+            del error  # as above
+        tries.ended()
+        return made
+
+    def _try(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         data, decode = packing.pack(args), NEVER_DECODE not in options
         try:
             reply = self._ask(args, data, decode)
         except Reentered:
-            return super().execute_command(*args, **options)
+            raise
         except Exception as error:
-            return self._again(error, args, options)
+            return self._try_again(error, args, options, None)
         return self._made(args, reply, options)
 
     def _again(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Try again where the retry policy says so, after a first try that has failed."""
-        data, decode = packing.pack(args), NEVER_DECODE not in options
+        """Try an ordinary call again where the retry policy says so, after a first try that has failed."""
         try:
-            reply = self.connection_pool.retry_guard.after(error, lambda: self._ask(args, data, decode))
+            return self._try_again(error, args, options, None)
         except Reentered:
             return super().execute_command(*args, **options)
+        finally:
+            del error  # as below
+
+    def _try_again(
+        self, error: Exception, args: tuple[Any, ...], options: dict[str, Any], failed: Failed | None
+    ) -> Any:
+        data, decode = packing.pack(args), NEVER_DECODE not in options
+        try:
+            reply = self.connection_pool.retry_guard.after(error, lambda: self._ask(args, data, decode), failed)
         except ResponseError:
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
@@ -146,6 +216,15 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
 def from_url(url: str, **options: Unpack[ClientUrlOptions]) -> Redis:
     """Return a client for the server at `url`, as `Redis.from_url` does; redis-py has a function like it."""
     return Redis.from_url(url, **options)
+
+
+def _tries(name: str, pool: Any, started: float) -> recording.Tries:
+    """Return what records the tries of a call."""
+    return recording.Tries(name, started, partial(_commands_of, pool), pool.retry_guard)
+
+
+def _commands_of(pool: Any) -> recording.Commands | None:
+    return recording.commands_of(pool._engine.multiplexed, pool._template, False)
 
 
 def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
@@ -183,9 +262,24 @@ class Pipeline(clients.ShortcutPipeline, redis.client.Pipeline):
             return self._made(make, stack, replies, raise_on_error)
 
         try:
-            results: list[Any] = self.connection_pool.retry_guard.attempt(ask)
+            results: list[Any] = self._execute(ask, "MULTI" if transaction else "PIPELINE")
             return results
         except Reentered:
             return super().execute(raise_on_error)
         finally:
             self.reset()
+
+    def _execute(self, ask: Callable[[], list[Any]], name: str) -> Any:
+        pool = self.connection_pool
+        if _recorder._provider_manager is None:
+            return pool.retry_guard.attempt(ask)
+        tries = _tries(name, pool, _monotonic())
+        try:
+            results = pool.retry_guard.attempt(ask, tries.failed)
+        except Reentered:
+            raise
+        except Exception as error:
+            tries.ended(error)
+            raise
+        tries.ended()
+        return results
