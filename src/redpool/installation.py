@@ -19,15 +19,17 @@ from .sync.pool import ConnectionPool
 from .sync.sentinel import SentinelConnectionPool
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
+    """The classes of a kind of pool: of its options, for threads, for event loops."""
+
     config: type[PoolConfig]
     pool: Any
     pool_async: Any
 
 
 KINDS = {
-    "dedicated": _Kind(PoolConfig, ConnectionPool, asyncio.ConnectionPool),
-    "multiplexed": _Kind(MultiplexedConfig, MultiplexedConnectionPool, asyncio.MultiplexedConnectionPool),
+    "dedicated": Kind(PoolConfig, ConnectionPool, asyncio.ConnectionPool),
+    "multiplexed": Kind(MultiplexedConfig, MultiplexedConnectionPool, asyncio.MultiplexedConnectionPool),
 }
 _NO_TEXT = {"name", "instruments", "shareable_commands"}  # the environment can't say them
 _BLOCKING_TIMEOUT = 20.0  # what redis-py's blocking pool waits if nothing else is said
@@ -47,10 +49,10 @@ def install(kind: str | None = None, **options: Any) -> None:
     kind, options = settings(kind, options, os.environ)
     blocking = {"timeout": _BLOCKING_TIMEOUT, **options}
     stand_ins = (
-        (exchange.PLAIN, KINDS[kind].pool, options),
-        (exchange.PLAIN_ASYNC, KINDS[kind].pool_async, options),
-        (exchange.BLOCKING, KINDS[kind].pool, blocking),
-        (exchange.BLOCKING_ASYNC, KINDS[kind].pool_async, blocking),
+        (exchange.PLAIN, of_kind(kind).pool, options),
+        (exchange.PLAIN_ASYNC, of_kind(kind).pool_async, options),
+        (exchange.BLOCKING, of_kind(kind).pool, blocking),
+        (exchange.BLOCKING_ASYNC, of_kind(kind).pool_async, blocking),
         (exchange.SENTINEL, SentinelConnectionPool, options),
         (exchange.SENTINEL_ASYNC, AsyncSentinelConnectionPool, options),
     )
@@ -71,9 +73,8 @@ def settings(
     """
     if kind is None:
         kind = environment.get("REDPOOL_KIND", "dedicated")
-        _check_kind("REDPOOL_KIND", kind)
-    _check_kind("kind", kind)
-    config = KINDS[kind].config
+        of_kind(kind, "REDPOOL_KIND")
+    config = of_kind(kind).config
     for name in options.keys() - config.names():
         hint = "; kind='multiplexed' has it" if name in MultiplexedConfig.names() else suggest(name, config.names())
         raise TypeError(f"unexpected option {name}={options[name]!r}{hint}")
@@ -95,9 +96,11 @@ def _variable(name: str) -> str:
     return f"REDPOOL_{name.upper()}"
 
 
-def _check_kind(name: str, kind: str) -> None:
+def of_kind(kind: str, name: str = "kind") -> Kind:
+    """Return the classes of this kind. Raises `ValueError` with the option's name where there is no such kind."""
     if kind not in KINDS:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, KINDS))}, not {kind!r}")
+    return KINDS[kind]
 
 
 def _read(config: type[PoolConfig], name: str, text: str) -> object:
