@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,10 +25,10 @@ class Load(Protocol):
 
 
 def write_page(page: str, folder: Path, url: str) -> None:
-    """Write the files on a page into a folder, with the URL of the test's server for the one on the page."""
+    """Write the files on a page into a folder, with the test's server for the one on the page."""
     text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
     for code, name in BLOCK.findall(text):
-        (folder / f"{name}.py").write_text(code.replace("redis://localhost:6379", url), encoding="utf-8")
+        (folder / f"{name}.py").write_text(code.replace("localhost:6379", urlsplit(url).netloc), encoding="utf-8")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from redpool.installation import of_kind
@@ -13,18 +14,19 @@ _making = threading.Lock()
 
 def pool(url: str, kind: str = "multiplexed", **options: Any) -> Any:
     """Return the pool for threads, which the first call makes."""
-    return _made_once(of_kind(kind).pool, url, options)
+    return made_once(of_kind(kind).pool.from_url, url=url, **options)
 
 
 def pool_async(url: str, kind: str = "multiplexed", **options: Any) -> Any:
     """Return the pool for event loops, which the first call makes; each loop has connections of its own."""
-    return _made_once(of_kind(kind).pool_async, url, options)
+    return made_once(of_kind(kind).pool_async.from_url, url=url, **options)
 
 
-def _made_once(pool_class: Any, url: str, options: dict[str, Any]) -> Any:
-    # The pool keeps the options' values, so that no other one gets the address by which one of them is shown.
-    key = (pool_class, url, *sorted((name, repr(value)) for name, value in options.items()))
+def made_once(make: Callable[..., Any], **options: Any) -> Any:
+    """Return what `make(**options)` returned when it was called first."""
+    # What is made keeps the options' values, so that no other one gets the address by which one of them is shown.
+    key = (make, *sorted((name, repr(value)) for name, value in options.items()))
     with _making:
         if key not in _pools:
-            _pools[key] = pool_class.from_url(url, **options)
+            _pools[key] = make(**options)
         return _pools[key]

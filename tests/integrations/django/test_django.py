@@ -114,7 +114,8 @@ DJANGO_ALLOW = os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 for _ in range(2):
     asyncio.run(both())
 """
-    code = f"caches.settings['default']['OPTIONS']['kind'] = {kind!r}\nMOST = {dict(multiplexed=0, dedicated=50)[kind]}\n{code}"
+    most = {"multiplexed": 0, "dedicated": 50}[kind]
+    code = f"caches.settings['default']['OPTIONS']['kind'] = {kind!r}\nMOST = {most}\n{code}"
     run(tmp_path, base_url, code)
 
 

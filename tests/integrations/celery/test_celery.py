@@ -1,0 +1,134 @@
+"""A worker whose tasks and results go over our pools, through faults; and what it leaves behind: nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery, group
+from kombu import Connection
+
+import redpool.contrib.celery  # noqa: F401  it makes the URLs known
+from redpool.embedded import Server
+from redpool.testing import FaultProxy
+
+from ..conftest import write_page
+
+PATIENCE = 60.0  # seconds, for what takes one or two
+
+
+@contextmanager
+def working(folder: Path, url: str, kind: str) -> Iterator[None]:
+    """Run a worker of the page's application; it has to end well, and to have dropped no connection."""
+    write_page("celery", folder, url)
+    log = folder / "worker.log"
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-P", kind, "-c", "2", "--loglevel", "INFO"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), *sys.path))}
+    with log.open("w") as out:
+        worker = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        yield
+    finally:
+        worker.terminate()
+        status = worker.wait(PATIENCE)
+    said = log.read_text()
+    assert status == 0, said
+    assert "dropped without being given back" not in said, said
+    assert "Traceback" not in said.partition("Warm shutdown")[2], said
+
+
+@pytest.fixture
+def app(own_server: Server) -> Iterator[Celery]:
+    """The application as its callers have it, by a path of their own to the server."""
+    url = own_server.url.replace("redis:", "redpool:")
+    with Celery("tasks", broker=url, backend=url.replace("/0", "/1") if url.endswith("/0") else f"{url}/1") as made:
+        yield made
+
+
+def end_consumers(url: str, fault: Callable[[], None]) -> None:
+    """Bring a fault about, and wait until the server knows: what it pops for a lost consumer is lost, by its design."""
+    with redis.from_url(url) as asking:
+        consumers = {client["id"] for client in asking.client_list() if client["cmd"] == "brpop"}
+        fault()
+        deadline = time.monotonic() + PATIENCE
+        while consumers & {client["id"] for client in asking.client_list()}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["solo", "prefork"])
+def test_no_task_is_lost(kind: str, own_server: Server, app: Celery, tmp_path: Path) -> None:
+    """Tasks at once, in groups, later; then after each kind of fault of the worker's network."""
+    add = app.signature("tasks.add")
+
+    def ask() -> Any:
+        return add.clone((2, 2)).delay().get(PATIENCE)
+
+    with FaultProxy(own_server.host, own_server.port) as proxy, working(tmp_path, proxy.url, kind):
+        assert ask() == 4
+        assert group(add.clone((n, n)) for n in range(50)).delay().get(PATIENCE) == [2 * n for n in range(50)]
+        assert add.apply_async((1, 2), countdown=0.2).get(PATIENCE) == 3
+        for fault in (proxy.reset, proxy.hang_up):
+            end_consumers(own_server.url, fault)
+            asked = [add.clone((n, n)).delay() for n in range(20)]
+            assert [each.get(PATIENCE) for each in asked] == [2 * n for n in range(20)]
+        proxy.refuse()
+        end_consumers(own_server.url, proxy.reset)
+        asked = [add.clone((n, n)).delay() for n in range(20)]
+        time.sleep(1)  # the worker finds no server
+        proxy.heal()
+        assert [each.get(PATIENCE) for each in asked] == [2 * n for n in range(20)]
+        assert ask() == 4
+        assert proxy.open <= 8
+        assert len(app.control.ping(timeout=PATIENCE, limit=1)) == 1
+
+
+def test_threads_publish_over_one_connection(own_server: Server, app: Celery) -> None:
+    """However many channels they have; and the results that they store and read go over one more."""
+    barrier = threading.Barrier(16)
+
+    def publish() -> None:
+        with app.connection() as connection, connection.channel(), app.amqp.Producer(connection) as producer:
+            barrier.wait()
+            for _ in range(20):
+                app.send_task("tasks.add", (1, 1), producer=producer)
+            barrier.wait()
+            connected.append(int(asking.info("clients")["connected_clients"]))
+
+    connected: list[int] = []
+    with redis.from_url(own_server.url) as asking:
+        threads = [threading.Thread(target=publish) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert asking.llen("celery") == 320
+        published = [client for client in asking.client_list() if client["cmd"] in ("lpush", "sadd")]
+    # Beside it, each has one to consume by.
+    assert len(published) <= 1
+
+
+def test_a_channel_gives_back_what_it_held(own_server: Server) -> None:
+    """Also where the server is gone by then, and where another channel of the connection can't be closed."""
+    with FaultProxy(own_server.host, own_server.port) as proxy:
+        connection = Connection(proxy.url.replace("redis:", "redpool:"))
+        channels = [connection.channel() for _ in range(3)]
+        for channel in channels:
+            channel.client.connection = channel.client.connection_pool.get_connection()
+            channel._in_poll = channel.client.connection
+            assert channel.subclient.ping() is None
+        held = [channel.async_pool for channel in channels]
+        assert [pool.stats().in_use for pool in held] == [2, 2, 2]
+        proxy.refuse()
+        proxy.reset()
+        connection.close()
+        assert [(pool.stats().in_use, pool.stats().open) for pool in held] == [(0, 0)] * 3
