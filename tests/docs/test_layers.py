@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
     "redpool.startup": {STDLIB, "redpool.installation"},
+    "redpool.contrib": {ANY},
     "redpool.bench": {ANY},
     "redpool.demo": {ANY},
     "redpool.cli": {ANY},

@@ -26,8 +26,11 @@ from . import pools
 
 _SECONDS = 5.0  # redis-py's own timeout
 
+
 class Channel(theirs.Channel):
     """kombu's channel. What it publishes goes over one pool of the process; what it consumes by is given back."""
+
+    keyprefix_fanout: str
 
     def _connparams(self, asynchronous: bool = False) -> Any:
         params = super()._connparams(asynchronous)
