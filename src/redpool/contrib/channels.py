@@ -52,6 +52,13 @@ class _Shard(pubsub.RedisSingleShardConnection):
             self._redis = redpool.asyncio.Redis(connection_pool=create_pool(self.host))
             self._pubsub = self._redis.pubsub()
 
+    async def flush(self) -> None:
+        """Close what is open; channels_redis forgets the connection by which it has listened."""
+        subscriber = self._pubsub
+        await super().flush()
+        if subscriber is not None:
+            await subscriber.aclose()
+
 
 class _LoopLayer(pubsub.RedisPubSubLoopLayer):
     def __init__(self, hosts: Any = None, **kwargs: Any) -> None:
