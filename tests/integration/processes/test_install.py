@@ -108,11 +108,11 @@ def test_what_the_maker_says_comes_first() -> None:
 
 
 def test_our_own_clients_are_made_as_before() -> None:
-    """A client of ours reads redis-py's defaults from a pool of redis-py's, which connects nothing."""
-    redpool.install(min_idle=1, max_connections=3)
-    for client in (redpool.Redis(port=1), redpool.asyncio.Redis(port=1)):
-        assert client.connection_pool.max_connections == 50
-        assert client.connection_pool.config.min_idle == 0
+    """A client of ours reads redis-py's defaults from a pool of redis-py's, which the options don't concern."""
+    redpool.install("multiplexed", shared_connections=3, max_connections=4)
+    for client_class in (redpool.Redis, redpool.asyncio.Redis):
+        pool = client_class(port=1, max_connections=2).connection_pool
+        assert (pool.max_connections, pool.config.shared_connections) == (2, 1)
 
 
 def test_what_stays_is_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import subprocess
 import sys
@@ -117,18 +119,50 @@ def test_threads_publish_over_one_connection(own_server: Server, app: Celery) ->
     assert len(published) <= 1
 
 
-def test_a_channel_gives_back_what_it_held(own_server: Server) -> None:
+def held_by(channel: Any) -> Any:
+    """Have a channel hold what it consumes by, and return the pool that this is of."""
+    channel.client.connection = channel._in_poll = channel.client.connection_pool.get_connection()
+    channel.subclient.psubscribe("some")
+    assert channel.async_pool.stats().in_use == 2
+    return channel.async_pool
+
+
+def test_a_channel_gives_back_what_it_held(own_server: Server, caplog: pytest.LogCaptureFixture) -> None:
     """Also where the server is gone by then, and where another channel of the connection can't be closed."""
     with FaultProxy(own_server.host, own_server.port) as proxy:
         connection = Connection(proxy.url.replace("redis:", "redpool:"))
-        channels = [connection.channel() for _ in range(3)]
-        for channel in channels:
-            channel.client.connection = channel.client.connection_pool.get_connection()
-            channel._in_poll = channel.client.connection
-            assert channel.subclient.ping() is None
-        held = [channel.async_pool for channel in channels]
-        assert [pool.stats().in_use for pool in held] == [2, 2, 2]
+        alone, *others = (connection.channel() for _ in range(4))
+        pools = [held_by(channel) for channel in (alone, *others)]
         proxy.refuse()
         proxy.reset()
-        connection.close()
-        assert [(pool.stats().in_use, pool.stats().open) for pool in held] == [(0, 0)] * 3
+        with pytest.raises(redis.ConnectionError), caplog.at_level(logging.WARNING, "redpool"):
+            alone.close()
+        assert pools[0].stats().in_use == 0
+        with caplog.at_level(logging.WARNING, "redpool"):
+            connection.close()
+            gc.collect()
+            assert [(pool.stats().in_use, pool.stats().open) for pool in pools] == [(0, 0)] * 4
+    assert "dropped" not in caplog.text
+
+
+def test_the_end_of_a_channel_leaves_what_others_publish_by(own_server: Server) -> None:
+    """Their pool is the process's."""
+    url = own_server.url.replace("redis:", "redpool:")
+    with Connection(url) as one, Connection(url) as other:
+        with one.channel() as channel:
+            channel._put("some", {})
+        kept = other.channel()
+        assert kept.pool.stats().open == 1
+        kept._put("some", {})
+        assert kept.pool.stats().connected == 1
+
+
+def test_a_silent_network_is_given_up(own_server: Server) -> None:
+    """Kombu waits without end for a connect's reply, and a worker stays deaf; what a user says comes first."""
+    url = own_server.url.replace("redis:", "redpool:")
+    for said, expected in (({}, 6), ({"socket_timeout": 9, "polling_interval": 3}, 9), ({"polling_interval": 3}, 8)):
+        with Connection(url, transport_options=said) as connection:
+            channel = connection.channel()
+            for pool in (channel.pool, channel.async_pool):
+                assert pool.connection_kwargs["socket_timeout"] == expected
+                assert pool.connection_kwargs["socket_connect_timeout"] in (6, 8)
