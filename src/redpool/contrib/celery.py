@@ -19,12 +19,22 @@ from celery.app.backends import BACKEND_ALIASES
 from celery.backends.redis import RedisBackend
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as theirs
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 import redpool
 
 from . import pools
 
 _SECONDS = 5.0  # redis-py's own timeout
+
+
+def _retry() -> Retry:
+    """Return how often what may run twice is sent again, and a caller sits through failed connects.
+
+    Celery sends little of that again itself, such as the GET before a result is stored: the result would be lost.
+    """
+    return Retry(ExponentialBackoff(cap=0.5, base=0.01), retries=8)
 
 
 class Channel(theirs.Channel):
@@ -44,7 +54,7 @@ class Channel(theirs.Channel):
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
         if asynchronous:  # the event loop polls their sockets, and each tells this channel when it is closed
             return redpool.ConnectionPool(**params)
-        return pools.made_once(redpool.MultiplexedConnectionPool, **params)
+        return pools.made_once(_shared_pool, **params)
 
     def _get_client(self) -> Any:
         client = super()._get_client()
@@ -75,6 +85,10 @@ class Channel(theirs.Channel):
         self.give_back()
 
 
+def _shared_pool(**params: Any) -> redpool.MultiplexedConnectionPool:
+    return redpool.MultiplexedConnectionPool(**{"retry": _retry(), **params})
+
+
 class Transport(theirs.Transport):
     """kombu's transport over Redis."""
 
@@ -92,15 +106,13 @@ class Transport(theirs.Transport):
 
 
 class Backend(RedisBackend):
-    """Celery's result backend over Redis. Threads that ask for results, or store them, share a connection."""
+    """Celery's result backend over Redis. The backends that it makes, one in each thread, have one pool."""
 
     def _get_client(self) -> Any:
         return redpool.Redis
 
-    @property
-    def ConnectionPool(self) -> Any:  # noqa: N802  Celery's name for it
-        """The class of its pool."""
-        return redpool.MultiplexedConnectionPool
+    def _get_pool(self, **params: Any) -> Any:
+        return pools.made_once(_shared_pool, **params)
 
 
 TRANSPORT_ALIASES["redpool"] = f"{__name__}:{Transport.__name__}"

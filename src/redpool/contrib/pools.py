@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from redpool.installation import of_kind
 
 _pools: dict[object, Any] = {}
-_making = threading.Lock()
 
 
 def pool(url: str, kind: str = "multiplexed", **options: Any) -> Any:
@@ -26,7 +24,7 @@ def made_once(make: Callable[..., Any], **options: Any) -> Any:
     """Return what `make(**options)` returned when it was called first."""
     # What is made keeps the options' values, so that no other one gets the address by which one of them is shown.
     key = (make, *sorted((name, repr(value)) for name, value in options.items()))
-    with _making:
-        if key not in _pools:
-            _pools[key] = make(**options)
-        return _pools[key]
+    made = _pools.get(key)
+    if made is None:  # there is no lock, which a fork might find locked: of two that are made at once, one stays
+        made = _pools.setdefault(key, make(**options))
+    return made
