@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Frameworks bring much along that redpool's own tests are to run without.
+INTEGRATIONS := .venv-integrations
 
 FIND_SERVER := $(BIN)/python -c 'import sys; sys.tracebacklimit = 0; \
 	from redpool.embedded import find_server; find_server()'
@@ -18,7 +20,7 @@ ON_EACH_SERVER := $(addprefix tests/integration/,connecting deadlines dedicated 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pyright unit docs outside compat soak stress storms faults bench compare clean server
+.PHONY: help demo test lint types pyright unit docs outside integrations compat soak stress storms faults bench compare clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -56,6 +58,9 @@ docs: $(STAMP) ## the docs as a site, in site/
 outside: server ## tracers, fakeredis and users' own connection classes over each kind of pool
 	@$(BIN)/pytest -q tests/integration/outside
 
+integrations: server $(INTEGRATIONS)/.installed ## frameworks over redpool, in an environment of their own
+	@$(INTEGRATIONS)/bin/python -m pytest -q $(ARGS) tests/integrations
+
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py
 
@@ -82,7 +87,7 @@ compare: server ## measure beside other clients, installed here for it; ARGS as 
 	@$(BIN)/python $(if $(BEFORE),benchmarks/trees.py $(BEFORE) .,-m benchmarks.peers) $(ARGS)
 
 clean: ## remove the environment, caches and builds
-	@rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(INTEGRATIONS) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(STAMP): pyproject.toml
@@ -96,6 +101,13 @@ $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) with $$($(PYTHON) -V); this takes a minute, once"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(INTEGRATIONS)/.installed: $(STAMP) tests/integrations/requirements.txt
+	@echo "Setting up $(INTEGRATIONS); this takes a minute or two, once"
+	@$(BIN)/python -m venv --clear $(INTEGRATIONS)
+	@$(INTEGRATIONS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[dev]' -r tests/integrations/requirements.txt
 	@touch $@
 
 # Only a bare Debian machine, such as a fresh container, is changed, and no service is started on it.

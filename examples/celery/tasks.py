@@ -7,8 +7,9 @@ python examples/celery/tasks.py
 import os
 from collections import Counter
 
-import redpool.contrib.celery  # noqa: F401  it makes URLs of redpool known to Celery
 from celery import Celery, chord
+
+import redpool.contrib.celery  # noqa: F401  it makes URLs of redpool known to Celery
 
 URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0").replace("redis://", "redpool://")
 TEXTS = ["to be or not to be", "that is the question", "whether it is nobler in the mind to suffer"]

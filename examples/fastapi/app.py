@@ -9,9 +9,9 @@ from typing import Any
 
 import redis
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from redpool.contrib.fastapi import RedisClient, lifespan
 
 import redpool
+from redpool.contrib.fastapi import RedisClient, lifespan
 
 URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 A_MINUTE, PER_MINUTE = 60, 100

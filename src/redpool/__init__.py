@@ -27,6 +27,8 @@ from .sync.sentinel import Sentinel
 if TYPE_CHECKING:
     from . import asyncio as asyncio
     from . import embedded as embedded
+    from .installation import install as install
+    from .installation import uninstall as uninstall
 
 __version__ = "0.1.0"
 
@@ -55,7 +57,9 @@ __all__ = [
 if not TYPE_CHECKING:  # with it, type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Return `redpool.asyncio` or `redpool.embedded`, imported when it is first used."""
+        """Return `redpool.asyncio`, `redpool.embedded`, `install` or `uninstall`, imported when it is first used."""
         if name in ("asyncio", "embedded"):
             return import_module(f".{name}", __name__)
+        if name in ("install", "uninstall"):
+            return getattr(import_module(".installation", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

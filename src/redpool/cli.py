@@ -22,6 +22,7 @@ COMMANDS = (
         "show redpool beside redis-py's pools: speed, then a server that hangs and crashes",
     ),
     ("bench", "redpool.bench.command", "measure redpool's pools against redis-py's, in turn, on this machine"),
+    ("run", "redpool.startup.command", "run a command that uses redpool's pools wherever it would make redis-py's"),
 )
 
 _BAD_USAGE = 2
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def carry_out(arguments: argparse.Namespace) -> int:
     """Call `arguments.run(arguments, arguments.parser)` and return its exit status: 2 if it fails, 130 on Ctrl-C."""
-    if find_spec("rich") is None:
+    if getattr(arguments, "needs_rich", True) and find_spec("rich") is None:
         sys.stderr.write("redpool: the command line needs further packages: pip install 'redpool[cli]'\n")
         return _BAD_USAGE
     try:

@@ -23,11 +23,12 @@ NOT_SHIPPED = {"benchmarks", "tests"}
 
 # The longest entry that a module's name begins with decides. "redpool" itself is the package's own `__init__`.
 MAY_IMPORT: dict[str, set[str]] = {
-    # The two last are imported when they are first used.
+    # The three last are imported when they are first used.
     "redpool": {
         STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.sync", "redpool.asyncio",
-        "redpool.embedded",
+        "redpool.embedded", "redpool.installation",
     },
+    "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
     "redpool.forks": {STDLIB},
     "redpool.deadline": {STDLIB},
@@ -72,6 +73,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "prometheus_client", "opentelemetry",
     },
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
+    "redpool.startup": {STDLIB, "redpool.installation"},
+    "redpool.contrib": {ANY},
     "redpool.bench": {ANY},
     "redpool.demo": {ANY},
     "redpool.cli": {ANY},

@@ -41,7 +41,7 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         own, options = None, dict[str, Any](kwargs)
         closes = options.get("auto_close_connection_pool") is not False
         if not options.get("connection_pool"):
-            own = clients.make_pool(aio.Redis, MultiplexedConnectionPool, (), options)
+            own = clients.make_pool(_theirs, MultiplexedConnectionPool, (), options)
             options = {"connection_pool": own, **clients.beside_pool(options)}
         super().__init__(**options)
         if own is not None:

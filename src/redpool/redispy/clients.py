@@ -11,6 +11,7 @@ from redis.exceptions import ReadOnlyError
 
 from ..wire.commands import PLAIN
 from . import packing, sharing
+from .exchange import suspended
 from .internals import CLIENT_METHODS, original, untouched, watch_pipelines
 
 # What redis-py's own pool has put among its connections' options; ours puts its own there.
@@ -44,7 +45,8 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
         name: kwargs.pop(name) for name in pool_class.option_names() if name in kwargs and name != "max_connections"
     }
     silent = {**kwargs, "single_connection_client": False, "event_dispatcher": _NullDispatcher()}
-    template = client_class(*args, **silent).connection_pool
+    with suspended():  # the template's pool is redis-py's, after `redpool.install()`, too
+        template = client_class(*args, **silent).connection_pool
     read = {name: value for name, value in template.connection_kwargs.items() if name not in _OF_ITS_POOL}
     for name in ("cache", "cache_config", "maint_notifications_config"):
         read.pop(name, None)

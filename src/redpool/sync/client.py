@@ -38,7 +38,7 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
     def __init__(self, *args: Any, **kwargs: Unpack[ClientOptions]) -> None:
         own, options = None, dict[str, Any](kwargs)
         if not options.get("connection_pool") and len(args) <= clients.PLACE_OF_POOL:
-            own = clients.make_pool(redis.client.Redis, MultiplexedConnectionPool, args, options)
+            own = clients.make_pool(_theirs, MultiplexedConnectionPool, args, options)
             args, options = (), {"connection_pool": own, **clients.beside_pool(options)}
         super().__init__(*args, **options)
         if own is not None:

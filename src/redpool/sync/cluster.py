@@ -176,7 +176,7 @@ def _node_pool(options: dict[str, Any], from_url: bool, **asked: Any) -> _NodePo
     asked["redis_connect_func"] = _weakly(asked["redis_connect_func"])
     if from_url:
         return _NodePool(**asked, **options)
-    pool: _NodePool = clients.make_pool(redis.client.Redis, _NodePool, (), {**asked, **options})
+    pool: _NodePool = clients.make_pool(_client_class, _NodePool, (), {**asked, **options})
     return pool
 
 

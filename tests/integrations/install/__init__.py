@@ -1,0 +1,1 @@
+"""Frameworks as they are, under `redpool.install()` and `redpool run`."""

@@ -1,0 +1,1 @@
+"""Litestar over redpool."""
