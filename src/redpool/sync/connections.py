@@ -98,7 +98,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
             or not _same_process[0]
             or self.large.known
             or self._never_waits
-            or connection.pipeline.queued
+            or (connection.pipeline.queued and connection.pipeline.full)
             or connection.writer.mine()
             or connection.reader.mine()
             or _current() is not None

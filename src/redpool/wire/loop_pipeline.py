@@ -103,7 +103,7 @@ class LoopPipeline(Pipeline):
         if self._arrived:
             self._promote_head()  # its reply came in pieces: it may be large
         while not self._answer_calls(data, size, before, push):
-            if not self._understand_next(data, size, push, answered):
+            if not self._understand(data, size, push, answered):
                 if self._arrived == size and self.answered != before:  # only the rest of the chunk is the next reply's
                     self._arrived = 1
                 break

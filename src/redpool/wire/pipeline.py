@@ -294,50 +294,52 @@ class Pipeline:
         if watch is not None and (data[size - 1] != _LINE_FEED or not watch.at_start or self._has_data()):
             watch.fed(data, size)
 
-    def _understand(self, data: Received, size: int, push: Callable[[Reply], object], answered: list[Request]) -> None:
-        """Take out of the reader what it has whole."""
-        while self._understand_next(data, size, push, answered):
-            pass
-
-    def _understand_next(
+    def _understand(  # noqa: PLR0912  each reply of a pipeline comes this way: a call for each costs more
         self, data: Received, size: int, push: Callable[[Reply], object], answered: list[Request]
     ) -> bool:
-        """Take the next frame out of the reader. Return False where it has none, or not all of it."""
-        pending = self.pending
-        request = pending[0] if pending else None
-        if request is None and not self._has_data():  # exact here, where a frame is to begin
-            return False
-        try:
-            reply = self._gets() if request is None or request.decode else self._gets(False)
-        except UnicodeError as error:
-            reply = error  # its caller's alone: the reader has gone on behind it
-        if reply is self._not_enough:
-            if request is None and not self._begins_push(data, size):
-                # The rest would be taken for the reply to the next request.
-                raise UnexpectedReply("part of an unexpected reply, no command pending")
-            self._arrived += 1 if answered else size
-            return False
-        if type(reply) is _Push:
-            self._half_push = False
-            push(reply)
-            return True
-        if request is None:
-            raise UnexpectedReply(f"unexpected reply, no command pending: {reply!r:.60}")
-        self.answered += 1
-        if self._arrived:  # it came in several pieces; what the last one has of it, a list doesn't tell
-            if self._arrived > LARGE_REPLY or (isinstance(reply, bytes | str) and len(reply) > LARGE_REPLY):
-                request.large = True
-            self._arrived = 0
-        if request.expects:
-            request.replies.append(reply)
-            request.expects -= 1
-        else:
-            request.replies = reply
-        if not request.expects:
+        """Take out of the reader what it has whole, up to the reply to what is no request. Return whether that is next.
+
+        Only on an event loop there is something that is none.
+        """
+        gets, not_enough, has_data = self._gets, self._not_enough, self._has_data
+        pending: Line = self.pending
+        while True:
+            request = pending[0] if pending else None
+            if request is None and not has_data():  # exact here, where a frame is to begin
+                return False
+            if type(request) is tuple:
+                return True
+            try:
+                reply = gets() if request is None or request.decode else gets(False)
+            except UnicodeError as error:
+                reply = error  # its caller's alone: the reader has gone on behind it
+            if reply is not_enough:
+                if request is None and not self._begins_push(data, size):
+                    # The rest would be taken for the reply to the next request.
+                    raise UnexpectedReply("part of an unexpected reply, no command pending")
+                self._arrived += 1 if answered else size
+                return False
+            if type(reply) is _Push:
+                self._half_push = False
+                push(reply)
+                continue
+            if request is None:
+                raise UnexpectedReply(f"unexpected reply, no command pending: {reply!r:.60}")
+            self.answered += 1
+            if self._arrived:  # it came in several pieces; what the last one has of it, a list doesn't tell
+                if self._arrived > LARGE_REPLY or (isinstance(reply, bytes | str) and len(reply) > LARGE_REPLY):
+                    request.large = True
+                self._arrived = 0
+            if request.expects:
+                request.replies.append(reply)
+                request.expects -= 1
+                if request.expects:
+                    continue
+            else:
+                request.replies = reply
             request.done = True
             answered.append(request)
             pending.popleft()
-        return True
 
     def _begins_push(self, data: Received, size: int) -> bool:
         """Return whether the half frame that is left may be a push; only its first bytes can tell."""
