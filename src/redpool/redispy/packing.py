@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import hiredis
@@ -34,6 +35,8 @@ _ONE_WORD = of_one_word(PLAIN)
 # Those that may share and whose replies redis-py leaves as they are, whatever the pool decodes.
 _NEVER_DECODED = frozenset({"DUMP", "FUNCTION DUMP", "SLOWLOG GET", "VEMB"})
 
+
+_TEXT = {str, bytes}
 
 UNUSUAL = (Exception, list)
 """The kinds of replies that `reply` has to see to."""
@@ -71,7 +74,8 @@ def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:
     """Return the bytes of a pipeline's commands, as `pack` does."""
     if {args[0] for args in several} <= _ONE_WORD:
         with contextlib.suppress(TypeError):
-            return b"".join(map(pack_words, several))
+            text_alone = set(map(type, chain.from_iterable(several))) <= _TEXT
+            return b"".join(map(pack_text if text_alone else pack_words, several))
     return b"".join([pack(args) for args in several])
 
 
