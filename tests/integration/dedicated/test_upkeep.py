@@ -23,7 +23,7 @@ def test_some_are_kept_ready(face: Face, at: dict[str, Any], watch: Watch) -> No
 
 def test_those_kept_ready_are_replaced(face: Face, at: dict[str, Any], watch: Watch) -> None:
     """When one of `min_idle` is found dead, another is opened in its place."""
-    pool = face.pool(**at, min_idle=2, client_name="replaced")
+    pool = face.pool(**at, min_idle=2, max_connections=2, client_name="replaced")  # no third that no caller meets
     client = face.client(pool)
     client.ping()
     assert eventually(lambda: len(watch.ids("replaced")) >= 2 and not pool.stats().connecting)
