@@ -244,10 +244,7 @@ async def _recorded_callback(callback: Any, reply: Any, options: dict[str, Any],
 
 
 async def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
-    if options:
-        for name in packing.NOT_FOR_CALLBACKS:
-            options.pop(name, None)
-    made = callback(reply, **options)
+    made = packing.called(callback, reply, options)
     return await made if inspect.isawaitable(made) else made
 
 

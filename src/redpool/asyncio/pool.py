@@ -22,7 +22,6 @@ from ..core.callsite import take_site
 from ..core.config import MOST_CONNECTIONS, whole_number
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
-from ..core.slot import State
 from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
 from ..deadline import current, deadline
@@ -42,7 +41,6 @@ _running_loop = asyncio.get_running_loop
 _current_task = asyncio.current_task
 _intact = lifecycle.intact_async
 _quiet = quiet
-_LEASED = State.LEASED
 _same_process = same_process
 
 _calling_frame = sys._getframe

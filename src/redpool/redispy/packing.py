@@ -21,8 +21,8 @@ pack_text: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
 _serialize = HiredisRespSerializer().pack
 
-__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "NOT_FOR_CALLBACKS", "UNUSUAL", "is_lost", "of_one_word", "pack",
-           "pack_all", "pack_text", "pack_words", "pipeline", "reply", "share", "transaction", "usual"]  # fmt: skip
+__all__ = ["EMPTY_RESPONSE", "NEVER_DECODE", "UNUSUAL", "called", "is_lost", "of_one_word", "pack", "pack_all",
+           "pack_text", "pack_words", "pipeline", "reply", "share", "transaction", "usual"]  # fmt: skip
 
 
 def of_one_word(names: frozenset[str]) -> frozenset[str]:
@@ -43,8 +43,8 @@ UNUSUAL = (Exception, list)
 
 _PARTICULAR = frozenset({NEVER_DECODE, EMPTY_RESPONSE})
 
-NOT_FOR_CALLBACKS = ("keys", NEVER_DECODE, EMPTY_RESPONSE)
-"""The options of a command that are redis-py's own affair."""
+# The options of a command that are redis-py's own affair.
+_NOT_FOR_CALLBACKS = ("keys", NEVER_DECODE, EMPTY_RESPONSE)
 
 
 def pack_words(args: tuple[Any, ...]) -> bytes:
@@ -116,6 +116,14 @@ def is_lost(replies: Any) -> bool:
     return bool(replies) and isinstance(replies[0], RedisConnectionError)
 
 
+def called(callback: Any, value: Any, options: dict[str, Any]) -> Any:
+    """Return what a command's callback makes of its reply, with the options that are for it."""
+    if options:
+        for name in _NOT_FOR_CALLBACKS:
+            options.pop(name, None)
+    return callback(value, **options)
+
+
 def pipeline(client: Any, stack: Sequence[Any], replies: list[Any], raise_on_error: bool) -> list[Any]:
     """Return what a pipeline's caller gets for these replies."""
     results = _made_of(client, stack, replies)
@@ -154,9 +162,7 @@ def _made_of(client: Any, stack: Sequence[Any], replies: list[Any]) -> list[Any]
             if not isinstance(value, ResponseError):
                 reply(value)
         elif (callback := callbacks.get(args[0])) is not None:
-            for name in NOT_FOR_CALLBACKS:
-                options.pop(name, None)
-            value = callback(value, **options)  # noqa: PLW2901  a callback makes another value of it
+            value = called(callback, value, options)  # noqa: PLW2901  a callback makes another value of it
         results.append(value)
     return results
 

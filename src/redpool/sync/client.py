@@ -81,15 +81,13 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
             if isinstance(reply, packing.UNUSUAL):
                 box = [reply]
                 del reply  # else an error and this frame, which holds the pool, would keep each other
-                if isinstance(box[0], ReadOnlyError):
-                    box[0] = multiplexed.refused(connection, args, box[0])
-                reply = packing.reply(box.pop())
+                reply = _plain(multiplexed, connection, args, box)
         except Exception as error:
             return self._again(error, args, options)
         if reply is ELSEWHERE:
             return self._execute(args, options)
         callback = _get(self.response_callbacks, name)
-        return reply if callback is None else _called(callback, reply, options)
+        return reply if callback is None else packing.called(callback, reply, options)
 
     def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute a command that is no ordinary call, or for which there is no way yet."""
@@ -124,9 +122,7 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
             elif isinstance(reply, packing.UNUSUAL):
                 box = [reply]
                 del reply  # as above
-                if isinstance(box[0], ReadOnlyError):
-                    box[0] = multiplexed.refused(connection, args, box[0])
-                reply = packing.reply(box.pop())
+                reply = _plain(multiplexed, connection, args, box)
         except Reentered:
             raise  # what is done then records it
         except Exception as error:
@@ -194,7 +190,7 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
     def _made(self, args: tuple[Any, ...], reply: Any, options: dict[str, Any]) -> Any:
         name = args[0]
         callback = _get(self.response_callbacks, name if name in PLAIN else str(name).upper())
-        return reply if callback is None else _called(callback, reply, options)
+        return reply if callback is None else packing.called(callback, reply, options)
 
     def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
         pool, request = self.connection_pool, Request(commands, data, 0, decode)
@@ -218,6 +214,13 @@ def from_url(url: str, **options: Unpack[ClientUrlOptions]) -> Redis:
     return Redis.from_url(url, **options)
 
 
+def _plain(multiplexed: Any, connection: Any, args: tuple[Any, ...], box: list[Any]) -> Any:
+    """Return the reply to an ordinary call that is in the box, and may be an error; what is refused may go again."""
+    if isinstance(box[0], ReadOnlyError):
+        box[0] = multiplexed.refused(connection, args, box[0])
+    return packing.reply(box.pop())
+
+
 def _tries(name: str, pool: Any, started: float) -> recording.Tries:
     """Return what records the tries of a call."""
     return recording.Tries(name, started, partial(_commands_of, pool), pool.retry_guard)
@@ -225,13 +228,6 @@ def _tries(name: str, pool: Any, started: float) -> recording.Tries:
 
 def _commands_of(pool: Any) -> recording.Commands | None:
     return recording.commands_of(pool._engine.multiplexed, pool._template, False)
-
-
-def _called(callback: Any, reply: Any, options: dict[str, Any]) -> Any:
-    if options:
-        for name in packing.NOT_FOR_CALLBACKS:
-            options.pop(name, None)
-    return callback(reply, **options)
 
 
 class Pipeline(clients.ShortcutPipeline, redis.client.Pipeline):

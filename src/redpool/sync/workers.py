@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -17,8 +16,6 @@ from ..redispy import lifecycle, options, pubsub
 from ..redispy.engine_base import Reports
 from ..redispy.factory import ConnectionFactory
 from . import threads
-
-_monotonic = time.monotonic
 
 T = TypeVar("T")
 
