@@ -20,7 +20,7 @@ ON_EACH_SERVER := $(addprefix tests/integration/,connecting deadlines dedicated 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pyright unit docs outside integrations compat soak stress storms faults bench compare clean server
+.PHONY: help demo test lint types pyright unit docs outside integrations compat soak stress storms faults stalls bench compare clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -76,6 +76,9 @@ stress: server ## threads switched and garbage collected as often as can be, STR
 
 storms: server ## every bytecode interrupted, and storms at full length: 100 000 interruptions and more
 	@SOAK=1 $(BIN)/pytest -q tests/stress/storms $(addprefix tests/integration/interruption/test_,every_bytecode.py unused.py)
+
+stalls: server ## the tests while the machine stalls now and again; ARGS='tests/docs -k pages' some of them
+	@PYTHONPATH=tests $(BIN)/python -m stress.stalls -q $(TWO_FILES) $(ARGS)
 
 bench: server ## measure against redis-py, then against a bare socket; ARGS='checkout --rounds 1' one case, once
 	@$(BIN)/redpool bench $(ARGS)

@@ -11,10 +11,10 @@ import redis
 from redpool.testing import Raw, ScriptedServer
 from support.faces import Doing, Face, eventually
 
-SOON = 0.25
+SOON = 0.6
 """Seconds that a reply may take."""
 
-LONGER = 0.4
+LONGER = 0.8
 """Seconds for which a command asks the server to wait."""
 
 JOB = Raw(b"*2\r\n$4\r\njobs\r\n$3\r\njob\r\n")

@@ -107,7 +107,7 @@ def test_a_thread_that_reads_just_now_reads_for_the_one_that_wants_to_write(
     client = threads.client(pool)
     client.ping()
     connection = pool._engine.multiplexed.in_use()[0]
-    assert connection.reader.try_enter()
+    assert eventually(connection.reader.try_enter)
     scripted.push(Raw(b"+STALE\r\n"))
     caller = Doing(lambda: client.echo("mine"))
     assert eventually(lambda: connection.pipeline.queued and connection.pipeline.queued[0].waker is not None)

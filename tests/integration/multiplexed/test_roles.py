@@ -82,7 +82,7 @@ def test_a_caller_takes_no_room_from_itself(mute: Mute) -> None:
     client = redpool.Redis(connection_pool=pool)
     client.set("key", "value")
     connection = multiplexed_by(client)
-    assert connection.writer.enter(False)
+    assert eventually(connection.writer.try_enter)
     try:
         call = Doing(lambda: client.get("key"))
         assert eventually(connection.reader.taken)
@@ -162,7 +162,7 @@ def test_a_role_whose_owner_comes_by(client: Any, mute: Mute, monkeypatch: pytes
 def test_a_lost_connection_is_closed_by_the_last_thread_that_was_in_a_role(client: Any) -> None:
     """A descriptor is never closed while a thread may be using it: it might be another connection's by then."""
     connection = multiplexed_by(client)
-    assert connection.writer.try_enter()
+    assert eventually(connection.writer.try_enter)
     connection.lose(interrupted("at work on"))
     sock = connection._stream.sock
     assert sock.fileno() >= 0
@@ -182,8 +182,8 @@ def test_a_reader_that_writes_for_others_goes_on_reading(client: Any, monkeypatc
 
     monkeypatch.setattr(connection._stream, "wait", wait)
     monkeypatch.setattr(connection, "_send", lambda data, flags: len(data))
-    assert connection.reader.try_enter()
-    assert connection.writer.try_enter()
+    assert eventually(connection.reader.try_enter)
+    assert eventually(connection.writer.try_enter)
     beat, connection._unsent = connection.reader.beat, memoryview(b"x")
     request = get("key")
     request.flowed_at = request.limit = float("inf")
@@ -362,7 +362,7 @@ def test_a_handler_that_interrupts_a_change_of_the_set(client: Any) -> None:
 def test_a_role_that_a_call_could_not_leave(client: Any, role: str) -> None:
     """The thread was interrupted, and again as the call ended: its next call gives the connection up, at once."""
     connection = multiplexed_by(client)
-    assert getattr(connection, role).try_enter()
+    assert eventually(getattr(connection, role).try_enter)
     assert client.get("key") == b"value"
     assert connection.state is State.LOST
     assert not connection.is_mine()
