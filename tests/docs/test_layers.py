@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
     "redpool.forks": {STDLIB},
+    "redpool.alarm": {STDLIB},
     "redpool.deadline": {STDLIB},
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.redispy.recording": {STDLIB, "redpool.redispy", "redpool.metrics.histograms", "opentelemetry"},
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.alarm", "redpool.deadline",
         "redpool.redispy", "redis.client", "redis.connection", "redis.exceptions", "redis.maint_notifications",
     },
     "redpool.asyncio": {
@@ -69,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.embedded": {STDLIB},
     "redpool.metrics": {
-        STDLIB, "redpool.core.stats", "redpool.core.histogram", "redpool.core.instrument",
+        STDLIB, "redpool.alarm", "redpool.core.stats", "redpool.core.histogram", "redpool.core.instrument",
         "prometheus_client", "opentelemetry",
     },
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import queue
 import re
 import threading
 import weakref
 from collections.abc import Callable
 
+from ..alarm import Alarm
 from ..core.stats import PoolStats
 from .pools import HasStats
 
@@ -42,29 +42,23 @@ def log_stats(pool: HasStats, every: float = 60.0, logger: logging.Logger = logg
     """
     if not 0 < every <= threading.TIMEOUT_MAX:
         raise ValueError(f"every={every!r}: must be a number of seconds above 0")
-    # A finalizer may put into a SimpleQueue, but not set an Event.
-    ends: queue.SimpleQueue[object] = queue.SimpleQueue()
-    held = weakref.ref(pool, ends.put)
+    end = Alarm()
+    held = weakref.ref(pool, end.ring)
     thread = threading.Thread(
-        target=_log, args=(held, every, logger, ends), name=f"redpool {pool.stats().name} stats", daemon=True
+        target=_log, args=(held, every, logger, end), name=f"redpool {pool.stats().name} stats", daemon=True
     )
     thread.start()
-    return lambda: ends.put(None)
+    return end.ring
 
 
-def _log(held: weakref.ref[HasStats], every: float, logger: logging.Logger, ends: queue.SimpleQueue[object]) -> None:
-    while True:
-        try:
-            ends.get(timeout=every)
-        except queue.Empty:
-            pool = held()
-            if pool is None:
-                return
-            line = stats_line(pool.stats())
-            del pool  # else this thread would keep it alive through the next wait
-            logger.info(line)
-        else:
+def _log(held: weakref.ref[HasStats], every: float, logger: logging.Logger, end: Alarm) -> None:
+    while not end.sleep(every):
+        pool = held()
+        if pool is None:
             return
+        line = stats_line(pool.stats())
+        del pool  # else this thread would keep it alive through the next wait
+        logger.info(line)
 
 
 def _plain(value: object) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import queue
-import threading
 import time
 from typing import Protocol
 
+from ..alarm import Alarm
 from . import threads
 
 logger = logging.getLogger("redpool")
@@ -28,14 +26,11 @@ class Maintained(Protocol):
 
 
 class MaintenanceThread:
-    """Wakes when it is time, or when it is woken because the time has changed.
-
-    To wake it is a put into a `SimpleQueue`, the one primitive that may be used from a finalizer.
-    """
+    """Wakes when it is time, or when it is woken because the time has changed."""
 
     def __init__(self, kept: Maintained, name: str) -> None:
         self._kept = kept
-        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._alarm = Alarm()
         self._name = name
 
     def start(self) -> None:
@@ -44,14 +39,13 @@ class MaintenanceThread:
 
     def wake_maintenance(self) -> None:
         """Look at the time again."""
-        self._wakes.put(None)
+        self._alarm.ring()
 
     def _run(self) -> None:
         if not self._kept.takes_on(self):
             return
         while (wait := self._keep_house()) is not None:
-            with contextlib.suppress(queue.Empty):
-                self._wakes.get(timeout=min(wait, threading.TIMEOUT_MAX))
+            self._alarm.sleep(wait)
 
     def _keep_house(self) -> float | None:
         while True:
