@@ -23,8 +23,10 @@ LONGEST_DENIED_BACKGROUND_PAUSE = 300.0
 # However short the times that a user sets, maintenance comes round no sooner than this, in seconds.
 LEAST_IDLE_TIME = 0.05
 
-# How long after its deadline a call may go on, in seconds, before it is cut off.
+# A call that is seen so many seconds after its deadline is cut off if it still goes on after so many more. The two
+# looks are counted apart: a process that was halted goes on beyond its deadlines, and its calls then end by themselves.
 CALL_GRACE = 0.01
+CALL_LAST_GRACE = 0.05
 
 # For how long, in seconds, a connect that may take for ever counts as under way.
 LONGEST_CONNECT = 30.0

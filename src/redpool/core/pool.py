@@ -684,8 +684,11 @@ class PoolCore:
                     self._report_leak(ReportLeak(slot, now - slot.since, slot.caller, slot.taken))
         for slot in self.slots:
             if slot.limited is not None and (limit := slot.limit) is not None and now >= limit.at + policy.CALL_GRACE:
-                slot.limited = None
-                self.outbox.append(CutCall(slot, limit))
+                if slot.cut_call_at == _NEVER:
+                    slot.cut_call_at = now + policy.CALL_LAST_GRACE
+                elif now >= slot.cut_call_at:
+                    slot.limited = None
+                    self.outbox.append(CutCall(slot, limit))
 
     def _next_due(self, now: float) -> float:
         """Return when the next thing is due: always later than `now`.
@@ -703,7 +706,7 @@ class PoolCore:
             if slot.state is _LEASED and slot.leak_reported_for != slot.lease:
                 due.append(slot.since + self.leak_after)
             if slot.limited is not None and (limit := slot.limit) is not None:
-                due.append(limit.at + policy.CALL_GRACE)
+                due.append(limit.at + policy.CALL_GRACE if slot.cut_call_at == _NEVER else slot.cut_call_at)
             if slot.expires_at > now:
                 due.append(slot.expires_at)
         return min(due)

@@ -95,6 +95,7 @@ class Slot:
         "connected_at",
         "connection",
         "cut",
+        "cut_call_at",
         "expires_at",
         "generation",
         "leak_reported_for",
@@ -132,6 +133,7 @@ class Slot:
         self.borrower: Borrower = None  # the ticket, until its caller has accepted the grant
         self.leak_reported_for = 0  # the lease that was reported as a leak, or that is none however long it lasts
         self.limited: tuple[int, Limit] | None = None  # a lease, and the deadline of the call in it
+        self.cut_call_at = math.inf  # that call was seen to go on beyond it
         self.connected_at = 0.0
         self.since = 0.0  # when the lease, the connect or the validation has begun
         self.taken: Callsite = None
@@ -161,6 +163,11 @@ class Slot:
         if self.limited is None or self.state is not State.LEASED or self.limited[0] != self.lease:
             return None
         return None if self.limited[1].over else self.limited[1]
+
+    def bound(self, limit: Limit) -> None:
+        """Have the call under way over the connection end by this deadline."""
+        self.cut_call_at = math.inf
+        self.limited = (self.lease, limit)
 
     def keep(self) -> None:
         """Have the pool itself hold the lease, for as long as it likes: it is no leak."""

@@ -323,7 +323,7 @@ class Engine(EngineBase):
         """End the call under way over a connection on lease with the deadline; if need be, maintenance ends it."""
         if slot.limited is not None and slot.limited[1] is limit and slot.limited[0] == slot.lease:
             return
-        slot.limited = (slot.lease, limit)
+        slot.bound(limit)
         if not self.reentered():
             with self.guard:
                 self.core.wake_by(limit.at + CALL_GRACE)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from redpool.core.policy import CALL_GRACE
+from redpool.core.policy import CALL_GRACE, CALL_LAST_GRACE
 from redpool.core.slot import Reason, Slot
 
 from .driver import Driver
+
+CUT_AFTER = CALL_GRACE + CALL_LAST_GRACE + 1e-9
+"""Seconds after its deadline when a call that still goes on has been cut, for certain."""
 
 
 @dataclass
@@ -32,7 +35,7 @@ def driver(count: int = 1) -> Driver:
 def call(pool: Driver, slot: Slot, at: float) -> Limit:
     """A call begins over a connection on lease, within a deadline; the shell notes it so."""
     limit = Limit(at)
-    slot.limited = (slot.lease, limit)
+    slot.bound(limit)
     pool.core.wake_by(at + CALL_GRACE)
     return limit
 
@@ -42,12 +45,25 @@ def test_a_call_beyond_its_deadline_is_cut_once() -> None:
     pool = driver()
     slot = pool.take(1.0)
     limit = call(pool, slot, 5.0)
-    pool.run_until(5.0 + CALL_GRACE / 2)
+    pool.run_until(5.0 + CALL_GRACE + CALL_LAST_GRACE / 2)
     assert pool.cut_calls == []
-    pool.run_until(5.0 + CALL_GRACE)
+    pool.run_until(5.0 + CUT_AFTER)
     assert [tuple(cut) for cut in pool.cut_calls] == [(slot, limit)]
     pool.run_until(1000.0)
     assert len(pool.cut_calls) == 1
+
+
+def test_a_process_that_was_halted_lets_its_calls_end() -> None:
+    """It goes on long after a deadline: the call isn't cut for that, but once it goes on beyond the next look, too."""
+    pool = driver(2)
+    ends, goes_on = pool.take_many(2, 1.0)
+    limit = call(pool, ends, 5.0)
+    call(pool, goes_on, 5.0)
+    pool.tick(9.0)
+    assert pool.cut_calls == []
+    limit.over = True
+    pool.run_until(9.0 + CUT_AFTER)
+    assert [cut.slot for cut in pool.cut_calls] == [goes_on]
 
 
 def test_the_tick_for_it_comes_in_time() -> None:
@@ -60,9 +76,9 @@ def test_the_tick_for_it_comes_in_time() -> None:
     pool.run_until(499.0)
     other = pool.take(499.0)
     call(pool, other, 499.5)
-    pool.run_until(499.5 + CALL_GRACE)
+    pool.run_until(499.5 + CUT_AFTER)
     assert [cut.slot for cut in pool.cut_calls] == [other]
-    pool.run_until(500.0 + CALL_GRACE)
+    pool.run_until(500.0 + CUT_AFTER)
     assert [cut.slot for cut in pool.cut_calls] == [other, slot]
 
 
