@@ -129,7 +129,7 @@ def a_refusing_server(side: Side) -> Finding:
 _BLOCKED = 6
 
 
-@row(56, f"no thread can be started any more; then {_BLOCKED} existing threads do a BLPOP of 0.5 s each, at once")
+@row(56, f"no thread can be started any more; then {_BLOCKED} existing threads do a BLPOP of 2 s each, at once")
 def no_thread_to_be_had(side: Side) -> Finding:
     """As under a limit of processes, with a web server's own threads; redis-py starts none."""
     begin = threading.Event()
@@ -137,7 +137,7 @@ def no_thread_to_be_had(side: Side) -> Finding:
 
     def blocks() -> Outcome:
         begin.wait()
-        return attempt(lambda: waiting[0].blpop(["nothing"], timeout=0.5))
+        return attempt(lambda: waiting[0].blpop(["nothing"], timeout=2.0))
 
     doings = [Doing(blocks) for _ in range(_BLOCKED)]
 
@@ -145,7 +145,7 @@ def no_thread_to_be_had(side: Side) -> Finding:
         raise RuntimeError("can't start new thread")
 
     with mock.patch("threading._start_new_thread", none_to_be_had):
-        waiting.append(side.threads.client(**side.ours(timeout=0.4)))
+        waiting.append(side.threads.client(**side.ours(timeout=1.5)))
         waiting[0].ping()
         begin.set()
         outcomes = [doing.result() for doing in doings]
