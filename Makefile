@@ -20,7 +20,7 @@ ON_EACH_SERVER := $(addprefix tests/integration/,connecting deadlines dedicated 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pyright unit docs outside integrations compat soak stress storms faults stalls bench compare clean server
+.PHONY: help demo test lint types pyright unit docs outside integrations compat matrix soak stress storms faults stalls bench compare clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,6 +64,9 @@ integrations: server $(INTEGRATIONS)/.installed ## frameworks over redpool, in a
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py
 
+matrix: server ## each supported version of redis-py, from 5.2 on; ARGS='--only 6.4' one of them, '--contract' quicker
+	@$(BIN)/python tests/matrix/versions.py $(ARGS)
+
 faults: server ## the same faults against redis-py's pools and ours; ARGS='--row 4' one of them
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.faults $(ARGS)
 
@@ -90,7 +93,7 @@ compare: server ## measure beside other clients, installed here for it; ARGS as 
 	@$(BIN)/python $(if $(BEFORE),benchmarks/trees.py $(BEFORE) .,-m benchmarks.peers) $(ARGS)
 
 clean: ## remove the environment, caches and builds
-	@rm -rf $(VENV) $(INTEGRATIONS) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(INTEGRATIONS) .matrix build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(STAMP): pyproject.toml

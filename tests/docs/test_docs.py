@@ -128,7 +128,7 @@ def test_code_on_the_pages_runs(
     namespace: dict[str, Any] = {"__name__": "__docs__"}
     exec(compile(TIGHT.sub(PATIENT, code), f"<{name}>", "exec"), namespace)
     for value in namespace.values():
-        if isinstance(value, redis.connection.ConnectionPoolInterface):
+        if isinstance(value, redis.ConnectionPool):
             value.close()
     del value, namespace
     gc.collect()  # what a page leaves open is that page's fault, not the next one's

@@ -25,6 +25,7 @@ from redis.retry import Retry as SyncRetry
 
 import redpool
 import redpool.asyncio as redpool_asyncio
+from redpool.redispy.internals import has
 
 PATIENCE = 20.0
 """Seconds after which a test stops waiting for what should have happened long ago."""
@@ -196,6 +197,8 @@ class Face(ABC):
 
     def pool(self, *args: Any, **options: Any) -> Any:
         """A pool, which is closed after the test."""
+        if not has("retries by default") and options.get("retry") is not None:
+            options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
         return self._keep(self.pool_class(*args, **options))
 
     def pool_from_url(self, url: str, **options: Any) -> Any:

@@ -251,7 +251,7 @@ class NodeConnection(VirtualConnection):
             await self._own()
 
 
-class _PipelineStrategy(theirs.PipelineStrategy):
+class _PipelineStrategy(internals.AsyncPipelineStrategy):
     """redis-py's, which would take each error of a connection for a reason to send everything again."""
 
     async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
@@ -271,7 +271,7 @@ class _PipelineStrategy(theirs.PipelineStrategy):
         return [command.result for command in stack]
 
 
-class _TransactionStrategy(theirs.TransactionStrategy):
-    async def _reinitialize_on_error(self, error: Any, failure_count: int) -> None:
+class _TransactionStrategy(internals.AsyncTransactionStrategy):
+    async def _reinitialize_on_error(self, error: Any, *count: Any) -> None:
         check_settled(error)
-        await super()._reinitialize_on_error(error, failure_count)
+        await super()._reinitialize_on_error(error, *count)

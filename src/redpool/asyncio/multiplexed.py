@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Self, Unpack, overload
 
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection
-from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
 from ..core.pool import PoolCore
@@ -17,7 +16,7 @@ from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
 from ..forks import begin_in_child, same_process
 from ..redispy.clients import NO_WAY
-from ..redispy.internals import ONE_CALL_ASYNC
+from ..redispy.internals import ONE_CALL_ASYNC, MaintNotificationsConfig
 from ..redispy.keywords import SharedLoopOptions, SharedLoopUrlOptions
 from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
 from ..redispy.retry import RetryGuardAsync

@@ -16,7 +16,6 @@ from typing import Any, Self, Unpack, overload
 from redis.asyncio.client import Redis
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
 from ..core.config import MOST_CONNECTIONS, whole_number
@@ -28,6 +27,7 @@ from ..deadline import current, deadline
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
 from ..redispy import internals, lifecycle
+from ..redispy.internals import MaintNotificationsConfig, closes_client
 from ..redispy.keywords import LoopOptions, LoopUrlOptions
 from ..redispy.reference import Reference
 from ..redispy.surface import AsyncSurface
@@ -314,6 +314,9 @@ class ConnectionPool(AsyncSurface):
         Callers whose connections are cut get a `redis.ConnectionError`. Without `inuse_connections` those in use close
         when they are released.
         """
+        if closes_client(_calling_frame(1)):
+            await self.aclose()
+            return
         self._each(Engine.disconnect)
         if inuse_connections:
             self._each(Engine.cut_leases)

@@ -7,7 +7,7 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import FullJitterBackoff
 from redis.retry import Retry
 
 import redpool
@@ -37,7 +37,7 @@ class Home:
 
     def options(self, patience: float = SOCKET_TIMEOUT) -> dict[str, Any]:
         """Return what every connection is made with."""
-        policy = self.retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), RETRIES)
+        policy = self.retry(FullJitterBackoff(base=0.02, cap=0.2), RETRIES)
         return {"socket_timeout": patience, "socket_connect_timeout": patience, "retry": policy}
 
 

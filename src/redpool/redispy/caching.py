@@ -16,10 +16,8 @@ from redis.cache import CacheEntry, CacheEntryStatus, CacheInterface, CacheKey
 from redis.connection import CacheProxyConnection
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.observability.attributes import CSCResult
-from redis.observability.recorder import record_csc_request
-from redis.utils import SENTINEL
 
+from .internals import SENTINEL, CSCResult, record_csc_request
 from .sockets import Readable
 
 

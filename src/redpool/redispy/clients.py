@@ -12,7 +12,7 @@ from redis.exceptions import ReadOnlyError
 from ..wire.commands import PLAIN
 from . import packing, sharing
 from .exchange import suspended
-from .internals import CLIENT_METHODS, original, untouched, watch_pipelines
+from .internals import CLIENT_METHODS, has, original, untouched, watch_pipelines
 
 # What redis-py's own pool has put among its connections' options; ours puts its own there.
 _OF_ITS_POOL = frozenset({"himport_registry", "maint_notifications_pool_handler", "orig_host_address",
@@ -44,7 +44,9 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
     ours = {
         name: kwargs.pop(name) for name in pool_class.option_names() if name in kwargs and name != "max_connections"
     }
-    silent = {**kwargs, "single_connection_client": False, "event_dispatcher": _NullDispatcher()}
+    silent = {**kwargs, "single_connection_client": False}
+    if has("events"):
+        silent["event_dispatcher"] = _NullDispatcher()
     with suspended():  # the template's pool is redis-py's, after `redpool.install()`, too
         template = client_class(*args, **silent).connection_pool
     read = {name: value for name, value in template.connection_kwargs.items() if name not in _OF_ITS_POOL}

@@ -13,10 +13,8 @@ from typing import Any
 import redis.asyncio.connection as aio
 from redis.cache import CacheInterface
 from redis.connection import AbstractConnection, SSLConnection
-from redis.driver_info import resolve_driver_info
-from redis.utils import SENTINEL
 
-from . import hello, no_tls, options, retry, sockets
+from . import hello, internals, no_tls, options, retry, sockets
 from .caching import CachingConnection
 from .internals import watch_connections
 from .tracking import Tracked
@@ -150,7 +148,8 @@ def _make(mixin: type[Tracked], connection_class: type) -> type[Tracked]:
         # To all that compare classes, a pool's connections are of the class that its user has asked for.
         "__class__": property(lambda _self: connection_class),
     }
-    made: type[Tracked] = type(connection_class.__name__, (mixin, connection_class), names)
+    stand_ins = internals.STAND_INS if mixin is TrackedSync else internals.STAND_INS_ASYNC
+    made: type[Tracked] = type(connection_class.__name__, (mixin, *stand_ins, connection_class), names)
     setattr(connection_class, _MADE, made)
     return made
 
@@ -163,8 +162,7 @@ def driver_options(connection_class: Any, options: Mapping[str, Any]) -> dict[st
     if "driver_info" in options or not _takes_driver_info(connection_class):
         return {}
     try:
-        named = {name: options.get(name, SENTINEL) for name in ("lib_name", "lib_version")}
-        return {"driver_info": resolve_driver_info(SENTINEL, **named)}
+        return internals.driver_info(options)
     except OSError:  # no file can be opened just now
         return {}
 

@@ -1,6 +1,7 @@
 """All that redpool relies on inside redis-py: what has no place in its documentation, and may change in any release.
 
-Constants and functions stand here. Private attributes that code elsewhere reads by itself, since it is on the hot path
+What not every supported version has is imported from here, too, with a stand-in where a version lacks it: no other
+module asks for the version. Private attributes that code elsewhere reads by itself, since it is on the hot path
 or in a class derived from redis-py's, are listed in `PRIVATE`; ruff reports any other private name that is read.
 tests/unit/test_internals.py walks the list on the installed redis-py.
 
@@ -11,16 +12,22 @@ which runs those methods: redpool's shorter ways would bypass them.
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Iterable
+import logging
+import math
+import pkgutil
+import threading
+import time
+from _thread import LockType
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio.client
-import redis.asyncio.observability.recorder
+import redis.asyncio.cluster
+import redis.asyncio.connection as aio
 import redis.client
 import redis.cluster
-import redis.observability.recorder
 from redis._parsers import Encoder as Encoder
 from redis._parsers import _AsyncRESP2Parser, _AsyncRESP3Parser, _RESP2Parser, _RESP3Parser
 from redis._parsers.hiredis import NOT_ENOUGH_DATA as NOT_ENOUGH_DATA
@@ -28,28 +35,503 @@ from redis._parsers.hiredis import _AsyncHiredisParser, _HiredisParser
 from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR as SERVER_CLOSED_CONNECTION_ERROR
 from redis.asyncio.client import PubSub as AsyncPubSub
 from redis.client import Pipeline, PubSub
-from redis.observability.providers import get_observability_instance
+from redis.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry as SyncRetry
 
-MADE_FOR = (8, 1), (9,)
-"""The first version of redis-py whose inside is known, and the first that may have another."""
+logger = logging.getLogger("redpool")
+
+# -- what this version of redis-py has ---------------------------------------------------------------------------------
+
+NEWEST_TESTED = (8, 1)
+"""The newest minor version of redis-py whose inside is known."""
 
 
 def check_version(version: tuple[int, ...]) -> None:
-    """Warn of a redis-py whose inside isn't known, which may fail anywhere."""
-    first, end = MADE_FOR
-    if not first <= version < end:
-        wanted, found = ".".join(map(str, first)), ".".join(map(str, version))
-        warnings.warn(f"redpool is made for redis-py {wanted} up to {end[0]}, not for {found}", RuntimeWarning, 2)
+    """Log that redis-py is newer than what redpool was tested with: its inside may differ."""
+    if version[:2] > NEWEST_TESTED:
+        tested, found = ".".join(map(str, NEWEST_TESTED)), ".".join(map(str, version))
+        logger.info("redis-py %s is newer than %s, the newest that this redpool was tested with", found, tested)
 
 
 check_version(redis.VERSION)
+
+
+def _find(name: str, stand_in: Any = None) -> Any:
+    """Return what redis-py has by this name, `module:name`; the stand-in where this version lacks it."""
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return stand_in
+
+
+class Feature(NamedTuple):
+    """Something that users can ask for, and that not every supported version of redis-py has."""
+
+    since: str
+    """the first version that has it, for messages"""
+    shown_by: str
+    """what is there exactly where the feature is"""
+
+
+FEATURES = {
+    "asynchronous credentials": Feature("5.3", "redis.event:EventDispatcher"),
+    "events": Feature("5.3", "redis.event:EventDispatcher"),
+    "retries by default": Feature("6.0", "redis.retry:Retry.get_retries"),
+    "pushes apart from replies": Feature("6.2", "redis._parsers.hiredis:_HiredisParser.handle_push_response"),
+    "cluster pipelines by strategies": Feature("6.2", "redis.asyncio.cluster:PipelineStrategy"),
+    "maintenance notifications": Feature("7.0", "redis.maint_notifications:MaintNotificationsConfig"),
+    "client-side caching": Feature("7.2", "redis.cache:CacheProxy"),
+    "clusters that keep a node that failed": Feature(
+        "7.2", "redis.cluster:NodesManager.move_node_to_end_of_cached_nodes"
+    ),
+    "driver information": Feature("7.2", "redis.driver_info:DriverInfo"),
+    "OpenTelemetry recording": Feature("7.2", "redis.observability.recorder:record_csc_request"),
+    "clusters that know a full pool": Feature("7.4", "redis.connection:ConnectionPool.SENSITIVE_REPR_KEYS"),
+    "timeouts and keepalive by default": Feature("8.0", "redis.utils:SENTINEL"),
+    "RESP3 by default": Feature("8.0", "redis.utils:SENTINEL"),
+    "maintenance notifications on event loops": Feature("8.1", "redis.asyncio.maint_notifications"),
+    "fieldsets": Feature("8.1", "redis.himport:HImportRegistry"),
+}
+"""By their names in messages, in the docs, and in the tests' markers."""
+
+_LACKING = frozenset(name for name, feature in FEATURES.items() if _find(feature.shown_by) is None)
+
+
+def has(feature: str) -> bool:
+    """Return whether the installed redis-py has one of `FEATURES`."""
+    return feature in FEATURES and feature not in _LACKING
+
+
+def require(feature: str, option: str) -> None:
+    """Raise `RedisError` where an option asks for a feature that the installed redis-py lacks."""
+    if not has(feature):
+        since = FEATURES[feature].since
+        raise RedisError(f"{option}: {feature} needs redis-py {since} or newer, and {redis.__version__} is installed")
+
+
+# -- stand-ins for what this version lacks -----------------------------------------------------------------------------
+
+try:
+    from redis.maint_notifications import MaintenanceState as MaintenanceState
+    from redis.maint_notifications import MaintNotificationsConfig as MaintNotificationsConfig
+    from redis.maint_notifications import MaintNotificationsPoolHandler as MaintNotificationsPoolHandler
+except ImportError:
+
+    class MaintNotificationsConfig:  # type: ignore[no-redef]  # what it stands in for
+        """What no connection is made with: only to be off."""
+
+        def __init__(self, enabled: bool | str = "auto", **_unused: Any) -> None:
+            self.enabled = enabled
+
+    class MaintNotificationsPoolHandler:  # type: ignore[no-redef]  # as above
+        """What no connection has."""
+
+    class MaintenanceState:  # type: ignore[no-redef]  # as above
+        """What no connection is in."""
+
+        MOVING = "moving"
+
+
+try:
+    from redis.asyncio.maint_notifications import (
+        AsyncMaintNotificationsPoolHandler as AsyncMaintNotificationsPoolHandler,
+    )
+except ImportError:
+
+    class AsyncMaintNotificationsPoolHandler:  # type: ignore[no-redef]  # as above
+        """What no connection of an event loop has."""
+
+
+try:
+    from redis.himport import HImportRegistry as HImportRegistry
+except ImportError:
+
+    class HImportRegistry:  # type: ignore[no-redef]  # as above
+        """A registry in which there is no fieldset."""
+
+        revision = 0
+
+
+class _Absent:
+    """Stands for a class from which none of this version's is derived."""
+
+
+class _NoRecorder:
+    """Stands for an OpenTelemetry recorder that is off."""
+
+    _provider_manager = None
+
+
+SENTINEL: Any = _find("redis.utils:SENTINEL", object())
+"""What an option is that was not given."""
+
+_DEFAULTS = {name: each.default for name, each in inspect.signature(AbstractConnection.__init__).parameters.items()}
+
+DEFAULT_TIMEOUT: float | None = _DEFAULTS["socket_timeout"]
+"""The `socket_timeout` of a connection that was given none."""
+
+_OF_CLIENTS = inspect.signature(redis.client.Redis.__init__).parameters
+
+KEEPALIVE_UNSET: tuple[Any, Any] = tuple(
+    _OF_CLIENTS[name].default for name in ("socket_keepalive", "socket_keepalive_options")
+)
+"""The two options about keepalive as clients pass them on that were given none."""
+
+_READS_IN_TIME = "timeout" in inspect.signature(AbstractConnection.read_response).parameters
+
+
+def listens(timeout: Any, own: float | None) -> bool:
+    """Return whether a read for a push, with this timeout over a connection with a timeout of its own, is for ever."""
+    return timeout is None if _READS_IN_TIME else timeout is SENTINEL and own is None
+
+
+def listens_async(timeout: float | None, own: float | None) -> bool:
+    """Return the same on an event loop."""
+    return timeout == math.inf if _READS_IN_TIME else timeout is None and own is None
+
+
+MAINTAINED: type = _find("redis.connection:MaintNotificationsAbstractConnection", _Absent)
+"""What a connection is derived from that understands maintenance notifications."""
+
+MAINTAINED_ASYNC: type = _find("redis.asyncio.connection:AsyncMaintNotificationsAbstractConnection", _Absent)
+"""The same on an event loop."""
+
+MAINTAINED_POOL: Any = _find("redis.connection:MaintNotificationsAbstractConnectionPool")
+"""What a pool is derived from whose connections understand maintenance notifications; `None` where there is none."""
+
+MAINTAINED_POOL_ASYNC: Any = _find("redis.asyncio.connection:AsyncMaintNotificationsAbstractConnectionPool")
+"""The same on an event loop."""
+
+DriverInfo: Any = _find("redis.driver_info:DriverInfo")
+CacheProxy: Any = _find("redis.cache:CacheProxy")
+check_protocol_version: Any = _find("redis.utils:check_protocol_version")
+record_csc_request: Any = _find("redis.observability.recorder:record_csc_request")
+CSCResult: Any = _find("redis.observability.attributes:CSCResult")
+AfterConnectionReleasedEvent: Any = _find("redis.event:AfterConnectionReleasedEvent")
+AsyncAfterConnectionReleasedEvent: Any = _find("redis.event:AsyncAfterConnectionReleasedEvent")
+
+ASYNC_CREDENTIALS = "get_credentials_async" if has("asynchronous credentials") else "get_credentials"
+"""What an event loop's connections call of a credential provider."""
+
+health_clock: Callable[[], float] = _find("redis.connection:time.monotonic", time.time)
+"""The clock by which redis-py's connections of threads know when the next health check is due."""
+
+
+def driver_info(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the option by which a connection needn't find out redis-py's version by itself, where there is one."""
+    resolve, unset = _find("redis.driver_info:resolve_driver_info"), _DEFAULTS.get("driver_info")
+    if resolve is None:
+        return {}
+    return {"driver_info": resolve(unset, options.get("lib_name", unset), options.get("lib_version", unset))}
+
+
+def counted(pool: Any, idle: int, used: int) -> list[tuple[int, dict[str, Any]]]:
+    """Return numbers of connections, each with the attributes that OpenTelemetry wants."""
+    attributes = _find("redis.observability.attributes")
+    if attributes is None:
+        return [(idle, {}), (used, {})]
+    common = attributes.AttributeBuilder.build_base_attributes()
+    common[attributes.DB_CLIENT_CONNECTION_POOL_NAME] = attributes.get_pool_name(pool)
+    state, states = attributes.DB_CLIENT_CONNECTION_STATE, attributes.ConnectionState
+    return [(idle, {**common, state: states.IDLE.value}), (used, {**common, state: states.USED.value})]
+
+
+# -- retry policies ----------------------------------------------------------------------------------------------------
+
+
+def retries_of(policy: Any) -> int:
+    """Return how often a policy tries again; a negative number is for ever."""
+    retries: int = policy.get_retries() if hasattr(policy, "get_retries") else policy._retries
+    return retries
+
+
+_ASKS = "with_failure_count" in inspect.signature(SyncRetry.call_with_retry).parameters
+
+
+def call_with_retry(
+    policy: Any, kind: Any, do: Any, fail: Any, may_try: Callable[[Exception], bool], with_failure_count: bool
+) -> Any:
+    """Call `do` by a policy, as a class of policies does; again only where `may_try` says that this is right, too."""
+    if _ASKS:
+        return kind.call_with_retry(policy, do, fail, may_try, with_failure_count)
+
+    def failed(error: Exception) -> Any:
+        try:
+            if not may_try(error):
+                raise error
+            return fail(error)
+        finally:
+            del error  # else it and this frame would keep each other, and the pool
+
+    return kind.call_with_retry(policy, do, failed)
+
+
+async def call_with_retry_async(
+    policy: Any, kind: Any, do: Any, fail: Any, may_try: Callable[[Exception], bool], with_failure_count: bool
+) -> Any:
+    """Do on an event loop what `call_with_retry` does."""
+    if _ASKS:
+        return await kind.call_with_retry(policy, do, fail, may_try, with_failure_count)
+
+    async def failed(error: Exception) -> None:
+        try:
+            if not may_try(error):
+                raise error
+            await fail(error)
+        finally:
+            del error  # as above
+
+    return await kind.call_with_retry(policy, do, failed)
+
+
+# -- what connections of this version can't do, mixed in below redpool's own -------------------------------------------
+
+
+class _AskedToReconnect:
+    """A mark for a connection that is to be replaced, before 7.0."""
+
+    _should_reconnect = False
+
+    def mark_for_reconnect(self) -> None:
+        self._should_reconnect = True
+
+    def should_reconnect(self) -> bool:
+        return self._should_reconnect
+
+    def reset_should_reconnect(self) -> None:
+        self._should_reconnect = False
+
+
+_HAS_ONE_WAY = hasattr(AbstractConnection, "connect_check_health")
+
+
+class _ConnectWithoutHealthCheck(AbstractConnection):
+    """One way for each connect, with or without a health check, before 6.4.
+
+    A class of the user's or Sentinel's may connect in a way of its own, which ends in redis-py's. From 6.0 on that
+    calls `connect_check_health` itself.
+    """
+
+    _connecting = False
+
+    def connect(self) -> None:
+        self.connect_check_health()
+
+    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:  # noqa: ARG002  redis-py's signature
+        if self._connecting and _HAS_ONE_WAY:
+            AbstractConnection.connect_check_health(self, check_health)
+            return
+        self._connecting = True
+        try:
+            super().connect()
+        finally:
+            self._connecting = False
+
+
+class _HandshakeWithoutHealthCheck(AbstractConnection):
+    """One way for each handshake, before 6.0."""
+
+    def on_connect(self) -> None:
+        self.on_connect_check_health()
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: ARG002  redis-py's signature
+        super().on_connect()
+
+
+class _NoPushHandler(AbstractConnection):
+    """A parser of hiredis's that takes a push which no caller can have asked for, before 6.2."""
+
+    def set_parser(self, parser_class: Any) -> None:
+        super().set_parser(parser_class)
+        parser: Any = self._parser
+        if not hasattr(parser, "handle_push_response"):
+            parser.handle_push_response = _ignore_push
+
+
+def _ignore_push(push: Any) -> Any:
+    return push
+
+
+class _ReadInTime(AbstractConnection):
+    """Reads with a timeout of their own, and a look at the socket that takes nothing away, before 8.0."""
+
+    # A socket whose timeout is 0 doesn't time out: it fails otherwise.
+    _LEAST = 1e-6
+
+    @property
+    def is_connected(self) -> bool:
+        return self._sock is not None
+
+    def read_response(
+        self,
+        disable_decoding: bool = False,
+        *,
+        timeout: Any = SENTINEL,
+        disconnect_on_error: bool = True,
+        push_request: bool = False,
+    ) -> Any:
+        # What has its default is left out: a class of others' may not know it.
+        options: dict[str, Any] = {"disable_decoding": True} if disable_decoding else {}
+        options |= {} if disconnect_on_error else {"disconnect_on_error": False}
+        options |= {"push_request": True} if push_request else {}
+        me: Any = self
+        sock = me._sock
+        if timeout is SENTINEL or sock is None:
+            return super().read_response(**options)
+        sock.settimeout(None if timeout is None else max(timeout, self._LEAST))
+        try:
+            return super().read_response(**options)
+        finally:
+            if me._sock is sock:
+                # hiredis's parser knows to which timeout the socket is set back.
+                sock.settimeout(getattr(me._parser, "_socket_timeout", self.socket_timeout))
+
+    def register_connect_callback(self, callback: Any) -> None:
+        """Register a subscriber's callback; it subscribes under a lock that its sender has, which may connect anew."""
+        subscriber: Any = getattr(callback, "__self__", None)
+        if type(getattr(subscriber, "_lock", None)) is LockType:
+            subscriber._lock = threading.RLock()
+        super().register_connect_callback(callback)
+
+    def can_read(self, timeout: float | None = 0) -> bool:
+        """Return whether there is something to read; redis-py's takes a whole reply from where it is looked for."""
+        parser: Any = self._parser
+        reader = getattr(parser, "_reader", None)  # hiredis's
+        if reader is None or not self.is_connected:
+            return bool(super().can_read(timeout))  # type: ignore[arg-type]  # None is for ever
+        if reader.has_data():
+            return True
+        try:
+            return bool(parser.read_from_socket(timeout=timeout, raise_on_timeout=False))
+        except OSError as error:
+            self.disconnect()
+            raise RedisConnectionError(f"Error while reading from {self._host_error()}: {error.args}") from error
+
+
+class _AsyncConnectWithoutHealthCheck(aio.AbstractConnection):
+    """One way for each connect of an event loop's, as that of threads."""
+
+    _connecting = False
+
+    async def connect(self) -> None:
+        await self.connect_check_health()
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:  # noqa: ARG002  redis-py's signature
+        if self._connecting and _HAS_ONE_WAY:
+            await aio.AbstractConnection.connect_check_health(self, check_health)
+            return
+        self._connecting = True
+        try:
+            await super().connect()
+        finally:
+            self._connecting = False
+
+
+class _AsyncHandshakeWithoutHealthCheck(aio.AbstractConnection):
+    """One way for each handshake of an event loop's, as that of threads."""
+
+    async def on_connect(self) -> None:
+        await self.on_connect_check_health()
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: ARG002  redis-py's signature
+        await super().on_connect()
+
+
+class _AsyncNoPushHandler(aio.AbstractConnection):
+    """A parser of an event loop's that takes a push, as that of threads."""
+
+    def set_parser(self, parser_class: Any) -> None:
+        super().set_parser(parser_class)
+        parser: Any = self._parser
+        if not hasattr(parser, "handle_push_response"):
+            parser.handle_push_response = _ignore_push_async
+
+
+async def _ignore_push_async(push: Any) -> Any:
+    return push
+
+
+def _takes(function: Any, parameter: str) -> bool:
+    return function is not None and parameter in inspect.signature(function).parameters
+
+
+def _stand_ins(owner: Any, connect: type, handshake: type, pushes: type, *in_time: type) -> tuple[type, ...]:
+    """Return the classes with what a class of connections lacks."""
+    chosen = [] if _READS_IN_TIME else [*in_time]
+    if not has("pushes apart from replies"):
+        chosen.append(pushes)
+    if not _takes(getattr(owner, "connect_check_health", None), "retry_socket_connect"):
+        chosen.append(connect)
+    if not hasattr(owner, "on_connect_check_health"):
+        chosen.append(handshake)
+    if not hasattr(owner, "should_reconnect"):
+        chosen.append(_AskedToReconnect)
+    return tuple(chosen)
+
+
+STAND_INS = _stand_ins(
+    AbstractConnection, _ConnectWithoutHealthCheck, _HandshakeWithoutHealthCheck, _NoPushHandler, _ReadInTime
+)
+"""What has what this version's connections of threads lack: nothing in the newest."""
+
+STAND_INS_ASYNC = _stand_ins(
+    aio.AbstractConnection, _AsyncConnectWithoutHealthCheck, _AsyncHandshakeWithoutHealthCheck, _AsyncNoPushHandler
+)
+"""The same for an event loop's."""
+
+
+# -- a cluster's pipelines, which have strategies from 6.2 on ----------------------------------------------------------
+
+try:
+    PipelineStrategy = redis.cluster.PipelineStrategy
+    TransactionStrategy = redis.cluster.TransactionStrategy
+    AsyncPipelineStrategy = redis.asyncio.cluster.PipelineStrategy
+    AsyncTransactionStrategy = redis.asyncio.cluster.TransactionStrategy
+except AttributeError:
+
+    class PipelineStrategy:  # type: ignore[no-redef]  # as above
+        """Takes over what a pipeline does by itself."""
+
+        def __init__(self, pipe: Any) -> None:
+            self._pipe, self._class = pipe, type(pipe)
+            pipe.send_cluster_commands = self.send_cluster_commands
+            pipe._send_cluster_commands = self._send_cluster_commands
+            pipe.parent_execute_command = partial(redis.cluster.RedisCluster.execute_command, pipe)
+
+        def send_cluster_commands(self, *args: Any) -> Any:
+            """Send as the pipeline itself does."""
+            return self._class.send_cluster_commands(self._pipe, *args)
+
+        def _send_cluster_commands(self, *args: Any) -> Any:
+            return self._class._send_cluster_commands(self._pipe, *args)
+
+        def _raise_first_error(self, stack: Any) -> None:
+            self._pipe.raise_first_error(stack)
+
+    class AsyncPipelineStrategy:  # type: ignore[no-redef]  # as above
+        """Leaves to a pipeline what it does by itself."""
+
+        def __init__(self, pipe: Any) -> None:
+            """Take a pipeline."""
+
+    TransactionStrategy: Any = AsyncPipelineStrategy  # type: ignore[no-redef]  # there are no transactions
+    AsyncTransactionStrategy: Any = AsyncPipelineStrategy  # type: ignore[no-redef]  # as above
+
+
+def raise_first_error(strategy: PipelineStrategy, stack: Any, begun: float) -> None:
+    """Raise the first error among the results of a cluster's pipeline, if there is one."""
+    timed = "start_time" in inspect.signature(strategy._raise_first_error).parameters
+    strategy._raise_first_error(stack, *([begun] if timed else []))
 
 
 # -- what code elsewhere reads by itself -------------------------------------------------------------------------------
 
 PRIVATE: dict[str, dict[str, str]] = {
     "redis.connection.Connection": {
-        "_sock": "redispy.lifecycle redispy.pubsub redispy.streams redispy.tracking_sync sync.connection",
+        "_sock": "redispy.internals redispy.lifecycle redispy.pubsub redispy.streams redispy.tracking_sync "
+        "sync.connection",
         "_parser": "redispy.hello redispy.lifecycle redispy.multiplexed redispy.pubsub redispy.sharing "
         "redispy.tracking_sync",
         "_command_packer": "redispy.sharing redispy.tracking_sync",
@@ -93,7 +575,7 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis._parsers._AsyncHiredisParser": {
         "_reader": "redispy.lifecycle redispy.sharing redispy.tracking redispy.tracking_async",
     },
-    "redis._parsers._RESP3Parser": {"_buffer": "redispy.lifecycle redispy.tracking"},
+    "redis._parsers._RESP3Parser": {"_buffer": "redispy.internals redispy.lifecycle redispy.tracking"},
     "redis._parsers.socket.SocketBuffer": {"_read_from_socket": "redispy.lifecycle"},
     "redis._parsers._AsyncRESP3Parser": {"_buffer": "redispy.tracking"},
     "redis.connection.ConnectionPool": {
@@ -111,7 +593,7 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_available_connections": "asyncio.pool redispy.surface",
         "_in_use_connections": "asyncio.pool redispy.surface",
         "_lock": "redispy.surface",
-        "_on_close": "asyncio.pool",
+        "_on_close": "redispy.surface asyncio.pool",
         "_get_free_connections": "redispy.surface",
         "_get_in_use_connections": "redispy.surface",
         "_get_pool_lock": "redispy.surface",
@@ -120,12 +602,15 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_should_update_connection": "redispy.surface",
         "_update_connections_settings_without_locking": "redispy.surface",
     },
+    "redis.client.PubSub": {"_lock": "redispy.internals"},
     "redis.client.Redis": {"_execute_command": "redispy.internals"},
     "redis.retry.Retry": {
+        "_retries": "redispy.internals",
         "_backoff": "redispy.retry",
         "_supported_errors": "redispy.options redispy.retry",
     },
     "redis.asyncio.retry.Retry": {
+        "_retries": "redispy.internals",
         "_backoff": "redispy.retry",
         "_supported_errors": "redispy.options redispy.retry",
     },
@@ -142,8 +627,8 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.cluster.ClusterPipeline": {"_execution_strategy": "sync.cluster"},
     "redis.cluster.PipelineStrategy": {
         "_pipe": "sync.cluster",
-        "_send_cluster_commands": "sync.cluster",
-        "_raise_first_error": "sync.cluster",
+        "_send_cluster_commands": "redispy.internals sync.cluster",
+        "_raise_first_error": "redispy.internals",
     },
     "redis.cluster.TransactionStrategy": {"_reinitialize_on_error": "sync.cluster"},
     "redis.asyncio.cluster.ClusterPipeline": {"_execution_strategy": "asyncio.cluster"},
@@ -179,7 +664,7 @@ HIREDIS_PARSER, HIREDIS_PARSER_ASYNC = _HiredisParser, _AsyncHiredisParser
 RESP2_PARSERS: dict[type, type] = {_RESP3Parser: _RESP2Parser, _AsyncRESP3Parser: _AsyncRESP2Parser}
 """For each of redis-py's own parsers of RESP3 the one of RESP2."""
 
-RECORDER: Any = get_observability_instance()
+RECORDER: Any = _find("redis.observability.providers:get_observability_instance", _NoRecorder)()
 """Has a `_provider_manager` while redis-py's OpenTelemetry recording is on."""
 
 ONE_COMMAND = redis.client.Redis._execute_command.__code__
@@ -190,6 +675,13 @@ ONE_COMMAND_ASYNC = redis.asyncio.client.Redis.execute_command.__code__
 
 CLIENT_MODULE, CLIENT_MODULE_ASYNC = vars(redis.client), vars(redis.asyncio.client)
 """The globals of redis-py's clients, by which frames of theirs are told from others."""
+
+# Before 8.1 they have the pool disconnect, which cuts what others use.
+_CLOSES = tuple(
+    close.__code__
+    for close in (redis.client.Redis.close, redis.asyncio.client.Redis.aclose)
+    if "disconnect" in close.__code__.co_names
+)
 
 _LEAVING = (PubSub.reset.__code__, AsyncPubSub.aclose.__code__)
 _FINALIZERS = (PubSub.__del__.__code__, Pipeline.__del__.__code__)
@@ -231,11 +723,17 @@ CONNECTION_METHODS = ("send_command", "send_packed_command", "_send_packed_comma
 _OWN = ("redis", "redpool")
 
 
+_RECORDER = _find("redis.observability.recorder")
+_RECORDER_ASYNC = _find("redis.asyncio.observability.recorder")
+
+
 def collector(asynchronous: bool) -> Any:
     """Return what redis-py's clients for threads, or for event loops, record with; `None` where nothing is recorded."""
+    recorder = _RECORDER_ASYNC if asynchronous else _RECORDER
+    if recorder is None:
+        return None
     if asynchronous:
-        return redis.asyncio.observability.recorder._get_or_create_collector()
-    recorder = redis.observability.recorder
+        return recorder._get_or_create_collector()
     return recorder._metrics_collector if recorder.is_enabled() else None
 
 
@@ -250,9 +748,20 @@ def policy_resolver(owner: type) -> object:
 # -- who calls ---------------------------------------------------------------------------------------------------------
 
 
+def unread(parser: Any) -> bool:
+    """Return whether a parser of threads has bytes that no reply was made of."""
+    reader = getattr(parser, "_reader", None)  # hiredis's
+    return bool(parser._buffer.unread_bytes() if reader is None else reader.has_data())
+
+
 def leaves(frame: FrameType) -> bool:
     """Return whether it is a subscriber's own end that asks for the connection to be closed."""
     return frame.f_code in _LEAVING and not is_finalizer(frame)
+
+
+def closes_client(frame: FrameType) -> bool:
+    """Return whether it is a client's own end that asks for the pool to be disconnected: it is to be closed."""
+    return frame.f_code in _CLOSES
 
 
 def is_finalizer(frame: FrameType | None) -> bool:

@@ -22,6 +22,7 @@ from redis.retry import Retry as SyncRetry
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
 from ..wire.commands import command_name
 from . import retry, sockets
+from .internals import has, unread
 from .reference import Reference
 from .transports import close_now
 
@@ -175,12 +176,14 @@ def _only_of_tls(connection: Any) -> bool:
         return False
     # Only decrypting it tells. What is the server's is the parser's then, hiredis's or the buffer of one in Python.
     parser: Any = connection._parser
+    if unread(parser):
+        return False
     take_in = getattr(parser, "read_from_socket", None) or parser._buffer._read_from_socket
     return not take_in(timeout=0, raise_on_timeout=False)
 
 
 def _read_pushes(connection: Any) -> bool:
-    if getattr(connection, "protocol", 2) != 3:
+    if getattr(connection, "protocol", 2) != 3 or not has("pushes apart from replies"):
         return False
     parser, pushes = connection._parser, [0]
     dispatch = parser.handle_push_response
@@ -283,7 +286,7 @@ async def peek_async(connection: Any) -> bool:
 
 
 async def _read_pushes_async(connection: Any) -> bool:
-    if getattr(connection, "protocol", 2) != 3:
+    if getattr(connection, "protocol", 2) != 3 or not has("pushes apart from replies"):
         return False
     parser, pushes, reads = connection._parser, [0], 0
     dispatch = parser.handle_push_response

@@ -12,8 +12,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio.maint_notifications import AsyncMaintNotificationsPoolHandler
-from redis.maint_notifications import MaintenanceState, MaintNotificationsPoolHandler
+from .internals import AsyncMaintNotificationsPoolHandler, MaintenanceState, MaintNotificationsPoolHandler
 
 
 def hold_weakly(handler: Any, pool: Any) -> None:

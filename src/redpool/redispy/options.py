@@ -13,12 +13,12 @@ import redis.connection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
-from redis.retry import AbstractRetry
 from redis.retry import Retry as SyncRetry
 
 from ..core.config import PoolConfig, suggest
 from ..core.connector import Failure
 from . import no_tls
+from .internals import ASYNC_CREDENTIALS, DEFAULT_TIMEOUT, require, retries_of
 
 # Parts of an option's name, or of the one that was probably meant, which say that its value is a secret.
 _TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
@@ -58,7 +58,7 @@ def connect_retries(options: Mapping[str, Any]) -> ConnectRetries:
     if retry is None:
         asked = bool(options.get("retry_on_error") or options.get("retry_on_timeout"))
         return ConnectRetries(1 if asked else 0, (redis.ConnectionError, redis.TimeoutError))
-    failures = retry.get_retries()
+    failures = retries_of(retry)
     return ConnectRetries(failures if failures >= 0 else math.inf, tuple(retry._supported_errors))
 
 
@@ -82,7 +82,7 @@ def failure(error: BaseException) -> Failure:
 
 def connect_budget(options: Mapping[str, Any]) -> float:
     """Return the seconds that one connect may take, the handshake included; infinity where unbounded."""
-    read = options.get("socket_timeout", 5.0)
+    read = options.get("socket_timeout", DEFAULT_TIMEOUT)
     connect = options.get("socket_connect_timeout", read)
     if read is None:
         return math.inf
@@ -108,8 +108,12 @@ def check_async(options: Mapping[str, Any]) -> None:
     """Reject options that an event loop can't use. Raises `TypeError` with the option's name."""
     _check_retry(options.get("retry"), AsyncRetry, "redis.asyncio.retry.Retry")
     provider = options.get("credential_provider")
-    if provider is not None and not hasattr(provider, "get_credentials_async"):
-        raise TypeError(f"credential_provider={_type_of(provider)} has no get_credentials_async")
+    if provider is None:
+        return
+    if not hasattr(provider, ASYNC_CREDENTIALS):
+        raise TypeError(f"credential_provider={_type_of(provider)} has no {ASYNC_CREDENTIALS}")
+    if inspect.iscoroutinefunction(type(provider).get_credentials):
+        require("asynchronous credentials", "credential_provider")
 
 
 def check_class(connection_class: object, asynchronous: bool) -> None:
@@ -179,7 +183,7 @@ def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[st
     return {**parse(f"{base}?{theirs}" if theirs else base), **ours}
 
 
-def _check_retry(retry: object, wanted: type[AbstractRetry[Any]], name: str) -> None:
+def _check_retry(retry: object, wanted: type[Any], name: str) -> None:
     if retry is not None and not isinstance(retry, wanted):
         raise TypeError(f"retry must be a {name}, not {_type_of(retry)}")
 

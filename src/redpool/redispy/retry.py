@@ -16,6 +16,7 @@ from redis.retry import Retry as SyncRetry
 
 from ..deadline import current
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLost
+from .internals import call_with_retry, call_with_retry_async
 
 Failed = Callable[[Exception, int], Any]
 """What is called after a try that has failed, with the error and with how many have."""
@@ -34,23 +35,16 @@ def _may_try_again(error: Exception) -> bool:
     return not (isinstance(error, _FINAL) or hasattr(error, "redpool_final"))
 
 
-class _GuardedSync(SyncRetry):
-    guarded: Any = SyncRetry
-    """the user's class: what comes next in the order of inheritance, found sooner than by `super()`"""
-
-    def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
-        asked = _may_try_again if is_retryable is None else _both(is_retryable)
-        return self.guarded.call_with_retry(self, do, fail, asked, with_failure_count)
+def _call_guarded(policy: Any, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
+    asked = _may_try_again if is_retryable is None else _both(is_retryable)
+    return call_with_retry(policy, policy.guarded, do, fail, asked, with_failure_count)
 
 
-class _GuardedAsync(AsyncRetry):
-    guarded: Any = AsyncRetry
-
-    async def call_with_retry(
-        self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
-    ) -> Any:
-        asked = _may_try_again if is_retryable is None else _both(is_retryable)
-        return await self.guarded.call_with_retry(self, do, fail, asked, with_failure_count)
+async def _call_guarded_async(
+    policy: Any, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False
+) -> Any:
+    asked = _may_try_again if is_retryable is None else _both(is_retryable)
+    return await call_with_retry_async(policy, policy.guarded, do, fail, asked, with_failure_count)
 
 
 def _both(is_retryable: Callable[[Exception], bool]) -> Callable[[Exception], bool]:
@@ -212,10 +206,12 @@ def guarded_copy(retry: Any) -> Any:
 def _guarded(retry: Any) -> Any:
     kind = type(retry)
     if kind not in _made:
-        if not isinstance(retry, SyncRetry | AsyncRetry) or issubclass(kind, _GuardedSync | _GuardedAsync):
+        if not isinstance(retry, SyncRetry | AsyncRetry) or hasattr(kind, "guarded"):
             return retry
-        mixin = _GuardedSync if isinstance(retry, SyncRetry) else _GuardedAsync
-        _made[kind] = type(kind.__name__, (mixin, kind), {"__module__": kind.__module__, "guarded": kind})
+        call = _call_guarded if isinstance(retry, SyncRetry) else _call_guarded_async
+        # A policy becomes one of these, so that it must not need more room: one base, and no attributes of its own.
+        names = {"__module__": kind.__module__, "__slots__": (), "guarded": kind, "call_with_retry": call}
+        _made[kind] = type(kind.__name__, (kind,), names)
     retry.__class__ = _made[kind]
     if not isinstance(retry._backoff, NoBackoff | _WithinDeadline):
         retry._backoff = _WithinDeadline(retry._backoff)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-from redis.utils import SENTINEL
+from .internals import KEEPALIVE_UNSET
 
 ANSWER_WITHIN = 1.0
 """Seconds that a server has to answer a PING that validates a connection."""
@@ -153,10 +153,14 @@ def watch(connection: Any, asked: Mapping[str, Any]) -> None:
 
     The kernel then ends the connection once data has gone unacknowledged for as long as a reply may take. That is
     `socket_timeout`, or the longer `socket_connect_timeout`, since it bounds connecting, too. It also bounds keepalive
-    probes. Users' own `socket_keepalive_options`, or no keepalive at all, stay as they are.
+    probes. Users' own `socket_keepalive_options`, or no keepalive at all, stay as they are. Keepalive is on where the
+    user has not said.
     """
     options = getattr(connection, "socket_keepalive_options", None)  # none on a Unix socket
-    by_user = asked.get("socket_keepalive_options", SENTINEL) is not SENTINEL
+    alive, how = KEEPALIVE_UNSET
+    by_user = asked.get("socket_keepalive_options", how) is not how
+    if isinstance(options, Mapping) and asked.get("socket_keepalive", alive) is alive:
+        connection.socket_keepalive = True
     if _TCP_USER_TIMEOUT is not None and isinstance(options, Mapping) and not by_user:
         milliseconds = round(1000 * _longest_silence(connection))
         connection.socket_keepalive_options = _with_limit(_TCP_USER_TIMEOUT, milliseconds, tuple(options.items()))

@@ -16,32 +16,21 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import redis.asyncio.connection
 import redis.connection
-from redis.asyncio.connection import (
-    AsyncMaintNotificationsAbstractConnection,
-    AsyncMaintNotificationsAbstractConnectionPool,
-)
-from redis.cache import CacheFactory, CacheInterface, CacheProxy
-from redis.connection import (
-    MaintNotificationsAbstractConnection,
-    MaintNotificationsAbstractConnectionPool,
-)
-from redis.event import AfterConnectionReleasedEvent, AsyncAfterConnectionReleasedEvent
+from redis.cache import CacheFactory, CacheInterface
 from redis.exceptions import RedisError
-from redis.himport import HImportRegistry
-from redis.maint_notifications import MaintNotificationsConfig
-from redis.observability.attributes import (
-    DB_CLIENT_CONNECTION_POOL_NAME,
-    DB_CLIENT_CONNECTION_STATE,
-    AttributeBuilder,
-    ConnectionState,
-    get_pool_name,
-)
-from redis.utils import check_protocol_version
 
 from ..core.config import PoolConfig
-from . import lifecycle, maintenance, options, transports
+from . import internals, lifecycle, maintenance, options, transports
 from .factory import CachingFactory, ConnectionFactory
-from .internals import CLIENT_MODULE, CLIENT_MODULE_ASYNC, Encoder
+from .internals import (
+    CLIENT_MODULE,
+    CLIENT_MODULE_ASYNC,
+    Encoder,
+    HImportRegistry,
+    MaintNotificationsConfig,
+    has,
+    require,
+)
 
 _calling_frame = sys._getframe
 
@@ -53,11 +42,14 @@ class _Surface:
     _other_clients: ClassVar[Mapping[str, Any]]
     """the module of redis-py's clients of the other kind"""
     _maintained_class: ClassVar[type]
+    _maintained_pool: ClassVar[Any]
+    _maintenance_feature: ClassVar[str]
     _config_class: ClassVar[type[PoolConfig]] = PoolConfig
 
     config: PoolConfig
     himport_registry: HImportRegistry
     _factory: ConnectionFactory
+    _maint_notifications_pool_handler: Any
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -79,12 +71,14 @@ class _Surface:
         self.config = self._config_class.take(kwargs)
         options.check_class(connection_class, self._asynchronous)
         options.check_names(connection_class, kwargs, self._asynchronous)
-        if kwargs.get("himport_registry") is None and options.is_class(connection_class):
+        if has("fieldsets") and kwargs.get("himport_registry") is None and options.is_class(connection_class):
             kwargs["himport_registry"] = HImportRegistry()
         registry = kwargs.get("himport_registry")  # one without fieldsets is false
         self.himport_registry = HImportRegistry() if registry is None else registry
         self._factory = factory(connection_class, kwargs)
         self._factory.pool = weakref.ref(self)
+        if kwargs.get("event_dispatcher") is not None:
+            require("events", "event_dispatcher")
         options.connect_budget(kwargs)  # rejected here where it makes no sense
         self._pool_id = secrets.token_hex(4)
         # A caller that brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
@@ -93,6 +87,14 @@ class _Surface:
     def make_connection(self) -> Any:
         """Return a connection of this pool's kind, not yet connected and not counted."""
         return self._factory.make()
+
+    def _take_maintenance(self, asked: MaintNotificationsConfig | None, kwargs: dict[str, Any]) -> None:
+        if asked is not None and asked.enabled:
+            require(self._maintenance_feature, "maint_notifications_config")
+        self._maint_notifications_pool_handler = None
+        if self._maintained_pool is not None:
+            self._maintained_pool.__init__(self, maint_notifications_config=self._maintenance(asked), **kwargs)
+            maintenance.hold_weakly(self._maint_notifications_pool_handler, self)
 
     def _maintenance(self, wanted: MaintNotificationsConfig | None) -> MaintNotificationsConfig | None:
         """Return redis-py's configuration of maintenance notifications: off where the connections can't have them."""
@@ -160,13 +162,7 @@ class _Surface:
 
     def get_connection_count(self) -> list[tuple[int, dict[str, Any]]]:
         """Return how many connections are idle and in use, each number with the attributes that OpenTelemetry wants."""
-        attributes = AttributeBuilder.build_base_attributes()
-        attributes[DB_CLIENT_CONNECTION_POOL_NAME] = get_pool_name(self)  # type: ignore[arg-type]  # a mixin of pools
-        idle, used = len(self._available_connections), len(self._in_use_connections)
-        return [
-            (idle, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.IDLE.value}),
-            (used, {**attributes, DB_CLIENT_CONNECTION_STATE: ConnectionState.USED.value}),
-        ]
+        return internals.counted(self, len(self._available_connections), len(self._in_use_connections))
 
     def _described(self, state: str, counts: str) -> str:
         made = options.described(self.connection_class, self.connection_kwargs)
@@ -206,7 +202,9 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
 
     _asynchronous = False
     _other_clients = CLIENT_MODULE_ASYNC
-    _maintained_class = MaintNotificationsAbstractConnection
+    _maintained_class = internals.MAINTAINED
+    _maintained_pool = internals.MAINTAINED_POOL
+    _maintenance_feature = "maintenance notifications"
     _factory: CachingFactory
 
     def _prepare(
@@ -219,10 +217,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         options.check_sync(kwargs)
         make_cache = _cache_maker(kwargs, cache_factory)
         self._take_options(connection_class, kwargs, partial(CachingFactory, make_cache=make_cache))
-        MaintNotificationsAbstractConnectionPool.__init__(
-            self, maint_notifications_config=self._maintenance(asked), **kwargs
-        )
-        maintenance.hold_weakly(self._maint_notifications_pool_handler, self)
+        self._take_maintenance(asked, kwargs)
 
     def _not_maintained(self) -> str:
         return f"with {self.connection_class!r}"
@@ -252,7 +247,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         """Tell the user's dispatcher of a release; a listener may talk over the connection, to re-authenticate."""
         assert self._dispatcher is not None
         try:
-            self._dispatcher.dispatch(AfterConnectionReleasedEvent(connection))
+            self._dispatcher.dispatch(internals.AfterConnectionReleasedEvent(connection))
         except BaseException:
             lifecycle.close(connection)
             lifecycle.logger.warning("%s: closed a connection: a listener failed", self.config.name, exc_info=True)
@@ -266,7 +261,9 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
 
     _asynchronous = True
     _other_clients = CLIENT_MODULE
-    _maintained_class = AsyncMaintNotificationsAbstractConnection
+    _maintained_class = internals.MAINTAINED_ASYNC
+    _maintained_pool = internals.MAINTAINED_POOL_ASYNC
+    _maintenance_feature = "maintenance notifications on event loops"
 
     def _prepare(self, connection_class: Any, asked: MaintNotificationsConfig | None, kwargs: dict[str, Any]) -> None:
         options.check_async(kwargs)
@@ -274,10 +271,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
             raise RedisError("Client caching is not supported on event loops: redis-py has it for threads only")
         self._take_options(connection_class, kwargs, ConnectionFactory)
         self._lock = AsyncLock()
-        AsyncMaintNotificationsAbstractConnectionPool.__init__(
-            self, maint_notifications_config=self._maintenance(asked), **kwargs
-        )
-        maintenance.hold_weakly(self._maint_notifications_pool_handler, self)
+        self._take_maintenance(asked, kwargs)
 
     def _not_maintained(self) -> str:
         if "path" in self.connection_kwargs:
@@ -286,6 +280,10 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
 
     def _get_pool_lock(self) -> AsyncLock:
         return self._lock
+
+    async def _on_close(self) -> None:
+        if self._maint_notifications_pool_handler is not None:
+            await self._maint_notifications_pool_handler.cancel_scheduled_tasks()
 
     def _update_connections_settings_without_locking(self, *args: Any, **settings: Any) -> None:
         self.connection_kwargs.update(maintenance.new_address(settings))
@@ -305,7 +303,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
         """Tell the user's dispatcher of a release; a listener may talk over the connection, to re-authenticate."""
         assert self._dispatcher is not None
         try:
-            await self._dispatcher.dispatch_async(AsyncAfterConnectionReleasedEvent(connection))
+            await self._dispatcher.dispatch_async(internals.AsyncAfterConnectionReleasedEvent(connection))
         except BaseException as error:
             transports.close_now(connection)
             if not isinstance(error, Exception):
@@ -322,12 +320,13 @@ def _cache_maker(kwargs: dict[str, Any], factory: Any) -> Callable[[], CacheInte
     cache, config = kwargs.pop("cache", None), kwargs.pop("cache_config", None)
     if cache is None and config is None:
         return lambda: None
-    if not check_protocol_version(kwargs.get("protocol"), 3):
+    require("client-side caching", "cache_config" if cache is None else "cache")
+    if not internals.check_protocol_version(kwargs.get("protocol"), 3):
         raise RedisError("Client caching is only supported with RESP version 3: say protocol=3")
     if cache is not None:
         if not isinstance(cache, CacheInterface):
             raise ValueError(f"Cache must implement CacheInterface of redis.cache, not {cache!r}")
         return lambda: cache
     if factory is not None:
-        return lambda: CacheProxy(factory.get_cache())
+        return lambda: internals.CacheProxy(factory.get_cache())
     return lambda: CacheFactory(config).get_cache()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import ssl
 import sys
 import weakref
@@ -21,6 +20,7 @@ from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
 from ..wire.commands import PLAIN
 from . import hello, lifecycle, no_tls, sockets
+from .internals import listens_async
 from .tracking import HEARTBEAT, Tracked
 from .transports import abort, close_now, quiet
 
@@ -54,11 +54,12 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
             engine.connect_ended(turn, None)
 
     async def _open_now(self, args: Any, kwargs: Any) -> None:
-        self.handshaking = True
+        self.handshaking, before = True, self.handshaking
         try:
             await super().connect_check_health(*args, **kwargs)
             writer: Any = self._writer
-            self.readable = sockets.readable(writer.transport.get_extra_info("socket"))
+            if writer is not None:  # else a class of others' has only said that it is open
+                self.readable = sockets.readable(writer.transport.get_extra_info("socket"))
         except BaseException as error:
             self._break_off()
             raised = lifecycle.of_connecting(error)
@@ -66,7 +67,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
                 raise raised from error
             raise
         finally:
-            self.handshaking = False
+            self.handshaking = before
 
     async def _connect(self) -> None:
         limit = current()
@@ -245,7 +246,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         """Read one reply."""
         if not same_process[0]:
             begin_in_child()
-        if push_request and timeout == math.inf and self.health_check_interval:
+        if push_request and self.health_check_interval and listens_async(timeout, self.socket_timeout):
             return await self._await_message(disable_decoding, disconnect_on_error)
         limit = current()
         # A read with a timeout of its own may end without a reply; only pub/sub does that.

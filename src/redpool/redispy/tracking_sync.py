@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ssl
 import sys
-import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,14 +14,13 @@ from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.utils import SENTINEL
 
 from ..deadline import current, deadline
 from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
 from ..wire.commands import PLAIN
 from . import hello, lifecycle, no_tls, packing, sharing, sockets
-from .internals import NOT_ENOUGH_DATA, SERVER_CLOSED_CONNECTION_ERROR
+from .internals import NOT_ENOUGH_DATA, SENTINEL, SERVER_CLOSED_CONNECTION_ERROR, health_clock, listens
 from .tracking import HEARTBEAT, Tracked
 
 _pack, _send_within = packing.pack, sockets.send_within
@@ -72,7 +70,7 @@ class TrackedSync(Tracked, AbstractConnection):
         if limit is not None:
             self._bound(limit)
             self.socket_connect_timeout = limit.left() if patience is None else min(patience, limit.left())
-        self.handshaking = True
+        self.handshaking, before = True, self.handshaking
         try:
             super().connect_check_health(*args, **kwargs)
             self.take_socket()
@@ -87,7 +85,7 @@ class TrackedSync(Tracked, AbstractConnection):
                 raise raised from error
             raise
         finally:
-            self.handshaking = False
+            self.handshaking = before
             self.socket_connect_timeout = patience
 
     def take_socket(self) -> None:
@@ -311,7 +309,7 @@ class TrackedSync(Tracked, AbstractConnection):
         if not self.unanswered:
             self._look_behind(self._parser)
         if self.health_check_interval:
-            self.next_health_check = time.monotonic() + self.health_check_interval
+            self.next_health_check = health_clock() + self.health_check_interval
         if isinstance(response, ResponseError):
             if not self.plain:
                 self._note_refused()
@@ -384,7 +382,7 @@ class TrackedSync(Tracked, AbstractConnection):
         self, disable_decoding: bool, timeout: Any, disconnect: bool, push_request: bool
     ) -> Any:
         """By way of redis-py: with a deadline or a time of its own, for pushes, or for a class with other ways."""
-        if push_request and timeout is None and self.health_check_interval:
+        if push_request and self.health_check_interval and listens(timeout, self.socket_timeout):
             self._await_message()
             timeout = self.health_check_interval  # it has begun to come in
         limit = current()

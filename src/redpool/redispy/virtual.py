@@ -34,7 +34,7 @@ class Virtual:
     @classmethod
     def of(cls, connection: Any, retry: Any) -> type[Self]:
         """Return the class for a pool that makes such connections."""
-        same = {name: getattr(connection, name, None) for name in ("host", "port", "db")}
+        same = {name: getattr(connection, name, None) for name in ("host", "port", "db", "retry_on_error")}
         return type(cls.__name__, (cls,), {"__module__": cls.__module__, "retry": retry, **same})
 
     def pack_commands(self, commands: Iterable[Any]) -> list[Any]:

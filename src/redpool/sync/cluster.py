@@ -51,8 +51,9 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
                 kwargs["url"] = "redis://[{}]:{}".format(*first) if ":" in first[0] else "redis://{}:{}".format(*first)
                 startup_nodes = list(startup_nodes or ())
         super().__init__(host, port, startup_nodes, *args, **kwargs)
-        if self._oss_cluster_maint_notifications_handler is not None:
-            self._oss_cluster_maint_notifications_handler.cluster_client = weakref.proxy(self)
+        handler = getattr(self, "_oss_cluster_maint_notifications_handler", None)
+        if handler is not None:
+            handler.cluster_client = weakref.proxy(self)
         self._prepare(sharing_names, theirs.RedisCluster)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -190,7 +191,7 @@ def _weakly(on_connect: Any) -> Any:
     return call
 
 
-class _PipelineStrategy(theirs.PipelineStrategy):
+class _PipelineStrategy(internals.PipelineStrategy):
     """redis-py's, which would take each error of a connection for a reason to send everything again."""
 
     def send_cluster_commands(
@@ -199,7 +200,7 @@ class _PipelineStrategy(theirs.PipelineStrategy):
         begun = time.monotonic()
         results: list[Any] = super().send_cluster_commands(stack, False, allow_redirections)
         if raise_on_error:
-            self._raise_first_error(stack, begun)
+            internals.raise_first_error(self, stack, begun)
         return results
 
     def _send_cluster_commands(
@@ -218,7 +219,7 @@ class _PipelineStrategy(theirs.PipelineStrategy):
         return [command.result for command in stack]
 
 
-class _TransactionStrategy(theirs.TransactionStrategy):
-    def _reinitialize_on_error(self, error: Any, failure_count: int) -> None:
+class _TransactionStrategy(internals.TransactionStrategy):
+    def _reinitialize_on_error(self, error: Any, *count: Any) -> None:
         check_settled(error)
-        super()._reinitialize_on_error(error, failure_count)
+        super()._reinitialize_on_error(error, *count)

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self, Unpack, overload
 
 from redis.connection import Connection, UnixDomainSocketConnection
-from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
 from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
-from ..redispy.internals import ONE_CALL
+from ..redispy.internals import ONE_CALL, MaintNotificationsConfig
 from ..redispy.keywords import SharedThreadOptions, SharedThreadUrlOptions
 from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
 from .connection import MultiplexedConnection

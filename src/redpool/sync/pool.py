@@ -14,7 +14,6 @@ from typing import Any, Self, Unpack, overload
 from redis.client import Redis
 from redis.connection import Connection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from ..core.callsite import take_site
 from ..core.instrument import Hooks
@@ -25,7 +24,7 @@ from ..deadline import current, deadline
 from ..errors import no_connection_in_time
 from ..forks import begin_in_child, note, same_process
 from ..redispy import internals, lifecycle
-from ..redispy.internals import in_finalizer
+from ..redispy.internals import MaintNotificationsConfig, closes_client, in_finalizer
 from ..redispy.keywords import ThreadOptions, ThreadUrlOptions
 from ..redispy.reference import Reference
 from ..redispy.surface import SyncSurface
@@ -321,6 +320,9 @@ class ConnectionPool(SyncSurface):
         Callers whose connections are cut get a `redis.ConnectionError`. Without `inuse_connections` those in use close
         when they are released.
         """
+        if closes_client(_calling_frame(1)):
+            self.close()
+            return
         engine = self._engine_here()
         engine.disconnect()
         if inuse_connections:

@@ -171,6 +171,7 @@ def test_a_connection_reads_nothing_from_disk(
         assert mine["lib-ver"] == redis.__version__
 
 
+@pytest.mark.needs("driver information")
 def test_only_what_takes_it_is_given_the_version() -> None:
     """A class of the user's may take other arguments than redis-py's."""
 

@@ -8,9 +8,9 @@ import pytest
 import redis
 import redis.asyncio
 from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
-from redis.maint_notifications import MaintNotificationsConfig
 
 from redpool import embedded
+from redpool.redispy.internals import MaintNotificationsConfig
 from support.faces import Asyncio, Face, Threads
 
 REJECTED: list[tuple[str, Any, type[Exception]]] = [
@@ -78,6 +78,7 @@ def test_an_unknown_option_like_none_goes_to_the_connection_class(face: Face) ->
         pool.get_connection()
 
 
+@pytest.mark.needs("maintenance notifications on event loops")
 @pytest.mark.parametrize("option", [{"path": "/nowhere"}, {"connection_class": dict}], ids=["path", "class"])
 def test_maintenance_notifications_are_refused_in_redis_pys_words(face: Face, option: dict[str, Any]) -> None:
     """Where the connections can't have them and they were asked for, the error is the one of redis-py's pool."""
@@ -134,6 +135,7 @@ def test_the_other_shells_retry_is_refused(face: Face) -> None:
         other.close()
 
 
+@pytest.mark.needs("asynchronous credentials")
 def test_a_provider_on_a_loop_may_leave_the_coroutine_to_its_base_class() -> None:
     """As in redis-py, which warns of it; one that has none at all is a `TypeError` at construction."""
 

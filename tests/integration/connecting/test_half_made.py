@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import redis
 from redis.credentials import CredentialProvider
-from redis.maint_notifications import MaintNotificationsConfig
 
 from redpool import embedded
+from redpool.redispy.internals import MaintNotificationsConfig
 from redpool.testing import Script
 from support.faces import Asyncio, Face, eventually, on_loop, reconnects, say
+from support.made_up import UNNAMED
 
 both_protocols = pytest.mark.parametrize("protocol", [2, 3], indirect=True, ids=["resp2", "resp3"])
 
@@ -131,6 +132,7 @@ def closed_to_tasks(locked: embedded.Server, tasks: Asyncio, protocol: int) -> I
     made.observer.close()
 
 
+@pytest.mark.needs("asynchronous credentials")
 def test_a_cancelled_reconnect_leaves_no_connection(closed_to_tasks: Closed, tasks: Asyncio) -> None:
     """The task is cancelled while the provider asks for its token."""
     closed = closed_to_tasks
@@ -152,6 +154,7 @@ def test_a_cancelled_reconnect_leaves_no_connection(closed_to_tasks: Closed, tas
     closed.check(tasks.client(closed.pool))
 
 
+@pytest.mark.needs("asynchronous credentials")
 def test_a_cancelled_connect_leaves_no_connection(closed_to_tasks: Closed, tasks: Asyncio) -> None:
     """The caller gets the error, and the next one connects anew."""
     client = tasks.client(closed_to_tasks.pool)
@@ -161,6 +164,7 @@ def test_a_cancelled_connect_leaves_no_connection(closed_to_tasks: Closed, tasks
     closed_to_tasks.check(client)
 
 
+@pytest.mark.needs("asynchronous credentials")
 def test_a_caller_who_is_cancelled_leaves_its_connect_to_the_next(closed_to_tasks: Closed, tasks: Asyncio) -> None:
     """The connect goes on without it for as long as one may, and only a complete connection comes of it."""
     closed = closed_to_tasks
@@ -188,7 +192,7 @@ def test_a_handshake_that_does_not_end_leaves_no_connection(face: Face, step: in
         kind = script.async_connection if face.asynchronous else script.connection
         # Of HELLO and SELECT the first or the second goes wrong.
         quiet = MaintNotificationsConfig(enabled=False)
-        pool = face.pool(kind, protocol=3, db=5, driver_info=None, maint_notifications_config=quiet, socket_timeout=0.3)
+        pool = face.pool(kind, protocol=3, db=5, **UNNAMED, maint_notifications_config=quiet, socket_timeout=0.3)
         script.handshake = ["ok"] * step + [answer, "ok"]
         with pytest.raises(redis.RedisError):
             pool.get_connection()

@@ -21,6 +21,7 @@ def any_server_may_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "6.0.0")
 
 
+@pytest.mark.needs("client-side caching")
 @pytest.mark.usefixtures("any_server_may_cache")
 def test_hits_are_served_from_the_cache(threads: Face, at: dict[str, Any], watch: Watch) -> None:
     """With `cache_config` a second read of a key does not reach the server."""
@@ -34,6 +35,7 @@ def test_hits_are_served_from_the_cache(threads: Face, at: dict[str, Any], watch
     assert pool.cache.size == 1
 
 
+@pytest.mark.needs("client-side caching")
 @pytest.mark.usefixtures("any_server_may_cache")
 def test_a_change_invalidates_the_cache(threads: Face, at: dict[str, Any], watch: Watch) -> None:
     """A key that another client has changed is read anew."""
@@ -44,6 +46,7 @@ def test_a_change_invalidates_the_cache(threads: Face, at: dict[str, Any], watch
         assert eventually(lambda number=number: client.get("foo") == b"%d" % number)  # type: ignore[misc]
 
 
+@pytest.mark.needs("client-side caching")
 @pytest.mark.usefixtures("any_server_may_cache")
 def test_a_cache_under_many_threads(threads: Face, at: dict[str, Any]) -> None:
     """Many threads over few connections and one cache: every read is of the key asked for, and no caller hangs."""
@@ -61,6 +64,7 @@ def test_a_cache_under_many_threads(threads: Face, at: dict[str, Any]) -> None:
     assert pool.stats().in_use == 0
 
 
+@pytest.mark.needs("client-side caching")
 def test_a_cache_needs_the_newer_protocol(threads: Face, at: dict[str, Any]) -> None:
     """A cache with RESP2, or one that is none, is refused at construction."""
     with pytest.raises(redis.RedisError, match="protocol"):
@@ -90,6 +94,7 @@ def _ok(node: Any) -> bool:
     return isinstance(info, dict) and info.get("cluster_state") == "ok"
 
 
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # of redis-py 6.0's own
 def test_a_cluster_over_our_pool(cluster_server: embedded.Server) -> None:
     """`connection_pool_class=` gives each node a pool of ours: commands, pipelines and many threads work."""
     cluster = redis.RedisCluster.from_url(

@@ -11,6 +11,7 @@ import redis
 import redpool
 import redpool.asyncio
 from redpool import embedded
+from redpool.redispy.internals import has
 from support.faces import Doing, Face, eventually
 
 
@@ -258,7 +259,7 @@ def test_the_protocol_is_the_one_asked_for(face: Face, options: dict[str, Any]) 
     if "resp" in me:
         assert int(me["resp"]) == options["protocol"]
     with pool.connection() as connection:
-        assert connection.get_protocol() in (options["protocol"], str(options["protocol"]))
+        assert connection.protocol in (options["protocol"], str(options["protocol"]))
     assert pool.get_protocol() == options["protocol"]
 
 
@@ -310,6 +311,8 @@ def test_a_client_that_was_lent_a_pool_leaves_it_open(face: Face, pool: Any) -> 
 @pytest.mark.parametrize("parser", ["python", "hiredis"])
 def test_both_parsers(face: Face, options: dict[str, Any], parser: str) -> None:
     """redis-py's two parsers work, for values, errors, pipelines and pub/sub."""
+    if parser == "python" and options["protocol"] == 3 and not has("pushes apart from replies"):
+        pytest.skip("redis-py's parser in Python does not find pushes there where hiredis is installed")
     pool = _pool(face, options, parser_class=_parser(face, parser, options["protocol"]))
     client = face.client(pool)
     client.set("foo", "bar")

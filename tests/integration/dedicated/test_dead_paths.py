@@ -15,10 +15,13 @@ import redis.connection
 import redpool
 import redpool.asyncio as redpool_asyncio
 from redpool.embedded import Server
+from redpool.redispy.internals import DEFAULT_TIMEOUT
 from redpool.testing.proxy import FaultProxy
 from support.faces import Doing, Face, Watch, eventually, together
 
 USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+BY_DEFAULT = 30_000 if DEFAULT_TIMEOUT is None else 5_000
+"""Milliseconds, with redis-py's own timeout, or without one."""
 on_linux = pytest.mark.skipif(USER_TIMEOUT is None, reason="the platform has no TCP_USER_TIMEOUT")
 
 CLASSES = [
@@ -67,6 +70,7 @@ def crowded(own_server: Server) -> Any:
     watch.close()
 
 
+@pytest.mark.needs("RESP3 by default")
 def test_a_server_that_is_full_is_shared(face: Face, crowded: tuple[Server, Watch]) -> None:
     """Note 18: 40 callers, 50 connections wanted, 8 to be had: no caller fails; the server is asked once a second."""
     server, watch = crowded
@@ -87,6 +91,7 @@ def test_a_server_that_is_full_is_shared(face: Face, crowded: tuple[Server, Watc
     assert rejected() <= 4 + (time.monotonic() - began)
 
 
+@pytest.mark.needs("RESP3 by default")
 def test_a_server_that_is_full_from_the_start_says_so(face: Face, crowded: tuple[Server, Watch]) -> None:
     """Note 18: callers of a pool without a connection that could come back get the server's error."""
     server, watch = crowded
@@ -149,7 +154,7 @@ def test_who_comes_right_after_waits_for_one_ping_at_most(face: Face, at: dict[s
 @pytest.mark.parametrize(
     ("options", "milliseconds"),
     [
-        ({}, 5_000),
+        ({}, BY_DEFAULT),
         ({"socket_timeout": 0.5, "socket_connect_timeout": 0.5}, 1_000),
         ({"socket_timeout": 2.5, "socket_connect_timeout": 1.0}, 2_500),
         ({"socket_timeout": 1.0, "socket_connect_timeout": 8.0}, 8_000),
@@ -179,7 +184,7 @@ def test_every_connection_over_tcp_is_raised(pool_class: Any, connection_class: 
     """Note 24: with TLS, too; redis-py's keepalive options stay as they are."""
     plain = connection_class().socket_keepalive_options
     options = pool_class(connection_class).make_connection().socket_keepalive_options
-    assert options == {**plain, USER_TIMEOUT: 5_000}
+    assert options == {**plain, USER_TIMEOUT: BY_DEFAULT}
 
 
 @on_linux
@@ -187,7 +192,7 @@ def test_every_connection_over_tcp_is_raised(pool_class: Any, connection_class: 
     "asked",
     [
         {"socket_keepalive_options": {}},
-        {"socket_keepalive_options": None},
+        pytest.param({"socket_keepalive_options": None}, marks=pytest.mark.needs("timeouts and keepalive by default")),
         {"socket_keepalive_options": {USER_TIMEOUT: 123}},
         {"socket_keepalive": False},
     ],

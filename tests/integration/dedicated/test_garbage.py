@@ -152,6 +152,7 @@ def test_a_pool_that_is_dropped_is_gone(
     assert eventually(lambda: not _pool_threads() and not watch.ids("dropped"))
 
 
+@pytest.mark.needs("client-side caching")
 @pytest.mark.parametrize("kind", ["dedicated", "multiplexed"])
 def test_connections_that_cache_do_not_keep_the_pool(
     redis_url: str, watch: Watch, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,7 @@ def _by_errors_to_retry_on(face: Face, mute: Mute) -> Any:
     return face.client(face.pool(**mute.at, retry=face.retry(3), retry_on_error=[redis.RedisError]))
 
 
+@pytest.mark.needs("retries by default")
 @pytest.mark.parametrize(
     "made",
     [
@@ -79,6 +80,7 @@ def cluster(mute: Mute) -> Iterator[Any]:
         each.redis_connection.connection_pool.close()
 
 
+@pytest.mark.needs("clusters that keep a node that failed")
 def test_the_rule_is_the_same_in_a_cluster(cluster: Any, mute: Mute) -> None:
     """Its client tries again by itself what a connection has lost, but not a `ReplyLost`."""
     assert cluster.get("n") == b"value"

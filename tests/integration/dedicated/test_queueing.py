@@ -126,6 +126,7 @@ def test_a_burst_opens_few_connections_threads(threads: Face, at: dict[str, Any]
     assert pool.stats().open < 50
 
 
+@pytest.mark.needs("clusters that know a full pool")
 def test_a_full_pool_is_no_failed_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """Note 36: in a cluster, an exhausted pool makes the client neither forget its nodes nor ask for them anew."""
     with embedded.start(args=("--cluster-enabled", "yes")) as server:

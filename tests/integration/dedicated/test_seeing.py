@@ -295,6 +295,7 @@ def test_views_for_other_libraries(face: Face, at: dict[str, Any]) -> None:
     assert len(pool._in_use_connections) == 0
 
 
+@pytest.mark.needs("OpenTelemetry recording")
 def test_counts_for_open_telemetry(face: Face, at: dict[str, Any]) -> None:
     """`get_connection_count()` has redis-py's form: pairs of a number and attributes, idle and used."""
     pool = face.pool(**at)

@@ -150,12 +150,19 @@ def test_without_an_interval_no_caller_asks(face: Face, station: Station) -> Non
         assert station.server.count("PING") == 0
 
 
+@pytest.mark.needs("pushes apart from replies")
+@pytest.mark.needs("retries by default")
 @pytest.mark.parametrize("way", [by_looking, by_listening])
 def test_a_path_that_stays_dead_for_a_while(face: Face, station: Station, way: Callable[[Any], Any]) -> None:
     """New ones are dead, too, and the retry policy goes on trying, or the caller; then the message comes."""
     with FaultProxy(station.server.host, station.server.port) as proxy:
         pool = face.pool(
-            host=proxy.host, port=proxy.port, health_check_interval=INTERVAL, socket_timeout=0.1, retry=face.retry(100)
+            host=proxy.host,
+            port=proxy.port,
+            health_check_interval=INTERVAL,
+            socket_timeout=0.1,
+            retry=face.retry(100),
+            protocol=3,
         )
         subscriber = face.client(pool).pubsub()
         subscriber.subscribe("news")

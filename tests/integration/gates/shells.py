@@ -19,13 +19,14 @@ from redis.retry import Retry as SyncRetry
 import redpool
 import redpool.asyncio
 from redpool.testing import Script
+from support.made_up import UNNAMED
 
 from .ways import CUT_OFF, NEVER, SLOW, Way
 
 PATIENCE = 20.0  # seconds
 _OPTIONS: dict[str, Any] = {
     "timeout": PATIENCE, "socket_timeout": NEVER, "socket_connect_timeout": NEVER, "ping_after_idle": 0.0,
-    "client_name": "me", "driver_info": None, "protocol": 2,
+    "client_name": "me", **UNNAMED, "protocol": 2,
 }  # fmt: skip
 
 

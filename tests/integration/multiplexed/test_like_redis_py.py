@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 
 import redpool
 import redpool.asyncio
+from redpool.redispy.internals import retries_of
 from support.faces import Face, _unwrapped
 
 
@@ -129,4 +130,4 @@ def test_a_policy_that_calls_in_its_own_way_hears_of_every_error(face: Face, at:
 def test_the_policy_of_a_virtual_connection_can_be_copied(face: Face, at: dict[str, Any]) -> None:
     """As that of any connection of redis-py's."""
     guard = _unwrapped(face.pool(**at, retry=face.retry(3)).retry_guard)
-    assert copy.copy(guard).get_retries() == copy.deepcopy(guard).get_retries() == 3
+    assert retries_of(copy.copy(guard)) == retries_of(copy.deepcopy(guard)) == 3

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import redis.asyncio.client
 import redis.client
-from redis.himport import HImportRegistry
 
 import redpool.asyncio
 from redpool.redispy import internals
+from redpool.redispy.internals import HImportRegistry
 from support import faces
 from support.faces import Face
 

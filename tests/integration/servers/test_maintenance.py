@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import redis
-from redis.maint_notifications import MaintNotificationsConfig
 
 import redpool
+from redpool.redispy.internals import MaintNotificationsConfig
 from redpool.testing import ScriptedServer
 from support.faces import Doing, Face, eventually
 
