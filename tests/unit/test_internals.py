@@ -72,6 +72,8 @@ COME_WITH: list[tuple[str, set[str], str]] = [
     ("redis.connection.ConnectionPool", {"_pool_id"}, "OpenTelemetry recording"),
     ("redis.observability", {"_provider_manager"}, "OpenTelemetry recording"),
     ("redis.cluster.RedisCluster", MAINTENANCE, "RESP3 by default"),
+    ("redis.cluster.RedisCluster", {"_policy_resolver"}, "policies of a cluster's commands"),
+    ("redis.asyncio.cluster.RedisCluster", {"_policy_resolver"}, "policies of a cluster's commands"),
     ("redis.cluster", set(PRIVATE["redis.cluster.PipelineStrategy"]), "cluster pipelines by strategies"),
     ("redis.cluster", {"_execution_strategy", "_reinitialize_on_error"}, "cluster pipelines by strategies"),
     ("redis.asyncio.cluster", {"_execution_strategy", "_reinitialize_on_error"}, "cluster pipelines by strategies"),
@@ -114,7 +116,7 @@ def test_a_version_newer_than_the_tested_ones_is_logged(
     assert ("newer than 8.1" in caplog.text) is newer
 
 
-def test_what_a_version_lacks_is_told_by_name() -> None:
+def test_what_a_version_lacks_is_said_by_name() -> None:
     """With the option that asks for it, and the version that is needed."""
     assert all(internals.has(feature) for feature in internals.FEATURES) or redis.VERSION[:2] < internals.NEWEST_TESTED
     for feature, (since, _) in internals.FEATURES.items():

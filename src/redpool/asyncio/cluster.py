@@ -47,8 +47,8 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
         super().__init__(*args, **kwargs, max_connections=sys.maxsize)  # type: ignore[misc]  # not in `args`
         self._pools = _Pools(self.connection_kwargs["connection_class"], options)
         self.connection_kwargs["connection_class"] = self._pools
-        for node in self.startup_nodes:
-            node.connection_class = self._pools  # type: ignore[assignment]  # it is only called
+        for node in self.nodes_manager.startup_nodes.values():
+            node.connection_class = self._pools
         self._prepare(sharing.sharing_names(options.get("shareable_commands", ())), theirs.RedisCluster)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:

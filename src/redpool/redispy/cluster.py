@@ -44,7 +44,7 @@ class ShortcutCluster:
     result_callbacks: Any
     commands_parser: Any
     encoder: Any
-    load_balancing_strategy: Any
+    load_balancing_strategy: Any = None
     nodes_manager: Any
     read_from_replicas: bool
 

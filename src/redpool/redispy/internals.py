@@ -15,6 +15,7 @@ import inspect
 import logging
 import math
 import pkgutil
+import socket
 import threading
 import time
 from _thread import LockType
@@ -86,11 +87,12 @@ FEATURES = {
     "clusters that keep a node that failed": Feature(
         "7.2", "redis.cluster:NodesManager.move_node_to_end_of_cached_nodes"
     ),
+    "policies of a cluster's commands": Feature("7.1", "redis.cluster:StaticPolicyResolver"),
     "driver information": Feature("7.2", "redis.driver_info:DriverInfo"),
     "OpenTelemetry recording": Feature("7.2", "redis.observability.recorder:record_csc_request"),
     "clusters that know a full pool": Feature("7.4", "redis.connection:ConnectionPool.SENSITIVE_REPR_KEYS"),
-    "timeouts and keepalive by default": Feature("8.0", "redis.utils:SENTINEL"),
-    "RESP3 by default": Feature("8.0", "redis.utils:SENTINEL"),
+    "timeouts and keepalive by default": Feature("8.0", "redis.connection:AbstractConnection.is_connected"),
+    "RESP3 by default": Feature("8.0", "redis.connection:AbstractConnection.is_connected"),
     "maintenance notifications on event loops": Feature("8.1", "redis.asyncio.maint_notifications"),
     "fieldsets": Feature("8.1", "redis.himport:HImportRegistry"),
 }
@@ -378,7 +380,7 @@ class _ReadInTime(AbstractConnection):
         options |= {"push_request": True} if push_request else {}
         me: Any = self
         sock = me._sock
-        if timeout is SENTINEL or sock is None:
+        if timeout is SENTINEL or not isinstance(sock, socket.socket):  # a double of one may have no timeouts
             return super().read_response(**options)
         sock.settimeout(None if timeout is None else max(timeout, self._LEAST))
         try:
@@ -397,9 +399,10 @@ class _ReadInTime(AbstractConnection):
 
     def can_read(self, timeout: float | None = 0) -> bool:
         """Return whether there is something to read; redis-py's takes a whole reply from where it is looked for."""
-        parser: Any = self._parser
+        me: Any = self
+        parser = me._parser
         reader = getattr(parser, "_reader", None)  # hiredis's
-        if reader is None or not self.is_connected:
+        if reader is None or not isinstance(me._sock, socket.socket):
             return bool(super().can_read(timeout))  # type: ignore[arg-type]  # None is for ever
         if reader.has_data():
             return True
@@ -532,8 +535,8 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.connection.Connection": {
         "_sock": "redispy.internals redispy.lifecycle redispy.pubsub redispy.streams redispy.tracking_sync "
         "sync.connection",
-        "_parser": "redispy.hello redispy.lifecycle redispy.multiplexed redispy.pubsub redispy.sharing "
-        "redispy.tracking_sync",
+        "_parser": "redispy.internals redispy.hello redispy.lifecycle redispy.multiplexed redispy.pubsub "
+        "redispy.sharing redispy.tracking_sync",
         "_command_packer": "redispy.sharing redispy.tracking_sync",
         "_should_reconnect": "redispy.lifecycle",
         "_connect": "redispy.tracking_sync testing.scripted",

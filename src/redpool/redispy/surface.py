@@ -183,6 +183,9 @@ class _Surface:
     def _in_use_connections(self) -> set[Any]:
         """The connections on lease: a copy, for those who look."""
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self.config.name}: a pool can't be pickled: have each process create its own")
+
     def __del__(self) -> None:
         """Do nothing: a finalizer must not take a lock, and what was open goes with its engine."""
 

@@ -200,7 +200,13 @@ def test_the_other_shells_connections_are_refused(face: Face, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "option", [{"ssl": True}, {"ssl": False}, {"ssl_ca_certs": "ca.pem"}, {"ssl_password": "s3cret"}]
+    "option",
+    [
+        {"ssl": True},
+        {"ssl": False},
+        {"ssl_ca_certs": "ca.pem"},
+        pytest.param({"ssl_password": "s3cret"}, marks=pytest.mark.needs("client-side caching")),  # as old, on loops
+    ],
 )
 def test_options_for_tls_want_a_connection_for_tls(face: Face, option: dict[str, Any]) -> None:
     """A pool has TLS by its class or by its URL: anything else is a `TypeError` that says so, without values."""
