@@ -129,6 +129,14 @@ def test_what_a_version_lacks_is_said_by_name() -> None:
                 internals.require(feature, "option")
 
 
+def test_the_page_of_versions_says_what_comes_with_which() -> None:
+    """Each feature behind the version that has it."""
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    for feature, (since, _) in internals.FEATURES.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {since} |") and feature in line]
+        assert row
+
+
 # -- the list is complete ----------------------------------------------------------------------------------------------
 
 
