@@ -81,6 +81,7 @@ def test_commands_go_to_their_nodes_over_shared_connections(face: Face, empty: C
         assert all(pool.stats().commands >= 10 for pool in pools)
 
 
+@pytest.mark.needs("subscribers of a cluster on event loops")
 def test_what_cannot_share_has_its_own_connection(face: Face, empty: Cluster) -> None:
     """It goes back to the node's pool: a blocking command, a transaction under WATCH, a subscription."""
     with client_of(face, empty) as client:
@@ -158,6 +159,7 @@ def test_a_patch_onto_redis_pys_connections_is_seen(
         assert sum(pool.stats().commands for pool in pools_of(client)) == 0
 
 
+@pytest.mark.needs("subscribers of a cluster on event loops")
 def test_a_client_that_was_closed_serves_when_it_is_asked(face: Face, empty: Cluster) -> None:
     """Nothing waits: what is idle is closed at once, and subscribers end."""
     with client_of(face, empty) as client:

@@ -63,6 +63,7 @@ def ours(request: pytest.FixtureRequest) -> bool:
 # -- with a Sentinel ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("closing a Sentinel")
 def test_a_failover_is_followed(face: Face, guarded: Guarded) -> None:
     """With a retry policy no caller notices, over a shared or a dedicated connection."""
     retry = face.retry(40, 0.05)
@@ -82,6 +83,7 @@ def test_a_failover_is_followed(face: Face, guarded: Guarded) -> None:
     sentinel.close()
 
 
+@pytest.mark.needs("closing a Sentinel")
 def test_a_pool_outlives_its_client(face: Face, guarded: Guarded) -> None:
     """Kombu and Celery keep `master_for(...).connection_pool`, and drop the client."""
     with face._wrap(face.redpool.Sentinel(guarded.sentinels)) as sentinel:
@@ -98,6 +100,7 @@ def test_a_pool_outlives_its_client(face: Face, guarded: Guarded) -> None:
             assert say(connection, "ECHO", "mine") == b"mine"
 
 
+@pytest.mark.needs("closing a Sentinel")
 def test_replicas_are_read(face: Face, guarded: Guarded) -> None:
     """`slave_for`, and `replica_for`, which is the same: what is written to a replica is refused."""
     with face._wrap(face.redpool.Sentinel(guarded.sentinels)) as sentinel:
@@ -110,6 +113,7 @@ def test_replicas_are_read(face: Face, guarded: Guarded) -> None:
             assert "mymaster replicas" in repr(pool)
 
 
+@pytest.mark.needs("closing a Sentinel")
 def test_the_sentinels_themselves(face: Face, guarded: Guarded) -> None:
     """Their commands, and an unknown service, are as in redis-py; a closed client may be used again."""
     sentinel = face._wrap(face.redpool.Sentinel(guarded.sentinels))

@@ -93,7 +93,9 @@ FEATURES = {
     "clusters that know a full pool": Feature("7.4", "redis.connection:ConnectionPool.SENSITIVE_REPR_KEYS"),
     "timeouts and keepalive by default": Feature("8.0", "redis.connection:AbstractConnection.is_connected"),
     "RESP3 by default": Feature("8.0", "redis.connection:AbstractConnection.is_connected"),
+    "subscribers of a cluster on event loops": Feature("8.0", "redis.asyncio.cluster:RedisCluster.pubsub"),
     "maintenance notifications on event loops": Feature("8.1", "redis.asyncio.maint_notifications"),
+    "closing a Sentinel": Feature("8.1", "redis.sentinel:Sentinel.close"),
     "fieldsets": Feature("8.1", "redis.himport:HImportRegistry"),
 }
 """By their names in messages, in the docs, and in the tests' markers."""

@@ -46,6 +46,7 @@ def test_a_time_of_its_own_holds_for_one_reply(lease: Any, scripted: ScriptedSer
     assert get_in_vain(lease, scripted) >= 0.9 * SOON
 
 
+@pytest.mark.needs("maintenance notifications")
 def test_another_time_during_maintenance(lease: Any, scripted: ScriptedServer) -> None:
     """redis-py relaxes the timeout of an open socket, and restores it."""
     lease.update_current_socket_timeout(2 * SOON)
