@@ -471,7 +471,7 @@ def _stand_ins(owner: Any, connect: type, handshake: type, pushes: type, *in_tim
         chosen.append(connect)
     if not hasattr(owner, "on_connect_check_health"):
         chosen.append(handshake)
-    if not hasattr(owner, "should_reconnect"):
+    if not hasattr(owner, "reset_should_reconnect"):
         chosen.append(_AskedToReconnect)
     return tuple(chosen)
 
