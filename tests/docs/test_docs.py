@@ -117,7 +117,7 @@ def redirect(redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPat
     return places.__setitem__
 
 
-@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # of redis-py 6.0 to 6.2's own
+@pytest.mark.filterwarnings("ignore:.*deprecated usage of input argument:DeprecationWarning")  # redis-py 6 and 7's own
 @pytest.mark.parametrize(("name", "code"), list(pages_of_code()))
 def test_code_on_the_pages_runs(
     name: str, code: str, redirect: Callable[[int, Any], None], request: pytest.FixtureRequest

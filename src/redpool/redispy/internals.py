@@ -593,6 +593,7 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_get_in_use_connections": "redispy.surface",
         "_get_pool_lock": "redispy.surface",
         "_maint_notifications_pool_handler": "redispy.surface",
+        "_update_maint_notifications_configs_for_connections": "redispy.surface",
     },
     "redis.asyncio.connection.ConnectionPool": {
         "_available_connections": "asyncio.pool redispy.surface",

@@ -241,6 +241,14 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
     def _get_pool_lock(self) -> Any:
         return self._factory.lock
 
+    def _update_maint_notifications_configs_for_connections(self, *_handlers: Any, **_named: Any) -> None:
+        """Have the handlers of notifications that a cluster's client sets known to all connections: to new ones."""
+        self.drain()
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Replace every connection."""
+
     def update_connections_settings(self, *args: Any, **settings: Any) -> None:
         """Set the options of all connections, as in redis-py; after a move later connects go to the new address."""
         self.connection_kwargs.update(maintenance.new_address(settings))
