@@ -71,6 +71,8 @@ COME_WITH: list[tuple[str, set[str], str]] = [
     ("redis.connection", MAINTENANCE, "maintenance notifications"),
     ("redis.connection.ConnectionPool", {"_pool_id"}, "OpenTelemetry recording"),
     ("redis.observability", {"_provider_manager"}, "OpenTelemetry recording"),
+    ("redis.observability", {"_metrics_collector"}, "OpenTelemetry recording"),
+    ("redis.asyncio.observability", {"_get_or_create_collector"}, "OpenTelemetry recording on event loops"),
     ("redis.cluster.RedisCluster", MAINTENANCE, "RESP3 by default"),
     ("redis.cluster.RedisCluster", {"_policy_resolver"}, "policies of a cluster's commands"),
     ("redis.asyncio.cluster.RedisCluster", {"_policy_resolver"}, "policies of a cluster's commands"),

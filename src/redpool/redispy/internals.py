@@ -35,6 +35,7 @@ from redis._parsers.hiredis import NOT_ENOUGH_DATA as NOT_ENOUGH_DATA
 from redis._parsers.hiredis import _AsyncHiredisParser, _HiredisParser
 from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR as SERVER_CLOSED_CONNECTION_ERROR
 from redis.asyncio.client import PubSub as AsyncPubSub
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.client import Pipeline, PubSub
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -90,6 +91,7 @@ FEATURES = {
     "policies of a cluster's commands": Feature("7.1", "redis.cluster:StaticPolicyResolver"),
     "driver information": Feature("7.2", "redis.driver_info:DriverInfo"),
     "OpenTelemetry recording": Feature("7.2", "redis.observability.recorder:record_csc_request"),
+    "OpenTelemetry recording on event loops": Feature("7.3", "redis.asyncio.observability.recorder"),
     "clusters that know a full pool": Feature("7.4", "redis.connection:ConnectionPool.SENSITIVE_REPR_KEYS"),
     "timeouts and keepalive by default": Feature("8.0", "redis.connection:AbstractConnection.is_connected"),
     "RESP3 by default": Feature("8.0", "redis.connection:AbstractConnection.is_connected"),
@@ -251,7 +253,9 @@ def retries_of(policy: Any) -> int:
     return retries
 
 
-_ASKS = "with_failure_count" in inspect.signature(SyncRetry.call_with_retry).parameters
+_ASKS, _ASKS_ASYNC = (
+    "with_failure_count" in inspect.signature(policy.call_with_retry).parameters for policy in (SyncRetry, AsyncRetry)
+)
 
 
 def call_with_retry(
@@ -276,7 +280,7 @@ async def call_with_retry_async(
     policy: Any, kind: Any, do: Any, fail: Any, may_try: Callable[[Exception], bool], with_failure_count: bool
 ) -> Any:
     """Do on an event loop what `call_with_retry` does."""
-    if _ASKS:
+    if _ASKS_ASYNC:
         return await kind.call_with_retry(policy, do, fail, may_try, with_failure_count)
 
     async def failed(error: Exception) -> None:
