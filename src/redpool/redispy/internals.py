@@ -12,6 +12,7 @@ which runs those methods: redpool's shorter ways would bypass them.
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import math
 import pkgutil
@@ -265,11 +266,13 @@ def call_with_retry(
     if _ASKS:
         return kind.call_with_retry(policy, do, fail, may_try, with_failure_count)
 
+    failures = itertools.count(1)
+
     def failed(error: Exception) -> Any:
         try:
             if not may_try(error):
                 raise error
-            return fail(error)
+            return fail(error, next(failures)) if with_failure_count else fail(error)
         finally:
             del error  # else it and this frame would keep each other, and the pool
 
@@ -283,11 +286,13 @@ async def call_with_retry_async(
     if _ASKS_ASYNC:
         return await kind.call_with_retry(policy, do, fail, may_try, with_failure_count)
 
+    failures = itertools.count(1)
+
     async def failed(error: Exception) -> None:
         try:
             if not may_try(error):
                 raise error
-            await fail(error)
+            await (fail(error, next(failures)) if with_failure_count else fail(error))
         finally:
             del error  # as above
 
