@@ -496,13 +496,11 @@ STAND_INS_ASYNC = _stand_ins(
 """The same for an event loop's."""
 
 
-# -- a cluster's pipelines, which have strategies from 6.2 on ----------------------------------------------------------
+# -- a cluster's pipelines, which have strategies from 6.1 or 6.2 on ---------------------------------------------------
 
 try:
     PipelineStrategy = redis.cluster.PipelineStrategy
     TransactionStrategy = redis.cluster.TransactionStrategy
-    AsyncPipelineStrategy = redis.asyncio.cluster.PipelineStrategy
-    AsyncTransactionStrategy = redis.asyncio.cluster.TransactionStrategy
 except AttributeError:
 
     class PipelineStrategy:  # type: ignore[no-redef]  # as above
@@ -524,14 +522,25 @@ except AttributeError:
         def _raise_first_error(self, stack: Any) -> None:
             self._pipe.raise_first_error(stack)
 
+    class TransactionStrategy:  # type: ignore[no-redef]  # as above
+        """There are no transactions."""
+
+        def __init__(self, pipe: Any) -> None:
+            """Take a pipeline."""
+
+
+try:
+    AsyncPipelineStrategy = redis.asyncio.cluster.PipelineStrategy
+    AsyncTransactionStrategy = redis.asyncio.cluster.TransactionStrategy
+except AttributeError:
+
     class AsyncPipelineStrategy:  # type: ignore[no-redef]  # as above
         """Leaves to a pipeline what it does by itself."""
 
         def __init__(self, pipe: Any) -> None:
             """Take a pipeline."""
 
-    TransactionStrategy: Any = AsyncPipelineStrategy  # type: ignore[no-redef]  # there are no transactions
-    AsyncTransactionStrategy: Any = AsyncPipelineStrategy  # type: ignore[no-redef]  # as above
+    AsyncTransactionStrategy: Any = AsyncPipelineStrategy  # type: ignore[no-redef]  # there are no transactions
 
 
 def raise_first_error(strategy: PipelineStrategy, stack: Any, begun: float) -> None:
