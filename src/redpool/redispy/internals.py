@@ -37,6 +37,7 @@ from redis._parsers.hiredis import _AsyncHiredisParser, _HiredisParser
 from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR as SERVER_CLOSED_CONNECTION_ERROR
 from redis.asyncio.client import PubSub as AsyncPubSub
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 from redis.client import Pipeline, PubSub
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -247,6 +248,9 @@ def counted(pool: Any, idle: int, used: int) -> list[tuple[int, dict[str, Any]]]
 
 # -- retry policies ----------------------------------------------------------------------------------------------------
 
+ONE_TRY, ONE_TRY_ASYNC = SyncRetry(NoBackoff(), 0), AsyncRetry(NoBackoff(), 0)
+"""The policies of a connection that is opened while another decides whether that is tried again."""
+
 
 def retries_of(policy: Any) -> int:
     """Return how often a policy tries again; a negative number is for ever."""
@@ -315,6 +319,20 @@ class _AskedToReconnect:
 
     def reset_should_reconnect(self) -> None:
         self._should_reconnect = False
+
+
+class _ConnectTriedAgain(AbstractConnection):
+    """A connect that the policy tries again as a whole, its handshake included, before 7.2."""
+
+    def connect(self) -> None:
+        self.retry.call_with_retry(self._connect_once, lambda _error: self.disconnect())
+
+    def _connect_once(self) -> None:
+        policy, self.retry = self.retry, ONE_TRY
+        try:
+            super().connect()
+        finally:
+            self.retry = policy
 
 
 _HAS_ONE_WAY = hasattr(AbstractConnection, "connect_check_health")
@@ -424,6 +442,20 @@ class _ReadInTime(AbstractConnection):
             raise RedisConnectionError(f"Error while reading from {self._host_error()}: {error.args}") from error
 
 
+class _AsyncConnectTriedAgain(aio.AbstractConnection):
+    """A connect of an event loop's that is tried again as a whole, as that of threads."""
+
+    async def connect(self) -> None:
+        await self.retry.call_with_retry(self._connect_once, lambda _error: self.disconnect())
+
+    async def _connect_once(self) -> None:
+        policy, self.retry = self.retry, ONE_TRY_ASYNC
+        try:
+            await super().connect()
+        finally:
+            self.retry = policy
+
+
 class _AsyncConnectWithoutHealthCheck(aio.AbstractConnection):
     """One way for each connect of an event loop's, as that of threads."""
 
@@ -471,9 +503,13 @@ def _takes(function: Any, parameter: str) -> bool:
     return function is not None and parameter in inspect.signature(function).parameters
 
 
-def _stand_ins(owner: Any, connect: type, handshake: type, pushes: type, *in_time: type) -> tuple[type, ...]:
+def _stand_ins(
+    owner: Any, again: type, connect: type, handshake: type, pushes: type, *in_time: type
+) -> tuple[type, ...]:
     """Return the classes with what a class of connections lacks."""
     chosen = [] if _READS_IN_TIME else [*in_time]
+    if not has("driver information"):  # of the same version
+        chosen.append(again)
     if not has("pushes apart from replies"):
         chosen.append(pushes)
     if not _takes(getattr(owner, "connect_check_health", None), "retry_socket_connect"):
@@ -486,12 +522,21 @@ def _stand_ins(owner: Any, connect: type, handshake: type, pushes: type, *in_tim
 
 
 STAND_INS = _stand_ins(
-    AbstractConnection, _ConnectWithoutHealthCheck, _HandshakeWithoutHealthCheck, _NoPushHandler, _ReadInTime
+    AbstractConnection,
+    _ConnectTriedAgain,
+    _ConnectWithoutHealthCheck,
+    _HandshakeWithoutHealthCheck,
+    _NoPushHandler,
+    _ReadInTime,
 )
 """What has what this version's connections of threads lack: nothing in the newest."""
 
 STAND_INS_ASYNC = _stand_ins(
-    aio.AbstractConnection, _AsyncConnectWithoutHealthCheck, _AsyncHandshakeWithoutHealthCheck, _AsyncNoPushHandler
+    aio.AbstractConnection,
+    _AsyncConnectTriedAgain,
+    _AsyncConnectWithoutHealthCheck,
+    _AsyncHandshakeWithoutHealthCheck,
+    _AsyncNoPushHandler,
 )
 """The same for an event loop's."""
 

@@ -11,26 +11,21 @@ from typing import Any
 
 import redis.asyncio.client
 import redis.client
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 from redis.connection import CacheProxyConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry as SyncRetry
 
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
 from ..wire.commands import command_name
 from . import retry, sockets
-from .internals import has, unread
+from .internals import ONE_TRY, ONE_TRY_ASYNC, has, unread
 from .reference import Reference
 from .transports import close_now
 
 logger = logging.getLogger("redpool")
 
 _SUBSCRIBERS = (redis.client.PubSub, redis.asyncio.client.PubSub)
-_ONE_TRY = SyncRetry(NoBackoff(), 0)
-_ONE_TRY_ASYNC = AsyncRetry(NoBackoff(), 0)
 
 
 def last_command(connection: Any) -> str | None:
@@ -146,7 +141,7 @@ def connect(connection: Any) -> None:
     """
     inner = _inner(connection)
     policy = getattr(inner, "retry", None)
-    inner.retry = _ONE_TRY
+    inner.retry = ONE_TRY
     try:
         connection.connect()
     except BaseException:
@@ -264,7 +259,7 @@ def forget_async(connection: Any) -> Any:
 async def connect_async(connection: Any) -> None:
     """As `connect`, on the running loop; also closes the half-made connection of a cancelled connect."""
     policy = getattr(connection, "retry", None)
-    connection.retry = _ONE_TRY_ASYNC
+    connection.retry = ONE_TRY_ASYNC
     try:
         await connection.connect()
     except BaseException:

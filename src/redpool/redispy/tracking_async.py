@@ -120,14 +120,21 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         return read_response
 
     async def check_health(self) -> None:
-        """As in redis-py."""
-        self.handshaking, before = True, self.handshaking
+        """PING as redis-py does, but not in a handshake, whose own replies tell as much.
+
+        A PING that fails is sent again over a new connection. The handshake would then go on over one that is made
+        already: its subscriber has subscribed there, whose confirmation would be taken for the answer.
+        """
+        if self.handshaking:
+            return
+        self.handshaking = True
         try:
             await super().check_health()
         finally:
-            self.handshaking = before
+            self.handshaking = False
 
     async def _send_ping(self) -> None:
+        await self.connect_check_health(check_health=False)  # the one before may have found it dead
         with contextlib.suppress(ResponseError):  # an answer, too: the user may not be allowed to PING
             await super()._send_ping()
 
@@ -167,7 +174,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
             begin_in_child()
         # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
         if not self.is_connected:
-            await self.connect_check_health(check_health=False)
+            await self._connect_anew()
         elif type(self._writer) is asyncio.StreamWriter and (
             self._writer.transport.is_closing() or self._reader.at_eof()  # type: ignore[union-attr]  # not None now
         ):
@@ -182,7 +189,7 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         if type(args) is list or args[0] not in PLAIN:
             self._note_unusual(args)
             if not self.is_connected:
-                await self.connect_check_health(check_health=False)
+                await self._connect_anew()
         lost = self.lost
         self.unanswered += count
         self.sent = args
@@ -201,6 +208,12 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         except RuntimeError as error:
             # uvloop says so of a transport that was closed meanwhile.
             raise RedisConnectionError("the connection was closed") from error
+
+    async def _connect_anew(self) -> None:
+        """Open the connection again for what is to be sent; a handshake never goes on over another connection."""
+        if self.handshaking:
+            raise RedisConnectionError("the connection was closed in its handshake")
+        await self.connect_check_health(check_health=False)
 
     async def _send_otherwise(self, args: Any) -> None:
         """By a class that sends in its own way."""

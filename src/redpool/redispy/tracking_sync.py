@@ -182,14 +182,21 @@ class TrackedSync(Tracked, AbstractConnection):
         return read_response
 
     def check_health(self) -> None:
-        """As in redis-py."""
-        self.handshaking, before = True, self.handshaking
+        """PING as redis-py does, but not in a handshake, whose own replies tell as much.
+
+        A PING that fails is sent again over a new connection. The handshake would then go on over one that is made
+        already: its subscriber has subscribed there, whose confirmation would be taken for the answer.
+        """
+        if self.handshaking:
+            return
+        self.handshaking = True
         try:
             super().check_health()
         finally:
-            self.handshaking = before
+            self.handshaking = False
 
     def _send_ping(self) -> None:
+        self.connect_check_health(check_health=False)  # the one before may have found it dead
         with contextlib.suppress(ResponseError):  # an answer, too: the user may not be allowed to PING
             super()._send_ping()
 
@@ -220,13 +227,13 @@ class TrackedSync(Tracked, AbstractConnection):
             self._bound(limit)
         # A reconnect or a health check sends and reads for itself: let it finish before this command is counted.
         if self._sock is None:
-            self.connect_check_health(check_health=False)
+            self._connect_anew()
         if check_health and self.health_check_interval:
             self.check_health()
         if type(args) is list or args[0] not in PLAIN:
             self._note_unusual(args)
             if self._sock is None:
-                self.connect_check_health(check_health=False)
+                self._connect_anew()
         if not self.usual and self.receive is not None:
             packed = self._as_redis_py_sends(packed)
         lost = self.lost
@@ -244,6 +251,12 @@ class TrackedSync(Tracked, AbstractConnection):
         except BaseException as error:
             self._sending_failed(error, args, lost)
             raise
+
+    def _connect_anew(self) -> None:
+        """Open the connection again for what is to be sent; a handshake never goes on over another connection."""
+        if self.handshaking:
+            raise RedisConnectionError("the connection was closed in its handshake")
+        self.connect_check_health(check_health=False)
 
     def _write(self, packed: Any) -> None:
         pieces = [packed] if isinstance(packed, str | bytes) else packed

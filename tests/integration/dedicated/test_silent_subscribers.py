@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import redis
+from redis.credentials import CredentialProvider
 
 from redpool.testing import FaultProxy, Raw, ScriptedServer
 from redpool.testing.replies import Reply
-from support.faces import Doing, Face, eventually
+from support.faces import Doing, Face, _unwrapped, eventually
 
 INTERVAL = 0.05
 """Seconds between two PINGs."""
@@ -27,12 +28,15 @@ class Station:
         self.server = server
         self.silent = False
         """whether it does"""
+        self.deaf = False
+        """whether it swallows those of handshakes"""
         self.swallowed = 0
         server.answer("PING", self._answer)
         server.answer("CLIENT", self._wake_up)
 
     def _answer(self, args: list[bytes]) -> Reply:
-        if not (self.silent and args):  # without one it is a new connection that asks
+        # Without an argument it is a new connection that asks.
+        if not (self.silent if args else self.deaf):
             return "ok"
         self.swallowed += 1
         return Raw(b"")
@@ -150,10 +154,12 @@ def test_without_an_interval_no_caller_asks(face: Face, station: Station) -> Non
         assert station.server.count("PING") == 0
 
 
-@pytest.mark.needs("pushes apart from replies")
 @pytest.mark.needs("retries by default")
+@pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("way", [by_looking, by_listening])
-def test_a_path_that_stays_dead_for_a_while(face: Face, station: Station, way: Callable[[Any], Any]) -> None:
+def test_a_path_that_stays_dead_for_a_while(
+    face: Face, station: Station, way: Callable[[Any], Any], protocol: int
+) -> None:
     """New ones are dead, too, and the retry policy goes on trying, or the caller; then the message comes."""
     with FaultProxy(station.server.host, station.server.port) as proxy:
         pool = face.pool(
@@ -161,8 +167,8 @@ def test_a_path_that_stays_dead_for_a_while(face: Face, station: Station, way: C
             port=proxy.port,
             health_check_interval=INTERVAL,
             socket_timeout=0.1,
-            retry=face.retry(100),
-            protocol=3,
+            retry=face.retry(100, INTERVAL),
+            protocol=protocol,
         )
         subscriber = face.client(pool).pubsub()
         subscriber.subscribe("news")
@@ -180,3 +186,72 @@ def test_a_path_that_stays_dead_for_a_while(face: Face, station: Station, way: C
         assert eventually(said_and_heard)
         assert hearing.result()["data"] == b"hello"
         subscriber.close()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_handshake_asks_for_no_other_sign_of_life(face: Face, station: Station, protocol: int) -> None:
+    """A PING there that failed would be sent again over a further connection, behind what is subscribed to there."""
+    pool = face.pool(
+        host=station.server.host,
+        port=station.server.port,
+        health_check_interval=1000,
+        socket_timeout=0.2,
+        retry=face.retry(3),
+        protocol=protocol,
+    )
+    subscriber = face.client(pool).pubsub()
+    subscriber.subscribe("news")
+    assert subscriber.get_message(timeout=10)["type"] == "subscribe"
+    station.deaf = True
+    hearing, connection = Doing(lambda: by_waiting(subscriber)), _unwrapped(subscriber).connection
+    assert eventually(lambda: connection.reading)
+    connection.next_health_check = 0  # it is due by now
+    station.server.hang_up()
+    assert eventually(lambda: len(station.subscribers()) == 2)
+    station.say("hello")
+    assert hearing.result()["data"] == b"hello"
+    assert len(station.subscribers()) == station.server.count("SUBSCRIBE") == 2
+    subscriber.close()
+
+
+class Cuts(CredentialProvider):
+    """Closes the connection that asks for its credentials, where it is told which that is."""
+
+    connection: Any = None
+
+    def get_credentials(self) -> tuple[str]:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.disconnect()
+        return ("secret",)
+
+    async def get_credentials_async(self) -> tuple[str]:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.disconnect()
+        return ("secret",)
+
+
+@pytest.mark.needs("asynchronous credentials")
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_handshake_does_not_go_on_over_another_connection(face: Face, station: Station, protocol: int) -> None:
+    """One that was cut in its midst fails as a whole, and the retry policy makes another."""
+    cuts = Cuts()
+    pool = face.pool(
+        host=station.server.host,
+        port=station.server.port,
+        credential_provider=cuts,
+        retry=face.retry(3, INTERVAL),
+        protocol=protocol,
+    )
+    subscriber = face.client(pool).pubsub()
+    subscriber.subscribe("news")
+    assert subscriber.get_message(timeout=10)["type"] == "subscribe"
+    cuts.connection = _unwrapped(subscriber).connection
+    station.server.hang_up()
+    hearing = Doing(lambda: by_waiting(subscriber))
+    assert eventually(lambda: len(station.subscribers()) == 2)
+    station.say("hello")
+    assert hearing.result()["data"] == b"hello"
+    assert len(station.subscribers()) == station.server.count("SUBSCRIBE") == 2
+    subscriber.close()
