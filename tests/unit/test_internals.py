@@ -19,6 +19,7 @@ import pytest
 import redis
 
 import redpool
+from matrix.versions import MINOR_VERSIONS
 from redpool.redispy import internals
 from redpool.redispy.internals import PRIVATE
 
@@ -129,6 +130,17 @@ def test_what_a_version_lacks_is_said_by_name() -> None:
                 redis.RedisError, match=f"option: {feature} .* {since} or newer, .* {redis.__version__}"
             ):
                 internals.require(feature, "option")
+
+
+def test_the_versions_that_are_allowed_are_run() -> None:
+    """From the first that the package allows to the newest that is known; the workflow runs each."""
+    first, newest = MINOR_VERSIONS[0], MINOR_VERSIONS[-1]
+    assert newest == ".".join(map(str, internals.NEWEST_TESTED))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"redis>={first},<{internals.NEWEST_TESTED[0] + 1}" in project["dependencies"]
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    listed = ", ".join(f'"{version}"' for version in MINOR_VERSIONS)
+    assert f"redis-py: [{listed}]" in workflow
 
 
 def test_the_page_of_versions_says_what_comes_with_which() -> None:

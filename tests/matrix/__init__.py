@@ -1,0 +1,1 @@
+"""redpool's tests on each supported version of redis-py."""
