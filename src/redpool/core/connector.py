@@ -27,7 +27,7 @@ class Failure(enum.Enum):
     DOWN = "it can't be reached, or hangs up"
     FULL = "it has all the clients that it allows"
     DENIED = "it doesn't accept the credentials, or allows them too little"
-    NO_TLS = "it speaks no TLS, or one side doesn't accept the other's certificate or version"
+    NO_TLS = "it speaks no TLS, one side doesn't accept the other's certificate or version, or a file for it is missing"
 
 
 _LASTING = Failure.DENIED, Failure.NO_TLS

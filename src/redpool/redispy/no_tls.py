@@ -1,4 +1,4 @@
-"""TLS that can't be had: what a failed handshake says, and whether a server that is silent in it speaks TLS at all.
+"""TLS that can't be had: what a failed handshake says, which file is missing, and whether a silent server speaks TLS.
 
 Redis, without TLS, takes the beginning of a handshake for the beginning of a command, and waits for the rest of it.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 SILENT_AFTER = 1.0
 """Seconds of silence in the first handshake of a pool after which the server is asked whether it speaks without TLS."""
@@ -21,6 +24,9 @@ _QUESTION = b"PING\r\n"
 # The path or the server has ended it: the next handshake may succeed.
 _BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError,
                ssl.SSLWantWriteError)  # fmt: skip
+
+# What redis-py meets where a file is missing, may not be read, or holds something else.
+_OF_FILES = (ssl.SSLError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 def rejected(error: BaseException) -> bool:
@@ -53,6 +59,39 @@ def plain() -> ssl.SSLError:
 def is_no_handshake(error: ssl.SSLError) -> bool:
     """Return whether the server has answered with something else than TLS."""
     return error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+
+
+def check_files(connection: Any, error: OSError) -> None:
+    """Raise `ssl.SSLError` with the option and the path of the file, if any, by which a connect over TLS has failed.
+
+    What redis-py raises names no file.
+    """
+    if not isinstance(error, _OF_FILES):
+        return
+    options = getattr(connection, "ssl_context", connection)  # where redis-py has them for event loops
+    cert, key, ca, folder = (getattr(options, name, None) for name in ("certfile", "keyfile", "ca_certs", "ca_path"))
+    for option, path in ("ssl_certfile", cert), ("ssl_keyfile", key), ("ssl_ca_certs", ca), ("ssl_ca_path", folder):
+        if path:
+            _check(f"{option}={path}", os.stat if path is folder else _open, path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if cert:
+        password = getattr(options, "password" if options is not connection else "certificate_password", None)
+        # With any password: without one OpenSSL asks for it at the terminal.
+        _check(f"ssl_certfile={cert}, ssl_keyfile={key}", context.load_cert_chain, cert, key, password or "")
+    if ca:
+        _check(f"ssl_ca_certs={ca}", context.load_verify_locations, ca)
+
+
+def _check(what: str, use: Callable[..., object], *args: Any) -> None:
+    try:
+        use(*args)
+    except OSError as error:
+        raise ssl.SSLError(1, f"Can't use {what}: {error.strerror}") from error
+
+
+def _open(path: str) -> None:
+    with open(path, "rb"):
+        pass
 
 
 def is_plain(host: str, port: int) -> bool:

@@ -73,10 +73,15 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
         limit = current()
         if limit is not None:
             self._check_deadline(limit)
-        elif self.tls_proof is not None and not self.tls_proof.given:
-            await self._connect_at_first(self.tls_proof)
+        connect = super()._connect  # type: ignore[safe-super]  # a mixin's: the class beside it has it
+        if self.tls_proof is None:
+            await connect()
             return
-        await super()._connect()  # type: ignore[safe-super]  # a mixin's: the class beside it has it
+        try:
+            await (self._connect_at_first(self.tls_proof) if limit is None and not self.tls_proof.given else connect())
+        except OSError as error:
+            no_tls.check_files(self, error)
+            raise
 
     async def _connect_at_first(self, proof: no_tls.Proof) -> None:
         """Connect over TLS for the first time; ask a server that is silent whether it speaks TLS at all."""

@@ -132,9 +132,14 @@ class TrackedSync(Tracked, AbstractConnection):
         limit = current()
         if limit is not None:
             self._check_deadline(limit)
-        elif self.tls_proof is not None and not self.tls_proof.given:
-            return self._connect_at_first(self.tls_proof)
-        return super()._connect()  # type: ignore[safe-super]  # a mixin's: the class beside it has it
+        connect = super()._connect  # type: ignore[safe-super]  # a mixin's: the class beside it has it
+        if self.tls_proof is None:
+            return connect()
+        try:
+            return self._connect_at_first(self.tls_proof) if limit is None and not self.tls_proof.given else connect()
+        except OSError as error:
+            no_tls.check_files(self, error)
+            raise
 
     def _connect_at_first(self, proof: no_tls.Proof) -> Any:
         """Connect over TLS for the first time; ask a server that is silent whether it speaks TLS at all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +65,29 @@ def fails_at_once(face: Face, pool: Any, says: str) -> None:
 def test_a_certificate_that_can_not_be_verified(any_face: Face, secured: tuple[str, int]) -> None:
     """The error is that of the handshake."""
     fails_at_once(any_face, pool_over_tls(any_face, *secured), "CERTIFICATE_VERIFY_FAILED")
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path"])
+def test_a_file_that_is_missing(
+    any_face: Face, secured: tuple[str, int], certificate: tuple[str, str], tmp_path: Path, option: str
+) -> None:
+    """The error names its option and its path."""
+    options: dict[str, Any] = {}
+    if option.endswith("file"):
+        options = {"ssl_certfile": certificate[0], "ssl_keyfile": certificate[1]}
+    missing = options[option] = str(tmp_path / "missing.pem")
+    pool = pool_over_tls(any_face, *secured, **options)
+    fails_at_once(any_face, pool, f"Can't use {option}={missing}: No such file")
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile"])
+def test_a_file_that_holds_something_else(
+    face: Face, secured: tuple[str, int], certificate: tuple[str, str], option: str
+) -> None:
+    """It is named, too: here the key is where a certificate should be."""
+    options: dict[str, Any] = {option: certificate[1]}
+    pool = pool_over_tls(face, *secured, **options)
+    fails_at_once(face, pool, f"Can't use {option}={certificate[1]}")
 
 
 def test_a_port_without_tls(any_face: Face, at: dict[str, Any], brief: None) -> None:
