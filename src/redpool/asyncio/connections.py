@@ -38,8 +38,8 @@ _OPEN, _LOST, _DETACHED = State.OPEN, State.LOST, State.DETACHED
 _NEVER = NEVER
 _LOOK_EVERY = 1.0  # seconds
 
-_Waiting: TypeAlias = dict[asyncio.Future[None], None]
-"""What wakes callers, in their order."""
+_Waiting: TypeAlias = dict[asyncio.Future[None], tuple[float, asyncio.Task[Any] | None]]
+"""What wakes callers, in their order: since when they wait, and which task it is."""
 
 
 class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
@@ -219,6 +219,10 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
+    def awaiting_connect(self) -> list[tuple[float, Any]]:
+        """Return since when callers wait for a connect, and their tasks."""
+        return list(self._waiting.values())
+
     def connect_shared(self) -> None:
         """Have a task connect a further one."""
         if _monotonic() >= self._again_at and (self._connecting is None or self._connecting.done()):
@@ -228,7 +232,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
     def connect_bulk(self) -> None:
         """Have a task connect the bulk connection."""
         if _monotonic() >= self._again_at and (self._connecting_bulk is None or self._connecting_bulk.done()):
-            self._connecting_bulk = self._begin(self._connect_bulk())
+            self._connecting_bulk = self._begin(self._connect_bulk(), "bulk connection")
 
     async def _await_connection(self, request: Request) -> MultiplexedConnection:
         """Return the next one that is connected, of those that the request may take."""
@@ -261,7 +265,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         Each caller has a future of its own: to take a callback off a task's list takes longer the more callers wait.
         """
         future, waiting = self._future(), self._waiting
-        waiting[future] = None
+        waiting[future] = _monotonic(), asyncio.current_task()
         timer = None if seconds == _NEVER else self.loop.call_later(seconds, _wake, future)
         try:
             await future
@@ -290,13 +294,16 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
     def _start_connecting(self) -> asyncio.Task[MultiplexedConnection]:
         if self._connecting is None or self._connecting.done():
             self._waiting = {}
-            self._connecting, self._in_background = self._begin(self._connect_shared(self._waiting)), False
+            connecting = self._connect_shared(self._waiting)
+            self._connecting, self._in_background = self._begin(connecting, "multiplexed connection"), False
             self._connecting.add_done_callback(partial(_wake_all, self._waiting))
         return self._connecting
 
-    def _begin(self, connecting: Any) -> asyncio.Task[MultiplexedConnection]:
+    def _begin(self, connecting: Any, what: str) -> asyncio.Task[MultiplexedConnection]:
+        name = f"redpool {self.config.name} {what}"
         # In a context of its own: a connection outlives the request that happened to need it.
-        task: asyncio.Task[MultiplexedConnection] = self.loop.create_task(connecting, context=contextvars.Context())
+        task: asyncio.Task[MultiplexedConnection]
+        task = self.loop.create_task(connecting, name=name, context=contextvars.Context())
         task.add_done_callback(self._connect_ended)
         return task
 

@@ -202,7 +202,9 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, the calls that share, and what was decided about sharing."""
         own, here = super().dump(), self._view()
-        return own if here is None else here.look(lambda here: self._with_calls(own, here.multiplexed, here.caller_of))
+        if here is None:
+            return own
+        return here.look(lambda here: self._with_calls(own, here.multiplexed, here.caller_of, here.borrower_name))
 
 
 class _Home(WeakHome):

@@ -27,6 +27,7 @@ class PoolStats:
     in_use: int
     connecting: int
     waiting: int
+    """callers that wait for a connection; over shared ones, for room or for the connect, of which the pool is one"""
     oldest_wait: float
     """seconds that the longest-waiting caller has waited so far; 0 where none waits"""
     acquired: int

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 from ..core.config import MultiplexedConfig, PoolConfig
 from ..core.histogram import Summary
 from ..core.pool import PoolCore
-from ..core.stats import Decision, MultiplexedPoolStats, PoolDump, PoolStats
+from ..core.stats import Decision, MultiplexedPoolStats, PoolDump, PoolStats, Waiter
 from ..errors import PoolTimeout, pool_gone
 from ..wire.commands import undone_where_refused
 from ..wire.pipeline import Request
@@ -119,12 +120,16 @@ class MultiplexedPool:
             batch=Summary.of_counts(batches),
         )
 
-    def _with_calls(self, own: PoolDump, multiplexed: Routing[Any, Any], caller: Caller) -> PoolDump:
-        """Return the pool's dump with the calls under way, and with what was decided about how many are shared."""
+    def _with_calls(
+        self, own: PoolDump, multiplexed: Routing[Any, Any], caller: Caller, borrower_name: Callable[[Any], str]
+    ) -> PoolDump:
+        """Return the pool's dump with callers that wait for a connect, calls under way, and what was decided."""
         decisions, now = tuple(multiplexed.spread.decisions.copy()), _monotonic()
         calls, more = under_way(multiplexed.all_there_are(), caller)
         said = tuple(Decision(now - at, what) for at, what in decisions)
-        return replace(own, decisions=said, calls=calls, more_calls=more)
+        waiters = [Waiter(now - since, borrower_name(borrower)) for since, borrower in multiplexed.awaiting_connect()]
+        waiters = sorted([*own.waiters, *waiters], key=lambda waiter: -waiter.age)
+        return replace(own, waiters=tuple(waiters), decisions=said, calls=calls, more_calls=more)
 
 
 class WeakHome:

@@ -122,6 +122,10 @@ class Routing(Generic[C, H]):
         self._ending: list[C] = []  # retired or lost, and still to be released
         self._cancelled = self._answered = 0  # commands of connections that are gone
 
+    def awaiting_connect(self) -> list[tuple[float, Any]]:
+        """Return since when callers wait for a connect, and which thread or task each is."""
+        raise NotImplementedError
+
     def connect_shared(self) -> None:
         """Begin to connect a further one, unless that is under way or has failed just now."""
         raise NotImplementedError
@@ -436,18 +440,19 @@ class Routing(Generic[C, H]):
     # -- what can be seen --------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """Return how many are in flight, wait for room, and were abandoned in all."""
+        """Return how many are in flight, wait for room or for a connect, and were abandoned in all."""
         pipelines = [each.pipeline for each in self.all_there_are() if each.state is not _LOST]
         return {
             "in_flight": sum(each.in_flight for each in pipelines),
-            "waiting": sum(each.waiting for each in pipelines),
+            "waiting": sum(each.waiting for each in pipelines) + len(self.awaiting_connect()),
             "cancelled": self._cancelled + sum(each.cancelled for each in pipelines),
         }
 
     def oldest_wait(self) -> float:
-        """Return for how many seconds the longest-waiting request has waited for room; 0 where none does."""
+        """Return for how many seconds the longest-waiting request has waited for room or a connect; 0 for none."""
         now = _monotonic()
-        return max((each.pipeline.oldest_wait(now) for each in self.all_there_are()), default=0.0)
+        waits = [each.pipeline.oldest_wait(now) for each in self.all_there_are()]
+        return max(waits + [now - since for since, _ in self.awaiting_connect()], default=0.0)
 
 
 def _without(connections: Iterable[C], one: C) -> list[C]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -187,6 +187,10 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
+    def awaiting_connect(self) -> list[tuple[float, Any]]:
+        """Return since when callers wait for a connect, and their threads."""
+        return self._connecting.waiting() + self._connecting_bulk.waiting()
+
     def connect_shared(self) -> None:
         """Have a thread connect a further one."""
         self._connecting.start(patient=True)
@@ -268,7 +272,8 @@ class _Connecting:
         self._started_at = self._failed_at = -_NEVER
         self._failures = 0
         self._failed: BaseException | None = None
-        self._waiting: deque[Any] = deque()  # what wakes those that wait
+        # What wakes those that wait, in their order: since when they do, and which thread it is. Each takes itself off.
+        self._waiting: OrderedDict[Any, tuple[float, int]] = OrderedDict()
 
     def start(self, patient: bool = False) -> None:
         """Have a thread connect, unless one does; where it is `patient`, not so soon after it has failed."""
@@ -291,9 +296,21 @@ class _Connecting:
 
         Raises what connecting has raised meanwhile.
         """
-        failures = self._failures
         waker = threading.Lock()
         waker.acquire()
+        try:
+            return self._found(find, until, waker)
+        finally:
+            self._waiting.pop(waker, None)
+
+    def waiting(self) -> list[tuple[float, int]]:
+        """Return since when threads wait, and which."""
+        return list(self._waiting.values())
+
+    def _found(
+        self, find: Callable[[], MultiplexedConnection | None], until: float, waker: Any
+    ) -> MultiplexedConnection | None:
+        failures = self._failures
         while (found := find()) is None:
             failed = self._failed
             if self._failures != failures and failed is not None:
@@ -302,7 +319,8 @@ class _Connecting:
             if left <= 0:
                 return None
             if waker not in self._waiting:
-                self._waiting.append(waker)  # and look once more: no thread could wake it before
+                # and look once more: no thread could wake it before
+                self._waiting[waker] = _monotonic(), threading.get_ident()
                 continue
             self.start()
             waker.acquire(timeout=min(left, _LONGEST_SLEEP))
@@ -331,5 +349,5 @@ class _Connecting:
         finally:
             self._started_at, self._under_way = -_NEVER, False
             while self._waiting:
-                with contextlib.suppress(IndexError, RuntimeError):
-                    self._waiting.popleft().release()
+                with contextlib.suppress(KeyError, RuntimeError):
+                    self._waiting.popitem(last=False)[0].release()

@@ -168,7 +168,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
 
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, the calls that share, and what was decided about sharing."""
-        return self._with_calls(super().dump(), self._engine.multiplexed, _caller)
+        return self._with_calls(super().dump(), self._engine.multiplexed, _caller, borrower_name)
 
 
 def _caller(connection: MultiplexedConnection, waker: Any) -> tuple[str | None, None]:

@@ -15,7 +15,20 @@ import redpool
 import redpool.asyncio
 from redpool.redispy import calls
 from redpool.testing import ScriptedServer
-from support.faces import Doing, eventually
+from support.faces import Doing, Face, Listener, eventually
+
+
+def test_those_that_wait_for_a_connect(face: Face, silent: Listener) -> None:
+    """They are counted and named until they leave or are served; the pool's own thread or task is one of them."""
+    pool = face.pool(host="127.0.0.1", port=silent.port, socket_timeout=None)
+    callers = [Doing(lambda: face.client(pool).get("key"), f"caller {number}") for number in range(2)]
+    assert eventually(lambda: pool.stats().waiting == len(pool.dump().waiters) == 3)
+    assert 0 < pool.dump().waiters[0].age <= pool.stats().oldest_wait < 60.0
+    named = [waiter.borrower for waiter in pool.dump().waiters]
+    assert sum(f"{pool.config.name} multiplexed connection" in name for name in named) == 1
+    pool.shutdown(timeout=0, force=True)
+    assert all(isinstance(caller.ended(), redpool.PoolClosed) for caller in callers)
+    assert (pool.dump().waiters, pool.stats().waiting) == ((), 0)
 
 
 @pytest.mark.parametrize("client_class", [redis.Redis, redpool.Redis], ids=["redis-py's", "redpool's"])
