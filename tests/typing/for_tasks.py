@@ -77,7 +77,7 @@ class MyRedis(redpool.asyncio.Redis):
     """A user's client."""
 
 
-async def topologies() -> None:
+async def topologies(nodes: list[redis.asyncio.cluster.ClusterNode], known: dict[str, Any]) -> None:
     """Sentinel's clients are those that were asked for; a cluster's are redis-py's."""
     sentinel = redpool.asyncio.Sentinel([("localhost", 26379)], socket_timeout=0.5, max_connections=20)
     for client_for in (sentinel.master_for, sentinel.slave_for):
@@ -87,6 +87,11 @@ async def topologies() -> None:
     cluster = redpool.asyncio.RedisCluster(host="localhost", port=7000, max_connections=20)
     assert_type(await cluster.get("key"), bytes | str | None)
     assert_type(cluster.pipeline(), redis.asyncio.cluster.ClusterPipeline)
+    from_url = redpool.asyncio.RedisCluster.from_url
+    assert_type(from_url("rediss://localhost", ssl_ca_certs="ca.pem", **known), redpool.asyncio.RedisCluster)
+    redpool.asyncio.RedisCluster(startup_nodes=nodes, retry_sent="none", **known)
+    sentinel.master_for("mymaster", connection_pool_class=redpool.asyncio.ConnectionPool, zone="a")
+    redpool.asyncio.Sentinel([("localhost", 26379)], 1, {"password": "secret"}, ssl=True, **known)
     their_cluster: redis.asyncio.RedisCluster = cluster
     await their_cluster.aclose()
 

@@ -8,7 +8,7 @@ from typing import Any, assert_type
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline as TheirPipeline
-from redis.cluster import ClusterPipeline
+from redis.cluster import ClusterNode, ClusterPipeline
 from redis.retry import Retry
 
 import redpool
@@ -131,7 +131,7 @@ class MyRedis(redpool.Redis):
     """A user's client."""
 
 
-def topologies() -> None:
+def topologies(nodes: list[ClusterNode], known: dict[str, Any]) -> None:
     """Sentinel's clients are those that were asked for; a cluster's are redis-py's."""
     sentinel = redpool.Sentinel([("localhost", 26379)], socket_timeout=0.5, max_connections=20)
     theirs: redis.Sentinel = sentinel
@@ -143,6 +143,11 @@ def topologies() -> None:
     cluster = redpool.RedisCluster(host="localhost", port=7000, max_connections=20)
     assert_type(cluster.get("key"), bytes | str | None)
     assert_type(cluster.pipeline(), ClusterPipeline)
+    assert_type(redpool.RedisCluster.from_url("rediss://localhost", ssl_ca_certs="ca.pem"), redpool.RedisCluster)
+    redpool.RedisCluster(startup_nodes=nodes, retry_sent="none", **known)
+    redpool.RedisCluster("localhost", connection_pool_class=redpool.ConnectionPool, zone="a")
+    sentinel.master_for("mymaster", connection_pool_class=redpool.ConnectionPool, zone="a")
+    redpool.Sentinel([("localhost", 26379)], 1, {"password": "secret"}, ssl=True, check_connection=True, **known)
     their_cluster: redis.RedisCluster = cluster
     their_cluster.close()
     del theirs

@@ -52,6 +52,24 @@ def options() -> None:
     redpool.asyncio.from_url("redis://localhost", min_idel=2)  # type: ignore[call-arg]  # misspelt
 
 
+def topologies(sentinel: redpool.Sentinel, loops: redpool.asyncio.Sentinel) -> None:
+    """So have those of clusters and of Sentinel."""
+    redpool.RedisCluster("localhost", max_conections=2)  # type: ignore[call-overload]  # misspelt
+    redpool.RedisCluster("localhost", health_check_interval=2)  # type: ignore[call-overload]  # redis-py drops it
+    redpool.RedisCluster(host="localhost", timeout="soon")  # type: ignore[call-overload]  # a number
+    redpool.RedisCluster.from_url("redis://localhost", min_idel=2)  # type: ignore[call-overload]  # misspelt
+    redpool.Sentinel([("localhost", 26379)], max_conections=2)  # type: ignore[call-arg]  # misspelt
+    redpool.Sentinel([("localhost", 26379)], host="localhost")  # type: ignore[call-arg]  # Sentinel says where it is
+    sentinel.master_for("mymaster", min_idel=2)  # type: ignore[call-overload]  # misspelt
+    sentinel.slave_for("mymaster", redpool.Redis, timeout="soon")  # type: ignore[call-overload]  # a number
+    redpool.asyncio.RedisCluster("localhost", max_conections=2)  # type: ignore[call-arg]  # misspelt
+    redpool.asyncio.RedisCluster(host="localhost", timeout="soon")  # type: ignore[arg-type]  # a number
+    redpool.asyncio.RedisCluster.from_url("redis://localhost", min_idel=2)  # type: ignore[call-arg]  # misspelt
+    redpool.asyncio.Sentinel([("localhost", 26379)], max_conections=2)  # type: ignore[call-arg]  # misspelt
+    loops.master_for("mymaster", min_idel=2)  # type: ignore[call-overload]  # misspelt
+    loops.slave_for("mymaster", redpool.asyncio.Redis, timeout="soon")  # type: ignore[call-overload]  # a number
+
+
 def results(pool: redpool.ConnectionPool) -> None:
     """Results have types, and can't be changed."""
     pool.stats().opened  # type: ignore[attr-defined]  # noqa: B018  # it is `open`

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+import redis.asyncio.cluster
+import redis.cluster
 
 from redpool.core.config import MultiplexedConfig, PoolConfig
 from redpool.redispy import keywords
@@ -70,3 +72,37 @@ def test_those_of_clients(options: Any, client: Any) -> None:
     """All that redis-py's client takes, and the pool's."""
     assert taken(client.__init__) - {"oss_cluster_maint_notifications_handler"} <= named(options)
     assert MultiplexedConfig.names() <= named(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "module", "further"),
+    [
+        (keywords.ClusterOptions, redis.cluster, {*redis.cluster.REDIS_ALLOWED_KEYS}),
+        (keywords.LoopClusterOptions, redis.asyncio.cluster, set[str]()),
+    ],
+    ids=["threads", "tasks"],
+)
+def test_those_of_clusters(options: Any, module: Any, further: set[str]) -> None:
+    """All that redis-py's client takes, but for its nodes and for what has no meaning there, and the pools'."""
+    elsewhere = {"host", "port", "startup_nodes", "connection_pool", "connection_pool_class"}
+    senseless = {"unix_socket_path", "nodes_flag"}
+    theirs = taken(module.RedisCluster.__init__) | further
+    assert not COMPLETE or theirs - elsewhere - senseless <= named(options)
+    assert MultiplexedConfig.names() <= named(options)
+    assert not COMPLETE or named(options) - MultiplexedConfig.names() <= theirs
+
+
+@pytest.mark.parametrize(
+    ("options", "connections"),
+    [
+        (keywords.SentinelOptions, keywords.SharedThreadOptions),
+        (keywords.LoopSentinelOptions, keywords.SharedLoopOptions),
+    ],
+    ids=["threads", "tasks"],
+)
+def test_those_of_sentinel(options: Any, connections: Any) -> None:
+    """All of a pool, but for where the server is: that is what Sentinel says."""
+    assert named(connections) - named(options) == {"host", "port", "path", "queue_class"}
+    assert named(options) - named(connections) == {
+        "check_connection", "ssl", "max_connections", "maint_notifications_config",
+    }  # fmt: skip

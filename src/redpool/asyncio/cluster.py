@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self, Unpack
 
 import redis.asyncio.cluster as theirs
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..deadline import current
 from ..redispy import internals, packing, sharing
 from ..redispy.cluster import FIRST, OF_THE_CALLER, REFUSED, ShortcutCluster
+from ..redispy.keywords import LoopClusterOptions
 from ..redispy.sentinel import check_settled
 from ..wire.pipeline import Request
 from .connections import MultiplexedConnections
@@ -41,15 +42,31 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
     What a pipeline has sent is sent again only where `retry_sent` allows it.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        names = MultiplexedConnectionPool.option_names()
-        options = {name: kwargs.pop(name) for name in names if name in kwargs}
-        super().__init__(*args, **kwargs, max_connections=sys.maxsize)  # type: ignore[misc]  # not in `args`
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | str = 6379,
+        startup_nodes: list[theirs.ClusterNode] | None = None,
+        *args: Any,
+        **kwargs: Unpack[LoopClusterOptions],
+    ) -> None:
+        names, others = MultiplexedConnectionPool.option_names(), dict[str, Any](kwargs)
+        options = {name: others.pop(name) for name in names if name in others}
+        others["max_connections"] = sys.maxsize  # the nodes' pools have a limit of their own
+        super().__init__(host, port, startup_nodes, *args, **others)
         self._pools = _Pools(self.connection_kwargs["connection_class"], options)
         self.connection_kwargs["connection_class"] = self._pools
         for node in self.nodes_manager.startup_nodes.values():
             node.connection_class = self._pools
         self._prepare(sharing.sharing_names(options.get("shareable_commands", ())), theirs.RedisCluster)
+
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Unpack[LoopClusterOptions]) -> Self:  # type: ignore[override]  # fewer
+        """Return a client for the cluster of the server at `url`, as in redis-py."""
+        options: dict[str, Any] = dict(kwargs)
+        client = super().from_url(url, **options)
+        assert isinstance(client, cls)
+        return client
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command and return its reply, as in redis-py."""

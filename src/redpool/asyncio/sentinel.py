@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, Unpack, overload
 
 import redis.asyncio.sentinel as theirs
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 
 from ..deadline import deadline
+from ..redispy.keywords import LoopSentinelOptions
 from ..redispy.sentinel import Demoted, SentinelPool, Service, Watchful
 from ..wire.pipeline import Request
 from .client import Redis
@@ -108,20 +109,34 @@ class Sentinel(theirs.Sentinel):
         master = sentinel.master_for("mymaster")
     """
 
-    def __init__(self, sentinels: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sentinels, *args, **kwargs)
+    def __init__(
+        self,
+        sentinels: Sequence[tuple[str, int]],
+        min_other_sentinels: int = 0,
+        sentinel_kwargs: Mapping[str, Any] | None = None,
+        force_master_ip: str | None = None,
+        **kwargs: Unpack[LoopSentinelOptions],
+    ) -> None:
+        options: dict[str, Any] = dict(kwargs)
+        super().__init__(sentinels, min_other_sentinels, sentinel_kwargs, force_master_ip, **options)
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
 
+    @overload  # type: ignore[override]  # it refuses what would fail
+    def master_for(self, service_name: str, **kwargs: Unpack[LoopSentinelOptions]) -> Redis: ...
     @overload
     def master_for(
-        self, service_name: str, redis_class: Callable[..., _Client], *args: Any, **kwargs: Any
+        self, service_name: str, redis_class: Callable[..., _Client], **kwargs: Unpack[LoopSentinelOptions]
     ) -> _Client: ...
-
+    @overload
+    def master_for(self, service_name: str, *, connection_pool_class: Callable[..., Any], **kwargs: Any) -> Redis: ...
     @overload
     def master_for(
-        self, service_name: str, redis_class: Any = ..., connection_pool_class: Any = ..., **kwargs: Any
-    ) -> Redis: ...
-
+        self,
+        service_name: str,
+        redis_class: Callable[..., _Client],
+        connection_pool_class: Callable[..., Any],
+        **kwargs: Any,
+    ) -> _Client: ...
     def master_for(
         self,
         service_name: str,
@@ -132,16 +147,22 @@ class Sentinel(theirs.Sentinel):
         """Return a client of the master, wherever that is, as in redis-py."""
         return super().master_for(service_name, redis_class, connection_pool_class, **kwargs)
 
+    @overload  # type: ignore[override]  # it refuses what would fail
+    def slave_for(self, service_name: str, **kwargs: Unpack[LoopSentinelOptions]) -> Redis: ...
     @overload
     def slave_for(
-        self, service_name: str, redis_class: Callable[..., _Client], *args: Any, **kwargs: Any
+        self, service_name: str, redis_class: Callable[..., _Client], **kwargs: Unpack[LoopSentinelOptions]
     ) -> _Client: ...
-
+    @overload
+    def slave_for(self, service_name: str, *, connection_pool_class: Callable[..., Any], **kwargs: Any) -> Redis: ...
     @overload
     def slave_for(
-        self, service_name: str, redis_class: Any = ..., connection_pool_class: Any = ..., **kwargs: Any
-    ) -> Redis: ...
-
+        self,
+        service_name: str,
+        redis_class: Callable[..., _Client],
+        connection_pool_class: Callable[..., Any],
+        **kwargs: Any,
+    ) -> _Client: ...
     def slave_for(
         self,
         service_name: str,
@@ -152,4 +173,4 @@ class Sentinel(theirs.Sentinel):
         """Return a client of the replicas, as in redis-py; each new connection goes to the next one."""
         return super().slave_for(service_name, redis_class, connection_pool_class, **kwargs)
 
-    replica_for = slave_for
+    replica_for = slave_for  # type: ignore[assignment]  # as above

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import redis.connection
     from redis.asyncio.retry import Retry as AsyncRetry
     from redis.cache import CacheConfig, CacheInterface
+    from redis.cluster import LoadBalancingStrategy
+    from redis.commands.policies import AsyncPolicyResolver, PolicyResolver
     from redis.credentials import CredentialProvider
     from redis.driver_info import DriverInfo
     from redis.event import EventDispatcherInterface
@@ -59,11 +61,9 @@ class SharingOptions(TypedDict, total=False):
     shareable_commands: Iterable[str]
 
 
-class ConnectionOptions(TypedDict, total=False):
-    """Those of redis-py's connections in both shells, with those for TLS and for Unix sockets."""
+class _Anywhere(TypedDict, total=False):
+    """Those of redis-py's connections that its clients for clusters hand on, too."""
 
-    host: str
-    port: int | str
     db: int | str
     username: str | None
     password: str | None
@@ -73,40 +73,52 @@ class ConnectionOptions(TypedDict, total=False):
     socket_connect_timeout: float | None
     socket_keepalive: bool | None
     socket_keepalive_options: Mapping[int, int | bytes] | object
-    socket_type: int
     socket_read_size: int
-    health_check_interval: float
-    retry_on_timeout: bool
-    retry_on_error: Iterable[type[Exception]] | object
     protocol: int | None
     legacy_responses: bool
     encoding: str
     encoding_errors: str
     decode_responses: bool
-    encoder_class: Any
-    parser_class: Any
     lib_name: str | object | None
     lib_version: str | object | None
     driver_info: DriverInfo | object | None
     event_dispatcher: EventDispatcherInterface | None
-    himport_registry: HImportRegistry | None
     ssl_keyfile: str | None
     ssl_certfile: str | None
-    ssl_password: str | None
     ssl_cert_reqs: str | ssl.VerifyMode
     ssl_include_verify_flags: list[ssl.VerifyFlags] | None
     ssl_exclude_verify_flags: list[ssl.VerifyFlags] | None
     ssl_ca_certs: str | None
-    ssl_ca_path: str | None
     ssl_ca_data: str | None
     ssl_check_hostname: bool
+
+
+class _WhereFound(_Anywhere, total=False):
+    """Those of redis-py's connections in both shells that don't say where the server is, with those for TLS."""
+
+    socket_type: int
+    health_check_interval: float
+    retry_on_timeout: bool
+    retry_on_error: Iterable[type[Exception]] | object
+    encoder_class: Any
+    parser_class: Any
+    himport_registry: HImportRegistry | None
+    ssl_password: str | None
+    ssl_ca_path: str | None
     ssl_min_version: ssl.TLSVersion | None
     ssl_ciphers: str | None
+
+
+class _Place(TypedDict, total=False):
+    """Where the server is."""
+
+    host: str
+    port: int | str
     path: str
 
 
-class _Thread(ConnectionOptions, total=False):
-    """Those of redis-py's connections for threads, and of its cache."""
+class _OfThreads(TypedDict, total=False):
+    """Those of redis-py's connections for threads alone, and of its cache."""
 
     retry: Retry | None
     redis_connect_func: Callable[..., object] | None
@@ -119,11 +131,19 @@ class _Thread(ConnectionOptions, total=False):
     ssl_ocsp_expected_cert: str | None
 
 
-class _Loop(ConnectionOptions, total=False):
-    """Those of redis-py's connections for event loops."""
+class _Thread(_WhereFound, _Place, _OfThreads, total=False):
+    """Those of redis-py's connections for threads."""
+
+
+class _OfLoops(TypedDict, total=False):
+    """Those of redis-py's connections for event loops alone."""
 
     retry: AsyncRetry | None
     redis_connect_func: Callable[..., Awaitable[object] | object] | None
+
+
+class _Loop(_WhereFound, _Place, _OfLoops, total=False):
+    """Those of redis-py's connections for event loops."""
 
 
 class _Ignored(TypedDict, total=False):
@@ -218,3 +238,63 @@ class LoopClientOptions(SharedLoopOptions, _Named, _Client, total=False):
 
     connection_pool: redis.asyncio.connection.ConnectionPool | None
     auto_close_connection_pool: bool | None
+
+
+class _Service(PoolOptions, SharingOptions, _WhereFound, _Named, total=False):
+    """What `Sentinel`, its `master_for` and its `slave_for` hand on to a pool that asks where the server is."""
+
+    check_connection: bool
+    ssl: bool
+
+
+class SentinelOptions(_Service, _OfThreads, total=False):
+    """All of `Sentinel` for threads that have no place among its arguments."""
+
+
+class LoopSentinelOptions(_Service, _OfLoops, total=False):
+    """All of `Sentinel` for event loops that have no place among its arguments."""
+
+
+class _Cluster(PoolOptions, SharingOptions, _Anywhere, _Named, total=False):
+    """What clients for clusters have in both shells."""
+
+    cluster_error_retry_attempts: int
+    require_full_coverage: bool
+    reinitialize_steps: int
+    read_from_replicas: bool
+    load_balancing_strategy: LoadBalancingStrategy | None
+    dynamic_startup_nodes: bool
+    address_remap: Callable[[tuple[str, int]], tuple[str, int]] | None
+    ssl: bool
+
+
+class ClusterUrlOptions(_Cluster, _Ignored, total=False):
+    """What a URL of a cluster's client for threads may be accompanied by."""
+
+    retry: Retry | None
+    retry_on_timeout: bool
+    redis_connect_func: Callable[..., object] | None
+    connection_class: Any
+    cache: CacheInterface | None
+    cache_config: CacheConfig | None
+    policy_resolver: PolicyResolver
+    ssl_ca_path: str | None
+    ssl_password: str | None
+
+
+class ClusterOptions(ClusterUrlOptions, total=False):
+    """All of a cluster's client for threads, but for its nodes."""
+
+    url: str | None
+
+
+class LoopClusterOptions(_Cluster, total=False):
+    """All of a cluster's client for event loops, but for its nodes."""
+
+    retry: AsyncRetry | None
+    retry_on_error: list[type[Exception]] | None
+    health_check_interval: float
+    path: str | None
+    policy_resolver: AsyncPolicyResolver
+    ssl_min_version: ssl.TLSVersion | None
+    ssl_ciphers: str | None

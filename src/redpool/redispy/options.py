@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import parse_qsl, urlencode
 
 import redis.asyncio.connection
+import redis.cluster
 import redis.connection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.credentials import CredentialProvider
@@ -151,10 +153,14 @@ def check_names(connection_class: object, options: Mapping[str, Any], asynchrono
             f"{wants_tls[0]}: a pool has TLS by a URL that begins with rediss://, "
             f"or by connection_class={_SHELLS[asynchronous].redis}.SSLConnection"
         )
-    for name in unknown - _elsewhere():
-        if hint := suggest(name, known):
-            shown = "<hidden>" if any(word in name + hint for word in _TELLING) else repr(options[name])
-            raise TypeError(f"unexpected option {name}={shown}{hint}")
+    _check_spelling(unknown, known, options)
+
+
+def check_cluster_names(options: Mapping[str, Any], ours: frozenset[str]) -> None:
+    """Reject an option of a cluster's client that looks misspelled: redis-py would drop it. Raises `TypeError`."""
+    theirs = inspect.signature(redis.RedisCluster.__init__).parameters.keys()
+    known = ours.union(theirs, redis.cluster.REDIS_ALLOWED_KEYS)
+    _check_spelling(options.keys() - known, known, options)
 
 
 def described(connection_class: Any, options: Mapping[str, Any]) -> str:
@@ -186,6 +192,13 @@ def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[st
 def _check_retry(retry: object, wanted: type[Any], name: str) -> None:
     if retry is not None and not isinstance(retry, wanted):
         raise TypeError(f"retry must be a {name}, not {_type_of(retry)}")
+
+
+def _check_spelling(unknown: AbstractSet[str], known: frozenset[str], options: Mapping[str, Any]) -> None:
+    for name in unknown - _elsewhere():
+        if hint := suggest(name, known):
+            shown = "<hidden>" if any(word in name + hint for word in _TELLING) else repr(options[name])
+            raise TypeError(f"unexpected option {name}={shown}{hint}")
 
 
 def _type_of(thing: object) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self, Unpack, overload
 
 import redis.client
 import redis.cluster as theirs
@@ -15,6 +16,8 @@ from ..deadline import current
 from ..errors import DeadlineExceeded, ReplyLost
 from ..redispy import clients, internals, packing, sharing
 from ..redispy.cluster import FIRST, OF_THE_CALLER, ShortcutCluster
+from ..redispy.keywords import ClusterOptions, ClusterUrlOptions
+from ..redispy.options import check_cluster_names
 from ..redispy.sentinel import check_settled
 from ..wire.pipeline import Request
 from .connections import Reentered
@@ -36,6 +39,25 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
     `retry_sent` allows it.
     """
 
+    @overload
+    def __init__(
+        self,
+        host: str | None = ...,
+        port: int = ...,
+        startup_nodes: Sequence[theirs.ClusterNode] | None = ...,
+        *args: Any,
+        **kwargs: Unpack[ClusterOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        host: str | None = ...,
+        port: int = ...,
+        startup_nodes: Sequence[theirs.ClusterNode] | None = ...,
+        *args: Any,
+        connection_pool_class: Callable[..., Any],
+        **kwargs: Any,
+    ) -> None: ...
     def __init__(
         self, host: str | None = None, port: int = 6379, startup_nodes: Any = None, *args: Any, **kwargs: Any
     ) -> None:
@@ -43,6 +65,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
         if "connection_pool_class" not in kwargs:
             sharing_names = sharing.sharing_names(kwargs.get("shareable_commands", ()))
             names = MultiplexedConnectionPool.option_names() - {"max_connections"}
+            check_cluster_names(kwargs, names)
             options = {name: kwargs.pop(name) for name in names if name in kwargs}
             kwargs["connection_pool_class"] = partial(_node_pool, options, kwargs.get("url") is not None)
             if kwargs.get("url") is None and (host is not None or startup_nodes):
@@ -55,6 +78,17 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
         if handler is not None:
             handler.cluster_client = weakref.proxy(self)
         self._prepare(sharing_names, theirs.RedisCluster)
+
+    @overload  # type: ignore[override]  # it refuses what would fail
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Unpack[ClusterUrlOptions]) -> Self: ...
+    @overload
+    @classmethod
+    def from_url(cls, url: str, *, connection_pool_class: Callable[..., Any], **kwargs: Any) -> Self: ...
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """Return a client for the cluster of the server at `url`, as in redis-py."""
+        return cls(url=url, **kwargs)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command and return its reply, as in redis-py."""

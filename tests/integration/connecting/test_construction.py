@@ -9,6 +9,7 @@ import redis
 import redis.asyncio
 from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 
+import redpool
 from redpool import embedded
 from redpool.redispy.internals import MaintNotificationsConfig
 from support.faces import Asyncio, Face, Threads
@@ -70,6 +71,12 @@ def test_an_unknown_option_is_refused_with_a_suggestion(face: Face, wrong: str, 
     """A misspelt option is refused at construction, by name and value, and the one that was meant is named."""
     with pytest.raises(TypeError, match=rf"{wrong}.*7.*{right}"):
         face.pool(**{wrong: 7})
+
+
+def test_so_it_is_by_the_client_for_a_cluster() -> None:
+    """Where redis-py would drop it without a word."""
+    with pytest.raises(TypeError, match=r"max_conections.*7.*max_connections"):
+        redpool.RedisCluster("127.0.0.1", 1, max_conections=7)  # type: ignore[call-overload]
 
 
 def test_an_unknown_option_like_none_goes_to_the_connection_class(face: Face) -> None:
