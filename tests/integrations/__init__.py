@@ -1,1 +1,4 @@
-"""Small applications of each framework over redpool, with the framework's own package: `make integrations`."""
+"""redpool with the real packages of others, in an environment of their own: `make integrations`.
+
+A small application of each framework, what tracers see, and uWSGI, which forks by itself.
+"""

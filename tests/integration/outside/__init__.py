@@ -1,1 +1,1 @@
-"""What comes from outside over redpool's pools and clients: tracers, a test double, users' own connection classes."""
+"""What comes from outside over redpool's pools and clients: a test double, tracers' patches, users' own classes."""

@@ -1,0 +1,1 @@
+"""Tracers over redpool's clients."""

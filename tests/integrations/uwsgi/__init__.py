@@ -1,0 +1,1 @@
+"""The real uWSGI over redpool."""
