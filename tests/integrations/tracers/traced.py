@@ -142,7 +142,7 @@ class Elastic:
 
         events: Spans = []
 
-        class Client(elasticapm.Client):  # type: ignore[misc]
+        class Client(elasticapm.Client):
             def queue(self, kind: str, data: Any, flush: bool = False) -> None:
                 events.append((kind, data))
 
