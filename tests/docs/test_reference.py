@@ -17,6 +17,7 @@ from redpool.core.slot import Reason
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
+SOURCE = ROOT / "src" / "redpool"
 # `| name | default | meaning |`
 OPTION = re.compile(r"^\| `([a-z_]+)` \| `?([^|`]+)`? \|", re.MULTILINE)
 LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR"}
@@ -67,12 +68,45 @@ def test_each_reason_is_explained() -> None:
     assert reasons == [reason.value for reason in Reason]
 
 
+def shown() -> set[str]:
+    """The names that have an entry."""
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in REFERENCE.glob("*.md"))
+    return set(re.findall(r"^::: (\S+)$", pages, re.MULTILINE))
+
+
+def test_each_public_name_of_a_framework_is_in_the_reference() -> None:
+    """The classes and functions of its module, and the names in it that have a docstring; and how to install them."""
+    modules = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in (SOURCE / "contrib").glob("*.py")}
+    del modules["__init__"], modules["pools"]  # the pools are what the modules share
+    assert modules
+    named = {f"redpool.contrib.{module}.{name}" for module, tree in modules.items() for name in documented(tree)}
+    assert named | {"redpool.install", "redpool.uninstall"} <= shown()
+
+
+def documented(tree: ast.Module) -> Iterator[str]:
+    """Yield the public names that a module defines with a docstring."""
+    for node, following in zip(tree.body, [*tree.body[1:], None], strict=True):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found = name
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                found = name if is_text else "_"
+            case _:
+                continue
+        if not found.startswith("_"):
+            yield found
+
+
+def test_all_that_stats_and_dumps_are_made_of_is_in_the_reference() -> None:
+    """With each of their fields, as the pages show those without a docstring, too."""
+    made_of = {f"redpool.core.stats.{name}" for name in ("Lease", "Waiter", "Call", "Decision")}
+    assert made_of | {"redpool.core.histogram.Summary"} <= shown()
+
+
 def test_each_public_name_is_in_the_reference() -> None:
     """Those of `redpool` under that name; of `redpool.asyncio`, those that differ."""
-    pages = "\n".join(page.read_text(encoding="utf-8") for page in REFERENCE.glob("*.md"))
     # The class in a module of its own name has to be named there in full.
-    shown = {
-        re.sub(r"^redpool\.(\w+)\.\1$", r"redpool.\1", name) for name in re.findall(r"^::: (\S+)$", pages, re.MULTILINE)
-    }
+    names = {re.sub(r"^redpool\.(\w+)\.\1$", r"redpool.\1", name) for name in shown()}
     own = {name for name in redpool.asyncio.__all__ if getattr(redpool.asyncio, name) is not getattr(redpool, name)}
-    assert {f"redpool.{name}" for name in redpool.__all__} | {f"redpool.asyncio.{name}" for name in own} <= shown
+    assert {f"redpool.{name}" for name in redpool.__all__} | {f"redpool.asyncio.{name}" for name in own} <= names
