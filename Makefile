@@ -60,6 +60,9 @@ docs: $(STAMP) ## the docs as a site, in site/
 integrations: server $(INTEGRATIONS)/.installed ## frameworks, tracers and uWSGI over redpool, in an environment of their own
 	@echo "== pytest with the packages of others"; $(INTEGRATIONS)/bin/python -m pytest -q $(TWO_FILES) $(ARGS) tests/integrations
 
+fresh: server ## the newest release of each framework beside redpool, in a fresh environment each; ARGS='arq rq' some
+	@$(BIN)/python tests/integrations/fresh.py $(ARGS)
+
 compat: server ## redis-py's own tests over our pools, compared with its own
 	@$(BIN)/python tests/compat/run.py
 

@@ -1,0 +1,1 @@
+"""arq over redpool."""

@@ -1,0 +1,1 @@
+"""saq over redpool."""
