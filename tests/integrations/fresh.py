@@ -42,14 +42,14 @@ FRAMEWORKS = {
     "limits": Framework("limits[redis]"),
     "litestar": Framework("litestar[redis]", ("httpx",)),
     "rq": Framework("rq"),
-    "saq": Framework("saq[redis]"),
+    "saq": Framework("saq[redis]", ("typing_extensions",)),  # it imports that, and asks for it nowhere
     "taskiq": Framework("taskiq-redis", ("taskiq",)),
 }
 
 
 def main(names: Sequence[str]) -> int:
     """Try these, by default all, and print a line for each. Return 1 where one is taken back, or doesn't work."""
-    sys.stdout.write("| framework | newest | beside redpool | redis-py | its application |\n|---|---|---|---|---|\n")
+    write("| framework | newest | beside redpool | redis-py | its application |\n|---|---|---|---|---|\n")
     failed = 0
     for name in names or FRAMEWORKS:
         with tempfile.TemporaryDirectory() as place:
@@ -66,16 +66,22 @@ def tried(name: str, framework: Framework, place: Path) -> bool:
         python, *INSTALL, "pytest", "--editable", f"{ROOT}[embedded]", framework.asked, *framework.beside, check=False
     )
     if installed.returncode:
-        sys.stdout.write(f"| {name} | {newest} | can't be installed | - | - |\n{installed.stderr}\n")
+        write(f"| {name} | {newest} | can't be installed | - | - |\n{installed.stderr}\n")
         return False
     got, redis = version_in(python, framework.package), version_in(python, "redis")
+    if got != newest:
+        write(f"| {name} | {newest} | {got}: taken back | {redis} | not run |\n")
+        return False
     works = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER / name), check=False)
     said = works.stdout.strip().rpartition("\n")[2]
-    sys.stdout.write(f"| {name} | {newest} | {got} | {redis} | {said} |\n")
-    if works.returncode:
-        sys.stdout.write(works.stdout)
+    write(f"| {name} | {newest} | {got} | {redis} | {said} |\n" + (works.stdout if works.returncode else ""))
+    return not works.returncode and "skipped" not in said
+
+
+def write(text: str) -> None:
+    """Show it at once."""
+    sys.stdout.write(text)
     sys.stdout.flush()
-    return got == newest and not works.returncode and "skipped" not in said
 
 
 def newest_of(package: str) -> str:
