@@ -37,7 +37,7 @@ CONTRACT = (
 
 NEWEST_ALONE = (
     "tests/integration/bench",  # measures, with the newest
-    "tests/integration/outside",  # tracers and doubles, which follow the newest
+    "tests/integration/outside",  # a double, which follows the newest
     "tests/typing",  # the newest's types
 )
 """Left out on other versions."""

@@ -73,6 +73,7 @@ def test_an_unknown_option_is_refused_with_a_suggestion(face: Face, wrong: str, 
         face.pool(**{wrong: 7})
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of `__del__` in an earlier redis-py
 def test_so_it_is_by_the_client_for_a_cluster() -> None:
     """Where redis-py would drop it without a word."""
     with pytest.raises(TypeError, match=r"max_conections.*7.*max_connections"):

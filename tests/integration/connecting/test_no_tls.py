@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ssl
 import time
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ def test_a_file_that_is_missing(
     any_face: Face, secured: tuple[str, int], certificate: tuple[str, str], tmp_path: Path, option: str
 ) -> None:
     """The error names its option and its path."""
+    if option not in inspect.signature(any_face.redis.SSLConnection.__init__).parameters:
+        pytest.skip("this redis-py has no such option")
     options: dict[str, Any] = {}
     if option.endswith("file"):
         options = {"ssl_certfile": certificate[0], "ssl_keyfile": certificate[1]}
