@@ -24,7 +24,7 @@ from .multiplexed import MultiplexedConnectionPool
 _monotonic = time.monotonic
 _get = dict.get
 _watched = clients.Watched(aio.Redis, aio.Pipeline)
-_UNUSUAL = (*packing.UNUSUAL, Request)
+_USUAL = packing.USUAL
 _recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
 
 
@@ -97,7 +97,7 @@ class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-p
         except BaseException:
             multiplexed.left(future)
             raise
-        if isinstance(reply, _UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
+        if type(reply) not in _USUAL and (type(reply) is not list or packing.is_lost(reply)):
             box = [reply]
             del reply, future  # else an error and this frame, which holds the pool, would keep each other
             if started is not None:

@@ -83,7 +83,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
         request = Request(args, packing.pack(args))
         try:
             reply = await pool.multiplexed_here().execute(request, current())
-            if isinstance(reply, packing.UNUSUAL):
+            if type(reply) not in packing.USUAL:
                 if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
                     reply = await pool.multiplexed_here().execute(request.again(), current())
                 reply = packing.reply(reply)

@@ -31,7 +31,7 @@ _monotonic = time.monotonic
 _running_loop = asyncio.get_running_loop
 _thread = threading.get_ident
 _same_process = same_process
-_pack, _pack_text = packing.pack_words, packing.pack_text
+_pack = packing.pack_words
 # Bytes of the largest command that is an ordinary call: those of a full queue still make a write that is no burden.
 _LARGEST_CALL = 8 * 1024
 _OPEN, _LOST, _DETACHED = State.OPEN, State.LOST, State.DETACHED
@@ -79,24 +79,24 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         Return `None` where there is something to choose, to check or to wait for: `execute` sends it then. The caller
         awaits the future, calls `left` where that raises, and hands on to `settle` a `Request` that it gets.
         """
-        connection = self.turn
+        # Called by way of locals: CPython 3.11 looks for a method of such a name first.
+        connection, is_running, new_future = self.turn, self._is_running, self._future
         if connection is None:
             connection = self._find_way()
             if connection is None:
                 return None
-        elif _thread() != self._thread or not self._is_running():
+        elif _thread() != self._thread or not is_running():
             return None  # this is another thread, or the loop was stopped in its turn
         queued = connection.pipeline.queued
         if len(queued) >= connection.room and not (self._may_wait and connection.bound_room_of_calls()):
             return None
         try:
-            # A command and its key are by far the most frequent.
-            data = _pack_text(args) if len(args) == 2 and type(args[1]) is str else _pack(args)
+            data = _pack(args)
         except TypeError:  # a kind of word that redis-py turns into bytes first, or refuses by its own error
             return None
         if len(data) > _LARGEST_CALL:
             return None
-        future = self._future()
+        future = new_future()
         queued.append((future, data, args, connection.queued_at))
         if self.turn is None and not connection.flush_if_alone():
             self.turn, self._thread = connection, _thread()

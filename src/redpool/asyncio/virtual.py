@@ -20,7 +20,7 @@ from ..wire.pipeline import Request
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
 
-_UNUSUAL = (*packing.UNUSUAL, Request)
+_USUAL = packing.USUAL
 
 
 class _Quiet:
@@ -102,7 +102,7 @@ class VirtualConnection(virtual.Virtual):
         except BaseException:
             multiplexed.left(future)
             raise
-        if isinstance(reply, _UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
+        if type(reply) not in _USUAL and (type(reply) is not list or packing.is_lost(reply)):
             box = [reply]
             del reply, future  # else an error and this frame, which holds the pool, would keep each other
             return await self._see_to(command, connection, box)

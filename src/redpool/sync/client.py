@@ -23,6 +23,7 @@ from .multiplexed import MultiplexedConnectionPool
 _monotonic = time.monotonic
 _get = dict.get
 _watched = clients.Watched(redis.client.Redis, redis.client.Pipeline)
+_USUAL = packing.USUAL
 _recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
 
 
@@ -78,7 +79,7 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
         connection = multiplexed.only
         try:
             reply = multiplexed.ask(connection, args)
-            if isinstance(reply, packing.UNUSUAL):
+            if type(reply) not in _USUAL:
                 box = [reply]
                 del reply  # else an error and this frame, which holds the pool, would keep each other
                 reply = _plain(multiplexed, connection, args, box)
@@ -119,7 +120,7 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
             )
             if reply is ELSEWHERE:
                 reply = self._ask(args, packing.pack(args), NEVER_DECODE not in options)
-            elif isinstance(reply, packing.UNUSUAL):
+            elif type(reply) not in _USUAL:
                 box = [reply]
                 del reply  # as above
                 reply = _plain(multiplexed, connection, args, box)
@@ -195,7 +196,7 @@ class Redis(clients.ShortcutClient, redis.client.Redis):
     def _ask(self, commands: Any, data: bytes, decode: bool) -> Any:
         pool, request = self.connection_pool, Request(commands, data, 0, decode)
         reply = pool._engine.multiplexed.execute(request, current())
-        if not isinstance(reply, packing.UNUSUAL):
+        if type(reply) in packing.USUAL:
             return reply
         try:
             if isinstance(reply, ReadOnlyError) and pool.starts_over(request):

@@ -104,7 +104,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
         request = Request(args, packing.pack(args))
         try:
             reply = pool._engine.multiplexed.execute(request, current())
-            if isinstance(reply, packing.UNUSUAL):
+            if type(reply) not in packing.USUAL:
                 if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
                     reply = pool._engine.multiplexed.execute(request.again(), current())
                 reply = packing.reply(reply)

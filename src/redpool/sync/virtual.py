@@ -84,7 +84,7 @@ class VirtualConnection(virtual.Virtual):
         if reply is ELSEWHERE:
             self.command = command
             return self._read_otherwise(disable_decoding, options)
-        if isinstance(reply, packing.UNUSUAL) and (type(reply) is not list or packing.is_lost(reply)):
+        if type(reply) not in packing.USUAL and (type(reply) is not list or packing.is_lost(reply)):
             box = [reply]
             del reply  # else an error and this frame, which holds the pool, would keep each other
             try:
