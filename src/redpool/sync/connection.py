@@ -91,6 +91,8 @@ class MultiplexedConnection(Multiplexed):
         better go elsewhere.
         """
         pipeline, writer, reader = self.pipeline, self.writer, self.reader
+        # Called by way of locals: CPython 3.11 looks for a method of such a name first.
+        readable, send, receive = self._readable, self._send, self._receive
         try:
             # The lone caller's way: whatever is not as usual is left to `_go_on`.
             alone = limit is None and not pipeline.pending and not pipeline.queued and writer.enter(False)
@@ -100,7 +102,7 @@ class MultiplexedConnection(Multiplexed):
                 or writer.dirty
                 or pipeline.pending  # another one may have sent just before
                 or self._unsent is not None
-                or self._readable(0)
+                or readable(0)
             ):
                 if alone:
                     writer.leave()
@@ -109,7 +111,7 @@ class MultiplexedConnection(Multiplexed):
             writer.dirty = True
             data = pipeline.begin(request)
             try:
-                sent = self._send(data, DONT_WAIT)
+                sent = send(data, DONT_WAIT)
             except BlockingIOError as error:
                 if not self._is_of_socket(error):
                     raise
@@ -125,7 +127,7 @@ class MultiplexedConnection(Multiplexed):
                 return self._go_on(request, limit)
             reader.dirty = True
             try:
-                size = self._receive(self._buffer)
+                size = receive(self._buffer)
             except BaseException as error:
                 if not self._nothing_received(error):
                     raise
@@ -220,7 +222,7 @@ class MultiplexedConnection(Multiplexed):
 
     def is_mine(self) -> bool:
         """Return whether the calling thread is in a role: it was interrupted there, and must not wait for itself."""
-        return self.writer.mine() or self.reader.mine()
+        return bool(self.writer.mine() or self.reader.mine())
 
     def leave_behind(self) -> bool:
         """Leave roles that an earlier call of this thread could not leave. Return whether it was one.

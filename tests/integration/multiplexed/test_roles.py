@@ -200,18 +200,20 @@ def test_a_lone_caller_looks_at_what_is_in_flight_as_the_writer(
 ) -> None:
     """Another one may have written after its first look: no more than `max_in_flight` commands await a reply."""
     connection = multiplexed_by(client)
-    pipeline, enter = connection.pipeline, connection.writer.enter
+    pipeline, role_class = connection.pipeline, type(connection.writer)
+    enter: Any = role_class.enter
     pipeline._max_in_flight = 1
     mute.server.answer("GET", Raw(b""))
     calls = []
 
-    def enter_after_another(blocking: bool) -> bool:
-        monkeypatch.setattr(connection.writer, "enter", enter)
-        calls.append(Doing(lambda: client.get("another")))
-        assert eventually(connection.reader.taken)
-        return bool(enter(blocking))
+    def enter_after_another(role: Any, blocking: bool) -> bool:
+        if role is connection.writer:
+            monkeypatch.setattr(role_class, "enter", enter)
+            calls.append(Doing(lambda: client.get("another")))
+            assert eventually(connection.reader.taken)
+        return bool(enter(role, blocking))
 
-    monkeypatch.setattr(connection.writer, "enter", enter_after_another)
+    monkeypatch.setattr(role_class, "enter", enter_after_another)
     calls.append(Doing(lambda: client.get("key")))
     assert eventually(lambda: len(pipeline.pending) + len(pipeline.queued) == 2)
     assert pipeline.in_flight == 1

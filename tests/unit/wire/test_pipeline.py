@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redpool.wire import pipeline
+from redpool.wire.attributes import AttributeReceived, AttributeWatch
 from redpool.wire.pipeline import Pipeline, Request, UnexpectedReply
 
 NOT_ENOUGH = object()
@@ -498,3 +499,41 @@ def test_half_a_push_may_have_its_rest_come_later(line: Line, cut: int, before: 
     assert line.pushed[-1] == [b"invalidate", [b"key"]]
     with pytest.raises(UnexpectedReply):
         line.hear(b"+half")
+
+
+# -- attributes --------------------------------------------------------------------------------------------------------
+
+ATTRIBUTE = b"|1\r\n+key\r\n+value\r\n"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [ATTRIBUTE + b"$1\r\na\r\n"],
+        [b"$1\r\na\r\n" + ATTRIBUTE + b"$1\r\nb\r\n"],
+        [b"*2\r\n$1\r\na\r\n" + ATTRIBUTE + b"$1\r\nb\r\n"],
+        [b"$2\r\na", b"b\r\n" + ATTRIBUTE + b"$1\r\nb\r\n"],
+    ],
+)
+def test_an_attribute_is_found_wherever_it_begins(chunks: list[bytes]) -> None:
+    """Also where the chunk begins with a frame that can hold none."""
+    line = Line()
+    line.pipeline._watch = AttributeWatch(line.reader)
+    line.queue("a")
+    line.queue("b")
+    line.pipeline.take()
+    *before, last = chunks
+    for chunk in before:
+        line.hear(chunk)
+    with pytest.raises(AttributeReceived):
+        line.hear(last)
+
+
+def test_a_push_that_came_in_two_halves_is_no_reply(line: Line) -> None:
+    """Its second half may begin as a reply does."""
+    assert line.hear(b">2\r\n") == []
+    request = line.queue("a")
+    line.pipeline.take()
+    assert line.hear(b"$1\r\nx\r\n$1\r\ny\r\n") == []
+    assert line.hear(b"+1\r\n") == [request]
+    assert (line.pushed, request.replies) == ([[b"x", b"y"]], b"1")
