@@ -47,18 +47,21 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
 
     _pipeline_class = LoopPipeline
 
+    # CPython is quicker with objects of no more than 30 attributes: what is seldom set stands here.
+    inherited = False
+    """from the parent of a forked child"""
+    _again_at = 0.0
+    """when a further connection that could not be connected is tried again"""
+
     def __init__(self, config: MultiplexedConfig, loop: asyncio.AbstractEventLoop, home: Home) -> None:
         super().__init__(config, home)
         self._start_empty(changing=contextlib.nullcontext())
         self.loop = loop
         self._most = config.max_in_flight
-        self._may_wait = config.max_waiting is None
         self._connecting: asyncio.Task[MultiplexedConnection] | None = None
         self._connecting_bulk: asyncio.Task[MultiplexedConnection] | None = None
         self._in_background = False  # no caller has asked for the one that is being connected
-        self._again_at = 0.0  # when a further connection that could not be connected is tried again
         self._looking: asyncio.TimerHandle | None = None
-        self.inherited = False  # from the parent of a forked child
         self._waiting: _Waiting = {}  # those that wait for the one that is being connected
         self.turn: MultiplexedConnection | None = None
         """the connection that takes ordinary calls until the end of this turn of the loop, once one has found it"""
@@ -88,7 +91,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         elif _thread() != self._thread or not is_running():
             return None  # this is another thread, or the loop was stopped in its turn
         queued = connection.pipeline.queued
-        if len(queued) >= connection.room and not (self._may_wait and connection.bound_room_of_calls()):
+        if len(queued) >= connection.room and (
+            self.config.max_waiting is not None or not connection.bound_room_of_calls()
+        ):
             return None
         try:
             data = _pack(args)

@@ -60,7 +60,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     _guard_class = RetryGuardAsync
     cache = None
 
-    multiplexed: Any = NO_WAY.multiplexed
+    multiplexed: Any
     """what is shared on the loop that has used the pool last"""
 
     @overload
@@ -80,6 +80,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         **kwargs: Any,
     ) -> None: ...
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.multiplexed = NO_WAY.multiplexed
         super().__init__(*args, **kwargs)
         self._prepare_sharing()
 

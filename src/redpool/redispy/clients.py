@@ -125,13 +125,21 @@ class ShortcutClient:
             and getattr(self, "connection", None) is None  # not set yet while redis-py makes the client
             and not getattr(self, "single_connection_client", False)  # on an event loop it has no connection yet
             and untouched(type(self), CLIENT_METHODS)
-            and vars(self).keys().isdisjoint(CLIENT_METHODS)
+            and all(self._is_of_class(name) for name in CLIENT_METHODS)
         )
         # The pool may be exchanged later: commands take the longer way then.
         self._shared_pool: Any = pool if shares else None
         self._names: frozenset[str] = pool.sharing_names if shares else PLAIN
         self._way: Any = pool if shares else NO_WAY
         self._ordinary: frozenset[str] = packing.of_one_word(self._names)
+
+    def _is_of_class(self, name: str) -> bool:
+        """Return whether a method is the class's, not the client's own.
+
+        This asks the method: to ask for the client's `__dict__` would slow each later look at its attributes down.
+        """
+        function = getattr(getattr(self, name, None), "__func__", None)
+        return function is getattr(type(self), name, None)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
