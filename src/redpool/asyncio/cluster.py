@@ -168,6 +168,10 @@ class NodeConnection(VirtualConnection):
     def __init__(self, pool: MultiplexedConnectionPool, host: Any, port: Any) -> None:
         self.pool = pool
         self.host, self.port, self.db, self.retry = host, port, 0, pool.retry_guard
+        self.command, self.simple = None, True
+
+    def __getattr__(self, name: str) -> Any:
+        return self._of_bound(name)
 
     @property
     def _multiplexed(self) -> MultiplexedConnections:  # type: ignore[override]  # others, maybe, at each call

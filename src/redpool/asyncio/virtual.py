@@ -44,10 +44,6 @@ class VirtualConnection(virtual.Virtual):
     """A connection for one task at a time, which has a transport of its own only where it needs one."""
 
     # What one for a single command doesn't need stands here, so that making one sets little.
-    command: tuple[Any, ...] | None = None
-    """a command that is to be sent when its reply is read, or before the next"""
-    simple = True
-    """there is nothing to be released, and no reply to be read but that to the `command`"""
     _request: Request | None = None
     """a pipeline that is to be sent likewise"""
     _sent: deque[tuple[MultiplexedConnection, Request]] | None = None
@@ -57,6 +53,9 @@ class VirtualConnection(virtual.Virtual):
 
     def __init__(self, multiplexed: MultiplexedConnections) -> None:
         self._multiplexed: MultiplexedConnections = multiplexed
+        self.command: tuple[Any, ...] | None = None
+        """a command that is to be sent when its reply is read, or before the next"""
+        self.simple = True
 
     def send_command(self, *args: Any, **options: Any) -> Awaitable[None]:
         """As in redis-py."""
@@ -178,11 +177,5 @@ class VirtualConnection(virtual.Virtual):
         """Return the connection of its own, taken now if need be."""
         if self.bound is None:
             self._check_all_read(self.command or self._request or self._sent)
-            self.bound, self.simple = await self._multiplexed.home.take_own(), False
-            self.retry = self.bound.retry
+            self._bind(await self._multiplexed.home.take_own())
         return self.bound
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "bound" or self.bound is None:
-            raise AttributeError(f"a virtual connection has no {name!r}")
-        return getattr(self.bound, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, ClassVar, Self, cast
 
 from redis.exceptions import ReadOnlyError
 
@@ -24,7 +24,11 @@ class Virtual:
     _packed: tuple[Any, list[Any]] | None = None
     bound: Any = None
     """the connection of its own"""
+    bound_class: ClassVar[Any] = None
+    """what it is from then on, where that is another class"""
 
+    simple: bool
+    """there is nothing to be released, and no reply to be read but that to the `command`"""
     host: Any
     port: Any
     db: Any
@@ -35,7 +39,24 @@ class Virtual:
     def of(cls, connection: Any, retry: Any) -> type[Self]:
         """Return the class for a pool that makes such connections."""
         same = {name: getattr(connection, name, None) for name in ("host", "port", "db", "retry_on_error")}
-        return type(cls.__name__, (cls,), {"__module__": cls.__module__, "retry": retry, **same})
+        made: Any = type(cls.__name__, (cls,), {"__module__": cls.__module__, "retry": retry, **same})
+        # Most have no connection of their own, and with a `__getattr__` each look at an attribute would take longer.
+        own = {"__module__": cls.__module__, "__getattr__": cls._of_bound}
+        made.bound_class = type(cls.__name__, (made,), own)
+        return cast(type[Self], made)
+
+    def _bind(self, own: Any) -> None:
+        """Have a connection of its own from now on, and all that one has."""
+        self.bound, self.simple = own, False
+        self.retry = own.retry
+        if self.bound_class is not None:
+            self.__class__ = self.bound_class
+
+    def _of_bound(self, name: str) -> Any:
+        """Return what the connection of its own has by this name, and the virtual one has not."""
+        if self.bound is None:  # released, or not yet there
+            raise AttributeError(f"a virtual connection has no {name!r}")
+        return getattr(self.bound, name)
 
     def pack_commands(self, commands: Iterable[Any]) -> list[Any]:
         """As in redis-py; remembers the commands, since their packed form doesn't tell them apart."""

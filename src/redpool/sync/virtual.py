@@ -7,7 +7,8 @@ connection of its own has, binds the virtual connection to a connection of its o
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from redis.exceptions import ReadOnlyError
 
@@ -23,17 +24,25 @@ class VirtualConnection(virtual.Virtual):
     """A connection for one thread at a time, which has a socket of its own only where it needs one."""
 
     # What one for a single command doesn't need stands here, so that making one sets little.
-    command: tuple[Any, ...] | None = None
-    """a command that is to be sent when its reply is read, or before the next"""
     _request: Request | None = None
     """a pipeline that is to be sent likewise"""
     _sent: deque[tuple[MultiplexedConnection, Request]] | None = None
     """whose replies were not read yet"""
-    simple = True
-    """there is nothing to be released, and no reply to be read but that to the `command`"""
 
     def __init__(self, multiplexed: MultiplexedConnections) -> None:
         self._multiplexed: MultiplexedConnections = multiplexed
+        self.command: tuple[Any, ...] | None = None
+        """a command that is to be sent when its reply is read, or before the next"""
+        self.simple = True
+
+    @classmethod
+    def of(cls, connection: Any, retry: Any) -> type[Self]:
+        """Return the class for a pool that makes such connections: what they have, a virtual one has of its own."""
+        made = super().of(connection, retry)
+        for name in dir(connection):
+            if not name.startswith("__") and not hasattr(made, name):
+                setattr(made, name, _OfOwn(name, cls._own))
+        return made
 
     @property
     def himport_registry(self) -> Any:
@@ -185,11 +194,15 @@ class VirtualConnection(virtual.Virtual):
         """Return the connection of its own, taken now if need be."""
         if self.bound is None:
             self._check_all_read(self.command or self._request or self._sent)
-            self.bound, self.simple = self._multiplexed.home.take_own(), False
-            self.retry = self.bound.retry
+            self._bind(self._multiplexed.home.take_own())
         return self.bound
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._own(), name)
+
+class _OfOwn:
+    """What a virtual connection has of its own connection, which is taken when that is asked for."""
+
+    def __init__(self, name: str, own: Callable[[VirtualConnection], Any]) -> None:
+        self._name, self._own = name, own
+
+    def __get__(self, virtual: VirtualConnection | None, _: Any = None) -> Any:
+        return self if virtual is None else getattr(self._own(virtual), self._name)
