@@ -359,10 +359,9 @@ class Routing(Generic[C, H]):
             return
         over = connection.end()
         with self._changing:
-            if not over and connection in self.in_use():  # else another thread has been through here
+            # Else another thread has been through here. An interruption from here on leaves it to maintenance.
+            if connection in self.in_use() and connection not in self._ending:
                 self._ending.append(connection)
-            elif connection in self._ending and over:
-                self._ending = _without(self._ending, connection)
             if connection in self._shared:
                 self._shared = tuple(_without(self._shared, connection))
                 self._choose_among()
@@ -370,6 +369,8 @@ class Routing(Generic[C, H]):
                 self._bulk = None
         if over:
             self._release(connection)
+            with self._changing:
+                self._ending = _without(self._ending, connection)
 
     def _release(self, connection: C) -> None:
         """Release a connection that is over to the pool, once."""
