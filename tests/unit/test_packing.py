@@ -1,0 +1,34 @@
+"""Commands as bytes: what Python packs by itself is what hiredis makes of it."""
+
+from __future__ import annotations
+
+import hiredis
+import pytest
+
+from redpool.redispy import packing
+from redpool.wire.commands import PLAIN
+
+NAMES = sorted(packing.of_one_word(PLAIN))
+
+
+@pytest.mark.parametrize(
+    "word", ["", "a", "x" * 255, "x" * 256, "\r\n", "\x00", "\x7f", "\x80", "\u20ac", b"a", b"\xff"]
+)
+def test_a_command_and_its_key_are_packed_as_by_hiredis(word: str | bytes) -> None:
+    """Whatever the name, however long the key, and whether or not its bytes are as many as its characters."""
+    for name in NAMES:
+        assert packing.pack_words((name, word)) == hiredis.pack_command((name, word))
+
+
+def test_a_subclass_of_text_is_no_text() -> None:
+    """What it turns into is its own affair."""
+
+    class Key(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            return "another"
+
+    with pytest.raises(TypeError):
+        packing.pack_words(("GET", object()))
+    assert packing.pack_words(("GET", Key("a"))) == hiredis.pack_command(("GET", "a"))
