@@ -277,7 +277,7 @@ class Pipeline:
             and data[0] in _SINGLE
             and not request.expects
             and request.decode
-            and not (self._arrived or self._half_push)
+            and not self._arrived
             and (watch is None or watch.at_start)
         )
         if watch is not None and not single:
