@@ -14,11 +14,15 @@ from typing import Any
 
 from redis.cache import CacheEntry, CacheEntryStatus, CacheInterface, CacheKey
 from redis.connection import CacheProxyConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.utils import compare_versions, str_if_bytes
 
 from .internals import SENTINEL, CSCResult, record_csc_request
 from .sockets import Readable
+
+_OLDEST_VALKEY = "8.0.0"
 
 
 class CachingConnection(CacheProxyConnection):
@@ -37,6 +41,19 @@ class CachingConnection(CacheProxyConnection):
 
     def _get_parser(self) -> Any:
         return self._conn._get_parser()  # type: ignore[attr-defined]  # every connection has it
+
+    def connect(self) -> None:
+        """Connect to a server of which redis-py says that it is able to, or to a Valkey that is as able."""
+        self._conn.connect()
+        said = {str_if_bytes(key): value for key, value in self._conn.handshake_metadata.items()}
+        server, version = str_if_bytes(said.get("server", "unknown")), str_if_bytes(said.get("version", "0"))
+        oldest = {self.DEFAULT_SERVER_NAME: self.MIN_ALLOWED_VERSION, "valkey": _OLDEST_VALKEY}.get(server)
+        if oldest is None or compare_versions(version, oldest) == 1:
+            where = self._conn._host_error()  # type: ignore[attr-defined]  # every connection has it
+            raise RedisConnectionError(
+                f"client-side caching needs Redis {self.MIN_ALLOWED_VERSION}, Valkey {_OLDEST_VALKEY}, or a later one; "
+                f"{where} is {server} {version}"
+            )
 
     def send_command(self, *args: Any, **kwargs: Any) -> None:
         """Send a command, unless its answer is cached and still true."""

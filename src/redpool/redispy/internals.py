@@ -607,7 +607,8 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_connect": "redispy.tracking_sync testing.scripted",
         "_connect_callbacks": "redispy.lifecycle",
         "_send_ping": "redispy.tracking_sync",
-        "_host_error": "redispy.hello redispy.routing redispy.sharing redispy.tracking_sync testing.scripted",
+        "_host_error": "redispy.caching redispy.hello redispy.routing redispy.sharing redispy.tracking_sync "
+        "testing.scripted",
         "_get_parser": "redispy.caching",
         "_maint_notifications_connection_handler": "redispy.lifecycle",
         "_maint_notifications_pool_handler": "redispy.lifecycle",

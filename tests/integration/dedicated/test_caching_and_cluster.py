@@ -12,6 +12,7 @@ from redis.connection import CacheProxyConnection
 
 import redpool
 from redpool import embedded
+from redpool.testing import Raw, ScriptedServer
 from support.faces import PATIENCE, Doing, Face, Watch, eventually, together
 
 
@@ -61,6 +62,29 @@ def test_a_cache_under_many_threads(threads: Face, at: dict[str, Any]) -> None:
                 client.set(f"key:{number}", number)
 
     assert [doing.error for doing in together(8, read)] == [None] * 8
+    assert pool.stats().in_use == 0
+
+
+@pytest.mark.needs("client-side caching")
+@pytest.mark.parametrize(
+    ("server", "version", "may"),
+    [("redis", "7.2.5", False), ("redis", "7.4.0", True), ("redis", "8.2.3", True), ("valkey", "7.2.11", False),
+     ("valkey", "8.0.0", True), ("valkey", "9.1.2", True), ("redict", "7.3.6", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("decode", [False, True], ids=["bytes", "text"])
+def test_a_cache_needs_a_server_that_is_able_to(
+    threads: Face, scripted: ScriptedServer, server: str, version: str, may: bool, decode: bool
+) -> None:
+    """Redis from 7.4 on, as redis-py has it, and Valkey from 8.0 on; of others the error tells what they are."""
+    facts = f"%3\r\n+server\r\n+{server}\r\n+version\r\n+{version}\r\n+proto\r\n:3\r\n"
+    scripted.answer("HELLO", Raw(facts.encode()))
+    at = {"host": scripted.host, "port": scripted.port}
+    pool = threads.pool(**at, cache_config=CacheConfig(), protocol=3, decode_responses=decode)
+    if may:
+        assert threads.client(pool).set("key", "value")
+    else:
+        with pytest.raises(redis.ConnectionError, match=rf"Valkey 8.*{server} {version}"):
+            threads.client(pool).set("key", "value")
     assert pool.stats().in_use == 0
 
 
