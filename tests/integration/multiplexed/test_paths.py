@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,12 @@ from support.faces import Doing, Face, eventually, together
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Where a server with TLS is, as a pool's keywords."""
+    """Where a server is, with TLS before it, as a pool's keywords."""
     certificate, key = tls.certificate(tmp_path_factory.mktemp("tls"))
-    port = embedded._free_port()
-    files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
-    try:
-        server = embedded.start(args=["--tls-port", str(port), *files, "--tls-auth-clients", "no"])
-    except embedded.ServerFailed:
-        pytest.skip("this server was built without TLS")
-    with server:
-        yield {"host": "127.0.0.1", "port": port, "ssl": True, "ssl_ca_certs": certificate}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with embedded.start() as server, tls.before(server.host, server.port, context) as (host, port):
+        yield {"host": host, "port": port, "ssl": True, "ssl_ca_certs": certificate}
 
 
 @pytest.fixture
