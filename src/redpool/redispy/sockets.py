@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import select
 import socket
 import struct
 import sys
-import termios
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
 from .internals import KEEPALIVE_UNSET
+
+with contextlib.suppress(ImportError):  # not on Windows
+    import fcntl
+    import termios
 
 ANSWER_WITHIN = 1.0
 """Seconds that a server has to answer a PING that validates a connection."""
@@ -27,14 +29,16 @@ MOST_SILENCE = 86_400.0
 # Linux has it, https://man7.org/linux/man-pages/man7/tcp.7.html; in milliseconds.
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
+SYSTEM_WAITS = hasattr(select, "poll") and hasattr(socket, "SO_RCVTIMEO") and hasattr(socket, "MSG_DONTWAIT")
+"""Whether the system bounds how long a blocking socket waits; elsewhere, such as on Windows, Python has to."""
+
+POLLIN, POLLOUT = getattr(select, "POLLIN", 1), getattr(select, "POLLOUT", 4)
 
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 """The flag with which a send takes what the kernel has room for, and no more."""
 
 AT_ONCE = 0.001
 """Seconds; the kernel takes 0 for ever."""
-
-_system = ctypes.PyDLL(None)
 
 LARGE_BACKLOG = 64 * 1024
 """Bytes; fewer than that in the kernel are no sign of a slow network."""
@@ -44,8 +48,29 @@ def backlog(sock: Any) -> int:
     """Return how many bytes the kernel has taken and the other end hasn't acknowledged; 0 where it can't tell."""
     try:
         return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (OSError, ValueError):
+    except (NameError, OSError, ValueError):
         return 0
+
+
+class _Selecting:
+    """What `select.poll` does with one socket, where the system has but `select`."""
+
+    def register(self, sock: Any, events: int) -> None:
+        """Raise `ValueError` for a closed socket, as `select.poll` does."""
+        self._descriptor, self._events = sock.fileno(), events
+        if self._descriptor < 0:
+            raise ValueError(f"closed: {sock!r}")
+
+    def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+        """Return what has come within that time: the descriptor with its events, or nothing."""
+        reading, writing = ([self._descriptor] if self._events & event else [] for event in (POLLIN, POLLOUT))
+        with contextlib.suppress(OSError):  # it was closed meanwhile, as what is tried next finds
+            reading, writing, _ = select.select(reading, writing, [], milliseconds / 1000)
+        events = POLLIN * bool(reading) | POLLOUT * bool(writing)
+        return [(self._descriptor, events)] if events else []
+
+
+Poll: Any = getattr(select, "poll", _Selecting)
 
 
 Readable = Callable[[int], Any]
@@ -65,7 +90,7 @@ def readable(sock: Any) -> Readable:
     """
     try:
         poller = _poll_class()()
-        poller.register(sock, select.POLLIN)
+        poller.register(sock, POLLIN)
     except (AttributeError, TypeError, ValueError, OSError):
         return unknown
     poll: Readable = poller.poll
@@ -77,7 +102,7 @@ def readable(sock: Any) -> Readable:
 def _poll_class() -> Any:
     """Return the system's `select.poll`: gevent's replacement switches to others, even with a timeout of 0."""
     monkey = sys.modules.get("gevent.monkey")
-    return select.poll if monkey is None else monkey.get_original("select", "poll")
+    return Poll if monkey is None else monkey.get_original("select", "poll")
 
 
 class _Polled(ctypes.Structure):
@@ -92,17 +117,17 @@ def readable_in_crowd(sock: Any) -> Readable:
     Python's own releases that lock, although it doesn't wait: one of the threads is woken in vain, since it finds the
     lock taken again. A lone thread finds Python's own cheaper.
     """
-    polled = ctypes.byref(_Polled(sock.fileno(), select.POLLIN, 0))
-    return partial(_system.poll, polled, ctypes.c_ulong(1))
+    polled = ctypes.byref(_Polled(sock.fileno(), POLLIN, 0))
+    return partial(ctypes.pythonapi.poll, polled, ctypes.c_ulong(1))
 
 
-def is_plain(sock: Any) -> bool:
-    """Return whether it is a socket of the standard library, without TLS and of no library's that replaces it."""
-    return type(sock).__module__ == "socket"
+def may_block(sock: Any) -> bool:
+    """Return whether a socket may block: the standard library's own, without TLS, where the system bounds its waits."""
+    return SYSTEM_WAITS and type(sock).__module__ == "socket"
 
 
 def block(sock: Any, seconds: float | None) -> None:
-    """Have a plain socket block, and the kernel end a wait for bytes: `BlockingIOError` after so many seconds."""
+    """Have such a socket block, and the kernel end a wait for bytes: `BlockingIOError` after so many seconds."""
     sock.settimeout(None)
     set_receive_timeout(sock, seconds)
 

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import math
 import os
-import select
 import socket
 import ssl
 import struct
@@ -64,23 +63,23 @@ class Stream:
 
         Raises `BlockingIOError` where none have come within `seconds`.
         """
-        if not self.wait(select.POLLIN, seconds):
+        if not self.wait(sockets.POLLIN, seconds):
             raise _nothing()
         return self.receive(self.buffer)
 
     def wait(self, events: int, seconds: float) -> int:
         """Wait up to `seconds` for these events of `select.poll`, and return those that have come; 0 for none."""
-        poll = select.poll()
+        poll = sockets.Poll()
         try:
             poll.register(self.sock, events)
         except ValueError as error:  # it was closed meanwhile
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
-        found = poll.poll(1000 * min(max(0.0, seconds), _LONGEST_POLL))
+        found: list[tuple[int, int]] = poll.poll(1000 * min(max(0.0, seconds), _LONGEST_POLL))
         return found[0][1] if found else 0
 
     def has_come(self) -> bool:
         """Return whether there are bytes to receive, or the end."""
-        return bool(self.wait(select.POLLIN, 0.0))
+        return bool(self.wait(sockets.POLLIN, 0.0))
 
     def hurry(self) -> None:
         """Have a `receive` that signals have prolonged end at the next signal.
@@ -122,7 +121,30 @@ class Stream:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, micros))
 
 
-class _Secured(Stream):
+class _Nonblocking(Stream):
+    """The same where the system doesn't bound how long a blocking socket waits: each receive waits for bytes first."""
+
+    def _take(self) -> None:
+        self.sock.setblocking(False)
+        self.send, self.receive = self.sock.send, self._receive
+
+    def _receive(self, _buffer: Any) -> int:
+        return self.receive_within(self._seconds)
+
+    def receive_within(self, seconds: float) -> int:
+        if not self.wait(sockets.POLLIN, seconds):
+            raise _nothing()
+        return int(self.sock.recv_into(self.buffer))
+
+    def hurry(self) -> None:
+        """Do nothing: no signal prolongs a poll."""
+
+    def detach(self, patience: float | None) -> None:
+        self._closes = False
+        self.sock.settimeout(patience)
+
+
+class _Secured(_Nonblocking):
     """A TLS socket, whose session must not be used for sending and receiving at the same time."""
 
     def _take(self) -> None:
@@ -135,9 +157,6 @@ class _Secured(Stream):
         with self._session:
             return self._unguarded(timeout)
 
-    def _receive(self, _buffer: Any) -> int:
-        return self.receive_within(self._seconds)
-
     def receive_within(self, seconds: float) -> int:
         end = time.monotonic() + seconds  # a record may come in many parts
         while True:
@@ -145,9 +164,9 @@ class _Secured(Stream):
                 with self._session:
                     return int(self.sock.recv_into(self.buffer))
             except ssl.SSLWantReadError:
-                events = select.POLLIN
+                events = sockets.POLLIN
             except ssl.SSLWantWriteError:
-                events = select.POLLOUT
+                events = sockets.POLLOUT
             except ssl.SSLZeroReturnError:
                 return 0
             if not self.wait(events, end - time.monotonic()):
@@ -164,13 +183,6 @@ class _Secured(Stream):
         with self._session:
             decrypted = self.sock.pending()
         return bool(decrypted) or super().has_come()
-
-    def hurry(self) -> None:
-        """Do nothing: no signal prolongs a poll."""
-
-    def detach(self, patience: float | None) -> None:
-        self._closes = False
-        self.sock.settimeout(patience)
 
 
 class _Cooperative(Stream):
@@ -218,7 +230,7 @@ def take_over(connection: Any, seconds: float) -> Stream:
     sock = connection._sock
     connection.multiplexed = True
     connection.leave_socket()
-    kinds: dict[str, type[Stream]] = {"socket": Stream, "ssl": _Secured}
+    kinds: dict[str, type[Stream]] = {"socket": Stream if sockets.SYSTEM_WAITS else _Nonblocking, "ssl": _Secured}
     with contextlib.suppress(OSError):
         return kinds.get(type(sock).__module__, _Cooperative)(sock, seconds, connection.readable)
     return _Cooperative(sock, seconds, connection.readable)

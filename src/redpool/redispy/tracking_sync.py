@@ -93,7 +93,7 @@ class TrackedSync(Tracked, AbstractConnection):
         sock: Any = self._sock
         patience = self.socket_timeout
         self.readable = sockets.readable(sock)
-        if self.usual and sockets.is_plain(sock) and not self.shaped and patience != 0 and sharing.shareable(self):
+        if self.usual and sockets.may_block(sock) and not self.shaped and patience != 0 and sharing.shareable(self):
             sockets.block(sock, patience)
             self._parser._socket_timeout = None  # to which redis-py sets the socket back
             self.readable_in_crowd = sockets.readable_in_crowd(sock)

@@ -20,7 +20,6 @@ What must stay true, and where it is kept:
 from __future__ import annotations
 
 import logging
-import select
 import sys
 import threading
 import time
@@ -340,9 +339,9 @@ class MultiplexedConnection(Multiplexed):
             is_reader = self.reader.mine()
             reads = is_reader or self.reader.try_enter()
             self.reader.beat += reads
-            events = select.POLLOUT | (select.POLLIN if reads else 0)
+            events = sockets.POLLOUT | (sockets.POLLIN if reads else 0)
             events = self._stream.wait(events, min(left, self.look_every))
-            if reads and events & ~select.POLLOUT and not self._over_for_reader():
+            if reads and events & ~sockets.POLLOUT and not self._over_for_reader():
                 self._receive_some(0.0)
             if reads and not is_reader:
                 self.reader.leave()

@@ -15,7 +15,7 @@ from redpool.core.config import MultiplexedConfig
 from redpool.core.pool import PoolCore
 from redpool.deadline import deadline
 from redpool.errors import DeadlineExceeded, PoolTimeout
-from redpool.redispy import multiplexed, packing, routing, sharing, sockets, streams
+from redpool.redispy import multiplexed, packing, routing, sharing, sockets
 from redpool.sync import connection, connections, role, threads
 from redpool.wire import pipeline
 
@@ -174,19 +174,18 @@ class _Adapter:
     one, several = One, Several
 
     def patches(self, world: World) -> list[tuple[Any, str, Any]]:
-        """Every module attribute by which these files reach a lock, `select`, or the clock."""
+        """Every module attribute by which these files reach a lock, a poll, or the clock."""
         return [
             (connection, "threading", world.threading),
             (connection, "_new_lock", world.threading.Lock),
             (connection, "_monotonic", world.clock),
-            (connection, "select", world.select),
             (connection, "_OF_SOCKETS", connection._OF_SOCKETS | {World.__module__}),
             (threads, "start", lambda work, name, *args: start(world, partial(work, *args), name)),
             (multiplexed, "_monotonic", world.clock),
             (routing, "_monotonic", world.clock),
+            (sockets, "Poll", world.poll),
             (sockets, "backlog", lambda sock: 0),
             (role, "threading", world.threading),
-            (streams, "select", world.select),
             (connections, "threading", world.threading),
             (connections, "_monotonic", world.clock),
             (sys.modules["redpool.deadline"], "_monotonic", world.clock),

@@ -17,6 +17,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -241,13 +242,6 @@ class VirtualPoll:
         return [(each, events) for each, events in found if events]
 
 
-def virtual_select(scheduler: Scheduler) -> Any:
-    """What stands for the module `select`."""
-    return SimpleNamespace(
-        poll=lambda: VirtualPoll(scheduler), **{name: getattr(select, name) for name in dir(select) if "POLL" in name}
-    )
-
-
 class Readable:
     """What asks a socket whether anything has come: an object of `select.poll()` that is kept."""
 
@@ -344,7 +338,7 @@ class World:
         self.scheduler.on_idle = self._check_sleepers
         self.server = Server(self.scheduler)
         self.threading = virtual_threading(self.scheduler)
-        self.select = virtual_select(self.scheduler)
+        self.poll = partial(VirtualPoll, self.scheduler)
         self.slot = Slot()
         self.subject: Subject
         self.lossy = False  # the connection was lost from outside
