@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import inspect
 import threading
 import time
 from typing import Any
@@ -200,7 +201,7 @@ class Connects(Recorder):
                 finally:
                     end()
 
-        self.connection_class = Asyncio if asyncio.iscoroutinefunction(connection_class.connect) else Threads
+        self.connection_class = Asyncio if inspect.iscoroutinefunction(connection_class.connect) else Threads
 
 
 def test_no_herd_while_the_server_is_down(face: Face, own_server: embedded.Server) -> None:
