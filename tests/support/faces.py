@@ -147,7 +147,7 @@ class Bridge:
     def _wrapped(self, value: Any) -> Any:
         if value is self._target:
             return self
-        ours = type(value).__module__.partition(".")[0] in ("redis", "redpool")
+        ours = type(value).__module__.partition(".")[0] in ("redis", "valkey", "redpool")
         plain = isinstance(value, BaseException) or dataclasses.is_dataclass(value)
         if (ours and not plain) or hasattr(value, "__anext__") or hasattr(value, "__aenter__"):
             return Bridge(value, self._loop)

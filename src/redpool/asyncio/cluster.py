@@ -19,6 +19,7 @@ from ..deadline import current
 from ..redispy import internals, packing, sharing
 from ..redispy.cluster import FIRST, OF_THE_CALLER, REFUSED, ShortcutCluster
 from ..redispy.keywords import LoopClusterOptions
+from ..redispy.options import as_redis
 from ..redispy.sentinel import check_settled
 from ..wire.pipeline import Request
 from .connections import MultiplexedConnections
@@ -64,7 +65,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
     def from_url(cls, url: str, **kwargs: Unpack[LoopClusterOptions]) -> Self:  # type: ignore[override]  # fewer
         """Return a client for the cluster of the server at `url`, as in redis-py."""
         options: dict[str, Any] = dict(kwargs)
-        client = super().from_url(url, **options)
+        client = super().from_url(as_redis(url), **options)
         assert isinstance(client, cls)
         return client
 

@@ -107,8 +107,9 @@ class ConnectionPool(AsyncSurface):
     def from_url(cls, url: str, *, connection_class: Callable[..., Any], **kwargs: Any) -> Self: ...
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
-        """Make a pool from a `redis://`, `rediss://` or `unix://` URL; what the URL says wins over keywords.
+        """Make a pool from a URL; what the URL says wins over keywords.
 
+        It begins with `redis://`, `valkey://`, `unix://`, or with `rediss://` or `valkeys://` for TLS.
         Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
         """
         return super().from_url(url, **kwargs)

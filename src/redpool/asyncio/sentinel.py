@@ -118,7 +118,9 @@ class Sentinel(theirs.Sentinel):
         **kwargs: Unpack[LoopSentinelOptions],
     ) -> None:
         options: dict[str, Any] = dict(kwargs)
-        super().__init__(sentinels, min_other_sentinels, sentinel_kwargs, force_master_ip, **options)
+        if force_master_ip is not None:  # valkey-py doesn't know it
+            options["force_master_ip"] = force_master_ip
+        super().__init__(sentinels, min_other_sentinels, sentinel_kwargs, **options)
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
 
     @overload  # type: ignore[override]  # it refuses what would fail

@@ -179,3 +179,7 @@ class VirtualConnection(virtual.Virtual):
             self._check_all_read(self.command or self._request or self._sent)
             self._bind(await self._multiplexed.home.take_own())
         return self.bound
+
+    def _get_from_local_cache(self, _command: object) -> asyncio.Future[None]:
+        """Return nothing: valkey-py's clients ask a connection first for what it has cached."""
+        return DONE

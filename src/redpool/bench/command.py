@@ -7,6 +7,8 @@ from typing import Any
 
 import redis.connection
 
+from redpool.redispy.options import as_redis
+
 from .place import FREE, ONE_CORE
 
 _ROUNDS = 5
@@ -27,12 +29,13 @@ def positive(text: str) -> float:
 
 
 def server_url(text: str) -> str:
-    """Return a command line argument that is a server's URL. Raises `ArgumentTypeError` for others."""
+    """Return a server's URL, such as redis-py takes, from the command line. Raises `ArgumentTypeError` for others."""
+    url = as_redis(text)
     try:
-        _parse_url(text)
+        _parse_url(url)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+    return url
 
 
 def _count(text: str) -> int:

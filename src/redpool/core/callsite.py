@@ -14,7 +14,7 @@ from .stats import Lease, PoolDump, Waiter
 _DEEPEST = 30
 
 
-_PLUMBING = ("redis.", "redpool.", "contextlib")
+_PLUMBING = ("redis.", "valkey.", "redpool.", "contextlib")
 
 Stack = traceback.StackSummary | tuple[CodeType, int]
 """A whole stack; or one place in it, as a piece of code and the offset of an instruction there."""

@@ -13,6 +13,7 @@ from ..wire.commands import PLAIN
 from . import packing, sharing
 from .exchange import suspended
 from .internals import CLIENT_METHODS, has, original, untouched, watch_pipelines
+from .options import OWN_CACHE
 
 # What redis-py's own pool has put among its connections' options; ours puts its own there.
 _OF_ITS_POOL = frozenset({"himport_registry", "maint_notifications_pool_handler", "orig_host_address",
@@ -50,7 +51,7 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
     with suspended():  # the template's pool is redis-py's, after `redpool.install()`, too
         template = client_class(*args, **silent).connection_pool
     read = {name: value for name, value in template.connection_kwargs.items() if name not in _OF_ITS_POOL}
-    for name in ("cache", "cache_config", "maint_notifications_config"):
+    for name in ("cache", "cache_config", "maint_notifications_config", *OWN_CACHE):
         read.pop(name, None)
         if kwargs.get(name) is not None:
             ours[name] = kwargs[name]

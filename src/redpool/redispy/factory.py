@@ -170,7 +170,7 @@ def driver_options(connection_class: Any, options: Mapping[str, Any]) -> dict[st
 def _takes_driver_info(connection_class: Any) -> bool:
     """Return whether a class is redis-py's, or a user's that takes what redis-py's take."""
     for base in getattr(connection_class, "__mro__", ()):
-        if base.__module__.startswith("redis."):
+        if internals.is_theirs(base):
             return issubclass(base, AbstractConnection | aio.AbstractConnection)
         if "__init__" in vars(base):
             parameters = inspect.signature(vars(base)["__init__"]).parameters.values()

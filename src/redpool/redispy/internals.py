@@ -15,13 +15,13 @@ import inspect
 import itertools
 import logging
 import math
-import pkgutil
 import socket
+import sys
 import threading
 import time
 from _thread import LockType
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import partial, reduce
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple
 
@@ -48,15 +48,19 @@ logger = logging.getLogger("redpool")
 
 # -- what this version of redis-py has ---------------------------------------------------------------------------------
 
-NEWEST_TESTED = (8, 1)
-"""The newest minor version of redis-py whose inside is known."""
+FAMILY = redis.client.Redis.__module__.partition(".")[0]
+"""`redis`; `valkey` in `redpool.valkey`, where what is imported from redis-py is valkey-py's."""
+
+NEWEST_TESTED = {"redis": (8, 1), "valkey": (6, 2)}[FAMILY]
+"""The newest minor version whose inside is known."""
 
 
 def check_version(version: tuple[int, ...]) -> None:
     """Log that redis-py is newer than what redpool was tested with: its inside may differ."""
     if version[:2] > NEWEST_TESTED:
         tested, found = ".".join(map(str, NEWEST_TESTED)), ".".join(map(str, version))
-        logger.info("redis-py %s is newer than %s, the newest that this redpool was tested with", found, tested)
+        newer = "%s-py %s is newer than %s, the newest that this redpool was tested with"
+        logger.info(newer, FAMILY, found, tested)
 
 
 check_version(redis.VERSION)
@@ -64,8 +68,10 @@ check_version(redis.VERSION)
 
 def _find(name: str, stand_in: Any = None) -> Any:
     """Return what redis-py has by this name, `module:name`; the stand-in where this version lacks it."""
+    module, _, path = name.partition(":")
     try:
-        return pkgutil.resolve_name(name)
+        # Not by importlib: in `redpool.valkey`, redis-py is valkey-py to those who import it.
+        return reduce(getattr, path.split(".") if path else (), __import__(module, fromlist=("_",)))
     except (ImportError, AttributeError):
         return stand_in
 
@@ -114,9 +120,12 @@ def has(feature: str) -> bool:
 
 def require(feature: str, option: str) -> None:
     """Raise `RedisError` where an option asks for a feature that the installed redis-py lacks."""
-    if not has(feature):
-        since = FEATURES[feature].since
-        raise RedisError(f"{option}: {feature} needs redis-py {since} or newer, and {redis.__version__} is installed")
+    if has(feature):
+        return
+    if FAMILY == "valkey":
+        raise RedisError(f"{option}: {feature} needs redis-py; redpool.valkey doesn't have it")
+    since = FEATURES[feature].since
+    raise RedisError(f"{option}: {feature} needs redis-py {since} or newer, and {redis.__version__} is installed")
 
 
 # -- stand-ins for what this version lacks -----------------------------------------------------------------------------
@@ -528,7 +537,7 @@ STAND_INS = _stand_ins(
     _HandshakeWithoutHealthCheck,
     _NoPushHandler,
     _ReadInTime,
-)
+) + _find("redis.complements:STAND_INS", ())  # of `redpool.valkey`
 """What has what this version's connections of threads lack: nothing in the newest."""
 
 STAND_INS_ASYNC = _stand_ins(
@@ -537,7 +546,7 @@ STAND_INS_ASYNC = _stand_ins(
     _AsyncConnectWithoutHealthCheck,
     _AsyncHandshakeWithoutHealthCheck,
     _AsyncNoPushHandler,
-)
+) + _find("redis.complements:STAND_INS_ASYNC", ())
 """The same for an event loop's."""
 
 
@@ -737,13 +746,18 @@ RESP2_PARSERS: dict[type, type] = {_RESP3Parser: _RESP2Parser, _AsyncRESP3Parser
 RECORDER: Any = _find("redis.observability.providers:get_observability_instance", _NoRecorder)()
 """Has a `_provider_manager` while redis-py's OpenTelemetry recording is on."""
 
-ONE_COMMAND = redis.client.Redis._execute_command.__code__
+_EXECUTE = "_execute_command" if hasattr(redis.client.Redis, "_execute_command") else "execute_command"
+
+ONE_COMMAND = getattr(redis.client.Redis, _EXECUTE).__code__
 """What takes a connection for one command, and releases it whatever happens."""
 
 ONE_COMMAND_ASYNC = redis.asyncio.client.Redis.execute_command.__code__
 """The same on an event loop."""
 
-CLIENT_MODULE, CLIENT_MODULE_ASYNC = vars(redis.client), vars(redis.asyncio.client)
+CLIENT_MODULE, CLIENT_MODULE_ASYNC, _CLUSTER_MODULE = (
+    vars(sys.modules[each.__module__])
+    for each in (redis.client.Redis, redis.asyncio.client.Redis, redis.cluster.RedisCluster)
+)
 """The globals of redis-py's clients, by which frames of theirs are told from others."""
 
 # Before 8.1 they have the pool disconnect, which cuts what others use.
@@ -758,10 +772,10 @@ _FINALIZERS = (PubSub.__del__.__code__, Pipeline.__del__.__code__)
 _DEEPEST = 5
 
 ONE_CALL: dict[str, dict[str, Any]] = {
-    "Redis._execute_command": CLIENT_MODULE,
+    f"{redis.client.Redis.__name__}.{_EXECUTE}": CLIENT_MODULE,
     "Pipeline.execute": CLIENT_MODULE,
     "Pipeline.immediate_execute_command": CLIENT_MODULE,
-    "get_connection": vars(redis.cluster),
+    "get_connection": _CLUSTER_MODULE,
 }
 """Functions that take a connection for one command or pipeline, and then release it; and the module of each.
 
@@ -769,7 +783,7 @@ All other callers may want a dedicated connection. The functions are recognized 
 replaces one of them, redis-py's own runs in the end."""
 
 ONE_CALL_ASYNC: dict[str, dict[str, Any]] = {
-    "Redis.execute_command": CLIENT_MODULE_ASYNC,
+    f"{redis.asyncio.client.Redis.__name__}.execute_command": CLIENT_MODULE_ASYNC,
     "Pipeline.execute": CLIENT_MODULE_ASYNC,
     "Pipeline.immediate_execute_command": CLIENT_MODULE_ASYNC,
 }
@@ -790,7 +804,7 @@ CONNECTION_METHODS = ("send_command", "send_packed_command", "_send_packed_comma
                       "read_response", "check_health")  # fmt: skip
 """The methods by which a connection of redis-py's sends and reads."""
 
-_OWN = ("redis", "redpool")
+_OWN = (FAMILY, "redpool")
 
 
 _RECORDER = _find("redis.observability.recorder")
@@ -857,6 +871,11 @@ def in_finalizer(frame: FrameType | None) -> bool:
 
 
 # -- whether others have replaced a method -----------------------------------------------------------------------------
+
+
+def is_theirs(owner: type) -> bool:
+    """Return whether it is redis-py that has defined a class."""
+    return owner.__module__.startswith(f"{FAMILY}.")
 
 
 def is_own(function: object) -> bool:

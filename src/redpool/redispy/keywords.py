@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..core.config import Order, RetrySent
 
 
-class _Pool(TypedDict, total=False):
+class OwnOptions(TypedDict, total=False):
     """A pool's own, but for its `timeout`, which has a place among a `BlockingConnectionPool`'s arguments."""
 
     max_waiting: int | None
@@ -47,7 +47,7 @@ class _Pool(TypedDict, total=False):
     instruments: Iterable[object]
 
 
-class PoolOptions(_Pool, total=False):
+class PoolOptions(OwnOptions, total=False):
     """A pool's own, as `PoolConfig` has them."""
 
     timeout: float | None
@@ -160,14 +160,14 @@ class LoopOptions(PoolOptions, _Loop, _Ignored, total=False):
     """All of a pool for event loops."""
 
 
-class BlockingThreadOptions(_Pool, _Thread, total=False):
+class BlockingThreadOptions(OwnOptions, _Thread, total=False):
     """All of a `BlockingConnectionPool` for threads that have no place among its arguments."""
 
     cache_factory: Any
     maint_notifications_config: MaintNotificationsConfig | None
 
 
-class BlockingLoopOptions(_Pool, _Loop, total=False):
+class BlockingLoopOptions(OwnOptions, _Loop, total=False):
     """All of a `BlockingConnectionPool` for event loops that have no place among its arguments."""
 
     maint_notifications_config: MaintNotificationsConfig | None

@@ -13,6 +13,7 @@ import redis.asyncio.connection
 import redis.cluster
 import redis.connection
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.connection import AbstractConnection
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
 from redis.retry import Retry as SyncRetry
@@ -20,7 +21,7 @@ from redis.retry import Retry as SyncRetry
 from ..core.config import PoolConfig, suggest
 from ..core.connector import Failure
 from . import no_tls
-from .internals import ASYNC_CREDENTIALS, DEFAULT_TIMEOUT, require, retries_of
+from .internals import ASYNC_CREDENTIALS, DEFAULT_TIMEOUT, FAMILY, is_theirs, require, retries_of
 
 # Parts of an option's name, or of the one that was probably meant, which say that its value is a secret.
 _TELLING = ("pass", "pwd", "secret", "token", "credential", "user", "auth")
@@ -33,11 +34,15 @@ class _Shell(NamedTuple):
     """What users know a shell by."""
 
     users: str
-    redis: str
+    client: str
     redpool: str
 
 
-_SHELLS = _Shell("threads", "redis", "redpool"), _Shell("event loops", "redis.asyncio", "redpool.asyncio")
+_HOME = "redpool" if FAMILY == "redis" else f"redpool.{FAMILY}"
+_SHELLS = _Shell("threads", FAMILY, _HOME), _Shell("event loops", f"{FAMILY}.asyncio", f"{_HOME}.asyncio")
+
+OWN_CACHE = tuple(each for each in inspect.signature(AbstractConnection.__init__).parameters if "cache" in each)
+"""The options of the cache that a connection has for itself: one of valkey-py's has."""
 
 
 class ConnectRetries(NamedTuple):
@@ -97,18 +102,19 @@ def connect_budget(options: Mapping[str, Any]) -> float:
 
 def check_sync(options: Mapping[str, Any]) -> None:
     """Reject options that work on an event loop only. Raises `TypeError` with the option's name."""
-    _check_retry(options.get("retry"), SyncRetry, "redis.retry.Retry")
+    _check_retry(options.get("retry"), SyncRetry)
     provider = options.get("credential_provider")
     get = getattr(type(provider), "get_credentials", None)
     if provider is not None and (get is CredentialProvider.get_credentials or inspect.iscoroutinefunction(get)):
         raise TypeError(f"credential_provider={_type_of(provider)} is asynchronous; this pool is for threads")
-    if inspect.iscoroutinefunction(options.get("redis_connect_func")):
-        raise TypeError("redis_connect_func is a coroutine function; this pool is for threads")
+    name = "redis_connect_func"
+    if inspect.iscoroutinefunction(options.get(name)):
+        raise TypeError(f"{name} is a coroutine function; this pool is for threads")
 
 
 def check_async(options: Mapping[str, Any]) -> None:
     """Reject options that an event loop can't use. Raises `TypeError` with the option's name."""
-    _check_retry(options.get("retry"), AsyncRetry, "redis.asyncio.retry.Retry")
+    _check_retry(options.get("retry"), AsyncRetry)
     provider = options.get("credential_provider")
     if provider is None:
         return
@@ -125,7 +131,7 @@ def check_class(connection_class: object, asynchronous: bool) -> None:
         shell, other = _SHELLS[asynchronous], _SHELLS[not asynchronous]
         raise TypeError(
             f"connection_class={_name_of(connection_class)} is for {other.users}, and this pool for {shell.users}: "
-            f"use a pool of {other.redpool}, or a class of {shell.redis}"
+            f"use a pool of {other.redpool}, or a class of {shell.client}"
         )
 
 
@@ -134,7 +140,7 @@ def wrong_client(asynchronous: bool) -> TypeError:
     shell, other = _SHELLS[asynchronous], _SHELLS[not asynchronous]
     return TypeError(
         f"this pool is for {shell.users}, and the client for {other.users}: "
-        f"use a pool of {other.redpool}, or a client of {shell.redis}"
+        f"use a pool of {other.redpool}, or a client of {shell.client}"
     )
 
 
@@ -151,7 +157,7 @@ def check_names(connection_class: object, options: Mapping[str, Any], asynchrono
     if wants_tls:
         raise TypeError(
             f"{wants_tls[0]}: a pool has TLS by a URL that begins with rediss://, "
-            f"or by connection_class={_SHELLS[asynchronous].redis}.SSLConnection"
+            f"or by connection_class={_SHELLS[asynchronous].client}.SSLConnection"
         )
     _check_spelling(unknown, known, options)
 
@@ -179,9 +185,18 @@ def is_class(connection_class: object) -> TypeGuard[type]:
     return isinstance(connection_class, type)
 
 
+def as_redis(url: str) -> str:
+    """Return a URL as redis-py knows it, which begins with `redis` where it says `valkey`."""
+    scheme, colon, rest = url.partition(":")
+    return {"valkey": "redis", "valkeys": "rediss"}.get(scheme.lower(), scheme) + colon + rest
+
+
 def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[str, Any]:
-    """Return the options in a `redis://`, `rediss://` or `unix://` URL: the pool's, and those that redis-py reads."""
-    base, _, text = url.partition("?")
+    """Return the options in a URL, the pool's and those that redis-py reads.
+
+    It begins with `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`.
+    """
+    base, _, text = as_redis(url).partition("?")
     query = parse_qsl(text, keep_blank_values=True)
     ours = config.from_strings({name: value for name, value in query if name in config.names()})
     theirs = urlencode([(name, value) for name, value in query if name not in ours])
@@ -189,9 +204,9 @@ def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[st
     return {**parse(f"{base}?{theirs}" if theirs else base), **ours}
 
 
-def _check_retry(retry: object, wanted: type[Any], name: str) -> None:
+def _check_retry(retry: object, wanted: type[Any]) -> None:
     if retry is not None and not isinstance(retry, wanted):
-        raise TypeError(f"retry must be a {name}, not {_type_of(retry)}")
+        raise TypeError(f"retry must be a {_name_of(wanted)}, not {_type_of(retry)}")
 
 
 def _check_spelling(unknown: AbstractSet[str], known: frozenset[str], options: Mapping[str, Any]) -> None:
@@ -233,6 +248,6 @@ def _accepted(connection_class: object) -> frozenset[str] | None:
         names.update(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return frozenset(names)
-        if not base.__module__.startswith("redis."):
+        if not is_theirs(base):
             return None  # a class of the user's may take keywords that its bases don't know
     return None

@@ -53,7 +53,7 @@ class _Surface:
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
-        """Make a pool from a `redis://`, `rediss://` or `unix://` URL; what the URL says wins over keywords.
+        """Make a pool from a URL; what the URL says wins over keywords.
 
         Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
         """
@@ -77,6 +77,9 @@ class _Surface:
         self.himport_registry = HImportRegistry() if registry is None else registry
         self._factory = factory(connection_class, kwargs)
         self._factory.pool = weakref.ref(self)
+        for name in ("cache_enabled", "client_cache"):  # valkey-py's, for a cache in each connection
+            if kwargs.get(name):
+                require("client-side caching", name)
         if kwargs.get("event_dispatcher") is not None:
             require("events", "event_dispatcher")
         options.connect_budget(kwargs)  # rejected here where it makes no sense

@@ -83,6 +83,9 @@ class Virtual:
         if to_come or self._ahead:
             raise RuntimeError("replies over a multiplexed connection are still to be read: read them first")
 
+    def _add_to_local_cache(self, command: object, reply: object, keys: object) -> None:
+        """Forget what valkey-py's clients would have a connection cache."""
+
     def is_of(self, pool: object) -> bool:
         """Return whether it is a pool's."""
         return self._multiplexed.home.pool() is pool

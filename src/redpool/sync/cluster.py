@@ -17,7 +17,7 @@ from ..errors import DeadlineExceeded, ReplyLost
 from ..redispy import clients, internals, packing, sharing
 from ..redispy.cluster import FIRST, OF_THE_CALLER, ShortcutCluster
 from ..redispy.keywords import ClusterOptions, ClusterUrlOptions
-from ..redispy.options import check_cluster_names
+from ..redispy.options import as_redis, check_cluster_names
 from ..redispy.sentinel import check_settled
 from ..wire.pipeline import Request
 from .connections import Reentered
@@ -62,6 +62,8 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
         self, host: str | None = None, port: int = 6379, startup_nodes: Any = None, *args: Any, **kwargs: Any
     ) -> None:
         sharing_names: frozenset[str] = frozenset()
+        if kwargs.get("url") is not None:
+            kwargs["url"] = as_redis(kwargs["url"])
         if "connection_pool_class" not in kwargs:
             sharing_names = sharing.sharing_names(kwargs.get("shareable_commands", ()))
             names = MultiplexedConnectionPool.option_names() - {"max_connections"}

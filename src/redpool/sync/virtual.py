@@ -197,6 +197,9 @@ class VirtualConnection(virtual.Virtual):
             self._bind(self._multiplexed.home.take_own())
         return self.bound
 
+    def _get_from_local_cache(self, command: object) -> None:
+        """Return nothing: valkey-py's clients ask a connection first for what it has cached."""
+
 
 class _OfOwn:
     """What a virtual connection has of its own connection, which is taken when that is asked for."""
