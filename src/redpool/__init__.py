@@ -5,7 +5,7 @@ Give it to redis-py's client in the place of redis-py's own pool::
     pool = redpool.ConnectionPool(host="localhost", port=6379, db=0)
     r = redis.Redis(connection_pool=pool)
 
-The twin for event loops is `redpool.asyncio`.
+The twin for event loops is `redpool.asyncio`; `redpool.valkey` is for valkey-py.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .sync.sentinel import Sentinel
 if TYPE_CHECKING:
     from . import asyncio as asyncio
     from . import embedded as embedded
+    from . import valkey as valkey
     from .installation import install as install
     from .installation import uninstall as uninstall
 
@@ -57,8 +58,8 @@ __all__ = [
 if not TYPE_CHECKING:  # with it, type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Return `redpool.asyncio`, `redpool.embedded`, `install` or `uninstall`, imported when it is first used."""
-        if name in ("asyncio", "embedded"):
+        """Return one of redpool's modules, `install` or `uninstall`, imported when it is first used."""
+        if name in ("asyncio", "embedded", "valkey"):
             return import_module(f".{name}", __name__)
         if name in ("install", "uninstall"):
             return getattr(import_module(".installation", __name__), name)

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import redis.asyncio.connection
 import redis.connection
+import valkey.asyncio.connection
+import valkey.connection
 
 from redpool import cli
 from redpool.embedded import Server
@@ -106,7 +108,10 @@ def clustered() -> Iterator[tuple[str, int]]:
 def redirect(redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Any], None]:
     """localhost:6379, where the pages say that a server is, is the test's own server; other ports as the test says."""
     places: dict[int, tuple[str, int]] = {AT_HOME: (redis_server.host, redis_server.port)}
-    for connection_class in (redis.connection.Connection, redis.asyncio.connection.Connection):
+    homes: tuple[Any, ...] = (
+        redis.connection, redis.asyncio.connection, valkey.connection, valkey.asyncio.connection,
+    )  # fmt: skip
+    for connection_class in (each.Connection for each in homes):
         connect = connection_class._connect
 
         def redirected(self: Any, connect: Any = connect) -> Any:
@@ -129,7 +134,7 @@ def test_code_on_the_pages_runs(
     namespace: dict[str, Any] = {"__name__": "__docs__"}
     exec(compile(TIGHT.sub(PATIENT, code), f"<{name}>", "exec"), namespace)
     for value in namespace.values():
-        if isinstance(value, redis.ConnectionPool):
+        if isinstance(value, redis.ConnectionPool | valkey.ConnectionPool):
             value.close()
     del value, namespace
     gc.collect()  # what a page leaves open is that page's fault, not the next one's

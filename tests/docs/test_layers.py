@@ -23,10 +23,10 @@ NOT_SHIPPED = {"benchmarks", "tests"}
 
 # The longest entry that a module's name begins with decides. "redpool" itself is the package's own `__init__`.
 MAY_IMPORT: dict[str, set[str]] = {
-    # The three last are imported when they are first used.
+    # The four last are imported when they are first used.
     "redpool": {
         STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.sync", "redpool.asyncio",
-        "redpool.embedded", "redpool.installation",
+        "redpool.embedded", "redpool.installation", "redpool.valkey",
     },
     "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
@@ -69,6 +69,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "redis.exceptions",
     },
     "redpool.embedded": {STDLIB},
+    # `redpool.valkey.sync` and the like are the modules above, once more.
+    "redpool.valkey": {STDLIB, "redpool.core", "redpool.deadline"},
+    "redpool.valkey.keywords": {STDLIB, "redpool.redispy.keywords", "valkey"},
+    "redpool.valkey.edition": {STDLIB, "redpool.valkey.complements"},
+    "redpool.valkey.complements": {STDLIB, "hiredis", "valkey"},
     "redpool.metrics": {
         STDLIB, "redpool.alarm", "redpool.core.stats", "redpool.core.histogram", "redpool.core.instrument",
         "prometheus_client", "opentelemetry",

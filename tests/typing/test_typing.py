@@ -18,7 +18,7 @@ import pytest
 
 import redpool
 
-PAGES = [Path(__file__).parent / name for name in ("for_threads.py", "for_tasks.py", "mistakes.py")]
+PAGES = [Path(__file__).parent / name for name in ("for_threads.py", "for_tasks.py", "for_valkey.py", "mistakes.py")]
 SOURCE = Path(redpool.__file__).parents[1]
 
 

@@ -34,7 +34,7 @@ NOT_THEIRS = {"_getframe", "_is_owned", "_redpool"}
 # Read of an object of redpool's own, whatever else in redis-py is called so.
 FRIENDS = {"_connected"}
 # Packages and modules that know nothing of redis-py's inside.
-APART = ("core", "wire", "bench", "demo", "metrics", "contrib", "cli", "embedded", "__main__")
+APART = ("core", "wire", "bench", "demo", "metrics", "contrib", "cli", "embedded", "valkey", "__main__")
 
 
 def functions(owner: type) -> Iterator[FunctionType]:

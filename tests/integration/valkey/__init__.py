@@ -1,0 +1,1 @@
+"""redpool under valkey-py: `redpool.valkey`, and URLs that say valkey."""
