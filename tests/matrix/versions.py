@@ -1,8 +1,8 @@
-"""Run redpool's tests on each supported minor version of redis-py.
+"""Run redpool's tests on each supported minor version of redis-py, and on valkey-py.
 
 ::
 
-    python tests/matrix/versions.py [--only 6.4 ...] [--contract] [-- arguments for pytest]
+    python tests/matrix/versions.py [--only 6.4 valkey ...] [--contract] [-- arguments for pytest]
 
 Each version stands in a folder of its own below `.matrix/`, in front of what else is installed. The tests that stand
 for the contract run on all of them, the whole suite on some. A test of what a version lacks is skipped: see `FEATURES`
@@ -19,10 +19,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 HOME = ROOT / ".matrix"
 
 MINOR_VERSIONS = ("5.2", "5.3", "6.0", "6.1", "6.2", "6.3", "6.4", "7.0", "7.1", "7.2", "7.3", "7.4", "8.0", "8.1")
+VALKEY = "valkey"
+"""valkey-py 6, which the tests take for redis-py: see `over_valkey`."""
 WHOLE_SUITE = ("5.2", "6.4", "7.4", "8.1")
 
 CONTRACT = (
@@ -34,6 +37,9 @@ CONTRACT = (
     "tests/integration/multiplexed",
 )
 """Where the tests are that stand for the contract: the code in README and docs, pools, clients, deadlines."""
+
+APART = ("tests/docs/test_docs.py", "tests/unit/test_internals.py")
+"""Of these what redis-py has, or its pages say: not for valkey-py."""
 
 NEWEST_ALONE = (
     "tests/integration/bench",  # measures, with the newest
@@ -47,33 +53,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and say how each version fared. Returns the exit status."""
     options = _parser().parse_args(arguments)
     outcomes: dict[str, str] = {}
-    for version in options.only or MINOR_VERSIONS:
+    for version in options.only or (*MINOR_VERSIONS, VALKEY):
         folder = HOME / version
         if not _installed(version, folder):
             outcomes[version] = "could not be had"
             continue
         whole = version in WHOLE_SUITE and not options.contract
-        _say(f"== redis-py {version}: {'the whole suite' if whole else 'the contract'}")
+        _say(f"== {_package(version)}: {'the whole suite' if whole else 'the contract'}")
         outcomes[version] = _run(version, folder, whole, options.pytest)
-    _say("\n".join(f"redis-py {version}: {outcome}" for version, outcome in outcomes.items()))
+    _say("\n".join(f"{_package(version)}: {outcome}" for version, outcome in outcomes.items()))
     if "could not be had" in outcomes.values():
         return 2
     return 0 if all(outcome.startswith("passed") for outcome in outcomes.values()) else 1
 
 
+def _package(version: str) -> str:
+    """Return what is installed, as pip has it."""
+    return "valkey==6.*" if version == VALKEY else f"redis=={version}.*"
+
+
 def _installed(version: str, folder: Path) -> bool:
     """Install the last release of a minor version, unless it is there."""
-    if (folder / "redis").is_dir():
+    if (folder / _package(version).partition("==")[0]).is_dir():
         return True
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    return subprocess.run([*command, "--target", folder, f"redis=={version}.*"], check=False).returncode == 0
+    return subprocess.run([*command, "--target", folder, _package(version)], check=False).returncode == 0
 
 
 def _run(version: str, folder: Path, whole: bool, arguments: Sequence[str]) -> str:
     """Run the tests; return how they ended."""
-    path = os.pathsep.join([str(folder), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(folder), str(ROOT / "src"), str(HERE), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "2", "--dist", "loadfile"]
-    if not whole:
+    if version == VALKEY:
+        command += ["-p", "over_valkey", *(each for each in CONTRACT if each not in APART)]
+    elif not whole:
         command += CONTRACT
     elif version != MINOR_VERSIONS[-1]:
         command += [f"--ignore={each}" for each in NEWEST_ALONE]
@@ -90,8 +103,10 @@ def _say(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Run redpool's tests on each supported version of redis-py.")
-    parser.add_argument("--only", nargs="+", choices=MINOR_VERSIONS, metavar="VERSION", help="these versions")
+    parser = argparse.ArgumentParser(description="Run redpool's tests on redis-py's versions and valkey-py.")
+    parser.add_argument(
+        "--only", nargs="+", choices=(*MINOR_VERSIONS, VALKEY), metavar="VERSION", help="these versions"
+    )
     parser.add_argument("--contract", action="store_true", help="the tests of the contract only, on each of them")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, behind --")
     return parser

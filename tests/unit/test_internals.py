@@ -19,7 +19,7 @@ import pytest
 import redis
 
 import redpool
-from matrix.versions import MINOR_VERSIONS
+from matrix.versions import MINOR_VERSIONS, VALKEY
 from redpool.redispy import internals
 from redpool.redispy.internals import PRIVATE
 
@@ -139,7 +139,7 @@ def test_the_versions_that_are_allowed_are_run() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert f"redis>={first},<{internals.NEWEST_TESTED[0] + 1}" in project["dependencies"]
     workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
-    listed = ", ".join(f'"{version}"' for version in MINOR_VERSIONS)
+    listed = ", ".join(f'"{version}"' for version in (*MINOR_VERSIONS, VALKEY))
     assert f"redis-py: [{listed}]" in workflow
 
 
