@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -150,6 +151,7 @@ class Secured:
         self.at = dict(zip(("host", "port"), self._listener.getsockname(), strict=True))
         self.at |= {"ssl_ca_certs": certificate[0]}
         self.sessions: list[ssl.SSLSocket] = []
+        self._at_work = threading.Lock()  # a session of `ssl` is for one thread at a time
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -162,8 +164,16 @@ class Secured:
 
     def _answer(self, session: ssl.SSLSocket) -> None:
         with contextlib.suppress(OSError):
-            while session.recv(65536):
-                session.sendall(b"+PONG\r\n")
+            while select.select([session], [], []):
+                with self._at_work:
+                    if not session.recv(65536):
+                        return
+                    session.sendall(b"+PONG\r\n")
+
+    def push(self, what: bytes) -> None:
+        """Send what no client has asked for, or end the session for nothing."""
+        with self._at_work:
+            self.sessions[0].sendall(what) if what else self.sessions[0].shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End all of it."""
@@ -201,8 +211,7 @@ def test_what_comes_unasked_over_tls_is_seen(over_tls: Any, face: Face, secured:
     """A reply to no command, or the end of the session."""
     client = face.client(over_tls)
     assert client.ping() is True
-    session = secured.sessions[0]
-    session.sendall(what) if what else session.shutdown(socket.SHUT_RDWR)
+    secured.push(what)
     assert client.ping() is True
     assert over_tls.stats().connected == 2
 
