@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -35,3 +36,10 @@ def test_a_subclass_of_text_is_no_text() -> None:
     with pytest.raises(TypeError):
         packing.pack_words(("GET", object()))
     assert packing.pack_words(("GET", Key("a"))) == _by_hiredis(("GET", "a"))
+
+
+@pytest.mark.parametrize("pack", [packing.pack_words, packing.pack, lambda args: packing.pack_all([args])])
+def test_of_a_view_the_bytes_are_packed_that_it_shows(pack: Callable[[tuple[Any, ...]], bytes]) -> None:
+    """Also where they lie apart, or in the other order: hiredis would take those that lie behind the first."""
+    for step, shown in (1, b"abcdef"), (2, b"ace"), (-1, b"fedcba"):
+        assert pack(("SET", "k", memoryview(b"abcdef")[::step])) == _by_hiredis(("SET", "k", shown))

@@ -61,13 +61,18 @@ def pack_words(args: tuple[Any, ...]) -> bytes:
         return f"{_named[args[0]]}{_sized[len(word)]}{word}\r\n".encode()
     for word in args:
         if type(word) is not str and type(word) is not bytes:
-            return _pack_text(_with_numbers_as_text(args))
+            return _pack_text(_with_plain_words(args))
     return _pack_text(args)
 
 
-def _with_numbers_as_text(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the same: hiredis would crash where a signal handler raises while it does that."""
-    return (args[0], *[repr(each) if type(each) is int or isinstance(each, float) else each for each in args[1:]])
+def _with_plain_words(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the same without what hiredis gets wrong.
+
+    It would crash where a signal handler raises while it turns a number into text. And of a view whose bytes lie apart
+    it would send those that lie together, up to what is another's memory.
+    """
+    return (args[0], *[repr(each) if type(each) is int or isinstance(each, float)
+                       else bytes(each) if type(each) is memoryview else each for each in args[1:]])  # fmt: skip
 
 
 def pack(args: tuple[Any, ...]) -> bytes:
@@ -77,7 +82,7 @@ def pack(args: tuple[Any, ...]) -> bytes:
             return pack_words(args)
         except TypeError:
             pass  # a kind of word that redis-py turns into bytes first, or refuses by its own error
-    return b"".join(_serialize(*_with_numbers_as_text(args)))
+    return b"".join(_serialize(*_with_plain_words(args)))
 
 
 def pack_all(several: Sequence[tuple[Any, ...]]) -> bytes:
