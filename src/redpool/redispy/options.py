@@ -120,7 +120,7 @@ def check_async(options: Mapping[str, Any]) -> None:
         return
     if not hasattr(provider, ASYNC_CREDENTIALS):
         raise TypeError(f"credential_provider={_type_of(provider)} has no {ASYNC_CREDENTIALS}")
-    if inspect.iscoroutinefunction(type(provider).get_credentials):
+    if inspect.iscoroutinefunction(getattr(type(provider), "get_credentials", None)):
         require("asynchronous credentials", "credential_provider")
 
 
@@ -164,8 +164,9 @@ def check_names(connection_class: object, options: Mapping[str, Any], asynchrono
 
 def check_cluster_names(options: Mapping[str, Any], ours: frozenset[str]) -> None:
     """Reject an option of a cluster's client that looks misspelled: redis-py would drop it. Raises `TypeError`."""
-    theirs = inspect.signature(redis.RedisCluster.__init__).parameters.keys()
-    known = ours.union(theirs, redis.cluster.REDIS_ALLOWED_KEYS)
+    # What only its other clients take redis-py drops: an application may have one set of options for all.
+    theirs = (inspect.signature(each.__init__).parameters for each in (redis.RedisCluster, redis.Redis))
+    known = ours.union(*theirs, redis.cluster.REDIS_ALLOWED_KEYS)
     _check_spelling(options.keys() - known, known, options)
 
 

@@ -151,9 +151,14 @@ def test_a_provider_on_a_loop_may_leave_the_coroutine_to_its_base_class() -> Non
         def get_credentials(self) -> tuple[str]:
             return ("s3cret",)
 
+    class WithoutBase:
+        async def get_credentials_async(self) -> tuple[str]:
+            return ("s3cret",)
+
     face = Asyncio()
     try:
         assert face.pool(credential_provider=OnlyThreads()).stats().open == 0
+        assert face.pool(credential_provider=WithoutBase()).stats().open == 0
         with pytest.raises(TypeError, match="credential_provider"):
             face.pool(credential_provider=WithoutCoroutine())
     finally:
