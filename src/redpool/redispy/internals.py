@@ -880,7 +880,16 @@ def is_theirs(owner: type) -> bool:
 
 def is_own(function: object) -> bool:
     """Return whether redis-py or redpool has defined this function, not a third party."""
-    return type(function) is FunctionType and str(function.__globals__.get("__name__")).partition(".")[0] in _OWN
+    return type(function) is FunctionType and _is_of_own(function.__globals__.get("__name__"))
+
+
+def is_own_class(owner: type) -> bool:
+    """Return whether redis-py or redpool has defined this class, not a third party."""
+    return _is_of_own(owner.__module__)
+
+
+def _is_of_own(module: object) -> bool:
+    return str(module).partition(".")[0] in _OWN
 
 
 def original(owner: type, name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Self
 from redis.exceptions import ReadOnlyError
 
 from ..deadline import current
-from ..redispy import packing, virtual
+from ..redispy import internals, packing, virtual
 from ..wire.commands import shares
 from ..wire.pipeline import Request
 from .connection import MultiplexedConnection
@@ -42,6 +42,9 @@ class VirtualConnection(virtual.Virtual):
         for name in dir(connection):
             if not name.startswith("__") and not hasattr(made, name):
                 setattr(made, name, _OfOwn(name, cls._own))
+        if not internals.is_own_class(connection.__class__):
+            # Others' connections may get attributes as they connect, or make them up.
+            made.__getattr__ = cls._of_own  # type: ignore[attr-defined]
         return made
 
     @property
@@ -199,6 +202,12 @@ class VirtualConnection(virtual.Virtual):
 
     def _get_from_local_cache(self, command: object) -> None:
         """Return nothing: valkey-py's clients ask a connection first for what it has cached."""
+
+    def _of_own(self, name: str) -> Any:
+        """Return what the connection of its own, taken now if need be, has by this name."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._own(), name)
 
 
 class _OfOwn:

@@ -131,3 +131,25 @@ def test_the_policy_of_a_virtual_connection_can_be_copied(face: Face, at: dict[s
     """As that of any connection of redis-py's."""
     guard = _unwrapped(face.pool(**at, retry=face.retry(3)).retry_guard)
     assert retries_of(copy.copy(guard)) == retries_of(copy.deepcopy(guard)) == 3
+
+
+def test_what_a_users_connection_gets_as_it_connects_is_there_for_a_command(at: dict[str, Any]) -> None:
+    """Of threads: a client may look at it before it sends, over a connection that was never asked for before."""
+    seen: list[str] = []
+
+    class Greeted(redis.Connection):
+        def on_connect_check_health(self, check_health: bool = True) -> None:
+            super().on_connect_check_health(check_health)
+            self.greeting = "hello"
+
+    class Client(redis.Redis):
+        def _send_command_parse_response(self, conn: Any, *args: Any, **options: Any) -> Any:
+            seen.append(conn.greeting)
+            return super()._send_command_parse_response(conn, *args, **options)
+
+    with redpool.MultiplexedConnectionPool(connection_class=Greeted, **at) as pool:
+        client = Client(connection_pool=pool)
+        assert client.ping()
+        assert pool.sharing
+        assert seen == ["hello"]
+        assert pool.stats().in_use == 0  # its own connection was enough, and came back
