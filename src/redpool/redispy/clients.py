@@ -139,8 +139,9 @@ class ShortcutClient:
 
         This asks the method: to ask for the client's `__dict__` would slow each later look at its attributes down.
         """
-        function = getattr(getattr(self, name, None), "__func__", None)
-        return function is getattr(type(self), name, None)
+        method = getattr(self, name, None)
+        is_bound_here = getattr(method, "__self__", self) is self  # else it is another client's
+        return is_bound_here and getattr(method, "__func__", None) is getattr(type(self), name, None)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

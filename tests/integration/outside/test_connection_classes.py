@@ -281,6 +281,16 @@ def test_a_patch_onto_redis_pys_client(
     assert calls == [method]
 
 
+def test_another_clients_method_runs_for_that_client(kind: Face, at: dict[str, Any]) -> None:
+    """It is of the same class, but what it makes of a reply is the other client's affair."""
+    pool = kind.pool(**at)
+    client, other = kind.client(pool), kind.client(pool)
+    faces._unwrapped(other).set_response_callback("GET", lambda reply, **_: ("other", reply))
+    faces._unwrapped(client).parse_response = faces._unwrapped(other).parse_response
+    client.set("key", "value")
+    assert client.get("key") == ("other", b"value")
+
+
 @pytest.mark.parametrize("method", internals.PIPELINE_METHODS)
 def test_a_patch_onto_redis_pys_pipeline(
     kind: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str
