@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -66,7 +67,8 @@ def check_files(connection: Any, error: OSError) -> None:
 
     What redis-py raises names no file.
     """
-    if not isinstance(error, _OF_FILES):
+    # Without its password OpenSSL asks for it at the terminal, and there may be none.
+    if not (isinstance(error, _OF_FILES) or error.errno == errno.EINVAL):
         return
     options = getattr(connection, "ssl_context", connection)  # where redis-py has them for event loops
     cert, key, ca, folder = (getattr(options, name, None) for name in ("certfile", "keyfile", "ca_certs", "ca_path"))

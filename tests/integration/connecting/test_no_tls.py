@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -91,6 +94,16 @@ def test_a_file_that_holds_something_else(
     options: dict[str, Any] = {option: certificate[1]}
     pool = pool_over_tls(face, *secured, **options)
     fails_at_once(face, pool, f"Can't use {option}={certificate[1]}")
+
+
+def test_a_key_whose_password_is_missing(certificate: tuple[str, str], tmp_path: Path) -> None:
+    """It is named where OpenSSL has no terminal at which it could ask, as it is where the password is another."""
+    locked = str(tmp_path / "locked.pem")
+    lock = f"openssl rsa -aes128 -passout pass:secret -in {certificate[1]} -out {locked}"
+    subprocess.run(lock.split(), check=True, capture_output=True)
+    connection = SimpleNamespace(certfile=certificate[0], keyfile=locked)
+    with pytest.raises(ssl.SSLError, match=f"ssl_keyfile={locked}"):
+        no_tls.check_files(connection, OSError(errno.EINVAL, "Invalid argument"))
 
 
 def test_a_port_without_tls(any_face: Face, at: dict[str, Any], brief: None) -> None:
