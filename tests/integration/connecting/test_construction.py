@@ -80,6 +80,14 @@ def test_so_it_is_by_the_client_for_a_cluster() -> None:
         redpool.RedisCluster("127.0.0.1", 1, max_conections=7)  # type: ignore[call-overload]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
+def test_what_is_an_option_of_other_clients_is_not_misspelt() -> None:
+    """The client for a cluster drops it, as redis-py's does, and gets as far as to the server."""
+    options: dict[str, Any] = {"single_connection_client": False}
+    with pytest.raises(redis.exceptions.RedisClusterException, match="refused"):
+        redpool.RedisCluster("127.0.0.1", 1, **options)
+
+
 def test_an_unknown_option_like_none_goes_to_the_connection_class(face: Face) -> None:
     """Where nothing is close, the connection class judges, as in redis-py: the first caller gets its error."""
     with face.pool(zzzzqqq=7) as pool, pytest.raises(TypeError, match="zzzzqqq"):
