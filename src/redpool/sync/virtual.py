@@ -44,7 +44,7 @@ class VirtualConnection(virtual.Virtual):
                 setattr(made, name, _OfOwn(name, cls._own))
         if not internals.is_own_class(connection.__class__):
             # Others' connections may get attributes as they connect, or make them up.
-            made.__getattr__ = cls._of_own  # type: ignore[attr-defined]
+            made.__getattr__ = cls._of_own  # type: ignore[attr-defined]  # only such a class has it
         return made
 
     @property
