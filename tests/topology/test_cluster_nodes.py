@@ -11,7 +11,6 @@ import pytest
 import redis
 import redis.asyncio.cluster
 import redis.cluster
-from redis.cluster import LoadBalancingStrategy
 from redis.crc import key_slot
 
 import redpool
@@ -134,10 +133,11 @@ def test_a_callback_of_the_users_is_called(face: Face, nodes: Nodes) -> None:
         assert client.execute_command("SET", KEY, "b", mark=1)[2] == {"mark": 1}
 
 
+@pytest.mark.needs("load balancing strategies")
 def test_replicas_read_where_the_user_wants_it(face: Face, nodes: Nodes) -> None:
     """In turn with their master, which writes."""
     nodes.give_slots(replica=True)
-    with client_of(face, nodes, load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN) as client:
+    with client_of(face, nodes, load_balancing_strategy=redis.cluster.LoadBalancingStrategy.ROUND_ROBIN) as client:
         for _ in range(4):
             client.get(KEY)
         assert nodes.counts("GET") == (2, 2)

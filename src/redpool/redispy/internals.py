@@ -88,6 +88,7 @@ class Feature(NamedTuple):
 FEATURES = {
     "asynchronous credentials": Feature("5.3", "redis.event:EventDispatcher"),
     "events": Feature("5.3", "redis.event:EventDispatcher"),
+    "load balancing strategies": Feature("5.3", "redis.cluster:LoadBalancingStrategy"),
     "retries by default": Feature("6.0", "redis.retry:Retry.get_retries"),
     "pushes apart from replies": Feature("6.2", "redis._parsers.hiredis:_HiredisParser.handle_push_response"),
     "cluster pipelines by strategies": Feature("6.2", "redis.asyncio.cluster:PipelineStrategy"),
