@@ -50,6 +50,7 @@ def names(server: ScriptedServer) -> set[str]:
 # -- the handshake -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("RESP3 by default")
 @pytest.mark.parametrize("rejection", REFUSALS.values(), ids=REFUSALS.keys())
 def test_a_refused_hello_is_followed_by_resp2(face: Face, scripted: ScriptedServer, rejection: str) -> None:
     """The user logs in, the database is selected, and each command is sent once."""
@@ -62,6 +63,7 @@ def test_a_refused_hello_is_followed_by_resp2(face: Face, scripted: ScriptedServ
     assert scripted.count("HELLO") == 1
 
 
+@pytest.mark.needs("RESP3 by default")
 def test_the_endpoint_is_remembered(face: Face, scripted: ScriptedServer) -> None:
     """A server is asked once; another one that the same pool comes to is asked, too."""
     scripted.answer("HELLO", redis.ResponseError(REFUSALS["a proxy"]))
@@ -77,6 +79,7 @@ def test_the_endpoint_is_remembered(face: Face, scripted: ScriptedServer) -> Non
         assert other.count("HELLO") == 1
 
 
+@pytest.mark.needs("RESP3 by default")
 @pytest.mark.parametrize("error", OTHER_ERRORS.values(), ids=OTHER_ERRORS.keys())
 def test_any_other_error_is_an_error(face: Face, scripted: ScriptedServer, error: str) -> None:
     """Nothing more is sent over the connection."""
@@ -98,6 +101,7 @@ def test_resp3_that_was_asked_for_is_insisted_on(face: Face, scripted: ScriptedS
     assert names(scripted) == {"HELLO"}
 
 
+@pytest.mark.needs("RESP3 by default")
 @pytest.mark.parametrize("kind", [Threads, Asyncio])
 def test_a_class_that_speaks_resp2_by_itself_goes_on_to(kind: type[Face], scripted: ScriptedServer) -> None:
     """HELLO is never sent."""
@@ -114,6 +118,7 @@ def test_a_class_that_speaks_resp2_by_itself_goes_on_to(kind: type[Face], script
     made.close()
 
 
+@pytest.mark.needs("client-side caching", "RESP3 by default")
 @pytest.mark.parametrize("own", [False, True], ids=["pool", "client"])
 def test_caching_asks_for_resp3(scripted: ScriptedServer, own: bool) -> None:
     """Without RESP3 there are no invalidations: the error says so."""
@@ -201,7 +206,15 @@ def asked(client: Any) -> list[Any]:
     return replies
 
 
-@pytest.mark.parametrize("more", [{}, {"decode_responses": True}, {"legacy_responses": False}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"decode_responses": True},
+        pytest.param({"legacy_responses": False}, marks=pytest.mark.needs("RESP3 by default")),
+    ],
+    ids=str,
+)
 def test_replies_are_those_of_resp3(
     face: Face, redis_server: embedded.Server, without_hello: embedded.Server, more: dict[str, Any]
 ) -> None:

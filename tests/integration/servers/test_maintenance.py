@@ -12,11 +12,21 @@ import pytest
 import redis
 
 import redpool
-from redpool.redispy.internals import MaintNotificationsConfig
+from redpool.redispy.internals import MaintNotificationsConfig, has
 from redpool.testing import ScriptedServer
 from support.faces import Doing, Face, eventually
 
 CALLERS = 8
+
+pytestmark = pytest.mark.needs("maintenance notifications")
+
+
+@pytest.fixture
+def face(face: Face) -> Face:
+    """As elsewhere, but for shells in which this redis-py has no notifications."""
+    if face.asynchronous and not has("maintenance notifications on event loops"):
+        pytest.skip("this redis-py lacks maintenance notifications on event loops")
+    return face
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +66,7 @@ def real(pool: Any) -> Any:
 def test_nothing_in_flight_fails_when_a_server_moves(face: Face, scripted: ScriptedServer) -> None:
     """All are answered, each has run once, and what comes next goes to the new address."""
     scripted.answer("INCRBY", 1)
-    pool = face.pool(host=scripted.host, port=scripted.port)
+    pool = face.pool(host=scripted.host, port=scripted.port, protocol=3)
     client = face.client(pool)
     face.open_connections(pool, CALLERS)
     client.ping()
@@ -75,7 +85,7 @@ def test_nothing_in_flight_fails_when_a_server_moves(face: Face, scripted: Scrip
 @pytest.mark.parametrize("kind", [redpool.ConnectionPool, redpool.MultiplexedConnectionPool])
 def test_no_connection_is_made_to_where_the_server_was(scripted: ScriptedServer, kind: Any) -> None:
     """Whenever connections are drained, the new address is known already."""
-    with kind(host=scripted.host, port=scripted.port) as pool:
+    with kind(host=scripted.host, port=scripted.port, protocol=3) as pool:
         hosts: list[str] = []
 
         def drain() -> None:
@@ -93,7 +103,7 @@ def test_no_connection_is_made_to_where_the_server_was(scripted: ScriptedServer,
 
 def test_a_whole_pool_moves(scripted: ScriptedServer, face: Face) -> None:
     """What is idle is replaced, and connected to the new address."""
-    pool = face.pool(host=scripted.host, port=scripted.port)
+    pool = face.pool(host=scripted.host, port=scripted.port, protocol=3)
     client = face.client(pool)
     face.open_connections(pool, 3)
     client.ping()
@@ -111,7 +121,7 @@ def test_timeouts_are_relaxed_during_maintenance(face: Face, scripted: ScriptedS
     config = MaintNotificationsConfig(relaxed_timeout=20)
     scripted.answer("INCRBY", 1)
     pool = face.pool(
-        host=scripted.host, port=scripted.port, socket_timeout=0.2, maint_notifications_config=config, max_connections=3
+        host=scripted.host, port=scripted.port, protocol=3, socket_timeout=0.2, maint_notifications_config=config, max_connections=3
     )
     client = face.client(pool)
     client.ping()
@@ -161,7 +171,7 @@ def test_a_handler_may_do_anything_to_a_pool_for_threads(
 ) -> None:
     """What others have in flight over the connection that it came over is answered, and the pool goes on."""
     handled: list[Any] = []
-    pool = redpool.MultiplexedConnectionPool(host=scripted.host, port=scripted.port)
+    pool = redpool.MultiplexedConnectionPool(host=scripted.host, port=scripted.port, protocol=3)
     client: Any = (redpool.Redis if own_client else redis.Redis)(connection_pool=pool)
 
     def handle(message: Any) -> None:
@@ -184,7 +194,7 @@ def test_a_handler_may_do_anything_to_a_pool_for_threads(
 @pytest.mark.parametrize("kind", [redpool.ConnectionPool, redpool.MultiplexedConnectionPool])
 def test_what_was_due_later_is_due_no_more_without_the_pool(scripted: ScriptedServer, kind: Any) -> None:
     """redis-py's timers outlive the pool; they find it gone."""
-    pool = kind(host=scripted.host, port=scripted.port)
+    pool = kind(host=scripted.host, port=scripted.port, protocol=3)
     with pool.connection() as connection:
         handler = connection._maint_notifications_pool_handler
     pool.close()
