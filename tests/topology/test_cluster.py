@@ -96,6 +96,7 @@ def test_what_cannot_share_has_its_own_connection(face: Face, empty: Cluster) ->
         assert eventually(lambda: all(pool.stats().in_use == 1 for pool in pools_of(client)))
 
 
+@pytest.mark.needs("cluster pipelines by strategies")
 def test_watch(empty: Cluster) -> None:
     """With threads; redis-py's asyncio twin says WATCH over a loop that is gone when EXEC is said."""
     with redpool.RedisCluster(host=empty.servers[0].host, port=empty.servers[0].port) as client:
@@ -259,7 +260,13 @@ def test_nodes_work_on_a_pipeline_at_the_same_time(face: Face, empty: Cluster) -
         assert doing.result() == [1] * 9
 
 
-@pytest.mark.parametrize("transaction", [None, True], ids=["plain", "multi"])
+@pytest.mark.parametrize(
+    "transaction",
+    [
+        pytest.param(None, id="plain"),
+        pytest.param(True, id="multi", marks=pytest.mark.needs("cluster pipelines by strategies")),
+    ],
+)
 def test_what_may_have_run_is_not_sent_again(face: Face, empty: Cluster, transaction: bool | None) -> None:
     """Where a reply is lost: `ReplyLost`, and it has run once. redis-py would send it again."""
     with proxies(empty) as nodes, client_of(face, empty, **nodes["at"]) as client:
@@ -268,7 +275,13 @@ def test_what_may_have_run_is_not_sent_again(face: Face, empty: Cluster, transac
         assert client.get("n") == b"1"
 
 
-@pytest.mark.parametrize("transaction", [None, True], ids=["plain", "multi"])
+@pytest.mark.parametrize(
+    "transaction",
+    [
+        pytest.param(None, id="plain"),
+        pytest.param(True, id="multi", marks=pytest.mark.needs("transactions of a cluster that are tried again")),
+    ],
+)
 def test_what_makes_no_difference_is_sent_again(face: Face, empty: Cluster, transaction: bool | None) -> None:
     """As redis-py would."""
     with proxies(empty) as nodes, client_of(face, empty, **nodes["at"]) as client:

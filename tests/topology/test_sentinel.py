@@ -131,6 +131,7 @@ def test_the_sentinels_themselves(face: Face, guarded: Guarded) -> None:
 # -- demoted -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("retries by default")
 def test_what_a_demoted_master_refuses_goes_to_the_next_one(face: Face, pair: Pair, ours: bool) -> None:
     """Under the retry policy: it has not run, so that even INCR may go again."""
     pool = pool_of(face, pair, retry=face.retry(1))
@@ -156,6 +157,7 @@ def test_without_a_policy_it_is_raised_as_redis_py_tells_it(face: Face, pair: Pa
     assert client.role()[0] == b"master"
 
 
+@pytest.mark.needs("retries by default")
 def test_so_it_is_over_a_connection_of_ones_own(face: Face, pair: Pair, ours: bool) -> None:
     """BLPOP on a demoted master takes the job from the next one."""
     client = client_of(face, pool_of(face, pair, retry=face.retry(1)), ours)
@@ -165,6 +167,7 @@ def test_so_it_is_over_a_connection_of_ones_own(face: Face, pair: Pair, ours: bo
     assert client.blpop("jobs", timeout=1) == (b"jobs", b"job")
 
 
+@pytest.mark.needs("retries by default")
 @pytest.mark.parametrize("transaction", [True, False], ids=["multi", "plain"])
 def test_so_it_is_with_pipelines(face: Face, pair: Pair, ours: bool, transaction: bool) -> None:
     """What has run of it has changed nothing, so that it goes to the next one as a whole."""

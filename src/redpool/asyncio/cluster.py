@@ -142,7 +142,8 @@ class _Pools:
         if name not in self.by_name:
             pool = MultiplexedConnectionPool(connection_class=self._connection_class, **kwargs, **self._options)
             self.by_name[name] = pool
-        return NodeConnection(self.by_name[name], host, port)
+        connection: NodeConnection = _kept(self.by_name[name], host, port)
+        return connection
 
 
 class _Answered:
@@ -271,6 +272,9 @@ class NodeConnection(VirtualConnection):
     async def _take_own_unless_shared(self) -> None:
         if not (self.pool.sharing or self.pool.may_share()):
             await self._own()
+
+
+_kept = internals.kept_by_nodes(NodeConnection)
 
 
 class _PipelineStrategy(internals.AsyncPipelineStrategy):

@@ -93,6 +93,9 @@ FEATURES = {
     "pushes apart from replies": Feature("6.2", "redis._parsers.hiredis:_HiredisParser.handle_push_response"),
     "cluster pipelines by strategies": Feature("6.2", "redis.asyncio.cluster:PipelineStrategy"),
     "maintenance notifications": Feature("7.0", "redis.maint_notifications:MaintNotificationsConfig"),
+    "transactions of a cluster that are tried again": Feature(
+        "7.0", "redis.maint_notifications:MaintNotificationsConfig"
+    ),
     "client-side caching": Feature("7.2", "redis.cache:CacheProxy"),
     "clusters that keep a node that failed": Feature(
         "7.2", "redis.cluster:NodesManager.move_node_to_end_of_cached_nodes"
@@ -551,6 +554,45 @@ STAND_INS_ASYNC = _stand_ins(
 """The same for an event loop's."""
 
 
+# -- a cluster's connections, which nodes of event loops don't look after before 7.2 -----------------------------------
+
+
+class _LeavesWhenAnswered:
+    """Leaves what it has, once all is read: no node of redis-py's asks it between two calls whether anything is left."""
+
+    _to_read = 0
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        me: Any = self
+        self._to_read = 1 if type(command) is tuple or me._packed is None else len(me._packed[1])
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of what it is mixed into
+        except BaseException:
+            await me.disconnect()
+            raise
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        me: Any = self
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]  # as above
+        except Exception:
+            raise
+        except BaseException:
+            self._to_read = 0  # whatever else was to be read is read by no caller
+            raise
+        finally:
+            self._to_read -= 1
+            if self._to_read <= 0 and me.should_reconnect():
+                await me.disconnect()
+
+
+def kept_by_nodes(kind: type) -> Any:
+    """Return the class of the connections that nodes of a cluster's client for event loops keep."""
+    if hasattr(redis.asyncio.cluster.ClusterNode, "disconnect_if_needed"):
+        return kind
+    return type(kind.__name__, (_LeavesWhenAnswered, kind), {"__module__": kind.__module__})
+
+
 # -- a cluster's pipelines, which have strategies from 6.1 or 6.2 on ---------------------------------------------------
 
 try:
@@ -738,8 +780,11 @@ PRIVATE: dict[str, dict[str, str]] = {
 
 # -- classes, code and modules -----------------------------------------------------------------------------------------
 
-HIREDIS_PARSER, HIREDIS_PARSER_ASYNC = _HiredisParser, _AsyncHiredisParser
-"""The parsers whose replies redpool can read as well."""
+HIREDIS_PARSER, HIREDIS_PARSERS_ASYNC = (
+    _HiredisParser,
+    frozenset({_AsyncHiredisParser, _find("redis.asyncio.cluster:ClusterParser", _AsyncHiredisParser)}),
+)
+"""The parsers whose replies redpool can read as well: before 6.0, connections to a cluster had one of their own."""
 
 RESP2_PARSERS: dict[type, type] = {_RESP3Parser: _RESP2Parser, _AsyncRESP3Parser: _AsyncRESP2Parser}
 """For each of redis-py's own parsers of RESP3 the one of RESP2."""

@@ -21,7 +21,7 @@ from ..wire.pipeline import Request, ServerClosed
 from ..wire.table import CONTAINERS, KNOWN
 from .internals import (
     HIREDIS_PARSER,
-    HIREDIS_PARSER_ASYNC,
+    HIREDIS_PARSERS_ASYNC,
     NOT_ENOUGH_DATA,
     SERVER_CLOSED_CONNECTION_ERROR,
     Encoder,
@@ -71,7 +71,7 @@ def shareable(template: Any) -> bool:
     parser, encoder = type(getattr(template, "_parser", None)), getattr(template, "encoder", None)
     if type(encoder) is not Encoder or not untouched(parser, ("read_response",)):
         return False
-    if parser is HIREDIS_PARSER_ASYNC:
+    if parser in HIREDIS_PARSERS_ASYNC:
         return codecs.lookup(encoder.encoding).name == "utf-8"  # those of threads pack so whatever the encoding
     packer = type(getattr(template, "_command_packer", None))
     return parser is HIREDIS_PARSER and packer is HiredisRespSerializer and untouched(packer, ("pack",))

@@ -110,6 +110,7 @@ def test_the_connect_goes_on_when_its_caller_leaves(scripted: ScriptedServer) ->
     asyncio.run(main())
 
 
+@pytest.mark.needs("retries by default")
 def test_who_leaves_before_anything_was_written(mute: Mute) -> None:
     """Its command never is."""
 

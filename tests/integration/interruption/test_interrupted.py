@@ -239,6 +239,7 @@ def test_a_size_lasts(redis_url: str) -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.needs("retries by default")
 def test_a_forced_shutdown_holds_against_a_retry_policy(redis_url: str) -> None:
     """A connection that was cut is not opened again for a pool that was shut down."""
     pool = redpool.ConnectionPool.from_url(redis_url, retry=Retry(NoBackoff(), 3))
@@ -282,6 +283,7 @@ def test_a_shutdown_waits_for_others_though_the_caller_holds_one(redis_url: str)
     assert waited
 
 
+@pytest.mark.needs("client-side caching")
 def test_a_cached_value_whose_connection_died_is_a_miss(
     redis_server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
