@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from ..redispy import internals
 from .contenders import Contender
 from .load import Figures
 from .setting import KEY, Setting
@@ -45,7 +46,7 @@ def checkout(contender: Contender, setting: Setting) -> Figures:
     with closing(contender.make(setting.url, 1)) as pool:
 
         def pairs(times: int) -> None:
-            get, release = pool.get_connection, pool.release
+            get, release = internals.checkout(pool), pool.release
             for _ in range(times):
                 release(get())
 
@@ -60,7 +61,7 @@ def checkout_async(contender: Contender, setting: Setting) -> Figures:
         async with aclosing(contender.make(setting.url, 1)) as pool:
 
             async def pairs(times: int) -> None:
-                get, release = pool.get_connection, pool.release
+                get, release = internals.checkout(pool), pool.release
                 for _ in range(times):
                     await release(await get())
 

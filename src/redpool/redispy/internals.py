@@ -240,6 +240,12 @@ health_clock: Callable[[], float] = _find("redis.connection:time.monotonic", tim
 """The clock by which redis-py's connections of threads know when the next health check is due."""
 
 
+def checkout(pool: Any) -> Any:
+    """Return what checks out a connection of any pool: before 5.3 redis-py's own want to know for which command."""
+    named = inspect.signature(pool.get_connection).parameters.get("command_name")
+    return partial(pool.get_connection, "_") if named and named.default is named.empty else pool.get_connection
+
+
 def driver_info(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the option by which a connection needn't find out redis-py's version by itself, where there is one."""
     resolve, unset = _find("redis.driver_info:resolve_driver_info"), _DEFAULTS.get("driver_info")

@@ -36,6 +36,9 @@ class Quiet(redis.Connection):
     def on_connect_check_health(self, check_health: bool = True) -> None:
         self._parser.on_connect(self)
 
+    def on_connect(self) -> None:  # what redis-py before 6.0 calls
+        self._parser.on_connect(self)
+
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         super().disconnect(*args, **kwargs)
         if hasattr(self, "other_end"):
