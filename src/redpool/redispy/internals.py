@@ -101,6 +101,7 @@ FEATURES = {
         "7.2", "redis.cluster:NodesManager.move_node_to_end_of_cached_nodes"
     ),
     "policies of a cluster's commands": Feature("7.1", "redis.cluster:StaticPolicyResolver"),
+    "passwords of TLS keys on event loops": Feature("7.2", "redis.driver_info:DriverInfo"),  # of the same version
     "driver information": Feature("7.2", "redis.driver_info:DriverInfo"),
     "OpenTelemetry recording": Feature("7.2", "redis.observability.recorder:record_csc_request"),
     "OpenTelemetry recording on event loops": Feature("7.3", "redis.asyncio.observability.recorder"),
@@ -564,13 +565,14 @@ STAND_INS_ASYNC = _stand_ins(
 
 
 class _LeavesWhenAnswered:
-    """Leaves what it has, once all is read: no node of redis-py's asks it between two calls whether anything is left."""
+    """Leaves what it has, once all is read: no node of redis-py's asks between two calls whether anything is left."""
 
     _to_read = 0
+    _packed: tuple[Any, list[Any]] | None = None  # as in what it is mixed into
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         me: Any = self
-        self._to_read = 1 if type(command) is tuple or me._packed is None else len(me._packed[1])
+        self._to_read = 1 if type(command) is tuple or self._packed is None else len(self._packed[1])
         try:
             await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of what it is mixed into
         except BaseException:

@@ -155,6 +155,8 @@ def check_names(connection_class: object, options: Mapping[str, Any], asynchrono
     unknown = options.keys() - known
     wants_tls = sorted(name for name in unknown if name == "ssl" or name in _tls_names())
     if wants_tls:
+        if asynchronous and wants_tls == ["ssl_password"]:
+            require("passwords of TLS keys on event loops", "ssl_password")
         raise TypeError(
             f"{wants_tls[0]}: a pool has TLS by a URL that begins with rediss://, "
             f"or by connection_class={_SHELLS[asynchronous].client}.SSLConnection"

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+from redis.cache import CacheConfig
 from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 
 import redpool
 from redpool import embedded
-from redpool.redispy.internals import MaintNotificationsConfig
+from redpool.redispy.internals import MaintNotificationsConfig, has
 from support.faces import Asyncio, Face, Threads
 
 REJECTED: list[tuple[str, Any, type[Exception]]] = [
@@ -139,6 +140,38 @@ class CoroutineForThreads(CredentialProvider):
         return ("s3cret",)
 
 
+MAINTENANCE: dict[str, Any] = {
+    "maint_notifications_config": MaintNotificationsConfig(enabled=True),
+    "host": "localhost",
+    "protocol": 3,
+}
+KEY: dict[str, Any] = {"ssl_password": "s3cret", "connection_class": redis.asyncio.SSLConnection}
+DISPATCHER: dict[str, Any] = {"event_dispatcher": object()}
+ASKED_FOR: list[tuple[type[Face], str, dict[str, Any]]] = [
+    (Threads, "client-side caching", {"cache_config": CacheConfig(), "protocol": 3}),
+    (Threads, "events", DISPATCHER),
+    (Threads, "maintenance notifications", MAINTENANCE),
+    (Asyncio, "asynchronous credentials", {"credential_provider": CoroutineForThreads()}),
+    (Asyncio, "events", DISPATCHER),
+    (Asyncio, "maintenance notifications on event loops", MAINTENANCE),
+    (Asyncio, "passwords of TLS keys on event loops", KEY),
+]
+
+
+@pytest.mark.parametrize(("kind", "feature", "options"), ASKED_FOR)
+def test_an_option_for_what_redis_py_lacks_is_refused(kind: type[Face], feature: str, options: dict[str, Any]) -> None:
+    """It is named at construction, with what it asks for; where redis-py has that, the option is taken."""
+    face = kind()
+    try:
+        if has(feature):
+            face.pool(**options)
+        else:
+            with pytest.raises(redis.RedisError, match=f"^{next(iter(options))}: {feature} needs redis-py"):
+                face.pool(**options)
+    finally:
+        face.close()
+
+
 def test_the_other_shells_retry_is_refused(face: Face) -> None:
     """A retry policy of the wrong flavour would be ignored or break: it is a `TypeError` at construction."""
     other: Face = Threads() if face.asynchronous else Asyncio()
@@ -226,7 +259,7 @@ def test_the_other_shells_connections_are_refused(face: Face, name: str) -> None
         {"ssl": True},
         {"ssl": False},
         {"ssl_ca_certs": "ca.pem"},
-        pytest.param({"ssl_password": "s3cret"}, marks=pytest.mark.needs("client-side caching")),  # as old, on loops
+        pytest.param({"ssl_password": "s3cret"}, marks=pytest.mark.needs("passwords of TLS keys on event loops")),
     ],
 )
 def test_options_for_tls_want_a_connection_for_tls(face: Face, option: dict[str, Any]) -> None:

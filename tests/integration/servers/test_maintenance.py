@@ -121,7 +121,12 @@ def test_timeouts_are_relaxed_during_maintenance(face: Face, scripted: ScriptedS
     config = MaintNotificationsConfig(relaxed_timeout=20)
     scripted.answer("INCRBY", 1)
     pool = face.pool(
-        host=scripted.host, port=scripted.port, protocol=3, socket_timeout=0.2, maint_notifications_config=config, max_connections=3
+        host=scripted.host,
+        port=scripted.port,
+        protocol=3,
+        socket_timeout=0.2,
+        maint_notifications_config=config,
+        max_connections=3,
     )
     client = face.client(pool)
     client.ping()
