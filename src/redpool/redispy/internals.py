@@ -731,6 +731,7 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_run_proactive_reconnect_without_locking": "redispy.surface",
         "_should_update_connection": "redispy.surface",
         "_update_connections_settings_without_locking": "redispy.surface",
+        "_update_maint_notifications_configs_for_connections": "redispy.surface",
     },
     "redis.client.PubSub": {"_lock": "redispy.internals"},
     "redis.client.Redis": {"_execute_command": "redispy.internals"},

@@ -245,7 +245,11 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
         return self._factory.lock
 
     def _update_maint_notifications_configs_for_connections(self, *_handlers: Any, **_named: Any) -> None:
-        """Have the handlers of notifications that a cluster's client sets known to all connections: to new ones."""
+        """Have handlers of notifications that are set later, as a cluster's client does, known to all connections.
+
+        redis-py would disconnect idle ones, which a caller may be about to use, and before 8.1 it fails where one is in
+        use. Here new connections replace them all.
+        """
         self.drain()
 
     @abstractmethod
@@ -302,6 +306,10 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
     def _update_connections_settings_without_locking(self, *args: Any, **settings: Any) -> None:
         self.connection_kwargs.update(maintenance.new_address(settings))
         super()._update_connections_settings_without_locking(*args, **settings)
+
+    async def _update_maint_notifications_configs_for_connections(self, *_handlers: Any, **_named: Any) -> None:
+        """Replace all connections, as a pool for threads does."""
+        self.drain()
 
     async def _run_proactive_reconnect_without_locking(self, moving_address_src: str | None = None) -> None:
         for connection in self._get_in_use_connections():

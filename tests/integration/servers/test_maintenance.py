@@ -116,6 +116,25 @@ def test_a_whole_pool_moves(scripted: ScriptedServer, face: Face) -> None:
         pool.release(each)
 
 
+def test_handlers_that_are_set_later_cut_no_caller(face: Face, scripted: ScriptedServer) -> None:
+    """As a cluster's client sets them: the pool replaces its connections. redis-py would disconnect what is idle."""
+    scripted.answer("INCRBY", 1)
+    off, on = MaintNotificationsConfig(enabled=False), MaintNotificationsConfig(enabled=True)
+    pool = face.pool(host=scripted.host, port=scripted.port, protocol=3, maint_notifications_config=off)
+    client = face.client(pool)
+    face.open_connections(pool, CALLERS + 1)
+    client.ping()
+    doings = in_flight(scripted, client)
+    pool.update_maint_notifications_config(on)
+    scripted.resume()
+    assert [doing.result() for doing in doings] == [1] * CALLERS
+    connection = real(pool)
+    assert connection._maint_notifications_pool_handler is not None
+    pool.release(connection)
+    assert client.ping()
+    assert set(pool.stats().closed) == {"drained"}
+
+
 def test_timeouts_are_relaxed_during_maintenance(face: Face, scripted: ScriptedServer) -> None:
     """A reply may take as long as the notification allows, and no longer than usual when the maintenance is over."""
     config = MaintNotificationsConfig(relaxed_timeout=20)
