@@ -75,6 +75,11 @@ def note(pool: Inherited) -> None:
     _inherited.add(pool)
 
 
+def noted() -> list[Any]:
+    """Return the pools of this process that are still there."""
+    return list(_inherited)
+
+
 def begin_in_child() -> None:
     """Begin anew with every pool that this process inherited, once; without effect where that is done."""
     with _beginning.setdefault(os.getpid(), threading.RLock()):

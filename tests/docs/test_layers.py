@@ -40,7 +40,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "redpool.wire",
     },
     # Both are imported when redis-py's recorder is on.
-    "redpool.redispy.recording": {STDLIB, "redpool.redispy", "redpool.metrics.histograms", "opentelemetry"},
+    "redpool.redispy.recording": {
+        STDLIB, "redpool.redispy", "redpool.core", "redpool.forks", "redpool.metrics.histograms", "opentelemetry",
+    },
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
         STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.alarm", "redpool.deadline",

@@ -91,7 +91,7 @@ class ConnectionPool(AsyncSurface):
         kwargs["max_connections"] = max_connections
         self._prepare(connection_class, maint_notifications_config, kwargs)
         self._hooks = Hooks(self.config.instruments, _log_hook_fault)
-        self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
+        self._hooks_changed()
         self._closed = False  # shut down
         self._max_connections = self.config.max_connections
         self._by_loop: dict[asyncio.AbstractEventLoop, Engine] = {}
@@ -417,6 +417,11 @@ class ConnectionPool(AsyncSurface):
     def __repr__(self) -> str:
         state = "shut down" if self._closed else "open"
         return self._described(state, self._core().counts(_monotonic()))
+
+    def open_now(self) -> tuple[int, int]:
+        """Return how many connections are idle and in use, on all loops together."""
+        cores = [here.core for here in list(self._by_loop.values()) if not here.loop.is_closed()]
+        return sum(core.idle.ready for core in cores), sum(core.in_use for core in cores)
 
     def make_multiplexed(self, _engine: Engine) -> Any:
         """Return what a new engine shares: nothing."""

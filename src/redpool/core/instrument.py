@@ -53,9 +53,23 @@ class Hooks:
 
     def __init__(self, instruments: Iterable[object], on_fault: Callable[[object, BaseException], None]) -> None:
         self._on_fault = on_fault
-        instruments = tuple(instruments)
         for name in HOOKS:
-            setattr(self, name, tuple(hook for each in instruments if (hook := _overridden(each, name)) is not None))
+            setattr(self, name, ())
+        for each in instruments:
+            self.add(each)
+
+    def add(self, instrument: object) -> None:
+        """Call the hooks of another instrument, too; without effect for one that is called already."""
+        for name in HOOKS:
+            hook = _overridden(instrument, name)
+            if hook is not None and hook not in getattr(self, name):
+                setattr(self, name, (*getattr(self, name), hook))
+
+    def remove(self, instrument: object) -> None:
+        """Call the hooks of an instrument no more."""
+        for name in HOOKS:
+            kept = (hook for hook in getattr(self, name) if getattr(hook, "__self__", None) is not instrument)
+            setattr(self, name, tuple(kept))
 
     def fire(self, name: str, *args: object) -> None:
         """Call each hook called `name`; drop the ones that raise."""

@@ -14,7 +14,7 @@ import redis.asyncio.connection as aio
 from redis.cache import CacheInterface
 from redis.connection import AbstractConnection, SSLConnection
 
-from . import hello, internals, no_tls, options, retry, sockets
+from . import hello, internals, no_tls, options, recording, retry, sockets
 from .caching import CachingConnection
 from .internals import watch_connections
 from .tracking import Tracked
@@ -55,7 +55,11 @@ class ConnectionFactory:
         self._driver_options = driver_options(value, self.arguments)
 
     def look_again(self) -> Any:
-        """Return the class of the next connections: a method may have been replaced since the last look."""
+        """Return the class of the next connections: a method may have been replaced since the last look.
+
+        redis-py's recorder may have been switched on since then, too.
+        """
+        recording.look_at(self.pool())
         self.tracking_class = tracking(self._connection_class)
         return self.tracking_class
 
@@ -76,6 +80,7 @@ class ConnectionFactory:
     def connection(self) -> Any:
         """Return a connection that is to be connected, made the way the user's pool makes them."""
         pool = self.pool()
+        recording.look_at(pool)
         return self.make() if pool is None else pool.make_connection()
 
     def make(self) -> Any:

@@ -105,6 +105,7 @@ FEATURES = {
     "driver information": Feature("7.2", "redis.driver_info:DriverInfo"),
     "OpenTelemetry recording": Feature("7.2", "redis.observability.recorder:record_csc_request"),
     "OpenTelemetry recording on event loops": Feature("7.3", "redis.asyncio.observability.recorder"),
+    "OpenTelemetry counts of connections": Feature("7.4", "redis.observability.recorder:record_connection_count"),
     "clusters that know a full pool": Feature("7.4", "redis.connection:ConnectionPool.SENSITIVE_REPR_KEYS"),
     "timeouts and keepalive by default": Feature("8.0", "redis.connection:AbstractConnection.is_connected"),
     "RESP3 by default": Feature("8.0", "redis.connection:AbstractConnection.is_connected"),
@@ -255,14 +256,37 @@ def driver_info(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"driver_info": resolve(unset, options.get("lib_name", unset), options.get("lib_version", unset))}
 
 
+_ATTRIBUTES = _find("redis.observability.attributes")
+
+CONNECTION_STATES: tuple[Any, ...] = (
+    () if _ATTRIBUTES is None else (_ATTRIBUTES.ConnectionState.IDLE, _ATTRIBUTES.ConnectionState.USED)
+)
+"""What redis-py's recorder calls connections that are idle, and in use."""
+
+CLOSED_BY_APPLICATION: Any = _find("redis.observability.metrics:CloseReason.APPLICATION_CLOSE")
+"""What redis-py's recorder calls the reason for which a connection was closed in order."""
+
+
+POOLS_WITH_ID = tuple(
+    asynchronous
+    for asynchronous, pool in ((False, redis.connection.ConnectionPool), (True, aio.ConnectionPool))
+    if "_pool_id" in pool.__init__.__code__.co_names
+)
+"""Whose pools have an identity in that name: those for threads (`False`), those for event loops (`True`)."""
+
+
+def recorded_name(pool: Any) -> str:
+    """Return what redis-py's recorder calls a pool."""
+    return str(_ATTRIBUTES.get_pool_name(pool))
+
+
 def counted(pool: Any, idle: int, used: int) -> list[tuple[int, dict[str, Any]]]:
     """Return numbers of connections, each with the attributes that OpenTelemetry wants."""
-    attributes = _find("redis.observability.attributes")
-    if attributes is None:
+    if _ATTRIBUTES is None:
         return [(idle, {}), (used, {})]
-    common = attributes.AttributeBuilder.build_base_attributes()
-    common[attributes.DB_CLIENT_CONNECTION_POOL_NAME] = attributes.get_pool_name(pool)
-    state, states = attributes.DB_CLIENT_CONNECTION_STATE, attributes.ConnectionState
+    common = _ATTRIBUTES.AttributeBuilder.build_base_attributes()
+    common[_ATTRIBUTES.DB_CLIENT_CONNECTION_POOL_NAME] = recorded_name(pool)
+    state, states = _ATTRIBUTES.DB_CLIENT_CONNECTION_STATE, _ATTRIBUTES.ConnectionState
     return [(idle, {**common, state: states.IDLE.value}), (used, {**common, state: states.USED.value})]
 
 
@@ -712,7 +736,7 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_in_use_connections": "redispy.surface sync.pool",
         "_created_connections": "sync.pool",
         "_lock": "redispy.surface",
-        "_pool_id": "redispy.surface",
+        "_pool_id": "redispy.internals redispy.surface",
         "_get_free_connections": "redispy.surface",
         "_get_in_use_connections": "redispy.surface",
         "_get_pool_lock": "redispy.surface",

@@ -20,6 +20,7 @@ from redis.cache import CacheFactory, CacheInterface
 from redis.exceptions import RedisError
 
 from ..core.config import PoolConfig
+from ..core.instrument import Hooks
 from . import internals, lifecycle, maintenance, options, transports
 from .factory import CachingFactory, ConnectionFactory
 from .internals import (
@@ -38,7 +39,7 @@ _calling_frame = sys._getframe
 class _Surface:
     """What both kinds of pool show."""
 
-    _asynchronous: ClassVar[bool]
+    asynchronous: ClassVar[bool]
     _other_clients: ClassVar[Mapping[str, Any]]
     """the module of redis-py's clients of the other kind"""
     _maintained_class: ClassVar[type]
@@ -48,6 +49,7 @@ class _Surface:
 
     config: PoolConfig
     himport_registry: HImportRegistry
+    _hooks: Hooks
     _factory: ConnectionFactory
     _maint_notifications_pool_handler: Any
 
@@ -57,7 +59,7 @@ class _Surface:
 
         Every option may stand in the URL's query, the pool's own ones too: `redis://host/0?min_idle=2&timeout=0.5`.
         """
-        spelled = options.parse_url(url, cls._asynchronous, cls._config_class)
+        spelled = options.parse_url(url, cls.asynchronous, cls._config_class)
         if "connection_class" in kwargs:
             spelled.pop("connection_class", None)
         return cls(**{**kwargs, **spelled})
@@ -69,8 +71,8 @@ class _Surface:
         if kwargs.get("name") is None:
             kwargs["name"] = options.pool_name(kwargs)
         self.config = self._config_class.take(kwargs)
-        options.check_class(connection_class, self._asynchronous)
-        options.check_names(connection_class, kwargs, self._asynchronous)
+        options.check_class(connection_class, self.asynchronous)
+        options.check_names(connection_class, kwargs, self.asynchronous)
         if has("fieldsets") and kwargs.get("himport_registry") is None and options.is_class(connection_class):
             kwargs["himport_registry"] = HImportRegistry()
         registry = kwargs.get("himport_registry")  # one without fieldsets is false
@@ -83,7 +85,7 @@ class _Surface:
         if kwargs.get("event_dispatcher") is not None:
             require("events", "event_dispatcher")
         options.connect_budget(kwargs)  # rejected here where it makes no sense
-        self._pool_id = secrets.token_hex(4)
+        self._pool_id = secrets.token_hex(4) if self.asynchronous in internals.POOLS_WITH_ID else ""
         # A caller that brings a dispatcher wants to hear of releases; redis-py's own does nothing that isn't done here.
         self._dispatcher = kwargs.get("event_dispatcher")
 
@@ -128,7 +130,7 @@ class _Surface:
         redis-py's clients ask for it when they are made. So it raises `TypeError` to one of the other kind.
         """
         if _calling_frame(1).f_globals is self._other_clients:
-            raise options.wrong_client(self._asynchronous)
+            raise options.wrong_client(self.asynchronous)
         return self._factory.arguments
 
     @connection_kwargs.setter
@@ -157,7 +159,7 @@ class _Surface:
 
     def set_retry(self, retry: Any) -> None:
         """Use another retry policy, for the connections there are and those to come."""
-        (options.check_async if self._asynchronous else options.check_sync)({**self.connection_kwargs, "retry": retry})
+        (options.check_async if self.asynchronous else options.check_sync)({**self.connection_kwargs, "retry": retry})
         self._factory.set_retry(retry)
         self._connect_retries_changed()
         for connection in (*self._available_connections, *self._in_use_connections):
@@ -166,6 +168,20 @@ class _Surface:
     def get_connection_count(self) -> list[tuple[int, dict[str, Any]]]:
         """Return how many connections are idle and in use, each number with the attributes that OpenTelemetry wants."""
         return internals.counted(self, len(self._available_connections), len(self._in_use_connections))
+
+    def watch(self, instrument: object) -> None:
+        """Have another instrument hear of this pool from now on."""
+        self._hooks.add(instrument)
+        self._hooks_changed()
+
+    def unwatch(self, instrument: object) -> None:
+        """Have an instrument hear of this pool no more."""
+        self._hooks.remove(instrument)
+        self._hooks_changed()
+
+    def _hooks_changed(self) -> None:
+        """Find out whether a checkout has more to do than to hand a connection out."""
+        self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
 
     def _described(self, state: str, counts: str) -> str:
         made = options.described(self.connection_class, self.connection_kwargs)
@@ -206,7 +222,7 @@ class SyncSurface(_Surface, redis.connection.ConnectionPool):  # type: ignore[ov
     and defines all of its public methods anew.
     """
 
-    _asynchronous = False
+    asynchronous = False
     _other_clients = CLIENT_MODULE_ASYNC
     _maintained_class = internals.MAINTAINED
     _maintained_pool = internals.MAINTAINED_POOL
@@ -277,7 +293,7 @@ class AsyncSurface(_Surface, redis.asyncio.connection.ConnectionPool):  # type: 
     It inherits from redis-py's class for `isinstance` and for type checkers only, as `SyncSurface` does.
     """
 
-    _asynchronous = True
+    asynchronous = True
     _other_clients = CLIENT_MODULE
     _maintained_class = internals.MAINTAINED_ASYNC
     _maintained_pool = internals.MAINTAINED_POOL_ASYNC

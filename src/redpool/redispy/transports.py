@@ -9,7 +9,7 @@ from typing import Any
 
 import redis.asyncio.connection as aio
 
-from . import sockets
+from . import recording, sockets
 
 logger = logging.getLogger("redpool")
 
@@ -91,6 +91,7 @@ def close_now(connection: Any) -> None:
     connection.reset_should_reconnect()
     connection._reader = connection._writer = None
     if writer is not None:
+        recording.note_closed()
         abort(writer)
 
 

@@ -110,7 +110,7 @@ class ConnectionPool(SyncSurface):
         kwargs["max_connections"] = max_connections
         self._prepare(connection_class, cache_factory, maint_notifications_config, kwargs)
         self._hooks = Hooks(self.config.instruments, _log_hook_fault)
-        self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
+        self._hooks_changed()
         self._engine = self._new_engine(self.config.max_connections)
         self._engine.arm()
         note(self)
@@ -416,6 +416,12 @@ class ConnectionPool(SyncSurface):
         engine = Engine(self, self.config, self._hooks, self._factory, max_connections)
         engine.multiplexed = self.make_multiplexed()
         return engine
+
+    def open_now(self) -> tuple[int, int]:
+        """Return how many connections are idle and in use."""
+        engine = self._engine_here()
+        with engine.guard:
+            return engine.core.idle.ready, engine.core.in_use
 
     def make_multiplexed(self) -> Any:
         """Return what a new engine shares: nothing."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,12 +12,11 @@ import pytest
 import redis
 import redis.asyncio.observability.recorder
 import redis.observability.recorder
-from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import Histogram, MeterProvider
-from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry import trace
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.metrics.view import DropAggregation, ExponentialBucketHistogramAggregation, View
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-from redis.observability.config import MetricGroup, OTelConfig
+from redis.observability.config import MetricGroup
 from redis.observability.providers import get_observability_instance
 
 from redpool import deadline
@@ -28,84 +26,11 @@ from redpool.testing import ScriptedServer
 from support.faces import Face, together
 from support.mute import Mute
 
+from .recorder import DURATION, Recorded, exemplars, with_times
+
 HANG_UP = ConnectionResetError()
-DURATION, ERRORS = "db.client.operation.duration", "redis.client.errors"
-GROUPS = [MetricGroup.COMMAND, MetricGroup.RESILIENCY]
+ERRORS = "redis.client.errors"
 Program = Callable[[Any], object]
-
-
-class Recorded:
-    """redis-py's recorder, and what it has recorded."""
-
-    def __init__(self) -> None:
-        self.views: list[View] = []
-        self.temporality = AggregationTemporality.CUMULATIVE
-        self._reader: InMemoryMetricReader | None = None
-        self.provider: MeterProvider | None = None
-
-    def begin(self, **config: Any) -> None:
-        """Begin anew, with a provider of its own."""
-        self.end()
-        self._reader = InMemoryMetricReader(preferred_temporality={Histogram: self.temporality})
-        self.provider = MeterProvider([self._reader], views=self.views, shutdown_on_exit=False)
-        get_observability_instance().init(OTelConfig(**{"metric_groups": GROUPS, **config}))
-
-    def end(self) -> None:
-        """Switch it off."""
-        get_observability_instance().shutdown()
-        redis.observability.recorder.reset_collector()
-        redis.asyncio.observability.recorder.reset_collector()
-        if self.provider is not None:
-            self.provider.shutdown()
-            self.provider = None
-
-    def read(self, show: Callable[[Any], tuple[Any, ...]] | None = None) -> dict[str, list[Any]]:
-        """All that is recorded but the times: for each metric what it is, and its points."""
-        assert self._reader is not None
-        data = self._reader.get_metrics_data()
-        metrics_of = [] if data is None else data.resource_metrics[0].scope_metrics
-        return {
-            metric.name: [
-                (scope.scope.name, scope.scope.version, metric.unit, metric.description),
-                *sorted(map(show or _without_times, metric.data.data_points), key=repr),
-            ]
-            for scope in metrics_of
-            for metric in scope.metrics
-        }
-
-    def count(self, name: str = "GET") -> int:
-        """How often the duration of a command was recorded."""
-        points = self.read().get(DURATION, [None])[1:]
-        return sum(count for attributes, count, _ in points if attributes["db.operation.name"] == name)
-
-
-def _without_times(point: Any) -> tuple[Any, ...]:
-    attributes = dict(sorted(point.attributes.items()))
-    if hasattr(point, "value"):
-        return attributes, point.value
-    return attributes, point.count, getattr(point, "explicit_bounds", None)
-
-
-def _with_times(point: Any) -> tuple[Any, ...]:
-    buckets = getattr(point, "bucket_counts", None) or (point.positive, point.zero_count)
-    return *_without_times(point), buckets, point.min, point.max, round(point.sum, 6)
-
-
-def _exemplars(point: Any) -> tuple[Any, ...]:
-    return tuple((each.value, each.span_id, each.trace_id) for each in getattr(point, "exemplars", ()))
-
-
-@pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
-    """The recorder, which each test begins."""
-    made = Recorded()
-    monkeypatch.setattr(metrics, "get_meter_provider", lambda: made.provider)
-    # A pool of redis-py's records as it is collected, maybe in the midst of the SDK, where it would wait for itself.
-    gc.collect()
-    gc.disable()
-    yield made
-    made.end()
-    gc.enable()
 
 
 def both(recorded: Recorded, face: Face, at: dict[str, Any], program: Program, **config: Any) -> tuple[Any, Any]:
@@ -267,9 +192,9 @@ def test_all_that_is_noted_is_recorded(
     for record in (recorded_singly, noted):
         recorded.begin()
         record()
-        first = recorded.read(_with_times)
+        first = recorded.read(with_times)
         record()
-        seen.append((first, recorded.read(_with_times)))
+        seen.append((first, recorded.read(with_times)))
     assert seen[0] == seen[1]
     assert views == VIEWS["dropped"] or seen[0][0]
 
@@ -290,7 +215,7 @@ def test_what_is_noted_is_recorded_as_the_recorder_ends(recorded: Recorded) -> N
     assert recorded.count() == MANY
 
 
-def test_a_trace_gets_its_exemplars(recorded: Recorded) -> None:
+def test_a_trace_gets_itsexemplars(recorded: Recorded) -> None:
     """A duration that was measured in a sampled span shows which one it was."""
     recorded.begin()
     made = recording.of(False)
@@ -300,7 +225,7 @@ def test_a_trace_gets_its_exemplars(recorded: Recorded) -> None:
         span = NonRecordingSpan(SpanContext(5, 6, is_remote=False, trace_flags=TraceFlags(int(sampled))))
         with trace.use_span(span):
             commands.note("GET", 0.25)
-    assert recorded.read(_exemplars)[DURATION][1:] == [((0.25, 6, 5),)]
+    assert recorded.read(exemplars)[DURATION][1:] == [((0.25, 6, 5),)]
     assert recorded.count() == 2
 
 
