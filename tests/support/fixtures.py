@@ -196,3 +196,20 @@ def mute_at(request: pytest.FixtureRequest, mute: Mute) -> dict[str, Any]:
 def protocol(request: pytest.FixtureRequest) -> int:
     """The newer one, where both are not asked for."""
     return getattr(request, "param", 3)
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The recorder, which each test begins."""
+    from opentelemetry import metrics
+
+    from .recorder import Recorded
+
+    made = Recorded()
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: made.provider)
+    # A pool of redis-py's records as it is collected, maybe in the midst of the SDK, where it would wait for itself.
+    gc.collect()
+    gc.disable()
+    yield made
+    made.end()
+    gc.enable()

@@ -74,6 +74,8 @@ COME_WITH: list[tuple[str, set[str], str]] = [
     ("redis.observability", {"_provider_manager"}, "OpenTelemetry recording"),
     ("redis.observability", {"_metrics_collector"}, "OpenTelemetry recording"),
     ("redis.asyncio.observability", {"_get_or_create_collector"}, "OpenTelemetry recording on event loops"),
+    ("redis.cluster", {"_record_command_metric"}, "OpenTelemetry recording on event loops"),
+    ("redis.asyncio.cluster", {"_record_command_metric"}, "OpenTelemetry recording on event loops"),
     ("redis.cluster.RedisCluster", MAINTENANCE, "RESP3 by default"),
     ("redis.cluster.RedisCluster", {"_policy_resolver"}, "policies of a cluster's commands"),
     ("redis.asyncio.cluster.RedisCluster", {"_policy_resolver"}, "policies of a cluster's commands"),

@@ -6,6 +6,7 @@ redis-py's nodes keep connections of their own there. Here they keep virtual one
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from contextvars import ContextVar
 from typing import Any, Self, Unpack
@@ -16,8 +17,8 @@ from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..deadline import current
-from ..redispy import internals, packing, sharing
-from ..redispy.cluster import FIRST, OF_THE_CALLER, REFUSED, ShortcutCluster
+from ..redispy import internals, packing, recording, sharing
+from ..redispy.cluster import EARLIER, FIRST, OF_THE_CALLER, REFUSED, ShortcutCluster
 from ..redispy.keywords import LoopClusterOptions
 from ..redispy.options import as_redis
 from ..redispy.sentinel import check_settled
@@ -27,6 +28,7 @@ from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
 
 _get = dict.get
+_monotonic = time.monotonic
 _recorder, _theirs, _node_class = internals.RECORDER, theirs.RedisCluster, theirs.ClusterNode
 _execute = internals.original(_theirs, "execute_command")
 _execute_at_node = internals.original(_node_class, "execute_command")
@@ -73,7 +75,6 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
         """Execute a command and return its reply, as in redis-py."""
         if (
             self._initialize
-            or _recorder._provider_manager is not None
             or _theirs.execute_command is not _execute
             or _node_class.execute_command is not _execute_at_node
             or (node := self._node_of(args, options)) is None
@@ -81,6 +82,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
             or not (pool.sharing or pool.may_share())
         ):
             return await super().execute_command(*args, **options)
+        started = None if _recorder._provider_manager is None else _monotonic()
         request = Request(args, packing.pack(args))
         try:
             reply = await pool.multiplexed_here().execute(request, current())
@@ -88,20 +90,34 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
                 if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
                     reply = await pool.multiplexed_here().execute(request.again(), current())
                 reply = packing.reply(reply)
-        except OF_THE_CALLER:
+        except OF_THE_CALLER as error:
+            _note(pool, args[0], started, error)
             raise
         except Exception as error:
             first = [(node, error, self.nodes_manager.slots_cache)]
         else:
             callback = _get(node.response_callbacks, args[0])
-            if callback is None:
-                return reply
-            options.pop("keys", None)
-            return callback(reply, **options)
+            try:
+                if callback is not None:
+                    options.pop("keys", None)
+                    reply = callback(reply, **options)
+            except Exception as error:
+                _note(pool, args[0], started, error)
+                raise
+            if started is not None:
+                _note(pool, args[0], started)
+            return reply
+        earlier = EARLIER.set(0.0 if started is None else _monotonic() - started)
         try:
             return await super().execute_command(*args, **{**options, FIRST: first})
         finally:
+            EARLIER.reset(earlier)
             first.clear()  # else the error and this frame, which holds the pool, would keep each other
+
+    async def _record_command_metric(
+        self, command_name: str, duration_seconds: float, *about: Any, **more: Any
+    ) -> None:
+        await super()._record_command_metric(command_name, duration_seconds + EARLIER.get(), *about, **more)
 
     async def _execute_command(self, target_node: Any, *args: Any, **options: Any) -> Any:
         """Go on from what the shorter way has met, where it has tried first and no table was read anew since."""
@@ -127,6 +143,13 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
         pipe = super().pipeline(transaction, shard_hint)
         pipe._execution_strategy = _TransactionStrategy(pipe) if transaction else _PipelineStrategy(pipe)
         return pipe
+
+
+def _note(pool: Any, name: str, started: float | None, error: Exception | None = None) -> None:
+    """Record a command that went straight to its node, if redis-py's recorder was on as it began."""
+    commands = None if started is None else recording.commands_of(pool.multiplexed, pool._template, True)
+    if commands is not None and started is not None:
+        commands.ended(name, _monotonic() - started, error)
 
 
 class _Pools:

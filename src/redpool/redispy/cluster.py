@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from binascii import crc_hqx
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from redis.commands import READ_COMMANDS
@@ -28,6 +29,9 @@ OF_THE_CALLER = (DeadlineExceeded, PoolClosed, MaxConnectionsError)
 
 REFUSED = (MovedError, AskError, TryAgainError)
 """What a node says that has not run a command: another one is to be asked, or the same one again."""
+
+EARLIER: ContextVar[float] = ContextVar("redpool_earlier", default=0.0)
+"""How long the try took that redis-py's code goes on from, while its recorder is on: its own clock begins then."""
 
 _LAST_SLOT = 16383
 _OTHERWISE = frozenset({"target_nodes", NEVER_DECODE, EMPTY_RESPONSE})

@@ -772,10 +772,12 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.cluster.RedisCluster": {
         "_oss_cluster_maint_notifications_handler": "sync.cluster",
         "_policy_resolver": "redispy.cluster",
+        "_record_command_metric": "sync.cluster",
         "_execute_command": "sync.cluster",
     },
     "redis.asyncio.cluster.RedisCluster": {
         "_policy_resolver": "redispy.cluster",
+        "_record_command_metric": "asyncio.cluster",
         "_execute_command": "asyncio.cluster",
         "_initialize": "asyncio.cluster",
     },

@@ -291,8 +291,8 @@ class Commands(dict[str, _Durations]):
         """Note how long a command took that was answered."""
         self._note(self[name], duration)
 
-    def tried(self, name: str, duration: float, error: Exception, failures: int) -> None:
-        """Record a try that has failed and is followed by another one."""
+    def tried(self, name: str, duration: float, error: Exception, failures: int | None) -> None:
+        """Record a try that has failed; how many have is said only where another one follows."""
         with contextlib.suppress(Exception):  # as in redis-py
             self.collector.record_operation_duration(
                 command_name=name, duration_seconds=duration, error_type=error, retry_attempts=failures, **self._place
@@ -304,6 +304,14 @@ class Commands(dict[str, _Durations]):
             self.collector.record_error_count(
                 error_type=error, retry_attempts=failures, is_internal=False, **self._server
             )
+
+    def ended(self, name: str, duration: float, error: Exception | None) -> None:
+        """Record how long a cluster's command took in its only try, and with what it has failed, if it has."""
+        if error is None:
+            self.note(name, duration)
+        else:
+            self.tried(name, duration, error, None)
+            self.failed(error, 0)
 
 
 class _Shared(Protocol):

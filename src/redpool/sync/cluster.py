@@ -14,8 +14,8 @@ from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 
 from ..deadline import current
 from ..errors import DeadlineExceeded, ReplyLost
-from ..redispy import clients, internals, packing, sharing
-from ..redispy.cluster import FIRST, OF_THE_CALLER, ShortcutCluster
+from ..redispy import clients, internals, packing, recording, sharing
+from ..redispy.cluster import EARLIER, FIRST, OF_THE_CALLER, ShortcutCluster
 from ..redispy.keywords import ClusterOptions, ClusterUrlOptions
 from ..redispy.options import as_redis, check_cluster_names
 from ..redispy.sentinel import check_settled
@@ -24,7 +24,7 @@ from .connections import Reentered
 from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
 
-_get = dict.get
+_get, _monotonic = dict.get, time.monotonic
 _recorder, _theirs, _client_class = internals.RECORDER, theirs.RedisCluster, redis.client.Redis
 _execute = internals.original(_theirs, "execute_command")
 _parse = internals.original(_client_class, "parse_response")
@@ -95,14 +95,14 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command and return its reply, as in redis-py."""
         if (
-            _recorder._provider_manager is not None
-            or _theirs.execute_command is not _execute
+            _theirs.execute_command is not _execute
             or _client_class.parse_response is not _parse
             or (node := self._node_of(args, options)) is None
             or (client := node.redis_connection) is None
             or not ((pool := client.connection_pool).sharing or pool.may_share())
         ):
             return super().execute_command(*args, **options)
+        started = None if _recorder._provider_manager is None else _monotonic()
         request = Request(args, packing.pack(args))
         try:
             reply = pool._engine.multiplexed.execute(request, current())
@@ -110,7 +110,8 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
                 if isinstance(reply, ReadOnlyError) and pool.starts_over(request):
                     reply = pool._engine.multiplexed.execute(request.again(), current())
                 reply = packing.reply(reply)
-        except OF_THE_CALLER:
+        except OF_THE_CALLER as error:
+            _note(pool, args[0], started, error)
             raise
         except Reentered:
             first = []
@@ -119,16 +120,24 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
         else:
             name = args[0]
             callback, further = _get(client.response_callbacks, name), _get(self.cluster_response_callbacks, name)
-            if callback is None and further is None:
-                return reply
-            options.pop("keys", None)
-            if callback is not None:
-                reply = callback(reply, **options)
-            return reply if further is None else further(reply, **options)
+            try:
+                if callback is not None or further is not None:
+                    reply = _called(callback, further, reply, options)
+            except Exception as error:
+                _note(pool, name, started, error)
+                raise
+            if started is not None:
+                _note(pool, name, started)
+            return reply
+        earlier = EARLIER.set(0.0 if started is None else _monotonic() - started)
         try:
             return super().execute_command(*args, **{**options, FIRST: first})
         finally:
+            EARLIER.reset(earlier)
             first.clear()  # else the error and this frame, which holds the pool, would keep each other
+
+    def _record_command_metric(self, command_name: str, duration_seconds: float, *about: Any, **more: Any) -> None:
+        super()._record_command_metric(command_name, duration_seconds + EARLIER.get(), *about, **more)
 
     def _execute_command(self, target_node: Any, *args: Any, **options: Any) -> Any:
         """Go on from what the shorter way has met, where it has tried first."""
@@ -159,6 +168,20 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
         pipe: theirs.ClusterPipeline = super().pipeline(transaction, shard_hint)
         pipe._execution_strategy = _TransactionStrategy(pipe) if transaction else _PipelineStrategy(pipe)
         return pipe
+
+
+def _note(pool: Any, name: str, started: float | None, error: Exception | None = None) -> None:
+    """Record a command that went straight to its node, if redis-py's recorder was on as it began."""
+    commands = None if started is None else recording.commands_of(pool._engine.multiplexed, pool._template, False)
+    if commands is not None and started is not None:
+        commands.ended(name, _monotonic() - started, error)
+
+
+def _called(callback: Any, further: Any, reply: Any, options: dict[str, Any]) -> Any:
+    options.pop("keys", None)
+    if callback is not None:
+        reply = callback(reply, **options)
+    return reply if further is None else further(reply, **options)
 
 
 class _Answered:

@@ -15,8 +15,7 @@ from redis.observability.providers import get_observability_instance
 
 import redpool
 from support.faces import Face, eventually
-
-from .recorder import Recorded
+from support.recorder import Recorded
 
 COUNT, CREATE, WAIT = (f"db.client.connection.{name}" for name in ("count", "create_time", "wait_time"))
 TIMEOUTS, CLOSED = "db.client.connection.timeouts", "redis.client.connection.closed"

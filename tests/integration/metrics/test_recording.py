@@ -25,8 +25,7 @@ from redpool.redispy import recording
 from redpool.testing import ScriptedServer
 from support.faces import Face, together
 from support.mute import Mute
-
-from .recorder import DURATION, Recorded, exemplars, with_times
+from support.recorder import DURATION, Recorded, exemplars, with_times
 
 HANG_UP = ConnectionResetError()
 ERRORS = "redis.client.errors"
