@@ -140,7 +140,7 @@ class Place:
             return True
         if _names(self.code)[self.last].startswith("CALL"):
             return _handler(self.code, self.last) == _handler(self.code, self.at)
-        return _names(self.code)[self.last].startswith(_PENDING_SEEN_AFTER)
+        return sees_what_is_pending(self.code, self.last)
 
     def __str__(self) -> str:
         file = Path(self.code.co_filename).relative_to(_SOURCE)
@@ -181,12 +181,15 @@ class Interrupter:
     def resume(self) -> None:
         """Go on counting, where the work is done."""
         if threading.get_ident() == self._worker:
+            sys._getframe().f_trace_opcodes = True  # CPython 3.12 looks for it in settrace
             sys.settrace(self._called)
 
     def _called(self, frame: FrameType, event: str, arg: object) -> Any:
         if not frame.f_code.co_filename.startswith(_SOURCE):
             return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        # CPython 3.13 wants it in this order, and off before on once a trace function has raised.
+        frame.f_trace, frame.f_trace_lines, frame.f_trace_opcodes = self._stepped, False, False
+        frame.f_trace_opcodes = True
         return self._stepped
 
     def _stepped(self, frame: FrameType, event: str, arg: object) -> Any:
@@ -199,6 +202,11 @@ class Interrupter:
                 raise Interrupted
             self._last[frame] = frame.f_lasti
         return self._stepped
+
+
+def sees_what_is_pending(code: CodeType, at: int) -> bool:
+    """Return whether the interpreter sees, once this bytecode has run, to what is pending."""
+    return _names(code)[at].startswith(_PENDING_SEEN_AFTER)
 
 
 @functools.cache

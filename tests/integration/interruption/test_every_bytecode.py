@@ -315,6 +315,7 @@ def places(scene: type[Scene]) -> Iterator[tuple[int, Place]]:
     interrupter.run(stage.act)
     settle(stage)
     found = [(n, place) for n, place in enumerate(interrupter.places, 1) if place.possible or EVERY_BYTECODE]
+    assert found, "no bytecode was traced"
     yield from found[:: 1 if EVERY_BYTECODE else scene.stride]
 
 
