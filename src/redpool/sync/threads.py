@@ -10,7 +10,7 @@ from typing import Any
 
 # A new thread that hasn't taken its first step within so many seconds is given up, and another one is started.
 _STARTS_WITHIN, _TRIES = 0.25, 3
-# What CPython says of it, from 3.11 to 3.13.
+# What CPython says of it, from 3.11 to 3.14.
 _NONE_TO_BE_HAD = ("can't start new thread", "can't create new thread")
 
 
@@ -92,6 +92,19 @@ class _Thread(threading.Thread):
         if not self.begun:  # what was raised in its first steps was meant for its starter
             self._started.set()  # type: ignore[attr-defined]  # CPython's own
             self.run()
+        _detach(self)
+
+
+def _detach(thread: threading.Thread) -> None:
+    """Have CPython 3.13 or later detach the calling thread, which is about to end and is never joined.
+
+    Else that happens when its object goes, which the frames of an error may keep. In a child that was forked without
+    Python's hooks there is no such thread any more, and the process would crash.
+    """
+    # CPython 3.14 names it so, and 3.13 the other way.
+    handle: Any = getattr(thread, "_os_thread_handle", None) or getattr(thread, "_handle", None)
+    if handle is not None and not _greenlets():
+        handle._set_done()
 
 
 def own() -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -230,6 +231,22 @@ def test_maintenance_in_a_child(pool: Any) -> None:
 
     in_child(child)
     assert client.echo("parent") == b"parent"
+
+
+def test_the_parents_threads_are_collected_in_a_child() -> None:
+    """The errors of its connects keep those that have ended; CPython 3.13 wouldn't survive what it does then."""
+    errors: list[BaseException] = []
+    for _ in range(8):  # glibc keeps the stacks of fewer
+        with redpool.ConnectionPool(port=1) as pool, pytest.raises(redis.ConnectionError) as caught:
+            pool.warm_up(1, PATIENCE)
+        errors.append(caught.value)
+        del caught
+
+    def child() -> None:
+        errors.clear()
+        gc.collect()
+
+    in_child(child)
 
 
 # -- event loops -------------------------------------------------------------------------------------------------------
