@@ -14,6 +14,7 @@ from support.interrupting import Interrupted, sees_what_is_pending
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _main, _error = ctypes.c_ulong(threading.main_thread().ident or 0), ctypes.py_object(Interrupted)
+_lock = threading.Lock()
 
 
 class Soon(int):
@@ -24,7 +25,7 @@ class Soon(int):
 
 def _calls(soon: Any) -> None:
     soon.now  # noqa: B018
-    found = {"a": [soon + 1, -soon], **{}}
+    found = {"a": [soon + 1, -soon], **soon.__dict__}
     first, *rest = found["a"]
     found["b"] = f"{first}" if rest and first is not None and first > 3 else rest[-1:]
     del rest
@@ -49,7 +50,7 @@ def _loops(soon: Any) -> None:
 
 
 def _leaves_a_block(soon: Any) -> None:
-    with threading.Lock():
+    with _lock:
         soon.now  # noqa: B018
 
 
