@@ -47,8 +47,8 @@ class Loop:
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._door = threading.Lock()
         self._open = True
-        self._bell, ear = socket.socketpair()
-        self.watch(ear, _READ, lambda _: self._answer_calls(ear))
+        self._bell, self._ear = socket.socketpair()
+        self.watch(self._ear, _READ, lambda _: self._answer_calls())
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -99,7 +99,9 @@ class Loop:
         try:
             while self._open:
                 pause = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-                for key, events in self._selector.select(pause):
+                ready = self._selector.select(pause)
+                # What came before a call is done before it, in whichever order the system tells of sockets.
+                for key, events in sorted(ready, key=lambda each: each[0].fileobj is self._ear):
                     key.data(events)
                 self._run_timers(time.monotonic())
         finally:
@@ -113,9 +115,8 @@ class Loop:
         for function in due:
             function()
 
-    def _answer_calls(self, ear: socket.socket) -> None:
-        ear.recv(_CHUNK)
-        while self._calls:
+    def _answer_calls(self) -> None:
+        for _ in self._ear.recv(_CHUNK):  # one byte for each call
             function, answer = self._calls.popleft()
             try:
                 answer.set_result(function())
