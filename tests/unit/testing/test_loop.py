@@ -28,9 +28,14 @@ def test_what_came_before_a_call_is_done_before_it(monkeypatch: pytest.MonkeyPat
     near, far = socket.socketpair()
     seen: list[bytes] = []
     held, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        end.wait(PATIENCE)
+
     with near, far:
         loop.call(lambda: loop.watch(far, selectors.EVENT_READ, lambda _: seen.append(far.recv(1))))
-        holding = Doing(lambda: loop.call(lambda: held.set() or end.wait(PATIENCE)))
+        holding = Doing(lambda: loop.call(hold))
         assert held.wait(PATIENCE)
         near.send(b"!")
         calling = Doing(lambda: loop.call(lambda: list(seen)))
