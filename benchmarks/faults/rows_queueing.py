@@ -144,7 +144,9 @@ def no_thread_to_be_had(side: Side) -> Finding:
     def none_to_be_had(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    with mock.patch("threading._start_new_thread", none_to_be_had):
+    # CPython 3.13 and later start theirs by the one, earlier ones by the other.
+    starts = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    with mock.patch.object(threading, starts, none_to_be_had):
         waiting.append(side.threads.client(**side.ours(timeout=1.5)))
         waiting[0].ping()
         begin.set()
