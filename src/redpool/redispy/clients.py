@@ -117,6 +117,10 @@ class ShortcutClient:
     response_callbacks: Any
     connection: Any
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied, the pool first: it says what to do instead of pickling a client."""
+        return {"connection_pool": self.connection_pool, **vars(self)}
+
     def _find_way(self) -> None:
         """Find out whether commands may go the shorter way: not where this client has methods of others' making."""
         pool = self.connection_pool

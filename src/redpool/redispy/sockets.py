@@ -201,3 +201,9 @@ def _longest_silence(connection: Any) -> float:
     bounds = (connection.socket_timeout, connection.socket_connect_timeout)
     longest = max(SILENCE_IF_UNBOUNDED if bound is None else bound for bound in bounds)
     return float(min(max(LEAST_SILENCE, longest), MOST_SILENCE))
+
+
+def check_shareable() -> None:
+    """Raise `RuntimeError` under eventlet: it lets one greenlet wait for a socket, and callers that share are more."""
+    if socket.socket.__module__.startswith("eventlet."):
+        raise RuntimeError("eventlet: no connection can be shared: use redpool.ConnectionPool, or gevent")

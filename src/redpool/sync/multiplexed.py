@@ -12,6 +12,7 @@ from ..core.callsite import take_site
 from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
+from ..redispy import sockets
 from ..redispy.internals import ONE_CALL, MaintNotificationsConfig
 from ..redispy.keywords import SharedThreadOptions, SharedThreadUrlOptions
 from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
@@ -70,6 +71,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         **kwargs: Any,
     ) -> None: ...
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        sockets.check_shareable()
         super().__init__(*args, **kwargs)
         self._prepare_sharing()
 

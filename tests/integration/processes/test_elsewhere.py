@@ -1,11 +1,23 @@
-"""Systems that lack what Linux has. They can't be had here, so a Linux without it has to stand for them."""
+"""Where redpool can't do all: systems that lack what Linux has, eventlet, pickles.
+
+Those systems can't be had here, so a Linux without it has to stand for them.
+"""
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+import redpool
+import redpool.asyncio
 
 TESTS = Path(__file__).parents[2]
 ROUND = [
@@ -29,3 +41,30 @@ def test_what_windows_lacks_is_not_needed() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-10_000:]
+
+
+def test_eventlet_shares_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so at once, instead of failing the first callers that wait for replies together."""
+    monkeypatch.setattr(socket, "socket", type("GreenSocket", (), {"__module__": "eventlet.greenio.base"}))
+    for make in (redpool.MultiplexedConnectionPool, redpool.Redis):
+        with pytest.raises(RuntimeError, match=r"eventlet.*redpool\.ConnectionPool"):
+            make()
+    assert redpool.Redis(connection_pool=redpool.ConnectionPool())
+
+
+SHARED = {
+    "pool": redpool.MultiplexedConnectionPool,
+    "client": redpool.Redis,
+    "pool of loops": redpool.asyncio.MultiplexedConnectionPool,
+    "client of loops": redpool.asyncio.Redis,
+}
+
+
+@pytest.mark.parametrize("what", SHARED)
+def test_a_pool_or_a_client_that_is_pickled_says_what_to_do(what: str) -> None:
+    """A client may be copied in its process, as redis-py's may."""
+    made: Any = SHARED[what]()
+    with pytest.raises(TypeError, match="have each process create its own"):
+        pickle.dumps(made)
+    if "client" in what:
+        assert copy.copy(made).connection_pool is made.connection_pool
