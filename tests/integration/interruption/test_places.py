@@ -40,8 +40,7 @@ def _calls_by_name(soon: Any) -> None:
 
 def _calls_with_what_was_given(soon: Any) -> None:
     soon.now  # noqa: B018
-    given: Any = (soon, 1)
-    divmod(*given)
+    max(*[soon, soon])
     abs(soon)
 
 
