@@ -25,6 +25,7 @@ from functools import partial, reduce
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple
 
+import hiredis
 import redis.asyncio.client
 import redis.asyncio.cluster
 import redis.asyncio.connection as aio
@@ -416,13 +417,19 @@ class _HandshakeWithoutHealthCheck(AbstractConnection):
 
 
 class _NoPushHandler(AbstractConnection):
-    """A parser of hiredis's that takes a push which no caller can have asked for, before 6.2."""
+    """A parser of hiredis's that takes a push, which before 6.2 it takes for a reply; only a subscriber's reads one."""
 
     def set_parser(self, parser_class: Any) -> None:
         super().set_parser(parser_class)
         parser: Any = self._parser
         if not hasattr(parser, "handle_push_response"):
             parser.handle_push_response = _ignore_push
+
+    def read_response(self, *args: Any, push_request: bool | None = False, **options: Any) -> Any:
+        while True:
+            response = super().read_response(*args, push_request=push_request, **options)
+            if push_request or not isinstance(response, hiredis.PushNotification):
+                return response
 
 
 def _ignore_push(push: Any) -> Any:
@@ -537,6 +544,12 @@ class _AsyncNoPushHandler(aio.AbstractConnection):
         parser: Any = self._parser
         if not hasattr(parser, "handle_push_response"):
             parser.handle_push_response = _ignore_push_async
+
+    async def read_response(self, *args: Any, push_request: bool | None = False, **options: Any) -> Any:
+        while True:
+            response = await super().read_response(*args, push_request=push_request, **options)
+            if push_request or not isinstance(response, hiredis.PushNotification):
+                return response
 
 
 async def _ignore_push_async(push: Any) -> Any:
