@@ -534,14 +534,16 @@ class MultiplexedConnection(Multiplexed):
         """
         writes, reads = self.writer.mine(), self.reader.mine()
         its_own = (writes or reads) and (isinstance(error, _ENDS) or self._is_of_socket(error))
-        if its_own:
-            self.lose(error)
-        elif (writes and self.writer.dirty) or (reads and self.reader.dirty):
-            self.lose(interrupted("at work on"))
-        if writes:
-            self.writer.leave()
-        if reads:
-            self.reader.leave()
+        try:
+            if its_own:
+                self.lose(error)
+            elif (writes and self.writer.dirty) or (reads and self.reader.dirty):
+                self.lose(interrupted("at work on"))
+        finally:  # where this is interrupted: the next thread that enters finds the role dirty
+            if writes:
+                self.writer.leave()
+            if reads:
+                self.reader.leave()
         if self.state is _LOST:
             self._close()
         if not its_own and request is not None:
