@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -76,7 +77,7 @@ class Stress:
             try:
                 self._run(crowd, time.monotonic() + seconds / 2, interrupted)
             except Exception as error:
-                self._wrong(phase, f"{type(error).__name__}: {error}"[:3000])
+                self._wrong(phase, "".join(traceback.format_exception(error))[-3000:])
             counters = crowd.counters
             self.found.answered += len(counters.answered)
             self.found.interruptions += counters.interruptions
