@@ -137,10 +137,10 @@ def test_caching_asks_for_resp3(scripted: ScriptedServer, own: bool) -> None:
 # -- what clients get --------------------------------------------------------------------------------------------------
 
 
-def filled(server: Any, db: int = 0) -> None:
-    """Put something of each kind into an empty database."""
-    with redis.Redis(**options(server), db=db, protocol=2) as client:
-        client.flushdb()
+def filled(server: Any) -> None:
+    """Put something of each kind into an empty server: MEMORY STATS tells of all its databases."""
+    with redis.Redis(**options(server), protocol=2) as client:
+        client.flushall()
         client.zadd("z", {"aa": 1, "bb": 2.5, "cc": 3})
         client.hset("h", mapping={"f": "v"})
         client.sadd("s", "a", "b")
