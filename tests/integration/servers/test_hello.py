@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_caching_asks_for_resp3(scripted: ScriptedServer, own: bool) -> None:
 
 
 def filled(server: Any) -> None:
-    """Put something of each kind into an empty server: MEMORY STATS tells of all its databases."""
+    """Put something of each kind into an empty server."""
     with redis.Redis(**options(server), protocol=2) as client:
         client.flushall()
         client.zadd("z", {"aa": 1, "bb": 2.5, "cc": 3})
@@ -150,6 +151,9 @@ def filled(server: Any) -> None:
         client.geoadd("p", (13.36, 38.11, "there"))
         client.mset({"a": "ohmytext", "b": "mynewtext"})
 
+
+OTHERS = re.compile(r"db\.[1-9]")
+"""Databases beside the one that is filled: Valkey remembers those that other tests have used, empty as they are."""
 
 ASKED: list[Callable[[Any], Any]] = [
     lambda client: client.zrange("z", 0, -1, withscores=True),
@@ -188,7 +192,7 @@ ASKED: list[Callable[[Any], Any]] = [
     lambda client: client.config_get("maxclients"),
     lambda client: client.client_trackinginfo(),
     lambda client: client.acl_getuser("default"),
-    lambda client: set(client.memory_stats()),
+    lambda client: {name for name in client.memory_stats() if not OTHERS.match(name)},
     lambda client: client.module_list(),
     lambda client: client.function_list(),
     lambda client: client.command_getkeys("GET", "a"),
