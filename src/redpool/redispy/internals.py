@@ -594,7 +594,7 @@ STAND_INS_ASYNC = _stand_ins(
     _AsyncConnectWithoutHealthCheck,
     _AsyncHandshakeWithoutHealthCheck,
     _AsyncNoPushHandler,
-) + _find("redis.complements:STAND_INS_ASYNC", ())
+) + _find("redis.complements:STAND_INS", ())
 """The same for an event loop's."""
 
 

@@ -40,8 +40,6 @@ class HiredisParser(_LibvalkeyParser):
     """valkey-py's parser for threads, over hiredis."""
 
     errors: Any = BaseParser.EXCEPTION_CLASSES
-    pushes_wanted = False
-    """what the server pushes is to be returned, too, and not passed over"""
 
     def __init__(self, socket_read_size: int) -> None:
         # What valkey-py's does there needs libvalkey.
@@ -53,19 +51,14 @@ class HiredisParser(_LibvalkeyParser):
         self._reader, self._next_response = _reader(self.errors, connection.encoder), NOT_ENOUGH_DATA
 
     def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:  # noqa: ARG002  asked for where libvalkey isn't installed
-        """Return the next reply."""
-        while True:
-            response = super().read_response(disable_decoding)
-            if self.pushes_wanted or not isinstance(response, hiredis.PushNotification):
-                return response
+        """Return the next reply, or push."""
+        return super().read_response(disable_decoding)
 
 
 class AsyncHiredisParser(_AsyncLibvalkeyParser):
     """valkey-py's parser for event loops, over hiredis."""
 
     errors: Any = BaseParser.EXCEPTION_CLASSES
-    pushes_wanted = False
-    """as above"""
 
     def __init__(self, socket_read_size: int) -> None:
         # As above.
@@ -76,11 +69,8 @@ class AsyncHiredisParser(_AsyncLibvalkeyParser):
         self._stream, self._reader, self._connected = connection._reader, _reader(self.errors, connection.encoder), True
 
     async def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:  # noqa: ARG002  as above
-        """Return the next reply."""
-        while True:
-            response = await super().read_response(disable_decoding)
-            if self.pushes_wanted or not isinstance(response, hiredis.PushNotification):
-                return response
+        """Return the next reply, or push."""
+        return await super().read_response(disable_decoding)
 
 
 class HiredisPacker:
@@ -110,38 +100,6 @@ class OverHiredis:
         return HiredisPacker() if packer is None else packer
 
 
-class ReadsPushes:
-    """A mixin for valkey-py's connections of threads: a subscriber gets what is pushed, and no other caller does."""
-
-    _parser: Any
-
-    def read_response(self, *args: Any, push_request: bool | None = False, **options: Any) -> Any:
-        """Read one reply, or a push where that is asked for."""
-        theirs: Any = super()
-        parser = self._parser
-        parser.pushes_wanted = push_request
-        try:
-            return theirs.read_response(*args, push_request=push_request, **options)
-        finally:
-            parser.pushes_wanted = False
-
-
-class AsyncReadsPushes:
-    """The same for those of event loops."""
-
-    _parser: Any
-
-    async def read_response(self, *args: Any, push_request: bool | None = False, **options: Any) -> Any:
-        """Read one reply, or a push where that is asked for."""
-        theirs: Any = super()
-        parser = self._parser
-        parser.pushes_wanted = push_request
-        try:
-            return await theirs.read_response(*args, push_request=push_request, **options)
-        finally:
-            parser.pushes_wanted = False
-
-
 _PARSERS = {
     valkey.connection.DefaultParser: HiredisParser,
     valkey.cluster.ClusterParser: HiredisParser,
@@ -162,6 +120,6 @@ MODULES: dict[str, dict[str, Any]] = {
     "valkey.utils": {"compare_versions": None},  # which only client-side caching needs
     "valkey._parsers.libvalkey": {"_HiredisParser": HiredisParser, "_AsyncHiredisParser": AsyncHiredisParser},
     # Which `redpool.redispy.internals` asks for.
-    "valkey.complements": {"STAND_INS": (OverHiredis, ReadsPushes), "STAND_INS_ASYNC": (OverHiredis, AsyncReadsPushes)},
+    "valkey.complements": {"STAND_INS": (OverHiredis,)},
 }
 """What modules of valkey-py have beside their own, by redis-py's names; the first and the last are made up."""
