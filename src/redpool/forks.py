@@ -85,7 +85,7 @@ def begin_in_child() -> None:
     with _beginning.setdefault(os.getpid(), threading.RLock()):
         if same_process[0]:
             return
-        for each in list(_inherited):
+        for each in noted():
             each.begin_in_child()
         same_process[0] = True
 

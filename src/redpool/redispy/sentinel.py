@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -20,6 +20,11 @@ class Demoted(RedisConnectionError):
 
     def __init__(self, message: str = "The previous master is now a slave") -> None:
         super().__init__(message)
+
+
+def as_theirs(force_master_ip: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a Sentinel as redis-py's takes them; valkey-py's doesn't know the address of a master."""
+    return {**options} if force_master_ip is None else {**options, "force_master_ip": force_master_ip}
 
 
 def may_start_over(request: Request, replies: Any, rule: str) -> bool:

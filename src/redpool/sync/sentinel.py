@@ -11,7 +11,7 @@ from redis.exceptions import ReadOnlyError
 
 from ..deadline import deadline
 from ..redispy.keywords import SentinelOptions
-from ..redispy.sentinel import Demoted, SentinelPool, Service, Watchful
+from ..redispy.sentinel import Demoted, SentinelPool, Service, Watchful, as_theirs
 from ..wire.pipeline import Request
 from .client import Redis
 from .connection import MultiplexedConnection
@@ -107,9 +107,7 @@ class Sentinel(theirs.Sentinel):
         force_master_ip: str | None = None,
         **kwargs: Unpack[SentinelOptions],
     ) -> None:
-        options: dict[str, Any] = dict(kwargs)
-        if force_master_ip is not None:  # valkey-py doesn't know it
-            options["force_master_ip"] = force_master_ip
+        options = as_theirs(force_master_ip, kwargs)
         super().__init__(sentinels, min_other_sentinels, sentinel_kwargs, **options)
         self.sentinels = [Redis(host=host, port=port, **self.sentinel_kwargs) for host, port in sentinels]
 

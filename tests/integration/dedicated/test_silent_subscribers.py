@@ -215,7 +215,7 @@ def test_a_handshake_asks_for_no_other_sign_of_life(face: Face, station: Station
 
 
 class Cuts(CredentialProvider):
-    """Closes the connection that asks for its credentials, where it is told which that is."""
+    """Closes the connection that asks for its credentials, where it learns which that is."""
 
     connection: Any = None
 
