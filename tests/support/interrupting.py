@@ -76,19 +76,25 @@ def irregularly(longest: float = 0.003) -> Callable[[], float]:
 
 @contextlib.contextmanager
 def alarms(
-    handler: Callable[[], object], pause: Callable[[], float], within: Callable[..., object] | None = None
+    handler: Callable[[], object],
+    pause: Callable[[], float],
+    within: Callable[..., object] | None = None,
+    apart_from: Callable[..., object] | None = None,
 ) -> Iterator[None]:
     """Call the handler again and again, wherever the main thread is, or only in what the function `within` calls.
+
+    It is never called in the midst of the function `apart_from`.
 
     So many seconds after one call has ended the next one begins: a handler never comes in its own midst. Nor does it in
     the midst of a thread's start: CPython holds a lock there that each new thread needs, so that a handler which waits
     for one to connect waits in vain (docs/reliability.md).
     """
     over = False
+    apart = _starts if apart_from is None else (*_starts, apart_from.__code__)
 
     def handle(signum: int, frame: FrameType | None) -> None:
         try:
-            if not _is_in(frame, *_starts) and _is_called_by(frame, within):
+            if not _is_in(frame, *apart) and _is_called_by(frame, within):
                 handler()
         finally:
             if not over:

@@ -163,7 +163,7 @@ class Secured:
                 threading.Thread(target=self._answer, args=(session,), daemon=True).start()
 
     def _answer(self, session: ssl.SSLSocket) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # the second where it was closed before it is waited for
             while select.select([session], [], []):
                 with self._at_work:
                     if not session.recv(65536):

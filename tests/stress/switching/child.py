@@ -56,6 +56,7 @@ _collecting_in: list[int] = []
 
 
 def _note_collection(phase: str, _info: object) -> None:
+    # No alarm comes in here: as the collector begins, it couldn't know yet that this thread is at it.
     _collecting_in[:] = [threading.get_ident()] if phase == "start" else []
 
 
@@ -116,7 +117,9 @@ class Stress:
             if interrupted:
                 beside.append(Doing(lambda: self._interrupt(crowd, over)))
             with (
-                alarms(self._handler(crowd), irregularly(LONGEST), ask_all) if interrupted else contextlib.nullcontext()
+                alarms(self._handler(crowd), irregularly(LONGEST), ask_all, _note_collection)
+                if interrupted
+                else contextlib.nullcontext()
             ):
                 if isinstance(crowd, Threads):
                     ask_all(crowd, supply)
