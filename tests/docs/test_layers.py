@@ -80,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         STDLIB, "redpool.alarm", "redpool.core.stats", "redpool.core.histogram", "redpool.core.instrument",
         "prometheus_client", "opentelemetry",
     },
+    "redpool.fleet": {STDLIB, "redpool.core.histogram"},
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
     "redpool.startup": {STDLIB, "redpool.installation"},
     "redpool.contrib": {ANY},

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..core.callsite import take_site
 from ..core.config import MOST_CONNECTIONS, whole_number
+from ..core.histogram import Distributions
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.stats import PoolDump, PoolStats
@@ -386,6 +387,13 @@ class ConnectionPool(AsyncSurface):
         if here is not None:
             return here.look(lambda here: here.core.stats(_monotonic()))
         return self._core().stats(_monotonic())
+
+    def distributions(self) -> Distributions:
+        """Return how long callers waited and used connections, and how long connects took, as counts that add up."""
+        here = self._view()
+        if here is not None:
+            return here.look(lambda here: here.core.distributions())
+        return self._core().distributions()
 
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, task and call site."""

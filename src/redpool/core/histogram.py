@@ -8,6 +8,7 @@ sorted into buckets many at a time, by code that runs in C.
 
 from __future__ import annotations
 
+import operator
 import struct
 import sys
 from array import array
@@ -19,6 +20,11 @@ from itertools import accumulate
 
 GATHER = 512
 """How many values are gathered before they are sorted in."""
+
+BOUNDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+"""The bounds in seconds of a `Distribution`: the same for all pools and processes, so that theirs add up."""
 
 _UPPER = 3 if sys.byteorder == "little" else 0
 
@@ -48,6 +54,59 @@ class Summary:
         reached = list(accumulate(counts))
         quantiles = (bisect_left(reached, share * total) for share in (0.5, 0.9, 0.99, 0.999, 1.0))
         return cls(total, sum(n * count for n, count in enumerate(counts)) / total, *map(float, quantiles))
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How many of a pool's durations are at or below each of `BOUNDS`: quantiles don't add up over processes, these do.
+
+    A duration within 1/32 of a bound may be counted on its other side.
+    """
+
+    counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
+    """how many are at or below each bound, and as the last all of them"""
+    sum: float = 0.0
+    """all of them together, in seconds"""
+
+    @property
+    def count(self) -> int:
+        """How many durations there are."""
+        return self.counts[-1]
+
+    def __add__(self, other: Distribution) -> Distribution:
+        """Return the distribution of both together."""
+        return Distribution(tuple(map(operator.add, self.counts, other.counts)), self.sum + other.sum)
+
+    def since(self, before: Distribution) -> Distribution:
+        """Return what was counted since then; all of this one where that was of another pool, or before a reset."""
+        if any(map(operator.gt, before.counts, self.counts)):
+            return self
+        return Distribution(tuple(map(operator.sub, self.counts, before.counts)), max(0.0, self.sum - before.sum))
+
+    def quantile(self, share: float) -> float:
+        """Return the duration that `share` (0 to 1) are at or below, taken as even between two bounds; 0 without any.
+
+        The largest bound stands for those above it.
+        """
+        wanted = share * self.count
+        place = bisect_left(self.counts, wanted)
+        if place >= len(BOUNDS):
+            return BOUNDS[-1]
+        low, below = (BOUNDS[place - 1], self.counts[place - 1]) if place else (0.0, 0)
+        within = self.counts[place] - below
+        return low + (BOUNDS[place] - low) * (wanted - below) / within if within else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Distributions:
+    """How long a pool's callers waited and used connections, and how long connects took, since it was created."""
+
+    wait: Distribution = Distribution()
+    """of callers for a connection; 0 for a checkout that found an idle one"""
+    use: Distribution = Distribution()
+    """from checkout to release"""
+    connect: Distribution = Distribution()
+    """of connects, the handshake included"""
 
 
 class Histogram:
@@ -124,6 +183,15 @@ class Histogram:
                 value = min(_middle(bucket), self._max)
             found.append(value)
         return found
+
+    def distribution(self, zeros: int = 0) -> Distribution:
+        """Return how many are at or below each of `BOUNDS`, with `zeros` durations of 0 counted besides."""
+        self.sort_in()
+        among = [0] * (len(BOUNDS) + 1)
+        for bucket, members in self._buckets.items():
+            among[bisect_left(BOUNDS, _middle(bucket))] += members
+        among[0] += zeros
+        return Distribution(tuple(accumulate(among)), self._total)
 
     def summary(self, zeros: int = 0) -> Summary:
         """Return count, mean, quantiles and largest, with `zeros` durations of 0 counted besides."""

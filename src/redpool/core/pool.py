@@ -17,7 +17,7 @@ from .actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak,
 from .config import MOST_CONNECTIONS, PoolConfig, whole_number
 from .connector import Connector, Demand, Failure, own_copy
 from .counters import Counters
-from .histogram import GATHER
+from .histogram import GATHER, Distributions
 from .idle import IdleSet
 from .slot import Borrower, Callsite, Connection, Reason, Slot, State
 from .stats import PoolStats
@@ -947,6 +947,14 @@ class PoolCore:
         oldest = min((slot.since for slot in self.slots if slot.state is _LEASED), default=now)
         return stats.counts(
             self.in_use, self.max_connections, len(self.connector.slots), len(self._tickets), now - oldest
+        )
+
+    def distributions(self) -> Distributions:
+        """Return how long callers waited and used connections, and how long connects took."""
+        counters = self.counters
+        at_once = counters.use.count + len(self.leased()) - counters.wait.count
+        return Distributions(
+            counters.wait.distribution(zeros=at_once), counters.use.distribution(), counters.connect.distribution()
         )
 
     def stats(self, now: float) -> PoolStats:

@@ -16,6 +16,7 @@ from redis.connection import Connection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
 
 from ..core.callsite import take_site
+from ..core.histogram import Distributions
 from ..core.instrument import Hooks
 from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats
@@ -388,6 +389,12 @@ class ConnectionPool(SyncSurface):
         engine.look_around()
         with engine.guard:
             return engine.core.stats(_monotonic())
+
+    def distributions(self) -> Distributions:
+        """Return how long callers waited and used connections, and how long connects took, as counts that add up."""
+        engine = self._engine_here()
+        with engine.guard:
+            return engine.core.distributions()
 
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, thread and call site."""

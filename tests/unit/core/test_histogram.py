@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpool.core.histogram import Histogram, Summary
+from redpool.core.histogram import BOUNDS, Distribution, Histogram, Summary
 
 durations = st.floats(min_value=1e-9, max_value=1e6)
 
@@ -83,3 +83,31 @@ def test_a_summary_is_plain_for_json() -> None:
     assert filled([1.0]).summary().to_dict() == {
         "count": 1, "mean": 1.0, "p50": 1.0, "p90": 1.0, "p99": 1.0, "p999": 1.0, "max": 1.0,
     }  # fmt: skip
+
+
+@given(st.lists(durations, max_size=200), st.integers(0, 20))
+def test_a_distribution_counts_what_is_at_or_below_each_bound(values: list[float], zeros: int) -> None:
+    """But for values within 1/32 of the bound."""
+    distribution = filled(values).distribution(zeros)
+    for bound, count in zip(BOUNDS, distribution.counts, strict=False):
+        assert sum(value <= bound * 31 / 32 for value in values) <= count - zeros
+        assert count - zeros <= sum(value <= bound * 33 / 32 for value in values)
+    assert distribution.count == len(values) + zeros
+    assert distribution.sum == pytest.approx(math.fsum(values))
+
+
+@given(st.lists(durations, max_size=50), st.lists(durations, max_size=50))
+def test_distributions_add_up_and_tell_what_came_since(one: list[float], other: list[float]) -> None:
+    """Those of two processes are the distribution of all their durations."""
+    first, second = filled(one).distribution(), filled(other).distribution()
+    both = first + second
+    assert both.counts == filled(one + other).distribution().counts
+    assert both.since(first).counts == second.counts
+    assert first.since(both) == first or both.count == first.count
+
+
+def test_a_distributions_quantiles_lie_between_its_bounds() -> None:
+    """Half of a thousand durations of 3 ms are below a value between 2.5 and 5 ms; none at all gives 0."""
+    assert Distribution().quantile(0.99) == 0.0
+    assert 0.0025 <= filled([0.003] * 1000).distribution().quantile(0.5) <= 0.005
+    assert filled([1e5]).distribution().quantile(0.5) == BOUNDS[-1]

@@ -199,3 +199,16 @@ def test_a_dump_reads_well() -> None:
         "  in use 0.250 s by thread b, last command unknown",
         "  waiting 0.100 s: thread c",
     ]
+
+
+def test_distributions_count_what_stats_summarize() -> None:
+    """A checkout that found an idle connection waited 0 seconds, also while it is still in use."""
+    driver = Driver(max_connections=1)
+    slot = driver.take(0.0)
+    driver.release(slot, 2.0)
+    driver.take(3.0)
+    distributions, stats = driver.core.distributions(), driver.stats(3.0)
+    for name in ("wait", "use", "connect"):
+        assert getattr(distributions, name).count == getattr(stats, name).count
+    assert distributions.wait.counts[0] == 1
+    assert distributions.use.sum == 2.0
