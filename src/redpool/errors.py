@@ -55,7 +55,10 @@ class ReplyLost(RedisConnectionError):
 
 
 class ReplyLate(ReplyLost, RedisTimeoutError):
-    """A `ReplyLost` whose time ran out; `except redis.TimeoutError` catches it as well."""
+    """A `ReplyLost` whose time ran out; `except redis.TimeoutError` catches it as well.
+
+    Where many replies are late, a command that may run twice isn't sent again either: see `retry_sent`.
+    """
 
 
 class DeadlineExceeded(RedisTimeoutError):
@@ -87,6 +90,15 @@ def reply_lost(command: str, error: Exception) -> ReplyLost:
     lost = kind(f"{command} may have run, and was not sent again: its reply was lost: {error}", command)
     lost.__cause__ = error
     return lost
+
+
+def reply_late(command: str, error: BaseException) -> ReplyLost:
+    """Return what a caller gets whose command came late, and could run twice, but for the pool's retry budget."""
+    late = ReplyLate(
+        f"{command} may have run, and was not sent again: late commands have used up the retry budget: {error}", command
+    )
+    late.__cause__ = error
+    return late
 
 
 def pool_gone() -> PoolClosed:

@@ -19,6 +19,7 @@ from .connector import Connector, Demand, Failure, own_copy
 from .counters import Counters
 from .histogram import GATHER, Distributions
 from .idle import IdleSet
+from .retry_budget import RetryBudget
 from .slot import Borrower, Callsite, Connection, Reason, Slot, State
 from .stats import PoolStats
 from .validation import Validation
@@ -66,6 +67,7 @@ class PoolCore:
         "queue",
         "refused_at",
         "resting",
+        "retry_budget",
         "slots",
         "steady",
         "surplus",
@@ -84,6 +86,7 @@ class PoolCore:
         self.wake_at = now if config.min_idle else _NEVER
         self.outbox: list[AnyAction] = []
         self.counters = Counters(now)
+        self.retry_budget = RetryBudget()
 
         self.queue = WaitQueue()
         self.idle = IdleSet(config, random)
@@ -219,6 +222,16 @@ class PoolCore:
         """
         over = self.closed or since <= self.closed_at
         self._report_leak(ReportLeak(slot, now - since, borrower, taken, dropped=True, over=over))
+
+    def may_send_again(self, answered: int = 0) -> bool:
+        """Return whether a command whose reply was late may be sent again; it is taken for sent where it may.
+
+        So many commands were `answered` over shared connections. Where no policy tries again, nothing is bounded.
+        """
+        if not self.connector.retries:
+            return True
+        counters = self.counters
+        return self.retry_budget.take(answered + counters.use.count - counters.closed[Reason.ERROR])
 
     def _report_leak(self, leak: ReportLeak) -> None:
         self.counters.leaks += 1
@@ -969,4 +982,5 @@ class PoolCore:
             connecting=len(self.connector),
             waiting=len(self.queue),
             oldest_wait=self.queue.oldest_wait(now),
+            retries_refused=self.retry_budget.refused,
         )

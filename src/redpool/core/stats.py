@@ -54,6 +54,8 @@ class PoolStats:
     """seconds that connects took, handshake included"""
     utilization: float = 0.0
     """mean share of `max_connections` in use since the pool was created"""
+    retries_refused: int = 0
+    """late commands that were not sent again, since retries had used up their budget"""
 
     def to_dict(self) -> Plain:
         """Return the stats as plain dictionaries and numbers, ready for JSON."""
@@ -183,6 +185,7 @@ def summarize(
     connecting: int,
     waiting: int,
     oldest_wait: float,
+    retries_refused: int,
 ) -> PoolStats:
     """Return the stats of a pool with such counters, and with leases of these ages."""
     waited, released = counters.wait.count, counters.use.count
@@ -205,6 +208,7 @@ def summarize(
         connect_failures=counters.connect_failures,
         released=released,
         leaks=counters.leaks,
+        retries_refused=retries_refused,
         closed={reason.value: count for reason, count in counters.closed.items()},
         wait=counters.wait.summary(zeros=acquired - waited),
         use=counters.use.summary(),

@@ -229,7 +229,7 @@ class Routing(Generic[C, H]):
         if limit is not None and limit.reached():
             return deadline_exceeded(limit.seconds, request.sent)
         if request.sent:
-            return sharing.late(request, connection.connection, self.config.retry_sent)
+            return sharing.late(request, connection.connection, self.config.retry_sent, self._may_send_again)
         if request.room_until == math.inf:
             return stopped_reading()
         return PoolTimeout(f"{self.config.name}: no room in time: {connection.pipeline.in_flight} commands in flight")
@@ -414,19 +414,26 @@ class Routing(Generic[C, H]):
         self.see_to(connection)
 
     def look_for_gain(self, now: float) -> None:
-        """Have as many shared as pay. What connections that are just released had answered may be missed for a look."""
+        """Have as many shared as pay."""
         spread = self.spread
         if spread.most == 1 or self.closed:
             return
-        answered = self._answered + sum(each.pipeline.answered for each in self.all_there_are())
         sound = self._sound()
-        spread.look(now, answered, sum(each.pipeline.load for each in self._shared), len(sound))
+        spread.look(now, self._answers(), sum(each.pipeline.load for each in self._shared), len(sound))
         with self._changing:
             self._choose_among()
         if len(sound) > spread.wanted:
             self.retire(sound[-1])
         elif 0 < len(sound) < spread.wanted and not spread.quiet:
             self.connect_shared()
+
+    def _answers(self) -> int:
+        """Return how many commands were answered; those of a connection that is just released may be missed once."""
+        return self._answered + sum(each.pipeline.answered for each in self.all_there_are())
+
+    def _may_send_again(self) -> bool:
+        core = self.home.core()
+        return core is None or core.may_send_again(self._answers())
 
     def look_for_claims(self) -> None:
         """Give a slot up where callers wait that only a release can serve."""

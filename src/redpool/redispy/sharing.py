@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -14,7 +14,7 @@ from redis.exceptions import MaxConnectionsError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.config import MultiplexedConfig
-from ..errors import DeadlineExceeded, PoolClosed, ReplyLost, reply_lost
+from ..errors import DeadlineExceeded, PoolClosed, ReplyLost, reply_late, reply_lost
 from ..wire import commands
 from ..wire.attributes import AttributeWatch
 from ..wire.pipeline import Request, ServerClosed
@@ -120,9 +120,12 @@ def own_copy(error: BaseException) -> BaseException:
     return final(own_error(error))
 
 
-def late(request: Request, connection: Any, rule: str) -> BaseException:
-    """Return what the caller gets whose reply didn't come in time."""
-    return lost(request, RedisTimeoutError(f"Timeout reading from {connection._host_error()}"), rule)
+def late(request: Request, connection: Any, rule: str, may_send_again: Callable[[], bool]) -> BaseException:
+    """Return what the caller gets whose reply didn't come in time; `may_send_again` takes from the retry budget."""
+    error = lost(request, RedisTimeoutError(f"Timeout reading from {connection._host_error()}"), rule)
+    if isinstance(error, ReplyLost) or may_send_again():
+        return error
+    return reply_late(commands.first_name(request.commands), error)
 
 
 # -- the master, and the nodes of a cluster ----------------------------------------------------------------------------

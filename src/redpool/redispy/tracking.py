@@ -26,7 +26,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..deadline import current, deadline
-from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_lost
+from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_late, reply_lost
 from ..wire import commands
 from ..wire.session import RESTORING, Session
 from . import no_tls, retry, sockets
@@ -317,6 +317,9 @@ class Tracked:
         once = self._must_run_once()
         if once is not None:
             raise reply_lost(commands.command_name(once), error) from error
+        late = isinstance(error, RedisTimeoutError) and not self.subscribed
+        if late and self._redpool is not None and not self._redpool.engine.core.may_send_again():
+            raise reply_late(commands.first_name(self.sent), error) from error
 
     def _must_run_once(self) -> Sequence[Any] | None:
         """Return the first of the commands sent that must not be sent again, by the pool's `retry_sent`."""

@@ -147,6 +147,11 @@ def must_run_once(sent: Sent, rule: str) -> Args | None:
     return first_unrepeatable(several)
 
 
+def first_name(sent: Sent) -> str:
+    """Return the name of a command, of several that of the first."""
+    return command_name(sent if type(sent) is tuple else sent[0])
+
+
 def undone_where_refused(args: Args) -> bool:
     """Return whether nothing of it was done where the server has refused it for what it writes.
 

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 
 import redpool.asyncio as redpool_asyncio
 from redpool import ReplyLost, embedded
+from redpool.core import retry_budget
 from redpool.testing import FaultProxy, Script
 from support.faces import Asyncio, Doing, Face, eventually, reconnects
 from support.mute import Mute, check_lost, impatient
@@ -52,6 +53,39 @@ def test_what_is_tried_in_vain_ends_as_ever(face: Face, mute: Mute, how: str, re
     error = mute.lose(how, lambda: client.get("key"), times=retries + 1).ended()
     assert type(error) is (redis.TimeoutError if how == "late" else redis.ConnectionError)
     assert mute.heard == retries + 1
+
+
+def test_late_commands_are_sent_again_as_long_as_there_are_tokens(
+    face: Face, mute: Mute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one token a GET is tried once more, then it ends as a `ReplyLate`; ten answers later there is one again."""
+    monkeypatch.setattr(retry_budget, "MOST", 1.0)
+    pool = face.pool(**mute.at, **impatient("late"), retry=face.retry(5))
+    client = face.client(pool)
+    client.set("key", "value")
+    mute.withhold("GET", times=2)
+    error = mute.lose("late", lambda: client.get("key"), times=2).ended()
+    check_lost(error, "GET", "late")
+    assert "budget" in str(error)
+    assert mute.heard == 2
+    assert pool.stats().retries_refused == 1
+    for _ in range(11):
+        assert client.get("key") == b"value"
+    mute.withhold("GET")
+    assert mute.lose("late", lambda: client.get("key")).result() == b"value"
+    assert pool.stats().retries_refused == 1
+
+
+@pytest.mark.parametrize("how", ["reset", "hang-up"])
+def test_a_connection_that_is_closed_needs_no_token(
+    face: Face, mute: Mute, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does its reconnect: connects are limited by themselves."""
+    monkeypatch.setattr(retry_budget, "MOST", 0.0)
+    client = face.client(face.pool(**mute.at, **impatient(how), retry=face.retry(1)))
+    client.set("key", "value")
+    mute.withhold("GET")
+    assert mute.lose(how, lambda: client.get("key")).result() == b"value"
 
 
 def test_a_caller_that_asks_for_it_has_everything_sent_again(face: Face, mute: Mute) -> None:
