@@ -82,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.fleet": {STDLIB, "redpool.core.histogram"},
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
+    "redpool.tuning": {STDLIB, "redpool.core"},
     "redpool.startup": {STDLIB, "redpool.installation"},
     "redpool.contrib": {ANY},
     "redpool.bench": {ANY},

@@ -1,0 +1,1 @@
+"""What is said of a pool's size, and of what would be if."""
