@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .core.instrument import Instrument
 from .core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from .deadline import deadline
-from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
+from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLate, ReplyLost
 from .sync.blocking import BlockingConnectionPool
 from .sync.client import Redis, from_url
 from .sync.cluster import RedisCluster
@@ -43,6 +43,7 @@ __all__ = [
     "PoolClosed",
     "PoolDump",
     "PoolFull",
+    "PoolOverloaded",
     "PoolStats",
     "PoolTimeout",
     "Redis",

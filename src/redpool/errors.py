@@ -5,7 +5,8 @@
     redis.ConnectionError
     ├── redis.MaxConnectionsError
     │   ├── PoolTimeout        the caller waited `timeout` seconds in the queue
-    │   └── PoolFull           `max_waiting` callers were waiting already
+    │   ├── PoolFull           `max_waiting` callers were waiting already
+    │   └── PoolOverloaded     the pool sheds load: the caller has waited, or would wait, for too long
     ├── PoolClosed             the pool was shut down
     └── ReplyLost              the command was sent, and its reply won't come: it may have run
         └── ReplyLate          the reply's time ran out; it is a redis.TimeoutError, too
@@ -19,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["DeadlineExceeded", "PoolClosed", "PoolFull", "PoolTimeout", "ReplyLate", "ReplyLost"]
+__all__ = ["DeadlineExceeded", "PoolClosed", "PoolFull", "PoolOverloaded", "PoolTimeout", "ReplyLate", "ReplyLost"]
 
 
 class PoolTimeout(MaxConnectionsError):
@@ -32,6 +33,14 @@ class PoolTimeout(MaxConnectionsError):
 
 class PoolFull(MaxConnectionsError):
     """`max_waiting` callers were waiting for a connection already, so the pool rejected this one at once."""
+
+
+class PoolOverloaded(MaxConnectionsError):
+    """The pool turned this caller away before its time, since more come than are served: the option `shed`.
+
+    The message says why: for how long callers have been waiting, or what is left of this one's deadline. Nothing was
+    sent. No retry policy answers it: another try would be more load.
+    """
 
 
 class PoolClosed(RedisConnectionError):

@@ -97,8 +97,8 @@ PURE = ("redpool.core", "redpool.wire")
 
 NAMES = [
     "BlockingConnectionPool", "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool",
-    "MultiplexedPoolStats", "PoolClosed", "PoolDump", "PoolFull", "PoolStats", "PoolTimeout", "Redis", "RedisCluster",
-    "ReplyLate", "ReplyLost", "Sentinel", "deadline", "from_url",
+    "MultiplexedPoolStats", "PoolClosed", "PoolDump", "PoolFull", "PoolOverloaded", "PoolStats", "PoolTimeout", "Redis",
+    "RedisCluster", "ReplyLate", "ReplyLost", "Sentinel", "deadline", "from_url",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@
 from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
-from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLate, ReplyLost
 from .blocking import BlockingConnectionPool
 from .client import Redis, from_url
 from .cluster import RedisCluster
@@ -27,6 +27,7 @@ __all__ = [
     "PoolClosed",
     "PoolDump",
     "PoolFull",
+    "PoolOverloaded",
     "PoolStats",
     "PoolTimeout",
     "Redis",

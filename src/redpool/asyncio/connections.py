@@ -92,7 +92,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             return None  # this is another thread, or the loop was stopped in its turn
         queued = connection.pipeline.queued
         if len(queued) >= connection.room and (
-            self.config.max_waiting is not None or not connection.bound_room_of_calls()
+            self.config.max_waiting is not None or self.shedding is not None or not connection.bound_room_of_calls()
         ):
             return None
         try:

@@ -85,6 +85,8 @@ class Engine(EngineBase):
     async def wait(self, ticket: Ticket) -> Slot:
         """Return the slot that the ticket is granted; raise what ended it otherwise."""
         limit = current()
+        if self.core.shedding is not None:
+            self.core.bound(ticket, _NEVER if limit is None else limit.at, _monotonic())
         await self._park(ticket, limit)
         if ticket.slot is None:
             raise self.error_of(ticket, limit)

@@ -120,8 +120,8 @@ class ConnectionPool(AsyncSurface):
     async def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
         """Check out a connection, waiting for one for `timeout` seconds at most; the arguments are ignored.
 
-        Raises `PoolTimeout`, `PoolFull`, `PoolClosed` or `DeadlineExceeded`, or the connect's error where the server
-        can't be reached.
+        Raises `PoolTimeout`, `PoolFull`, `PoolOverloaded`, `PoolClosed` or `DeadlineExceeded`, or the connect's error
+        where the server can't be reached.
         """
         if not _same_process[0]:
             begin_in_child()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 Order = Literal["lifo", "fifo", "random"]
+Shed = Literal["codel"]
 RetrySent = Literal["safe", "all", "none"]
 
 Options: TypeAlias = dict[str, Any]
@@ -29,6 +30,7 @@ class PoolConfig:
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     timeout: float | None = 5.0
     max_waiting: int | None = None
+    shed: Shed | None = None
     min_idle: int = 0
     max_idle_time: float | None = 300.0
     max_lifetime: float | None = 3600.0
@@ -49,6 +51,8 @@ class PoolConfig:
         _seconds("timeout", self.timeout)
         if self.max_waiting is not None:
             whole_number("max_waiting", self.max_waiting, at_least=0)
+        if self.shed is not None:
+            _one_of("shed", self.shed, ("codel",))
         whole_number("min_idle", self.min_idle, at_least=0)
         if self.min_idle > self.max_connections:
             raise ValueError(f"min_idle={self.min_idle!r} is more than max_connections={self.max_connections!r}")

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from random import Random
 
-from ..errors import PoolClosed, PoolFull, PoolTimeout
+from ..errors import PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
 from . import policy, repair, stats
 from .actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate, Wake
 from .config import MOST_CONNECTIONS, PoolConfig, whole_number
@@ -20,6 +20,7 @@ from .counters import Counters
 from .histogram import GATHER, Distributions
 from .idle import IdleSet
 from .retry_budget import RetryBudget
+from .shedding import Shedding
 from .slot import Borrower, Callsite, Connection, Reason, Slot, State
 from .stats import PoolStats
 from .validation import Validation
@@ -68,6 +69,7 @@ class PoolCore:
         "refused_at",
         "resting",
         "retry_budget",
+        "shedding",
         "slots",
         "steady",
         "surplus",
@@ -92,6 +94,9 @@ class PoolCore:
         self.idle = IdleSet(config, random)
         self.validation = Validation(config)
         self.connector = Connector(config, connect_budget, random)
+
+        # `None` where none is turned away before its time.
+        self.shedding = Shedding(self.counters.use.gathered, now) if config.shed else None
 
         self.slots = [Slot() for _ in range(config.max_connections)]
         self.empty = list(self.slots)
@@ -252,10 +257,42 @@ class PoolCore:
         else:
             if timeout == 0:  # the caller that never waits in a queue still waits for the connect made for it
                 ticket.deadline = now + self.connector.budget
+            if self.shedding is not None and not self._tickets:
+                self.shedding.queue_begins()
             self.queue.join(ticket, now)
             self.wake_by(ticket.deadline)
             self._grow(now)
         return ticket
+
+    def bound(self, ticket: Ticket, end: float, now: float) -> None:
+        """Take note that a caller that has just joined must be done by `end`; turn it away where it can't be.
+
+        None is turned away where a connection may be free for it without a release, or where it is the only one.
+        """
+        ticket.end = end
+        if ticket.state is not TicketState.WAITING or self.shedding is None or not self.crowded:
+            return
+        ahead = len(self._tickets) - 1
+        if ahead and self.shedding.comes_too_late(ahead, self.in_use, ticket, now):
+            self.queue.leave(ticket, TicketState.REJECTED, self._overloaded("it would wait for too long", now))
+
+    def _overloaded(self, why: str, now: float) -> PoolOverloaded:
+        assert self.shedding is not None
+        self.shedding.shed += 1
+        return PoolOverloaded(f"{self.config.name}: overloaded: {why}: {self.counts(now)}")
+
+    def _shed(self, shedding: Shedding, now: float) -> None:
+        """Turn those away whose turn comes and that have waited too long, or can't be done in time; never the last."""
+        while len(self._tickets) > 1:
+            first = self.queue.first()
+            waited = now - first.since
+            if shedding.turn_comes(waited, now):
+                why = f"the queue stands, and this caller has waited {waited:.3f} s"
+            elif first.end - now < shedding.usual_use:
+                why = f"{max(0.0, first.end - now):.3f} s are left of its deadline, after {waited:.3f} s"
+            else:
+                return
+            self._end_wait(first, TicketState.REJECTED, self._overloaded(why, now))
 
     def _reject_at_once(self, ticket: Ticket, now: float) -> bool:
         """Reject a caller for which nothing is connected, now or ever. Return whether that is so."""
@@ -278,6 +315,8 @@ class PoolCore:
         return self._servable < 0
 
     def _grant(self, slot: Slot, now: float) -> None:
+        if self.shedding is not None:
+            self._shed(self.shedding, now)
         ticket = next(iter(self._tickets))
         ticket.slot = slot  # from here on `repair` would complete it
         slot.borrower = ticket
@@ -982,5 +1021,6 @@ class PoolCore:
             connecting=len(self.connector),
             waiting=len(self.queue),
             oldest_wait=self.queue.oldest_wait(now),
+            shed=0 if self.shedding is None else self.shedding.shed,
             retries_refused=self.retry_budget.refused,
         )

@@ -54,6 +54,8 @@ class PoolStats:
     """seconds that connects took, handshake included"""
     utilization: float = 0.0
     """mean share of `max_connections` in use since the pool was created"""
+    shed: int = 0
+    """callers turned away since they have waited, or would have waited, for too long: the option `shed`"""
     retries_refused: int = 0
     """late commands that were not sent again, since retries had used up their budget"""
 
@@ -185,6 +187,7 @@ def summarize(
     connecting: int,
     waiting: int,
     oldest_wait: float,
+    shed: int,
     retries_refused: int,
 ) -> PoolStats:
     """Return the stats of a pool with such counters, and with leases of these ages."""
@@ -208,6 +211,7 @@ def summarize(
         connect_failures=counters.connect_failures,
         released=released,
         leaks=counters.leaks,
+        shed=shed,
         retries_refused=retries_refused,
         closed={reason.value: count for reason, count in counters.closed.items()},
         wait=counters.wait.summary(zeros=acquired - waited),

@@ -37,6 +37,7 @@ class Ticket:
         "connect_failures",
         "connect_retries",
         "deadline",
+        "end",
         "error",
         "opens",
         "reconnects",
@@ -57,6 +58,7 @@ class Ticket:
         self.state = TicketState.WAITING
         self.since = now
         self.deadline = deadline
+        self.end = math.inf  # when its caller must be done, the call itself included
         self.connect_failures = 0
         self.connect_retries = connect_retries
         self.opens = opens

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from redis.maint_notifications import MaintNotificationsConfig
     from redis.retry import Retry
 
-    from ..core.config import Order, RetrySent
+    from ..core.config import Order, RetrySent, Shed
 
 
 class OwnOptions(TypedDict, total=False):
     """A pool's own, but for its `timeout`, which has a place among a `BlockingConnectionPool`'s arguments."""
 
     max_waiting: int | None
+    shed: Shed | None
     min_idle: int
     max_idle_time: float | None
     max_lifetime: float | None

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
 from ..wire.commands import command_name
 from . import retry, sockets
 from .internals import ONE_TRY, ONE_TRY_ASYNC, has, unread
@@ -356,7 +356,7 @@ def of_connecting(error: BaseException) -> BaseException:
 
 def own_error(error: BaseException) -> BaseException:
     """Return a caller's own copy of an error that several callers may get, so that their tracebacks don't mix."""
-    if isinstance(error, PoolTimeout | PoolFull | PoolClosed) or error.__traceback__ is None:
+    if isinstance(error, PoolTimeout | PoolFull | PoolOverloaded | PoolClosed) or error.__traceback__ is None:
         return error  # made for one
     copy = bare_copy(error)
     copy.__cause__ = error

@@ -113,6 +113,7 @@ class MultiplexedPool:
         counts, batches = multiplexed.counts(), multiplexed.batches
         values["waiting"] += counts.pop("waiting")
         values["oldest_wait"] = max(own.oldest_wait, multiplexed.oldest_wait())
+        values["shed"] += 0 if multiplexed.shedding is None else multiplexed.shedding.shed
         return MultiplexedPoolStats(
             **values | counts,
             commands=sum(size * count for size, count in enumerate(batches)),

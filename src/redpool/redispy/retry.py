@@ -15,13 +15,13 @@ from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry as SyncRetry
 
 from ..deadline import current
-from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLost
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLost
 from .internals import call_with_retry, call_with_retry_async
 
 Failed = Callable[[Exception, int], Any]
 """What is called after a try that has failed, with the error and with how many have."""
 
-_FINAL = (ReplyLost, DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout)
+_FINAL = (ReplyLost, DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout)
 
 
 def final(error: BaseException) -> BaseException:

@@ -20,10 +20,12 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..core.config import MultiplexedConfig
 from ..core.pool import PoolCore
+from ..core.shedding import Shedding
 from ..core.slot import Slot
-from ..deadline import deadline
+from ..deadline import current, deadline
 from ..errors import (
     PoolFull,
+    PoolOverloaded,
     PoolTimeout,
     deadline_exceeded,
     no_connection_in_time,
@@ -114,6 +116,7 @@ class Routing(Generic[C, H]):
         self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._changing = changing
+        self.shedding = Shedding((), _monotonic()) if self.config.shed else None
         self.spread = Spread(self.config.shared_connections)
         self._shared: tuple[C, ...] = ()
         self.only: C | None = None
@@ -176,13 +179,29 @@ class Routing(Generic[C, H]):
         return usable[: self.spread.taking]
 
     def check_queue(self, pipeline: Pipeline) -> None:
-        """Raise `PoolFull` where as many requests wait for room as may."""
+        """Raise `PoolFull` where as many requests wait for room as may, `PoolOverloaded` where they wait for too long.
+
+        Those that wait are written in their order, so that it is the newcomer that is turned away.
+        """
+        if self.shedding is not None:
+            self._check_wait(self.shedding, pipeline)
         most = self.config.max_waiting
         if most is None:
             return  # `pipeline.waiting` looks at each of them
         waiting = pipeline.waiting
         if waiting >= most:
             raise PoolFull(f"{self.config.name}: {pipeline.in_flight} commands in flight, {waiting} waiting")
+
+    def _check_wait(self, shedding: Shedding, pipeline: Pipeline) -> None:
+        now, limit = _monotonic(), current()
+        waited = pipeline.oldest_wait(now)
+        left = self.config.timeout if limit is None else limit.left()
+        if shedding.turn_comes(waited, now) or (left is not None and waited > left):
+            shedding.shed += 1
+            raise PoolOverloaded(
+                f"{self.config.name}: overloaded: {pipeline.in_flight} commands in flight, {pipeline.waiting} waiting, "
+                f"the first for {waited:.3f} s"
+            )
 
     def check_open(self) -> None:
         """Raise `PoolClosed` where the pool was shut down."""

@@ -208,7 +208,10 @@ class Engine(EngineBase):
 
         The ticket is the slot's borrower until the caller has taken the connection out.
         """
-        self._park(ticket, current())
+        limit = current()
+        if self.core.shedding is not None:
+            self.decide(self.core.bound, ticket, _NEVER if limit is None else limit.at)
+        self._park(ticket, limit)
         return ticket.slot
 
     def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:

@@ -59,6 +59,7 @@ class ConnectionPool(SyncSurface):
     - `max_connections` (50): the most connections open at once.
     - `timeout` (5.0): how long a caller waits for a connection; `None` for ever; 0 never waits in the queue.
     - `max_waiting` (`None`): the most callers in the queue; one more gets `PoolFull` at once.
+    - `shed` (`None`): with "codel", callers are turned away with `PoolOverloaded` while more come than are served.
     - `min_idle` (0): connections kept ready, connected in the background.
     - `max_idle_time` (300.0): idle connections above `min_idle` are closed after this long; `None` never.
     - `max_lifetime` (3600.0): the age at which a connection is replaced; `None` never.
@@ -136,8 +137,8 @@ class ConnectionPool(SyncSurface):
     def get_connection(self, command_name: Any = None, *keys: Any, **unused: Any) -> Any:
         """Check out a connection, waiting for one for `timeout` seconds at most; the arguments are ignored.
 
-        Raises `PoolTimeout`, `PoolFull`, `PoolClosed` or `DeadlineExceeded`, or the connect's error where the server
-        can't be reached.
+        Raises `PoolTimeout`, `PoolFull`, `PoolOverloaded`, `PoolClosed` or `DeadlineExceeded`, or the connect's error
+        where the server can't be reached.
         """
         if not _same_process[0]:
             begin_in_child()

@@ -12,7 +12,7 @@ from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
 from . import edition as edition
-from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
+from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLate, ReplyLost
 from .sync.blocking import BlockingConnectionPool
 from .sync.client import Redis as Valkey
 from .sync.client import from_url
@@ -34,6 +34,7 @@ __all__ = [
     "PoolClosed",
     "PoolDump",
     "PoolFull",
+    "PoolOverloaded",
     "PoolStats",
     "PoolTimeout",
     "ReplyLate",

@@ -3,7 +3,7 @@
 from ...core.instrument import Instrument
 from ...core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ...deadline import deadline
-from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolTimeout, ReplyLate, ReplyLost
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLate, ReplyLost
 from .blocking import BlockingConnectionPool
 from .client import Redis as Valkey
 from .client import from_url
@@ -25,6 +25,7 @@ __all__ = [
     "PoolClosed",
     "PoolDump",
     "PoolFull",
+    "PoolOverloaded",
     "PoolStats",
     "PoolTimeout",
     "ReplyLate",

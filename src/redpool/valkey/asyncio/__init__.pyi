@@ -16,6 +16,7 @@ from .. import MultiplexedPoolStats as MultiplexedPoolStats
 from .. import PoolClosed as PoolClosed
 from .. import PoolDump as PoolDump
 from .. import PoolFull as PoolFull
+from .. import PoolOverloaded as PoolOverloaded
 from .. import PoolStats as PoolStats
 from .. import PoolTimeout as PoolTimeout
 from .. import ReplyLate as ReplyLate

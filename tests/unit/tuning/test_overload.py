@@ -1,0 +1,94 @@
+"""Overload in the production core: a server of 8 000 commands a second, 16 connections, callers that have 100 ms."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from redpool.core.config import PoolConfig
+from redpool.core.shedding import TARGET
+from redpool.core.slot import Slot
+from redpool.core.waiters import Ticket
+from redpool.tuning import workloads
+from redpool.tuning.servers import OneByOne, Trouble
+from redpool.tuning.simulator import Manner, Outcome, Simulator, quantile
+from redpool.tuning.workloads import Caller, Workload
+
+CAPACITY = 8000
+EXECUTION = workloads.fixed(1 / CAPACITY)
+DEADLINE = 0.1
+USE = 16 / CAPACITY + 0.001
+"""what a call takes while all connections are busy: its turn at the server, and a round trip"""
+
+
+class Impatient(Simulator):
+    """Callers whose deadline the pool knows."""
+
+    def ask(self, _caller: Caller, now: float) -> Slot | Ticket:
+        got = self.core.acquire(now)
+        if isinstance(got, Ticket):
+            self.core.bound(got, now + self.manner.deadline, now)
+        return got
+
+
+def simulated(
+    workload: Workload, seconds: float, troubles: Sequence[Trouble] = (), retries: int = 0, **options: Any
+) -> Outcome:
+    simulator = Impatient(
+        PoolConfig(max_connections=16, **options), OneByOne(0.001, troubles), seed=1, warm=True, keep_replies=True,
+        manner=Manner(deadline=DEADLINE, retries=retries),
+    )  # fmt: skip
+    return simulator.run(workload(Random(1), seconds), seconds)
+
+
+def load(share: float) -> Workload:
+    return workloads.poisson(share * CAPACITY, EXECUTION)
+
+
+def good(outcome: Outcome, start: float, end: float) -> float:
+    """Replies a second in that span; all of them came within the deadline."""
+    return (bisect_left(outcome.replied_at, end) - bisect_left(outcome.replied_at, start)) / (end - start)
+
+
+def test_an_overloaded_pool_answers_what_its_server_can() -> None:
+    """At load 1.3 at least 95 % of the capacity is answered, at most three targets and a use after the caller came.
+
+    The latter after half a second: until then the queue may be a burst. Without the option
+    less than a tenth is: what is executed has no caller any more.
+    """
+    outcome = simulated(load(1.3), 4.0, shed="codel")
+    assert outcome.served / outcome.seconds >= 0.95 * CAPACITY
+    later = outcome.replies[bisect_left(outcome.replied_at, 0.5) :]
+    assert quantile(later, 0.99) <= 3 * max(TARGET, 2 * USE) + USE
+    assert outcome.lost == 0
+    without = simulated(load(1.3), 4.0)
+    assert without.served / without.seconds < 0.15 * CAPACITY
+
+
+@pytest.mark.parametrize("workload", ["steady", "bursts"])
+def test_none_is_turned_away_who_can_be_served(workload: str) -> None:
+    """At load 0.8; and at 0.6 with 200 callers more at once, ten times a second."""
+    at_once = [Caller(0.1 * turn, 1 / CAPACITY) for turn in range(30) for _ in range(200)]
+    bursts = workloads.both(load(0.6), lambda _random, _seconds: at_once)
+    outcome = simulated(load(0.8) if workload == "steady" else bursts, 3.0, shed="codel")
+    assert (outcome.rejected, outcome.timeouts, outcome.lost) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("share", "trouble", "retries"),
+    [
+        (0.5, Trouble(1.0, 2.0, 4), 0),
+        (0.8, Trouble(1.0, 1.6), 0),
+        (0.8, Trouble(1.0, 1.6), 2),
+        (0.9, Trouble(1.0, 2.0, 4), 3),
+    ],
+    ids=["slower", "stopped", "stopped, retried", "slower, retried"],
+)
+def test_all_is_well_again_a_second_after_the_trouble(share: float, trouble: Trouble, retries: int) -> None:
+    """Whatever the callers do: at least 95 % of what comes is answered in time."""
+    outcome = simulated(load(share), 5.0, [trouble], retries, shed="codel")
+    assert good(outcome, trouble.end + 1, 4.9) >= 0.95 * share * CAPACITY
