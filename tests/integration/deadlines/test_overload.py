@@ -1,4 +1,4 @@
-"""`shed="codel"` under an unmodified client, and under ours: which caller is told, and that no policy tries again."""
+"""`shed="codel"` under an unmodified client, and under ours: which caller fails, and that no policy tries again."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from support.faces import PATIENCE, Doing, Face, eventually
 from support.mute import Mute
 
 
-def test_a_caller_that_would_come_too_late_is_told_at_once(
+def test_a_caller_that_would_come_too_late_fails_at_once(
     face: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Uses last 100 s, one caller waits already, and this one has 50 s: it is told long before its deadline."""
+    """Uses last 100 s, one caller waits already, and this one has 50 s: it fails long before its deadline."""
     monkeypatch.setattr(Shedding, "usual_use", property(lambda _: 100.0))
     pool = face.pool(**at, max_connections=1, timeout=None, shed="codel", retry=face.retry(3))
     with pool.connection():
         waiting = Doing(pool.get_connection)
         assert eventually(lambda: pool.stats().waiting == 1)
-        with deadline(50.0), pytest.raises(face.redpool.PoolOverloaded, match="overloaded") as told:
+        with deadline(50.0), pytest.raises(face.redpool.PoolOverloaded, match="overloaded") as raised:
             pool.get_connection()
-        assert isinstance(told.value, redis.MaxConnectionsError)
+        assert isinstance(raised.value, redis.MaxConnectionsError)
         assert pool.stats().shed == 1
     pool.release(waiting.result())
 

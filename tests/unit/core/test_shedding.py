@@ -1,4 +1,4 @@
-"""`shed="codel"`: a standing queue is shortened, a burst is not; a caller that would come too late is told at once."""
+"""`shed="codel"`: a standing queue is shortened, a burst is not; a caller that would come too late learns it at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_burst_is_served_however_long_it_takes() -> None:
 
 
 def test_of_a_standing_queue_those_that_have_waited_too_long_are_turned_away() -> None:
-    """Where the shortest wait of an interval is above the target, all that have waited twice the target are told."""
+    """Where the shortest wait of an interval is above the target, all that have waited twice the target are turned away."""
     driver, slot = full()
     stale = [driver.ask(0.0) for _ in range(4)]
     driver.release(slot, 0.05)  # this one has waited 50 ms: the shortest wait of the interval that begins
@@ -86,7 +86,7 @@ def test_of_a_time_without_turns_nothing_is_known() -> None:
     assert [ticket.state for ticket in tickets[:2]] == [TicketState.GRANTED] * 2
 
 
-def test_a_caller_that_would_come_too_late_is_told_at_once() -> None:
+def test_a_caller_that_would_come_too_late_fails_at_once() -> None:
     """With uses of 100 ms and one ahead of it, 250 ms are too short, and 350 ms are enough."""
     driver, _ = full(uses=0.1)
     driver.ask(0.0)
@@ -112,7 +112,7 @@ def test_so_is_one_whose_own_timeout_is_too_short() -> None:
 
 
 @pytest.mark.parametrize("max_connections", [1, 2])
-def test_no_caller_is_told_so_for_which_a_connection_may_be_free(max_connections: int) -> None:
+def test_no_caller_fails_for_which_a_connection_may_be_free(max_connections: int) -> None:
     """Nor one that is alone in the queue, whatever its deadline."""
     driver = Driver(max_connections=max_connections, shed="codel")
     driver.take(0.0)
@@ -122,7 +122,7 @@ def test_no_caller_is_told_so_for_which_a_connection_may_be_free(max_connections
     assert alone.state is TicketState.WAITING
 
 
-def test_at_its_turn_a_caller_is_told_for_which_too_little_is_left() -> None:
+def test_at_its_turn_a_caller_fails_for_which_too_little_is_left() -> None:
     """Its deadline comes within a use; the one behind it has time."""
     driver, slot = full(uses=0.1)
     short = driver.ask(0.0)
