@@ -17,6 +17,7 @@ from .core.instrument import Instrument
 from .core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from .deadline import deadline
 from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLate, ReplyLost
+from .priority import priority
 from .sync.blocking import BlockingConnectionPool
 from .sync.client import Redis, from_url
 from .sync.cluster import RedisCluster
@@ -53,6 +54,7 @@ __all__ = [
     "Sentinel",
     "deadline",
     "from_url",
+    "priority",
 ]
 
 

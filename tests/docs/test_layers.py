@@ -25,19 +25,20 @@ NOT_SHIPPED = {"benchmarks", "tests"}
 MAY_IMPORT: dict[str, set[str]] = {
     # The four last are imported when they are first used.
     "redpool": {
-        STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.sync", "redpool.asyncio",
-        "redpool.embedded", "redpool.installation", "redpool.valkey",
+        STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.priority", "redpool.sync",
+        "redpool.asyncio", "redpool.embedded", "redpool.installation", "redpool.valkey",
     },
     "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
     "redpool.forks": {STDLIB},
     "redpool.alarm": {STDLIB},
     "redpool.deadline": {STDLIB},
+    "redpool.priority": {STDLIB},
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
     "redpool.redispy": {
-        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.core",
-        "redpool.wire",
+        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.priority",
+        "redpool.core", "redpool.wire",
     },
     # Both are imported when redis-py's recorder is on.
     "redpool.redispy.recording": {
@@ -50,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.asyncio": {
         STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline",
-        "redpool.redispy", "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions",
+        "redpool.priority", "redpool.redispy", "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions",
         "redis.maint_notifications",
     },
     # redis-py's own code knows the topology.
@@ -72,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.embedded": {STDLIB},
     # `redpool.valkey.sync` and the like are the modules above, once more.
-    "redpool.valkey": {STDLIB, "redpool.core", "redpool.deadline"},
+    "redpool.valkey": {STDLIB, "redpool.core", "redpool.deadline", "redpool.priority"},
     "redpool.valkey.keywords": {STDLIB, "redpool.redispy.keywords", "valkey"},
     "redpool.valkey.edition": {STDLIB, "redpool.valkey.complements"},
     "redpool.valkey.complements": {STDLIB, "hiredis", "valkey"},
@@ -98,7 +99,7 @@ PURE = ("redpool.core", "redpool.wire")
 NAMES = [
     "BlockingConnectionPool", "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool",
     "MultiplexedPoolStats", "PoolClosed", "PoolDump", "PoolFull", "PoolOverloaded", "PoolStats", "PoolTimeout", "Redis",
-    "RedisCluster", "ReplyLate", "ReplyLost", "Sentinel", "deadline", "from_url",
+    "RedisCluster", "ReplyLate", "ReplyLost", "Sentinel", "deadline", "from_url", "priority",
 ]  # fmt: skip
 
 

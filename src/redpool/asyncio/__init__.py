@@ -10,6 +10,7 @@ from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLate, ReplyLost
+from ..priority import priority
 from .blocking import BlockingConnectionPool
 from .client import Redis, from_url
 from .cluster import RedisCluster
@@ -37,4 +38,5 @@ __all__ = [
     "Sentinel",
     "deadline",
     "from_url",
+    "priority",
 ]

@@ -31,6 +31,7 @@ class PoolConfig:
     timeout: float | None = 5.0
     max_waiting: int | None = None
     shed: Shed | None = None
+    reserved: Mapping[str, int] | None = None
     min_idle: int = 0
     max_idle_time: float | None = 300.0
     max_lifetime: float | None = 3600.0
@@ -53,6 +54,8 @@ class PoolConfig:
             whole_number("max_waiting", self.max_waiting, at_least=0)
         if self.shed is not None:
             _one_of("shed", self.shed, ("codel",))
+        if self.reserved is not None:
+            _check_reserved(self.reserved, self.max_connections)
         whole_number("min_idle", self.min_idle, at_least=0)
         if self.min_idle > self.max_connections:
             raise ValueError(f"min_idle={self.min_idle!r} is more than max_connections={self.max_connections!r}")
@@ -140,6 +143,15 @@ def whole_number(name: str, value: object, *, at_least: int) -> int:
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}, not {value!r}")
     return value
+
+
+def _check_reserved(reserved: object, max_connections: int) -> None:
+    if not isinstance(reserved, Mapping) or not all(isinstance(name, str) and name for name in reserved):
+        raise TypeError(f"reserved must be a dict of numbers of connections by names of classes, not {reserved!r}")
+    for name, count in reserved.items():
+        whole_number(f"reserved[{name!r}]", count, at_least=1)
+    if sum(reserved.values()) >= max_connections:
+        raise ValueError(f"reserved={reserved!r} leaves none of max_connections={max_connections!r} for other classes")
 
 
 def _seconds(name: str, value: object, *, may_be_none: bool = True, positive: bool = False) -> None:

@@ -270,7 +270,7 @@ class PoolCore:
         None is turned away where a connection may be free for it without a release, or where it is the only one.
         """
         ticket.end = end
-        if ticket.state is not TicketState.WAITING or self.shedding is None or not self.crowded:
+        if ticket not in self._tickets or self.shedding is None or not self.crowded:
             return
         ahead = len(self._tickets) - 1
         if ahead and self.shedding.comes_too_late(ahead, self.in_use, ticket, now):
@@ -889,7 +889,7 @@ class PoolCore:
         Callers that wait have asked: they are served.
         """
         self.closed_at = now
-        if not (self.queue.tickets or self.queue.warming):
+        if not (len(self.queue) or self.queue.warming):
             self.resting = True
             self.min_idle = 0
         self._end_generation(Reason.POOL_CLOSED, now)
@@ -987,7 +987,7 @@ class PoolCore:
 
     def waiting(self) -> tuple[Ticket, ...]:
         """Return the tickets in the queue, the longest-waiting first."""
-        return tuple(self.queue)
+        return tuple(sorted(self.queue, key=lambda ticket: ticket.since))
 
     def take_actions(self) -> list[AnyAction]:
         """Empty the outbox."""
@@ -997,9 +997,7 @@ class PoolCore:
     def counts(self, now: float) -> str:
         """Return the counts for a message: `10 of 10 in use, 37 waiting, oldest lease 12.4 s`."""
         oldest = min((slot.since for slot in self.slots if slot.state is _LEASED), default=now)
-        return stats.counts(
-            self.in_use, self.max_connections, len(self.connector.slots), len(self._tickets), now - oldest
-        )
+        return stats.counts(self.in_use, self.max_connections, len(self.connector.slots), len(self.queue), now - oldest)
 
     def distributions(self) -> Distributions:
         """Return how long callers waited and used connections, and how long connects took."""

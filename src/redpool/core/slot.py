@@ -102,6 +102,7 @@ class Slot:
         "lease",
         "limited",
         "needs_validation",
+        "priority",
         "reference",
         "since",
         "state",
@@ -137,6 +138,7 @@ class Slot:
         self.connected_at = 0.0
         self.since = 0.0  # when the lease, the connect or the validation has begun
         self.taken: Callsite = None
+        self.priority = ""  # the class of its borrower, in a pool that tells classes apart
         self.validating = False  # at a checkout, which reads from it
         self.verified_at = 0.0
 

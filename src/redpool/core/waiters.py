@@ -40,6 +40,7 @@ class Ticket:
         "end",
         "error",
         "opens",
+        "priority",
         "reconnects",
         "since",
         "slot",
@@ -58,6 +59,7 @@ class Ticket:
         self.state = TicketState.WAITING
         self.since = now
         self.deadline = deadline
+        self.priority = ""  # its caller's class
         self.end = math.inf  # when its caller must be done, the call itself included
         self.connect_failures = 0
         self.connect_retries = connect_retries

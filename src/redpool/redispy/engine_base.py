@@ -23,11 +23,13 @@ from ..core.callsite import describe, leak_message, shown, take_stack
 from ..core.config import PoolConfig
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
+from ..core.priorities import PrioritizedCore
 from ..core.slot import Reason, Slot, State
 from ..core.stats import PoolDump
 from ..core.waiters import Ticket, TicketState
 from ..deadline import deadline
 from ..errors import DeadlineExceeded
+from ..priority import current as current_priority
 from . import lifecycle, options, pubsub, retry
 from .factory import ConnectionFactory
 from .reference import Reference
@@ -73,6 +75,12 @@ def _interpreter_ends() -> bool:
     return sys.is_finalizing() or not threading.main_thread().is_alive()
 
 
+def _core(config: PoolConfig, connect_budget: float) -> PoolCore:
+    if config.reserved:
+        return PrioritizedCore(config, _monotonic(), Random(), connect_budget, current_priority)
+    return PoolCore(config, _monotonic(), Random(), connect_budget)
+
+
 class EngineBase:
     """The connections of one pool: what both shells do alike."""
 
@@ -90,7 +98,7 @@ class EngineBase:
         self.retry_sent = config.retry_sent
         self.when_dropped = self._dropped  # one for all connections
         self.reports = Reports(config.name, hooks, self.borrower_name)
-        self.core = PoolCore(config, _monotonic(), Random(), factory.connect_budget)
+        self.core = _core(config, factory.connect_budget)
         self.retries_changed()
         if max_connections != self.core.max_connections:
             self.core.resize(max_connections, _monotonic())

@@ -33,6 +33,7 @@ class OwnOptions(TypedDict, total=False):
 
     max_waiting: int | None
     shed: Shed | None
+    reserved: Mapping[str, int] | None
     min_idle: int
     max_idle_time: float | None
     max_lifetime: float | None

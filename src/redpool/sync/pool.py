@@ -60,6 +60,7 @@ class ConnectionPool(SyncSurface):
     - `timeout` (5.0): how long a caller waits for a connection; `None` for ever; 0 never waits in the queue.
     - `max_waiting` (`None`): the most callers in the queue; one more gets `PoolFull` at once.
     - `shed` (`None`): with "codel", callers are turned away with `PoolOverloaded` while more come than are served.
+    - `reserved` (`None`): connections that are kept for classes of callers (`redpool.priority`): `{"interactive": 4}`.
     - `min_idle` (0): connections kept ready, connected in the background.
     - `max_idle_time` (300.0): idle connections above `min_idle` are closed after this long; `None` never.
     - `max_lifetime` (3600.0): the age at which a connection is replaced; `None` never.

@@ -11,6 +11,7 @@ The twin for event loops is `redpool.valkey.asyncio`. Type checkers read `__init
 from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
+from ..priority import priority
 from . import edition as edition
 from .errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLate, ReplyLost
 from .sync.blocking import BlockingConnectionPool
@@ -44,4 +45,5 @@ __all__ = [
     "ValkeyCluster",
     "deadline",
     "from_url",
+    "priority",
 ]

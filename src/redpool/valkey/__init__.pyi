@@ -16,6 +16,7 @@ from ..core.stats import MultiplexedPoolStats as MultiplexedPoolStats
 from ..core.stats import PoolDump as PoolDump
 from ..core.stats import PoolStats as PoolStats
 from ..deadline import deadline as deadline
+from ..priority import priority as priority
 from .keywords import (
     BlockingThreadOptions,
     ClientOptions,

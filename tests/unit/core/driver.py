@@ -15,6 +15,7 @@ from redpool.core.actions import AnyAction, Close, Connect, CutCall, CutConnect,
 from redpool.core.config import PoolConfig
 from redpool.core.connector import Failure
 from redpool.core.pool import PoolCore
+from redpool.core.priorities import PrioritizedCore
 from redpool.core.slot import Reason, Slot, State
 from redpool.core.stats import PoolStats
 from redpool.core.waiters import Ticket, TicketState
@@ -60,9 +61,11 @@ class Driver:
         connect_retries: float = 0, **options: Any,
     ) -> None:  # fmt: skip
         self.prompt = prompt
+        self.caller_class = "default"
+        """of the caller that asks next, where classes are told apart"""
         self.transitions: set[Transition] = set()
         with self._watching():
-            self.core = PoolCore(PoolConfig(**options), now, Random(seed), connect_budget)
+            self.core = self._core(PoolConfig(**options), now, Random(seed), connect_budget)
         self.core.connector.retries = connect_retries
         self.ordered: list[Slot] = []
         """connects ordered, not yet begun"""
@@ -82,7 +85,13 @@ class Driver:
         """who waits, by the order of asking"""
         self.on_action: Callable[[AnyAction], None] | None = None
         self.connected = 0
+        self.resized = False
         self._busy = False
+
+    def _core(self, config: PoolConfig, now: float, random: Random, connect_budget: float) -> PoolCore:
+        if config.reserved:
+            return PrioritizedCore(config, now, random, connect_budget, lambda: self.caller_class)
+        return PoolCore(config, now, random, connect_budget)
 
     def _watching(self) -> AbstractContextManager[Any]:
         return mock.patch.object(pool, "Slot", partial(WatchedSlot, self.transitions))
@@ -178,6 +187,7 @@ class Driver:
 
     def resize(self, max_connections: int, now: float) -> None:
         """Allow another number of connections."""
+        self.resized = True
         with self._watching():
             self.core.resize(max_connections, now)
         self.collect(now)
@@ -251,8 +261,10 @@ class Driver:
         ]
         granted = [ticket for ticket in ended if ticket.state is TicketState.GRANTED]
         self.waiting = [ticket for ticket in self.waiting if ticket not in ended or ticket in granted]
-        first, self.waiting = self.waiting[: len(granted)], self.waiting[len(granted) :]
-        assert granted == first, "a caller overtook"
+        for ticket in granted:
+            first = next(other for other in self.waiting if other.priority == ticket.priority)
+            assert ticket is first, "a caller overtook another one of its class"
+            self.waiting.remove(ticket)
 
     def begin_connects(self, now: float, count: int | None = None) -> list[Slot]:
         """Begin the connects ordered (or the first `count`); those still wanted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from redpool.core import policy
+from redpool.core.priorities import PrioritizedCore
 from redpool.core.slot import TRANSITIONS, Slot, State
 from redpool.core.waiters import TicketState
 
@@ -67,9 +68,12 @@ def check_queue(driver: Driver, now: float) -> None:
     """No connection is idle while a caller waits; the waiters are those that asked and got no answer, in order."""
     core = driver.core
     waiting = list(core.waiting())
-    assert waiting == driver.waiting
+    assert sorted(waiting, key=driver.waiting.index) == driver.waiting
+    assert waiting == sorted(waiting, key=lambda ticket: ticket.since)
     assert all(ticket.state is TicketState.WAITING for ticket in (*waiting, *core.queue.warming))
-    assert not (core.idle and waiting), "a connection is idle while a caller waits"
+    assert not (core.idle and core.queue.tickets), "a connection is idle while a caller waits"
+    if isinstance(core, PrioritizedCore):
+        check_classes(core, driver.resized)
     assert core.min_idle == (0 if core.resting else core.config.min_idle)
     assert not (core.resting and waiting), "a pool rests while a caller waits"
     if core.closed:
@@ -79,6 +83,18 @@ def check_queue(driver: Driver, now: float) -> None:
     elif waiting and not (core.in_use or driver.closes or core.connector or core.idle.validating):
         longest = policy.FULL_PAUSE * (1 + policy.PAUSE_JITTER) + policy.MOST_PATIENCE
         assert core.wake_at <= now + longest, "a caller waits, and nothing will come of it"
+
+
+def check_classes(core: PrioritizedCore, resized: bool) -> None:
+    """No class has more than what is reserved for it and all of the rest; a caller is held only where it must be."""
+    admitted, reserved = core.admitted(), core.config.reserved or {}
+    rest = max(1, core.max_connections - sum(reserved.values()))
+    of_the_rest = sum(max(0, count - reserved.get(name, 0)) for name, count in admitted.items())
+    if not resized:  # those that are admitted stay so
+        assert of_the_rest <= rest, "a class has connections that are reserved for another one"
+    for name, held in core.queue.held.items():
+        may_go_on = admitted[name] < reserved.get(name, 0) or of_the_rest < rest
+        assert not (held and may_go_on and not core.closed), "a caller is held without need"
 
 
 def next_due(driver: Driver) -> float:

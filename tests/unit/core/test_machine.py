@@ -30,6 +30,8 @@ options = st.fixed_dictionaries(
         "ping_after_idle": st.sampled_from([1.0, None, 5.0]),
         "order": st.sampled_from(["lifo", "fifo", "random"]),
         "leak_after": st.sampled_from([None, 4.0]),
+        "reserved": st.sampled_from([None, {"a": 1}]),
+        "shed": st.sampled_from([None, "codel"]),
     }
 )
 
@@ -47,12 +49,15 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(options=options, budget=st.sampled_from([math.inf, 1.5]), retries=st.sampled_from([0, 2]))
     def create(self, options: dict[str, Any], budget: float, retries: int) -> None:
+        if options["max_connections"] == 1:
+            options["reserved"] = None
         self.driver = Driver(connect_budget=budget, connect_retries=retries, **options)
 
     # -- callers
 
-    @rule()
-    def acquire(self) -> None:
+    @rule(name=st.sampled_from(["a", "b"]))
+    def acquire(self, name: str) -> None:
+        self.driver.caller_class = name
         got = self.driver.acquire(self.now)
         if isinstance(got, Ticket):
             self.tickets.append(got)

@@ -1,4 +1,4 @@
-"""`shed="codel"`: a standing queue is shortened, a burst is not; a caller that would come too late learns it at once."""
+"""`shed="codel"`: a standing queue is shortened, a burst is not; one that would come too late learns it at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_burst_is_served_however_long_it_takes() -> None:
 
 
 def test_of_a_standing_queue_those_that_have_waited_too_long_are_turned_away() -> None:
-    """Where the shortest wait of an interval is above the target, all that have waited twice the target are turned away."""
+    """Where the shortest wait of an interval is above the target, those that have waited twice that are turned away."""
     driver, slot = full()
     stale = [driver.ask(0.0) for _ in range(4)]
     driver.release(slot, 0.05)  # this one has waited 50 ms: the shortest wait of the interval that begins

@@ -3,6 +3,7 @@
 from ...core.instrument import Instrument
 from ...core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ...deadline import deadline
+from ...priority import priority
 from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLate, ReplyLost
 from .blocking import BlockingConnectionPool
 from .client import Redis as Valkey
@@ -35,4 +36,5 @@ __all__ = [
     "ValkeyCluster",
     "deadline",
     "from_url",
+    "priority",
 ]

@@ -22,6 +22,7 @@ from .. import PoolTimeout as PoolTimeout
 from .. import ReplyLate as ReplyLate
 from .. import ReplyLost as ReplyLost
 from .. import deadline as deadline
+from .. import priority as priority
 from ..keywords import (
     BlockingLoopOptions,
     LoopClientOptions,

@@ -1,0 +1,183 @@
+"""Classes of callers, each with a guaranteed number of connections and a share of the rest: the option `reserved`.
+
+A class is admitted to so many connections as are reserved for it, whatever the others do. Beyond that it is admitted to
+the rest, which all classes share: where callers of several classes wait for it, they are admitted in turn, one of each
+class. So a class waits for at most one use of every other one, and none starves; within a class it is first come, first
+served. What is reserved and not used is not lent: who comes back for it would have to wait for another class's use.
+
+Callers that are not admitted yet are *held*, class by class, in front of the wait queue. Only those that are admitted
+stand in the queue itself, and there are never more of them than connections. So all that the core relies on stays true:
+an idle slot means an empty wait queue. Which callers are admitted is told by the slots' states and the queue, and kept
+nowhere else: an interruption has nothing to leave half-done but a held caller, which `rebuild` drops if it has left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Container, Iterator, Mapping
+from itertools import chain
+from random import Random
+
+from ..errors import PoolFull
+from .config import PoolConfig
+from .pool import PoolCore
+from .slot import Reason, Slot, State
+from .waiters import Ticket, TicketState, WaitQueue
+
+
+class ClassedQueue(WaitQueue):
+    """The wait queue, and the callers that are held in front of it."""
+
+    __slots__ = ("held", "joining")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joining = ""
+        """the class of the caller that joins next"""
+        self.held: OrderedDict[str, OrderedDict[Ticket, None]] = OrderedDict()
+        """by class; the class that was admitted last stands last"""
+
+    def __len__(self) -> int:
+        return len(self.tickets) + sum(map(len, self.held.values()))
+
+    def __iter__(self) -> Iterator[Ticket]:
+        return chain(self.tickets, *list(self.held.values()))
+
+    def join(self, ticket: Ticket, now: float) -> None:
+        """Take the last position of the queue."""
+        ticket.priority = ticket.priority or self.joining
+        super().join(ticket, now)
+
+    def hold(self, ticket: Ticket) -> None:
+        """Take the last position of its class."""
+        self.held.setdefault(ticket.priority, OrderedDict())[ticket] = None
+
+    def admit(self, name: str, now: float) -> None:
+        """Have the first caller of a class join the queue; the other classes come before it next time."""
+        self.held.move_to_end(name)
+        ticket, _ = self.held[name].popitem(last=False)
+        self.join(ticket, now)
+
+    def leave(self, ticket: Ticket, state: TicketState, error: BaseException | None = None) -> None:
+        """End a ticket, wherever it stands."""
+        held = self.held.get(ticket.priority)
+        if held is not None:
+            held.pop(ticket, None)
+        super().leave(ticket, state, error)
+
+    def oldest_wait(self, now: float) -> float:
+        """Return for how long the caller has waited that has waited longest; 0 where none waits."""
+        firsts = [next(iter(held)).since for held in self.held.values() if held]
+        return max([super().oldest_wait(now), *(now - since for since in firsts)])
+
+    def next_deadline(self) -> float:
+        """Return when a ticket's time is up; infinity where none's is."""
+        return min([super().next_deadline(), *(next(iter(held)).deadline for held in self.held.values() if held)])
+
+    def expired(self, now: float) -> list[Ticket]:
+        """Return the tickets whose time is up."""
+        return super().expired(now) + [
+            ticket for held in self.held.values() for ticket in held if ticket.deadline <= now
+        ]
+
+    def rebuild(self, connecting: Container[Ticket], now: float) -> list[Ticket]:
+        """Complete what an interruption has left half-done; return the tickets that are still to be woken."""
+        for held in self.held.values():
+            for ticket in [ticket for ticket in held if ticket in self.tickets or _has_left(ticket)]:
+                del held[ticket]
+        return super().rebuild(connecting, now)
+
+
+def _has_left(ticket: Ticket) -> bool:
+    if ticket.waker is None:
+        ticket.state = TicketState.GIVEN_UP  # its caller never learned of it
+    return ticket.state is not TicketState.WAITING
+
+
+class PrioritizedCore(PoolCore):
+    """A pool with classes of callers. `priority` returns the caller's class."""
+
+    __slots__ = ("_guaranteed", "_priority", "_reserved")
+
+    def __init__(
+        self, config: PoolConfig, now: float, random: Random, connect_budget: float, priority: Callable[[], str]
+    ) -> None:
+        super().__init__(config, now, random, connect_budget)
+        self._reserved: Mapping[str, int] = config.reserved or {}
+        self._guaranteed = sum(self._reserved.values())
+        self._priority = priority
+        self.queue: ClassedQueue = ClassedQueue()
+        self._tickets = self.queue.tickets
+
+    # -- who is admitted ---------------------------------------------------------------------------------------------
+
+    def admitted(self) -> Counter[str]:
+        """Return how many callers of each class have a connection, or wait in the queue for one."""
+        leased = [slot.priority for slot in self.slots if slot.state is State.LEASED]
+        return Counter(leased + [ticket.priority for ticket in self._tickets])
+
+    def _admits(self, name: str, admitted: Counter[str]) -> bool:
+        reserved = self._reserved
+        if admitted[name] < reserved.get(name, 0):
+            return True
+        of_the_rest = sum(max(0, count - reserved.get(each, 0)) for each, count in admitted.items())
+        return of_the_rest < max(1, self.max_connections - self._guaranteed)
+
+    def acquire(self, now: float) -> Slot | Ticket:
+        """Return a leased slot or a ticket, as any core does; a caller that isn't admitted yet is held."""
+        name = self._priority()
+        if self.queue.held.get(name) or not self._admits(name, self.admitted()):
+            return self._hold(name, now)
+        self.queue.joining = name
+        got = super().acquire(now)
+        got.priority = name
+        return got
+
+    def _hold(self, name: str, now: float) -> Ticket:
+        timeout, most = self.config.timeout, self.config.max_waiting
+        ticket = Ticket(now, float("inf") if timeout is None else now + timeout, self.connector.retries)
+        ticket.priority = name
+        if self._reject_at_once(ticket, now):
+            pass
+        elif most is not None and len(self.queue) >= most:
+            self._reject(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
+        elif timeout == 0:
+            self._time_out(ticket, now)
+        else:
+            self.queue.hold(ticket)
+            self.wake_by(ticket.deadline)
+        return ticket
+
+    def _admit_held(self, now: float) -> None:
+        """Admit those for which there is room now, the classes in turn."""
+        queue = self.queue
+        while any(queue.held.values()):
+            admitted = self.admitted()
+            name = next((each for each, held in queue.held.items() if held and self._admits(each, admitted)), None)
+            if name is None:
+                return
+            queue.admit(name, now)
+            if self.idle.slots:
+                self._grant(self.idle.take(), now)
+
+    # -- what lets others in -----------------------------------------------------------------------------------------
+
+    def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
+        """End the lease. With a `fault` the connection must not be used again."""
+        super().release(slot, now, fault)
+        self._grow(now)
+
+    def give_up(self, ticket: Ticket, now: float, timed_out: bool = False) -> Slot | None:
+        """Have the caller wait no more. Where a grant was faster, return its slot, which is the caller's to release."""
+        slot = super().give_up(ticket, now, timed_out)
+        self._grow(now)
+        return slot
+
+    def _grow(self, now: float) -> None:
+        if not self.closed:
+            self._admit_held(now)
+        super()._grow(now)
+
+    def _grant(self, slot: Slot, now: float) -> None:
+        super()._grant(slot, now)
+        slot.priority = slot.borrower.priority

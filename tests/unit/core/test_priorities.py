@@ -1,0 +1,198 @@
+"""Classes of callers: what is reserved is there for its class, the rest is shared in turn, and none starves."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from redpool.core.config import PoolConfig
+from redpool.core.priorities import PrioritizedCore
+from redpool.core.slot import Slot
+from redpool.core.waiters import Ticket, TicketState
+from redpool.errors import PoolClosed, PoolFull, PoolTimeout
+from redpool.tuning import workloads
+from redpool.tuning.simulator import Simulator
+from redpool.tuning.workloads import Caller
+
+from .driver import Driver
+from .invariants import check_step
+
+WAITING, GRANTED = TicketState.WAITING, TicketState.GRANTED
+
+
+def pool(max_connections: int = 4, **options: Any) -> Driver:
+    """A pool that keeps two of its connections, all of them open, for the class "web"."""
+    driver = Driver(max_connections=max_connections, reserved={"web": 2}, **options)
+    driver.open(max_connections, 0.0)
+    return driver
+
+
+def ask(driver: Driver, name: str, now: float = 0.0) -> Slot | Ticket:
+    driver.caller_class = name
+    got = driver.acquire(now)
+    check_step(driver, now)
+    return got
+
+
+def wait(driver: Driver, name: str, now: float = 0.0) -> Ticket:
+    got = ask(driver, name, now)
+    assert isinstance(got, Ticket)
+    return got
+
+
+def take(driver: Driver, name: str, count: int = 1) -> list[Slot]:
+    slots = [ask(driver, name) for _ in range(count)]
+    assert all(isinstance(slot, Slot) for slot in slots)
+    return slots  # type: ignore[return-value]  # as was just asserted
+
+
+def give_back(driver: Driver, slot: Slot, now: float) -> None:
+    slot.needs_validation = None
+    driver.release(slot, now)
+    check_step(driver, now)
+
+
+def test_what_is_reserved_is_there_whatever_the_others_do() -> None:
+    """The batch jobs have taken all that they may: the two connections for the web are still there at once."""
+    driver = pool()
+    take(driver, "batch", 2)
+    assert wait(driver, "batch").state is WAITING
+    take(driver, "web", 2)
+    assert wait(driver, "web").state is WAITING
+
+
+def test_a_class_may_use_more_than_what_is_reserved_for_it() -> None:
+    """Where no other class needs the rest."""
+    take(pool(), "web", 4)
+
+
+def test_a_caller_that_is_held_gets_the_idle_connection_when_its_class_may_have_it() -> None:
+    """It waits while two connections are idle, for those are the web's."""
+    driver = pool()
+    first, _ = take(driver, "batch", 2)
+    held = wait(driver, "batch")
+    assert len(driver.core.idle.slots) == 2
+    give_back(driver, first, 1.0)
+    assert held.state is GRANTED
+    assert held.slot is not None
+    assert held.slot.priority == "batch"
+
+
+def test_classes_are_served_in_turn_and_within_a_class_in_order() -> None:
+    """The one caller of "mail" doesn't wait for the ten batch jobs that came before it."""
+    driver = pool()
+    first, second = take(driver, "batch", 2)
+    batch = [wait(driver, "batch") for _ in range(10)]
+    mail = wait(driver, "mail")
+    give_back(driver, first, 1.0)
+    give_back(driver, second, 1.0)
+    assert (batch[0].state, mail.state, batch[1].state) == (GRANTED, GRANTED, WAITING)
+
+
+def test_one_class_that_says_nothing_is_served_as_ever() -> None:
+    """All callers are of the class "default": strictly first come, first served, over what isn't reserved."""
+    driver = pool()
+    slots = take(driver, "default", 2)
+    tickets = [wait(driver, "default") for _ in range(5)]
+    now = 0.0
+    for place, ticket in enumerate(tickets):
+        now += 1
+        give_back(driver, slots.pop(0), now)
+        assert ticket.slot is not None
+        slots.append(ticket.slot)
+        assert [each.state for each in tickets[place + 1 :]] == [WAITING] * (4 - place)
+
+
+def test_callers_that_are_held_end_like_others() -> None:
+    """By their time, by leaving, by a bound on the queue, by `timeout=0`, and with the pool."""
+    driver = pool(timeout=5.0, max_waiting=3)
+    take(driver, "batch", 2)
+    late, leaves, stays = wait(driver, "batch"), wait(driver, "batch", 1.0), wait(driver, "batch", 2.0)
+    one_more = wait(driver, "batch", 3.0)
+    assert isinstance(one_more.error, PoolFull)
+    assert driver.stats(3.0).waiting == 3
+    assert driver.stats(3.0).oldest_wait == 3.0
+    driver.give_up(leaves, 4.0)
+    driver.run_until(5.0)
+    assert (late.state, leaves.state) == (TicketState.TIMED_OUT, TicketState.GIVEN_UP)
+    assert isinstance(late.error, PoolTimeout)
+    driver.shutdown(6.0)
+    assert isinstance(stays.error, PoolClosed)
+    never_waits = pool(timeout=0)
+    take(never_waits, "batch", 2)
+    assert wait(never_waits, "batch").state is TicketState.TIMED_OUT
+
+
+def test_a_connect_is_made_for_a_class_that_may_have_one() -> None:
+    """And none for a caller that is held: the connections that are left are for another class."""
+    driver = Driver(max_connections=2, reserved={"web": 1})
+    driver.prompt = True
+    ask(driver, "batch")
+    driver.run_until(1.0)
+    held = wait(driver, "batch", 1.0)
+    driver.run_until(2.0)
+    assert (driver.core.open, held.state) == (1, WAITING)
+    ask(driver, "web", 2.0)
+    driver.run_until(3.0)
+    assert driver.core.open == 2
+
+
+class Classed(Simulator):
+    """Callers of the class that they are of, and how long each class has waited at most."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        super().__init__(config)
+        self.name = ""
+        self.core = PrioritizedCore(config, 0.0, Random(1), 5.0, lambda: self.name)
+        self.waited: dict[str, float] = {}
+        self.served: dict[str, int] = {}
+
+    def ask(self, caller: Caller, now: float) -> Slot | Ticket:
+        self.name = caller.kind
+        return super().ask(caller, now)
+
+    def _use(self, slot: Slot, call: Any, now: float) -> None:
+        name = call.caller.kind
+        self.waited[name] = max(self.waited.get(name, 0.0), now - call.since)
+        self.served[name] = self.served.get(name, 0) + 1
+        super()._use(slot, call, now)
+
+
+def of_class(name: str, workload: workloads.Workload) -> workloads.Workload:
+    return lambda random, seconds: [caller._replace(kind=name) for caller in workload(random, seconds)]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_reserved_class_waits_less_than_a_use_while_another_is_in_overload(seed: int) -> None:
+    """The batch jobs bring twice of what they could do, and still have their part; so has a class that came late."""
+    use = 0.01
+    config = PoolConfig(max_connections=8, reserved={"web": 4}, timeout=None)
+    workload = workloads.both(
+        of_class("batch", workloads.poisson(800, workloads.fixed(use))),
+        of_class("web", workloads.poisson(100, workloads.fixed(use))),
+        of_class("mail", workloads.poisson(50, workloads.fixed(use))),
+    )
+    simulator = Classed(config)
+    outcome = simulator.run(workload(Random(seed), 5.0), 5.0)
+    assert simulator.waited["web"] <= use + 0.01  # a connect, at the beginning
+    assert simulator.waited["mail"] <= 3 * use
+    assert simulator.served["batch"] >= 0.9 * 5.0 * (4 / use - 50)
+    assert outcome.timeouts == simulator.core.stats(5.0).waiting
+
+
+@pytest.mark.parametrize(
+    ("reserved", "error", "said"),
+    [
+        ({"web": 4}, ValueError, "leaves none of max_connections=4"),
+        ({"web": 0}, ValueError, r"reserved\['web'\] must be at least 1, not 0"),
+        ({"web": "2"}, TypeError, r"reserved\['web'\] must be a whole number"),
+        ({1: 2}, TypeError, "reserved must be a dict"),
+        ("web=2", TypeError, "reserved must be a dict"),
+    ],
+)
+def test_what_makes_no_sense_is_rejected(reserved: Any, error: type[Exception], said: str) -> None:
+    """By the option's name and the value."""
+    with pytest.raises(error, match=said):
+        PoolConfig(max_connections=4, reserved=reserved)
