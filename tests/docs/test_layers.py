@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.embedded": {STDLIB},
     # `redpool.valkey.sync` and the like are the modules above, once more.
     "redpool.valkey": {STDLIB, "redpool.core", "redpool.deadline", "redpool.priority"},
-    "redpool.valkey.keywords": {STDLIB, "redpool.redispy.keywords", "valkey"},
+    "redpool.valkey.keywords": {STDLIB, "redpool.core.config", "redpool.redispy.keywords", "valkey"},
     "redpool.valkey.edition": {STDLIB, "redpool.valkey.complements"},
     "redpool.valkey.complements": {STDLIB, "hiredis", "valkey"},
     "redpool.metrics": {

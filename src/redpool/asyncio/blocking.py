@@ -7,6 +7,7 @@ from typing import Any, Unpack, overload
 
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 
+from ..core.config import MaxConnections
 from ..redispy.keywords import BlockingLoopOptions
 from .pool import ConnectionPool
 
@@ -21,7 +22,7 @@ class BlockingConnectionPool(ConnectionPool):
     @overload
     def __init__(
         self,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         timeout: float | None = ...,
         connection_class: type[Connection | UnixDomainSocketConnection] = ...,
         queue_class: object = ...,
@@ -30,7 +31,7 @@ class BlockingConnectionPool(ConnectionPool):
     @overload
     def __init__(
         self,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         timeout: float | None = ...,
         *,
         connection_class: Callable[..., Any],
@@ -39,7 +40,7 @@ class BlockingConnectionPool(ConnectionPool):
     ) -> None: ...
     def __init__(
         self,
-        max_connections: int | None = 50,
+        max_connections: MaxConnections = 50,
         timeout: float | None = 20,
         connection_class: Any = Connection,
         queue_class: object = None,  # noqa: ARG002  redis-py's

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self, Unpack, overload
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 
 from ..core.callsite import take_site
+from ..core.config import MaxConnections
 from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
@@ -67,7 +68,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     def __init__(
         self,
         connection_class: type[Connection | UnixDomainSocketConnection] = ...,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         maint_notifications_config: MaintNotificationsConfig | None = ...,
         **kwargs: Unpack[SharedLoopOptions],
     ) -> None: ...
@@ -75,7 +76,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     def __init__(
         self,
         connection_class: Callable[..., Any],
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         maint_notifications_config: MaintNotificationsConfig | None = ...,
         **kwargs: Any,
     ) -> None: ...

@@ -18,7 +18,7 @@ from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
 
 from ..core.callsite import take_site
-from ..core.config import MOST_CONNECTIONS, whole_number
+from ..core.config import MOST_CONNECTIONS, MaxConnections, refuse_to_resize, whole_number
 from ..core.histogram import Distributions
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
@@ -68,7 +68,7 @@ class ConnectionPool(AsyncSurface):
     def __init__(
         self,
         connection_class: type[Connection | UnixDomainSocketConnection] = ...,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         maint_notifications_config: MaintNotificationsConfig | None = ...,
         **kwargs: Unpack[LoopOptions],
     ) -> None: ...
@@ -76,14 +76,14 @@ class ConnectionPool(AsyncSurface):
     def __init__(
         self,
         connection_class: Callable[..., Any],
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         maint_notifications_config: MaintNotificationsConfig | None = ...,
         **kwargs: Any,
     ) -> None: ...
     def __init__(
         self,
         connection_class: Any = Connection,
-        max_connections: int | None = None,
+        max_connections: MaxConnections = None,
         maint_notifications_config: MaintNotificationsConfig | None = None,
         **kwargs: Any,
     ) -> None:
@@ -298,13 +298,15 @@ class ConnectionPool(AsyncSurface):
         Raises `ValueError` where `max_connections` is below 1 or below `min_idle`.
         """
         whole_number("max_connections", max_connections, at_least=max(1, self.config.min_idle))
+        refuse_to_resize(self.config, max_connections)
         self._max_connections = min(max_connections, MOST_CONNECTIONS)
         self._each(lambda here: here.core.resize(max_connections, _monotonic()))
 
     @property
     def max_connections(self) -> int:  # type: ignore[override]  # an attribute in redis-py
-        """The most connections open at once, on each loop."""
-        return self._max_connections
+        """The most connections open at once, on each loop; of a pool that sizes itself, what it allows on this one."""
+        here = self._view() if self.config.limits else None
+        return self._max_connections if here is None else here.core.max_connections
 
     def drain(self) -> None:
         """Replace every connection: idle ones now, those in use when they are released."""
@@ -419,7 +421,8 @@ class ConnectionPool(AsyncSurface):
         if here is not None:
             return here.core
         unused = PoolCore(self.config, _monotonic(), Random())
-        unused.resize(self._max_connections, _monotonic())
+        if not self.config.limits:
+            unused.resize(self._max_connections, _monotonic())
         return unused
 
     def __repr__(self) -> str:

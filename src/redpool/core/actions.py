@@ -51,6 +51,12 @@ class Wake(NamedTuple):
     ticket: Ticket
 
 
+class Note(NamedTuple):
+    """The pool has decided something by itself: log it."""
+
+    what: str
+
+
 class ReportLeak(NamedTuple):
     """A lease is older than `leak_after`, or its caller has dropped the connection without releasing it.
 
@@ -66,4 +72,4 @@ class ReportLeak(NamedTuple):
     """the pool was closed while it lasted: all is being put away, and a connection that is dropped does no harm"""
 
 
-AnyAction = Connect | CutConnect | Validate | CutCall | Close | Wake | ReportLeak
+AnyAction = Connect | CutConnect | Validate | CutCall | Close | Wake | Note | ReportLeak

@@ -10,11 +10,14 @@ from typing import Any, Literal, TypeAlias
 Order = Literal["lifo", "fifo", "random"]
 Shed = Literal["codel"]
 RetrySent = Literal["safe", "all", "none"]
+MaxConnections: TypeAlias = int | Literal["auto"] | None
+"""what users may say; a pool that sizes itself begins at its lower limit"""
 
 Options: TypeAlias = dict[str, Any]
 """what users say, by the options' names; checked here"""
 
 DEFAULT_MAX_CONNECTIONS = 50
+DEFAULT_LIMITS = (2, 50)
 # A machine has no more ports than that to reach one address from; redis-py's own default once was 2**31.
 MOST_CONNECTIONS = 65_535
 MOST_SECONDS = 1e9  # thirty years; what waits longer than that waits for ever, and says so with None
@@ -32,6 +35,7 @@ class PoolConfig:
     max_waiting: int | None = None
     shed: Shed | None = None
     reserved: Mapping[str, int] | None = None
+    limits: tuple[int, int] | None = None
     min_idle: int = 0
     max_idle_time: float | None = 300.0
     max_lifetime: float | None = 3600.0
@@ -54,6 +58,8 @@ class PoolConfig:
             whole_number("max_waiting", self.max_waiting, at_least=0)
         if self.shed is not None:
             _one_of("shed", self.shed, ("codel",))
+        if self.limits is not None:
+            _check_limits(self.limits, self.min_idle)
         if self.reserved is not None:
             _check_reserved(self.reserved, self.max_connections)
         whole_number("min_idle", self.min_idle, at_least=0)
@@ -84,6 +90,11 @@ class PoolConfig:
         chosen = {name: options.pop(name) for name in list(options) if name in known}
         if chosen.get("max_connections", 0) is None:
             del chosen["max_connections"]
+        if chosen.get("max_connections") == "auto":
+            limits = chosen["limits"] = _pair(chosen.get("limits") or DEFAULT_LIMITS)
+            chosen["max_connections"] = limits[0]
+        elif chosen.get("limits") is not None:
+            raise ValueError(f'limits={chosen["limits"]!r} goes with max_connections="auto" only')
         if chosen.get("name", "") is None:
             del chosen["name"]
         if isinstance(chosen.get("max_connections"), int):
@@ -136,6 +147,12 @@ def suggest(unknown: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def refuse_to_resize(config: PoolConfig, max_connections: int) -> None:
+    """Raise `ValueError` for a pool that sizes itself."""
+    if config.limits is not None:
+        raise ValueError(f'max_connections={max_connections!r}: with max_connections="auto" the pool sizes itself')
+
+
 def whole_number(name: str, value: object, *, at_least: int) -> int:
     """`value` where it is a whole number of at least `at_least`; else an error with `name` and the value."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -143,6 +160,19 @@ def whole_number(name: str, value: object, *, at_least: int) -> int:
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}, not {value!r}")
     return value
+
+
+def _pair(limits: object) -> tuple[int, int]:
+    if not isinstance(limits, Iterable) or isinstance(limits, str) or len(pair := tuple(limits)) != 2:
+        raise TypeError(f"limits must be two whole numbers, the least and the most connections, not {limits!r}")
+    low = whole_number("limits[0]", pair[0], at_least=1)
+    high = whole_number("limits[1]", pair[1], at_least=low)
+    return low, min(high, MOST_CONNECTIONS)
+
+
+def _check_limits(limits: tuple[int, int], min_idle: int) -> None:
+    if min_idle > limits[0]:
+        raise ValueError(f"min_idle={min_idle!r} is more than limits[0]={limits[0]!r}, to which the pool may shrink")
 
 
 def _check_reserved(reserved: object, max_connections: int) -> None:
@@ -201,6 +231,8 @@ _READERS: dict[str, Callable[[str], object]] = {
 
 def _read(name: str, value: object, reader: Callable[[str], object] | None) -> object:
     if reader is None or not isinstance(value, str):
+        return value
+    if name == "max_connections" and value == "auto":
         return value
     try:
         return reader(value)

@@ -70,6 +70,7 @@ class Connector:
     __slots__ = (
         "_at_once",
         "_break_after",
+        "_eager",
         "_name",
         "_random",
         "_timeout",
@@ -92,6 +93,7 @@ class Connector:
 
     def __init__(self, config: PoolConfig, budget: float, random: Random) -> None:
         self._at_once = config.max_connecting
+        self._eager = config.limits is not None  # such a pool is never larger than it must be
         self._break_after = _NEVER if config.break_after is None else config.break_after
         self._name = config.name
         self._timeout = config.timeout
@@ -121,7 +123,7 @@ class Connector:
         """the same for connects for which no caller waits: never sooner"""
         self.stepped_at = -_NEVER
         """when the pool last grew by a connection"""
-        self.patience = policy.growth_patience(0.0, config.timeout)
+        self.patience = 0.0 if self._eager else policy.growth_patience(0.0, config.timeout)
         """seconds for which a queue may last before it is a reason to connect"""
 
     def __len__(self) -> int:
@@ -206,7 +208,7 @@ class Connector:
         self.slots.pop(slot, None)
         slot.connect_deadline = _NEVER
         self.answered()
-        self.patience = policy.growth_patience(mean_connect, self._timeout)
+        self.patience = 0.0 if self._eager else policy.growth_patience(mean_connect, self._timeout)
 
     def overdue(self, now: float) -> list[Slot]:
         """Return the slots whose connect has used up its own time."""

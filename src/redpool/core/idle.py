@@ -71,8 +71,10 @@ class IdleSet:
 
     def take_excess(self, now: float) -> Slot | None:
         """Take out the one that was put in first, where so many have not been needed for `max_idle_time`."""
-        if now < self.excess_at():
-            return None
+        return None if now < self.excess_at() else self.take_oldest()
+
+    def take_oldest(self) -> Slot:
+        """Take out the one that was put in first: of those that are not needed there is one less."""
         self.since.popleft()
         return self.slots.pop(0)
 

@@ -23,6 +23,9 @@ LONGEST_DENIED_BACKGROUND_PAUSE = 300.0
 # However short the times that a user sets, maintenance comes round no sooner than this, in seconds.
 LEAST_IDLE_TIME = 0.05
 
+# A pool that sizes itself and doesn't grow for the callers that wait looks again after so many seconds, at the soonest.
+LEAST_SIZING_TIME = 0.001
+
 # A call that is seen so many seconds after its deadline is cut off if it still goes on after so many more. The two
 # looks are counted apart: a process that was halted goes on beyond its deadlines, and its calls then end by themselves.
 CALL_GRACE = 0.01

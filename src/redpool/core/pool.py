@@ -13,14 +13,16 @@ from random import Random
 
 from ..errors import PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
 from . import policy, repair, stats
-from .actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate, Wake
-from .config import MOST_CONNECTIONS, PoolConfig, whole_number
+from .actions import AnyAction, Close, Connect, CutCall, CutConnect, Note, ReportLeak, Validate, Wake
+from .config import MOST_CONNECTIONS, PoolConfig, refuse_to_resize, whole_number
 from .connector import Connector, Demand, Failure, own_copy
 from .counters import Counters
 from .histogram import GATHER, Distributions
 from .idle import IdleSet
+from .recent import RecentUses
 from .retry_budget import RetryBudget
 from .shedding import Shedding
+from .sizing import LOOKS_BACK, SHRINKS_EVERY, Sizing
 from .slot import Borrower, Callsite, Connection, Reason, Slot, State
 from .stats import PoolStats
 from .validation import Validation
@@ -70,6 +72,7 @@ class PoolCore:
         "resting",
         "retry_budget",
         "shedding",
+        "sizing",
         "slots",
         "steady",
         "surplus",
@@ -96,7 +99,10 @@ class PoolCore:
         self.connector = Connector(config, connect_budget, random)
 
         # `None` where none is turned away before its time.
-        self.shedding = Shedding(self.counters.use.gathered, now) if config.shed else None
+        recent = RecentUses(self.counters.use.gathered)
+        self.shedding = Shedding(recent, now) if config.shed else None
+        # `None` where the pool doesn't size itself.
+        self.sizing = None if config.limits is None else Sizing(config.limits, recent, now)
 
         self.slots = [Slot() for _ in range(config.max_connections)]
         self.empty = list(self.slots)
@@ -437,6 +443,8 @@ class PoolCore:
         """
         if self.closed:
             return
+        if self.sizing is not None and self._tickets:
+            self._size_up(self.sizing, now)
         if self.queue.reconnects:
             self._let_reconnect(now)
         # Most often there is nothing to plan for.
@@ -448,6 +456,40 @@ class PoolCore:
             or self.connector.failures
         ):
             self._order_connects(now)
+
+    def _size_up(self, sizing: Sizing, now: float) -> None:
+        """Allow a connection more where callers wait that only a release can serve, and it pays."""
+        sizing.due_at = min(sizing.due_at, now + SHRINKS_EVERY)
+        sizing.sample(self.in_use, self.counters.use.count, now)
+        oldest = self.queue.oldest_wait(now)
+        left = sizing.target - oldest
+        self.wake_by(now + max(policy.LEAST_SIZING_TIME, left if left > 0 else sizing.target))
+        while not self.empty:
+            why = sizing.why_grow(self.max_connections, oldest, len(self.connector), now)
+            if why is None:
+                return
+            self._resize_itself(sizing, self.max_connections + 1, why, now)
+            if self.empty:
+                self._order_connects(now)
+
+    def _size_down(self, sizing: Sizing, now: float) -> None:
+        """Allow fewer connections where fewer were needed of late."""
+        if self._tickets:
+            sizing.due_at = now + SHRINKS_EVERY
+            return
+        unneeded = sum(since <= now - LOOKS_BACK for since in self._idle_since)
+        busiest = self.open - unneeded
+        size = sizing.smaller(self.max_connections, busiest, now)
+        if size < self.max_connections:
+            why = f"{busiest} were in use at the busiest moment of the last {LOOKS_BACK:g} s"
+            self._resize_itself(sizing, size, why, now)
+        if self.max_connections <= sizing.low:
+            sizing.due_at = _NEVER
+
+    def _resize_itself(self, sizing: Sizing, size: int, why: str, now: float) -> None:
+        what = sizing.decide(f"{size} connections are allowed in place of {self.max_connections}: {why}", now)
+        self._resize(size, now)
+        self.outbox.append(Note(what))
 
     def _order_connects(self, now: float) -> None:
         room = min(len(self.empty), self.connector.room)
@@ -693,6 +735,8 @@ class PoolCore:
         if self.idle.slots:
             self._look_after_idle(now)
         self._look_after_leases(now)
+        if self.sizing is not None and now >= self.sizing.due_at:
+            self._size_down(self.sizing, now)
         self.wake_at = self._next_due(now)
         self._grow(now)
 
@@ -754,6 +798,8 @@ class PoolCore:
             due.append(self.connector.due_at())
         if self.idle.slots:
             due += [self.idle.excess_at(), self.validation.due_at(self.idle, len(self.idle.validating))]
+        if self.sizing is not None:
+            due.append(self.sizing.due_at)
         for slot in self.slots:
             if slot.state is _LEASED and slot.leak_reported_for != slot.lease:
                 due.append(slot.since + self.leak_after)
@@ -832,7 +878,10 @@ class PoolCore:
     def resize(self, max_connections: int, now: float) -> None:
         """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
         whole_number("max_connections", max_connections, at_least=max(1, self.config.min_idle))
-        max_connections = min(max_connections, MOST_CONNECTIONS)
+        refuse_to_resize(self.config, max_connections)
+        self._resize(min(max_connections, MOST_CONNECTIONS), now)
+
+    def _resize(self, max_connections: int, now: float) -> None:
         self.counters.capacity_changes(self.max_connections, now)
         self.max_connections = max_connections
         added = [Slot() for _ in range(max_connections - len(self.slots))]
@@ -844,7 +893,7 @@ class PoolCore:
         self.slots[:] = [slot for slot in self.slots if slot not in unused]
         self._update_steady()
         while self.idle.slots and self.surplus:
-            self._close_idle(self.idle.slots[0], Reason.SURPLUS, now)
+            self._close(self.idle.take_oldest(), Reason.SURPLUS, now)
         for ticket in self.queue.warming:
             ticket.opens = min(ticket.opens, max_connections)
         self._end_warming()

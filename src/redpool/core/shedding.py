@@ -14,8 +14,7 @@ turned away. What was simulated: `docs/overload.md`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from .recent import RecentUses
 from .waiters import Ticket
 
 TARGET = 0.005
@@ -24,18 +23,14 @@ TARGET = 0.005
 INTERVAL = 0.1
 """Seconds within which a burst must be over."""
 
-LOOK_BACK = 31
-"""Of so many uses the median is taken."""
-
 
 class Shedding:
     """What a pool knows of its queue in order to turn callers away. The owner holds its lock."""
 
-    __slots__ = ("_interval_ends", "_recent", "_shortest", "_uses", "overloaded", "shed")
+    __slots__ = ("_interval_ends", "_shortest", "_uses", "overloaded", "shed")
 
-    def __init__(self, uses: Sequence[float], now: float) -> None:
-        self._uses = uses  # the pool's own list of uses, newest last; it is emptied now and again
-        self._recent: list[float] = []
+    def __init__(self, uses: RecentUses, now: float) -> None:
+        self._uses = uses
         self._interval_ends = now
         self._shortest = 0.0  # wait in this interval
         self.overloaded = False
@@ -46,12 +41,7 @@ class Shedding:
     @property
     def usual_use(self) -> float:
         """Seconds that a caller keeps a connection, most often; 0 as long as nothing is known."""
-        newest = self._uses[-LOOK_BACK:]
-        if len(newest) < LOOK_BACK:
-            newest = [*self._recent, *newest][-LOOK_BACK:]
-        else:
-            self._recent = list(newest)
-        return sorted(newest)[len(newest) // 2] if newest else 0.0
+        return self._uses.usual
 
     @property
     def target(self) -> float:

@@ -144,7 +144,7 @@ class PoolDump:
     leases: tuple[Lease, ...]
     waiters: tuple[Waiter, ...]
     decisions: tuple[Decision, ...] = ()
-    """the latest, of a pool whose connections are shared"""
+    """the latest, of a pool that sizes itself, or whose connections are shared"""
     calls: tuple[Call, ...] = ()
     """the oldest ones under way over shared connections, 100 at most"""
     more_calls: int = 0

@@ -14,18 +14,19 @@ import time
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from types import FrameType
 from typing import Any, TypeVar
 
-from ..core.actions import Close, ReportLeak
+from ..core.actions import Close, Note, ReportLeak
 from ..core.callsite import describe, leak_message, shown, take_stack
 from ..core.config import PoolConfig
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
 from ..core.priorities import PrioritizedCore
 from ..core.slot import Reason, Slot, State
-from ..core.stats import PoolDump
+from ..core.stats import Decision, PoolDump
 from ..core.waiters import Ticket, TicketState
 from ..deadline import deadline
 from ..errors import DeadlineExceeded
@@ -62,6 +63,10 @@ class Reports:
         logger.debug("%s: closed a connection: %s", self._name, action.reason.value)
         if self._hooks.closed:
             self._hooks.fire("closed", self._name, action.reason.value, action.age)
+
+    def noted(self, action: Note) -> None:
+        """Log what the pool has decided by itself."""
+        logger.debug("%s: %s", self._name, action.what)
 
     def leaked(self, action: ReportLeak) -> None:
         """Report a connection that was held too long, or dropped; where all ends, what is dropped is no fault."""
@@ -100,7 +105,7 @@ class EngineBase:
         self.reports = Reports(config.name, hooks, self.borrower_name)
         self.core = _core(config, factory.connect_budget)
         self.retries_changed()
-        if max_connections != self.core.max_connections:
+        if max_connections != self.core.max_connections and self.core.sizing is None:
             self.core.resize(max_connections, _monotonic())
         self.armed = _NEVER
         """when time makes the core tick next"""
@@ -379,7 +384,11 @@ class EngineBase:
             (age, borrower, shown(taken) or self.where(borrower), lifecycle.last_command(connection))
             for age, borrower, taken, connection in seen
         ]
-        return describe(self._config.name, leases, waiters, self.borrower_name)
+        dumped = describe(self._config.name, leases, waiters, self.borrower_name)
+        if (sizing := self.core.sizing) is None:
+            return dumped
+        now = _monotonic()
+        return replace(dumped, decisions=tuple(Decision(now - at, what) for at, what in sizing.decisions.copy()))
 
     def seen(self) -> tuple[list[Any], list[Any]]:
         """Return (age, borrower, where it was taken, connection) of the leases, and (age, borrower) of the waiters."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from redis.maint_notifications import MaintNotificationsConfig
     from redis.retry import Retry
 
-    from ..core.config import Order, RetrySent, Shed
+    from ..core.config import MaxConnections, Order, RetrySent, Shed
 
 
 class OwnOptions(TypedDict, total=False):
@@ -34,6 +34,7 @@ class OwnOptions(TypedDict, total=False):
     max_waiting: int | None
     shed: Shed | None
     reserved: Mapping[str, int] | None
+    limits: tuple[int, int] | None
     min_idle: int
     max_idle_time: float | None
     max_lifetime: float | None
@@ -178,7 +179,7 @@ class BlockingLoopOptions(OwnOptions, _Loop, total=False):
 class _Named(TypedDict, total=False):
     """What has a place among the arguments of a pool, where it has none."""
 
-    max_connections: int | None
+    max_connections: MaxConnections
     maint_notifications_config: MaintNotificationsConfig | None
 
 

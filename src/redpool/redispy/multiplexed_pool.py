@@ -130,7 +130,7 @@ class MultiplexedPool:
         said = tuple(Decision(now - at, what) for at, what in decisions)
         waiters = [Waiter(now - since, borrower_name(borrower)) for since, borrower in multiplexed.awaiting_connect()]
         waiters = sorted([*own.waiters, *waiters], key=lambda waiter: -waiter.age)
-        return replace(own, waiters=tuple(waiters), decisions=said, calls=calls, more_calls=more)
+        return replace(own, waiters=tuple(waiters), decisions=(*own.decisions, *said), calls=calls, more_calls=more)
 
 
 class WeakHome:

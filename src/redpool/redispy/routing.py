@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..core.config import MultiplexedConfig
 from ..core.pool import PoolCore
+from ..core.recent import RecentUses
 from ..core.shedding import Shedding
 from ..core.slot import Slot
 from ..deadline import current, deadline
@@ -116,7 +117,7 @@ class Routing(Generic[C, H]):
         self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._changing = changing
-        self.shedding = Shedding((), _monotonic()) if self.config.shed else None
+        self.shedding = Shedding(RecentUses(()), _monotonic()) if self.config.shed else None
         self.spread = Spread(self.config.shared_connections)
         self._shared: tuple[C, ...] = ()
         self.only: C | None = None

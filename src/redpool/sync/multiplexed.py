@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, Unpack, overload
 from redis.connection import Connection, UnixDomainSocketConnection
 
 from ..core.callsite import take_site
+from ..core.config import MaxConnections
 from ..core.pool import PoolCore
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
@@ -56,7 +57,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     def __init__(
         self,
         connection_class: type[Connection | UnixDomainSocketConnection] = ...,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         cache_factory: Any = ...,
         maint_notifications_config: MaintNotificationsConfig | None = ...,
         **kwargs: Unpack[SharedThreadOptions],
@@ -65,7 +66,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     def __init__(
         self,
         connection_class: Callable[..., Any],
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         cache_factory: Any = ...,
         maint_notifications_config: MaintNotificationsConfig | None = ...,
         **kwargs: Any,

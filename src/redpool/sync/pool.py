@@ -16,6 +16,7 @@ from redis.connection import Connection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
 
 from ..core.callsite import take_site
+from ..core.config import MaxConnections
 from ..core.histogram import Distributions
 from ..core.instrument import Hooks
 from ..core.slot import Reason, State
@@ -56,7 +57,8 @@ class ConnectionPool(SyncSurface):
 
     Options, all times in seconds (any other keyword goes to the connection class):
 
-    - `max_connections` (50): the most connections open at once.
+    - `max_connections` (50): the most connections open at once; with "auto" the pool sizes itself.
+    - `limits` (`None`): the least and the most that "auto" allows, `(2, 50)` if not said.
     - `timeout` (5.0): how long a caller waits for a connection; `None` for ever; 0 never waits in the queue.
     - `max_waiting` (`None`): the most callers in the queue; one more gets `PoolFull` at once.
     - `shed` (`None`): with "codel", callers are turned away with `PoolOverloaded` while more come than are served.
@@ -86,7 +88,7 @@ class ConnectionPool(SyncSurface):
     def __init__(
         self,
         connection_class: type[Connection | UnixDomainSocketConnection] = ...,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         cache_factory: Any = ...,
         maint_notifications_config: MaintNotificationsConfig | None = ...,
         **kwargs: Unpack[ThreadOptions],
@@ -95,7 +97,7 @@ class ConnectionPool(SyncSurface):
     def __init__(
         self,
         connection_class: Callable[..., Any],
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         cache_factory: Any = ...,
         maint_notifications_config: MaintNotificationsConfig | None = ...,
         **kwargs: Any,
@@ -103,7 +105,7 @@ class ConnectionPool(SyncSurface):
     def __init__(
         self,
         connection_class: Any = Connection,
-        max_connections: int | None = None,
+        max_connections: MaxConnections = None,
         cache_factory: Any = None,
         maint_notifications_config: MaintNotificationsConfig | None = None,
         **kwargs: Any,

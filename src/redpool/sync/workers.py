@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
-from ..core.actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate
+from ..core.actions import AnyAction, Close, Connect, CutCall, CutConnect, Note, ReportLeak, Validate
 from ..core.pool import PoolCore
 from ..core.slot import Slot, State
 from ..errors import connect_too_slow
@@ -66,6 +66,8 @@ class Workers:
             self._cut_call(action)
         elif isinstance(action, ReportLeak):
             self._reports.leaked(action)
+        elif isinstance(action, Note):
+            self._reports.noted(action)
 
     def reclaim(self, now: float) -> None:
         """Free the slots at which threads were that have ended, interrupted before they could say how it went.

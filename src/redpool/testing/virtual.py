@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable
 
-from ..core.actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate, Wake
+from ..core.actions import AnyAction, Close, Connect, CutCall, CutConnect, Note, ReportLeak, Validate, Wake
 from ..core.pool import PoolCore
 from ..core.slot import Connection, Slot, State
 from ..core.waiters import Ticket
@@ -105,5 +105,5 @@ class VirtualShell:
                 self.woken(ticket)
             case ReportLeak():
                 self.leak_reported(action)
-            case CutCall():
-                pass  # no call here has a deadline
+            case CutCall() | Note():
+                pass  # no call here has a deadline; what a pool has decided, its `sizing` tells

@@ -11,6 +11,7 @@ from valkey.exceptions import MaxConnectionsError
 
 import redpool
 
+from ..core.config import MaxConnections
 from ..core.instrument import Instrument as Instrument
 from ..core.stats import MultiplexedPoolStats as MultiplexedPoolStats
 from ..core.stats import PoolDump as PoolDump
@@ -50,12 +51,12 @@ class ConnectionPool(redpool.ConnectionPool, valkey.ConnectionPool):  # type: ig
     def __init__(
         self,
         connection_class: type[Connection | UnixDomainSocketConnection] = ...,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         **kwargs: Unpack[ThreadOptions],
     ) -> None: ...
     @overload
     def __init__(
-        self, connection_class: Callable[..., Any], max_connections: int | None = ..., **kwargs: Any
+        self, connection_class: Callable[..., Any], max_connections: MaxConnections = ..., **kwargs: Any
     ) -> None: ...
     @overload  # type: ignore[override]  # it refuses what would fail
     @classmethod
@@ -68,7 +69,7 @@ class BlockingConnectionPool(ConnectionPool):
     @overload
     def __init__(
         self,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         timeout: float | None = ...,
         connection_class: type[Connection | UnixDomainSocketConnection] = ...,
         queue_class: object = ...,
@@ -77,7 +78,7 @@ class BlockingConnectionPool(ConnectionPool):
     @overload
     def __init__(
         self,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         timeout: float | None = ...,
         *,
         connection_class: Callable[..., Any],
@@ -90,12 +91,12 @@ class MultiplexedConnectionPool(redpool.MultiplexedConnectionPool, ConnectionPoo
     def __init__(
         self,
         connection_class: type[Connection | UnixDomainSocketConnection] = ...,
-        max_connections: int | None = ...,
+        max_connections: MaxConnections = ...,
         **kwargs: Unpack[SharedThreadOptions],
     ) -> None: ...
     @overload
     def __init__(
-        self, connection_class: Callable[..., Any], max_connections: int | None = ..., **kwargs: Any
+        self, connection_class: Callable[..., Any], max_connections: MaxConnections = ..., **kwargs: Any
     ) -> None: ...
     @overload  # type: ignore[override]  # as above
     @classmethod

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from valkey.credentials import CredentialProvider
     from valkey.retry import Retry
 
+    from ..core.config import MaxConnections
+
 
 class ConnectionOptions(TypedDict, total=False):
     """Those of valkey-py's connections in both shells, with those for TLS and for Unix sockets."""
@@ -91,7 +93,7 @@ class LoopOptions(PoolOptions, BlockingLoopOptions, total=False):
 class _Most(TypedDict, total=False):
     """What has a place among the arguments of a pool, where it has none."""
 
-    max_connections: int | None
+    max_connections: MaxConnections
 
 
 class SharedThreadOptions(ThreadOptions, SharingOptions, total=False):

@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from redpool.core import pool
-from redpool.core.actions import AnyAction, Close, Connect, CutCall, CutConnect, ReportLeak, Validate, Wake
+from redpool.core.actions import AnyAction, Close, Connect, CutCall, CutConnect, Note, ReportLeak, Validate, Wake
 from redpool.core.config import PoolConfig
 from redpool.core.connector import Failure
 from redpool.core.pool import PoolCore
@@ -84,6 +84,8 @@ class Driver:
         self.waiting: list[Ticket] = []
         """who waits, by the order of asking"""
         self.on_action: Callable[[AnyAction], None] | None = None
+        self.notes: list[str] = []
+        """what the pool has decided by itself"""
         self.connected = 0
         self.resized = False
         self._busy = False
@@ -249,6 +251,8 @@ class Driver:
             assert self.reported.get(action.slot) != action.slot.lease, "a lease was reported twice"
             self.reported[action.slot] = action.slot.lease
             self.leaks.append(action)
+        elif isinstance(action, Note):
+            self.notes.append(action.what)
         else:
             assert action.ticket not in self.woken, "a ticket ended twice"
             self.woken.append(action.ticket)

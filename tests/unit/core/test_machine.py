@@ -32,6 +32,7 @@ options = st.fixed_dictionaries(
         "leak_after": st.sampled_from([None, 4.0]),
         "reserved": st.sampled_from([None, {"a": 1}]),
         "shed": st.sampled_from([None, "codel"]),
+        "limits": st.sampled_from([None, None, (1, 4)]),
     }
 )
 
@@ -49,6 +50,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(options=options, budget=st.sampled_from([math.inf, 1.5]), retries=st.sampled_from([0, 2]))
     def create(self, options: dict[str, Any], budget: float, retries: int) -> None:
+        if options["limits"]:
+            options["max_connections"] = options["limits"][0]
         if options["max_connections"] == 1:
             options["reserved"] = None
         self.driver = Driver(connect_budget=budget, connect_retries=retries, **options)
@@ -138,6 +141,7 @@ class PoolMachine(RuleBasedStateMachine):
     def warm_up(self, opens: int, patience: float) -> None:
         self.driver.warm_up(min(opens, self.driver.core.max_connections), self.now, self.now + patience)
 
+    @precondition(lambda self: self.driver.core.sizing is None)
     @rule(max_connections=st.integers(1, 6))
     def resize(self, max_connections: int) -> None:
         self.driver.resize(max_connections, self.now)

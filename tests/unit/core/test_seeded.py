@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redpool.core.actions import AnyAction, Close, Wake
+from redpool.core.actions import AnyAction, Close, Note, Wake
 from redpool.core.slot import TRANSITIONS, Reason, Slot
 from redpool.core.waiters import Ticket, TicketState
 
@@ -74,6 +74,8 @@ class Run:
             words += [action.ticket.since, action.ticket.state]
         elif isinstance(action, Close):
             words += [action.connection.number, action.reason, action.age]
+        elif isinstance(action, Note):
+            words.append(action.what)
         else:
             words.append(self.driver.core.slots.index(action.slot))
         self.log.append(tuple(words))

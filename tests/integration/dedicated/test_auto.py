@@ -1,0 +1,38 @@
+"""`max_connections="auto"` on a real server: under each shell the pool grows for its callers, and says why."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from support.faces import PATIENCE, Doing, Face, eventually
+
+
+def test_a_pool_grows_for_callers_that_wait(face: Face, at: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Six callers keep a connection each; it began with two. Each decision stands in the dump and in the debug log."""
+    caplog.set_level(logging.DEBUG, "redpool")
+    pool = face.pool(**at, max_connections="auto", limits=(2, 6), timeout=PATIENCE, name="own size")
+    assert pool.max_connections == 2
+    taken = [Doing(pool.get_connection) for _ in range(6)]
+    connections = [doing.result() for doing in taken]
+    assert pool.max_connections == 6
+    assert pool.stats().max_connections == 6
+    seventh = Doing(pool.get_connection)
+    assert eventually(lambda: pool.stats().waiting == 1)
+    decisions = [decision.what for decision in pool.dump().decisions]
+    assert decisions[-1].startswith("6 connections are allowed in place of 5: a caller waits for")
+    assert f"own size: {decisions[-1]}" in caplog.messages
+    for connection in connections:
+        pool.release(connection)
+    pool.release(seventh.result())
+    with pytest.raises(ValueError, match="the pool sizes itself"):
+        pool.resize(3)
+
+
+def test_a_url_can_ask_for_it(face: Face, redis_url: str) -> None:
+    """As for any option; the limits have defaults."""
+    pool = face.pool_from_url(f"{redis_url}?max_connections=auto")
+    assert pool.max_connections == 2
+    assert pool.config.limits == (2, 50)
