@@ -5,14 +5,26 @@ from __future__ import annotations
 import weakref
 from typing import Protocol
 
+from ..core.config import PoolConfig
+from ..core.histogram import Distributions
 from ..core.stats import PoolStats
 
 
 class HasStats(Protocol):
     """A pool, for threads or for event loops."""
 
+    @property
+    def config(self) -> PoolConfig:
+        """The pool's own options."""
+
     def stats(self) -> PoolStats:
         """Return the pool's state at this moment, and its counters since it was created."""
+
+    def distributions(self) -> Distributions:
+        """Return how long callers waited and used connections, and how long connects took, since it was created."""
+
+    def watch(self, instrument: object) -> None:
+        """Have an instrument hear of this pool from now on."""
 
 
 class Pools:
@@ -28,7 +40,7 @@ class Pools:
         Raises `ValueError` where another pool has the same name: their series would mix.
         """
         for pool in pools:
-            others = self._alive()
+            others = self.alive()
             if any(other is pool for other in others):
                 continue
             name = pool.stats().name
@@ -38,7 +50,8 @@ class Pools:
 
     def stats(self) -> list[PoolStats]:
         """Return the present stats of each pool."""
-        return [pool.stats() for pool in self._alive()]
+        return [pool.stats() for pool in self.alive()]
 
-    def _alive(self) -> list[HasStats]:
+    def alive(self) -> list[HasStats]:
+        """Return the pools that are still there."""
         return [pool for held in self._held if (pool := held()) is not None]

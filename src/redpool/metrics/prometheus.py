@@ -1,127 +1,90 @@
-"""Export pools to Prometheus, which reads them when it scrapes: `REGISTRY.register(PoolCollector(pool))`."""
+"""Export pools to Prometheus: `export(pool)`.
+
+In one process a collector reads the pools when Prometheus scrapes. In prometheus_client's multiprocess mode, as under
+gunicorn, custom collectors aren't asked: there each process writes what has changed to its own files, at intervals.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
 
-from ..core.histogram import Summary
-from ..core.stats import MultiplexedPoolStats, PoolStats
+from ..core.histogram import BOUNDS, Distribution
+from . import multiprocess
+from .numbers import COUNTERS, GAUGES, HISTOGRAMS, values
 from .pools import HasStats, Pools
 
-STATES = ("idle", "in_use", "connecting")
+_BUCKETS = (*map(floatToGoString, BOUNDS), "+Inf")
 
-COUNTERS = {
-    "acquired": "Checkouts, in all.",
-    "waited": "Checkouts that found no idle connection.",
-    "timeouts": "Callers that waited for a connection in vain.",
-    "rejected": "Callers rejected at once: the queue was full, or the pool was shut down.",
-    "connected": "Connections opened.",
-    "connect_failures": "Connects that failed.",
-    "released": "Connections released.",
-    "leaks": "Leases reported because they were older than leak_after.",
-}
+_collectors: dict[CollectorRegistry, PoolCollector] = {}
+_registering = threading.Lock()
 
-SHARED_COUNTERS = {
-    "commands": "Commands sent over shared connections.",
-    "writes": "Writes that sent commands over shared connections.",
-    "cancelled": "Commands whose callers left before the reply came.",
-}
 
-SUMMARIES = {
-    "wait": "Seconds that callers waited for a connection.",
-    "use": "Seconds from checkout to release.",
-    "connect": "Seconds that connects took, handshake included.",
-}
+def export(*pools: HasStats, registry: CollectorRegistry = REGISTRY, every: float = 1.0) -> None:
+    """Export these pools to Prometheus, as it is set up in this process; call it again for further pools.
 
-QUANTILES = {"0.5": "p50", "0.9": "p90", "0.99": "p99", "0.999": "p999"}
+    Where `PROMETHEUS_MULTIPROC_DIR` is set, a daemon thread of each process writes the pools' numbers to its own files
+    there, every `every` seconds; the `registry` is then the one that has a `MultiProcessCollector`. Else a
+    `PoolCollector` joins the registry. Pools are referred to weakly: one that is gone vanishes.
+
+    Raises `ValueError` where two pools have the same name, or `every` isn't a number of seconds above 0.
+    """
+    if not 0 < every <= threading.TIMEOUT_MAX:
+        raise ValueError(f"every={every!r}: must be a number of seconds above 0")
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.write(pools, every)
+        return
+    with _registering:
+        collector = _collectors.get(registry)
+        if collector is None:
+            collector = PoolCollector()
+            registry.register(collector)
+            _collectors[registry] = collector
+    collector.add(*pools)
 
 
 class PoolCollector(Collector):
-    """Export the stats of pools, which it refers to weakly: one that is gone vanishes.
+    """Export the stats of pools to a registry, when it is read: `REGISTRY.register(PoolCollector(pool))`.
 
-    A registry takes one collector; `add` further pools to it. All quantiles count from the pool's creation.
+    A registry takes one collector; `add` further pools to it. Pools are referred to weakly: one that is gone vanishes.
     """
 
     def __init__(self, *pools: HasStats) -> None:
         self._pools = Pools(*pools)
-        self._sums: dict[tuple[str, str], tuple[int, float]] = {}
 
     def add(self, *pools: HasStats) -> None:
         """Export these pools, too. Raises `ValueError` where another pool has the same name."""
         self._pools.add(*pools)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric of every pool, each from one reading of the pool's stats, so that they are consistent."""
-        every = self._pools.stats()
-        yield from _gauges(every)
-        yield from _counters(every)
-        yield from _shared([stats for stats in every if isinstance(stats, MultiplexedPoolStats)])
-        for name, text in SUMMARIES.items():
-            family = SummaryMetricFamily(f"redpool_{name}_seconds", text)
+        """Yield every metric of every pool; gauges and counters of one pool are all of one moment."""
+        pools = self._pools.alive()
+        every = [pool.stats() for pool in pools]
+        for name, gauge in GAUGES.items():
+            labels = ("pool",) if gauge.label is None else ("pool", gauge.label)
+            of_gauge = GaugeMetricFamily(f"redpool_{name}", gauge.text, labels=labels)
             for stats in every:
-                family.samples += self._samples(family.name, name, stats)
-            yield family
-
-    def _samples(self, full_name: str, name: str, stats: PoolStats) -> Iterator[Sample]:
-        summary: Summary = getattr(stats, name)
-        labels = {"pool": stats.name}
-        for quantile, field in QUANTILES.items():
-            yield Sample(full_name, {**labels, "quantile": quantile}, getattr(summary, field))
-        yield Sample(f"{full_name}_count", labels, summary.count)
-        yield Sample(f"{full_name}_sum", labels, self._sum((stats.name, name), summary))
-
-    def _sum(self, key: tuple[str, str], summary: Summary) -> float:
-        # A mean times its count has a rounding error, up or down; Prometheus takes a sum that falls for a restart.
-        count, least = self._sums.get(key, (0, 0.0))
-        total = summary.mean * summary.count
-        if summary.count >= count:
-            total = max(total, least)
-        self._sums[key] = summary.count, total
-        return total
-
-
-def _gauges(every: list[PoolStats]) -> Iterator[Metric]:
-    connections = GaugeMetricFamily("redpool_connections", "Connections, by state.", labels=("pool", "state"))
-    most = GaugeMetricFamily("redpool_connections_max", "The most connections open at once.", labels=("pool",))
-    waiting = GaugeMetricFamily("redpool_waiting", "Callers in the queue.", labels=("pool",))
-    oldest = GaugeMetricFamily(
-        "redpool_oldest_wait_seconds", "Seconds that the first caller in the queue has waited.", labels=("pool",)
-    )
-    for stats in every:
-        for state in STATES:
-            connections.add_metric((stats.name, state), getattr(stats, state))
-        most.add_metric((stats.name,), stats.max_connections)
-        waiting.add_metric((stats.name,), stats.waiting)
-        oldest.add_metric((stats.name,), stats.oldest_wait)
-    yield from (connections, most, waiting, oldest)
-
-
-def _counters(every: list[PoolStats]) -> Iterator[Metric]:
-    for name, text in COUNTERS.items():
-        counter = CounterMetricFamily(f"redpool_{name}", text, labels=("pool",))
-        for stats in every:
-            counter.add_metric((stats.name,), getattr(stats, name))
-        yield counter
-    closed = CounterMetricFamily("redpool_closed", "Connections closed, by reason.", labels=("pool", "reason"))
-    for stats in every:
-        for reason, count in stats.closed.items():
-            closed.add_metric((stats.name, reason), count)
-    yield closed
-
-
-def _shared(every: list[MultiplexedPoolStats]) -> Iterator[Metric]:
-    if not every:
-        return
-    in_flight = GaugeMetricFamily("redpool_in_flight", "Commands that await a reply.", labels=("pool",))
-    for stats in every:
-        in_flight.add_metric((stats.name,), stats.in_flight)
-    yield in_flight
-    for name, text in SHARED_COUNTERS.items():
-        counter = CounterMetricFamily(f"redpool_{name}", text, labels=("pool",))
-        for stats in every:
-            counter.add_metric((stats.name,), getattr(stats, name))
-        yield counter
+                for each, value in values(stats, name).items():
+                    of_gauge.add_metric((stats.name, each)[: len(labels)], value)
+            yield of_gauge
+        for name, counter in COUNTERS.items():
+            labels = ("pool",) if counter.label is None else ("pool", counter.label)
+            of_counter = CounterMetricFamily(f"redpool_{name}", counter.text, labels=labels)
+            for stats in every:
+                for each, value in values(stats, name).items():
+                    of_counter.add_metric((stats.name, each)[: len(labels)], value)
+            yield of_counter
+        durations = [(stats.name, pool.distributions()) for stats, pool in zip(every, pools, strict=True)]
+        for name, text in HISTOGRAMS.items():
+            of_histogram = HistogramMetricFamily(f"redpool_{name}_seconds", text, labels=("pool",))
+            for pool_name, distributions in durations:
+                distribution: Distribution = getattr(distributions, name)
+                buckets = list(zip(_BUCKETS, distribution.counts, strict=True))
+                of_histogram.add_metric((pool_name,), buckets, distribution.sum)
+            yield of_histogram

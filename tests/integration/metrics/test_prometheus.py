@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +17,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 import redpool
-from redpool.core.histogram import Summary
+from redpool.core.config import PoolConfig
+from redpool.core.histogram import BOUNDS, Distribution, Distributions
 from redpool.core.stats import PoolStats
-from redpool.metrics.prometheus import PoolCollector
-from support.faces import Face, eventually
+from redpool.metrics import prometheus
+from redpool.metrics.prometheus import PoolCollector, export
+from support.faces import PATIENCE, Face, eventually
 
 EMPTY = PoolStats("fake", *(0,) * 15)
 
@@ -26,10 +32,19 @@ class Fake:
 
     def __init__(self, **values: Any) -> None:
         self.now = dataclasses.replace(EMPTY, **values)
+        self.config = PoolConfig(name=self.now.name)
+        self.durations = Distributions()
 
     def stats(self) -> PoolStats:
         """Those."""
         return self.now
+
+    def distributions(self) -> Distributions:
+        """What goes with them."""
+        return self.durations
+
+    def watch(self, instrument: object) -> None:
+        """Tell it nothing."""
 
 
 def _registered(*pools: Any) -> CollectorRegistry:
@@ -58,32 +73,34 @@ def test_everything_is_exported(face: Face, at: dict[str, Any]) -> None:
         assert registry.get_sample_value("redpool_waiting", own) == 0
         assert registry.get_sample_value("redpool_oldest_wait_seconds", own) == 0
         for name in ("wait", "use", "connect"):
-            summary: Summary = getattr(stats, name)
-            of_it = {"0.5": summary.p50, "0.9": summary.p90, "0.99": summary.p99, "0.999": summary.p999}
-            for quantile, value in of_it.items():
-                labels = {**own, "quantile": quantile}
-                assert registry.get_sample_value(f"redpool_{name}_seconds", labels) == value
-            assert registry.get_sample_value(f"redpool_{name}_seconds_count", own) == summary.count
-            total = registry.get_sample_value(f"redpool_{name}_seconds_sum", own)
-            assert total == pytest.approx(summary.mean * summary.count)
+            durations: Distribution = getattr(pool.distributions(), name)
+            buckets = dict(zip([*map(str, BOUNDS), "+Inf"], durations.counts, strict=True))
+            assert buckets["+Inf"] == getattr(stats, name).count
+            for bound, count in buckets.items():
+                labels = {**own, "le": bound}
+                assert registry.get_sample_value(f"redpool_{name}_seconds_bucket", labels) == count
+            assert registry.get_sample_value(f"redpool_{name}_seconds_count", own) == durations.count
+            assert registry.get_sample_value(f"redpool_{name}_seconds_sum", own) == pytest.approx(durations.sum)
 
 
 def test_the_oldest_wait_is_exported() -> None:
-    """In seconds, for each pool."""
-    first, second = Fake(name="first", oldest_wait=1.5), Fake(name="second")
+    """In seconds, for each pool; and the share of connections in use."""
+    first, second = Fake(name="first", oldest_wait=1.5, utilization=0.25), Fake(name="second")
     registry = _registered(first, second)
     waits = [registry.get_sample_value("redpool_oldest_wait_seconds", {"pool": name}) for name in ("first", "second")]
     assert waits == [1.5, 0.0]
+    assert registry.get_sample_value("redpool_utilization", {"pool": "first"}) == 0.25
 
 
 def test_the_page_can_be_read() -> None:
     """What is exposed is valid in both of Prometheus' formats, also where a name has quotes in it."""
-    pool = Fake(name='a "name"\n', closed={"idle": 2}, use=Summary(2, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5))
+    pool = Fake(name='a "name"\n', closed={"idle": 2})
+    pool.durations = Distributions(use=Distribution((0, *(2,) * len(BOUNDS)), 0.5))
     registry = _registered(pool)
     families = {family.name: family for family in parse(generate_latest(registry).decode())}
     assert families["redpool_connections"].type == "gauge"
     assert families["redpool_acquired"].type == "counter"
-    assert families["redpool_use_seconds"].type == "summary"
+    assert families["redpool_use_seconds"].type == "histogram"
     assert {sample.labels["pool"] for family in families.values() for sample in family.samples} == {'a "name"\n'}
     page = openmetrics.generate_latest(registry).decode()
     stricter = {family.name for family in parse_openmetrics(page)}
@@ -134,22 +151,15 @@ def test_each_pool_is_asked_once_a_scrape() -> None:
     assert asked == [pool]
 
 
-def test_sums_never_fall() -> None:
-    """Prometheus takes a counter that falls for a restart: rounding errors must not look like one, a reset must."""
-
-    def exported(count: int, mean: float) -> float:
-        pool.now = dataclasses.replace(EMPTY, wait=Summary(count, mean))
-        value = registry.get_sample_value("redpool_wait_seconds_sum", {"pool": "fake"})
-        assert value is not None
-        return value
-
-    pool = Fake()
-    registry = _registered(pool)
-    sums = [exported(count, 0.1 / count) for count in range(1, 200)]
-    assert sums == sorted(sums)
-    assert sums != [0.1 / count * count for count in range(1, 200)]
-    assert sums[-1] == pytest.approx(0.1)
-    assert exported(2, 0.01) == 0.02
+def test_one_call_exports_to_the_registry() -> None:
+    """`export` makes the registry's collector, and adds later pools to it."""
+    registry, first, second = CollectorRegistry(auto_describe=True), Fake(name="first"), Fake(name="second")
+    export(first, registry=registry)
+    export(second, registry=registry)
+    assert [registry.get_sample_value("redpool_waiting", {"pool": each}) for each in ("first", "second")] == [0, 0]
+    with pytest.raises(ValueError, match="every=0"):
+        export(first, registry=registry, every=0)
+    del prometheus._collectors[registry]
 
 
 def test_what_is_shared_is_exported(redis_url: str) -> None:
@@ -163,3 +173,13 @@ def test_what_is_shared_is_exported(redis_url: str) -> None:
         assert registry.get_sample_value("redpool_commands_total", own) == 2
         assert registry.get_sample_value("redpool_writes_total", own) == 2
         assert registry.get_sample_value("redpool_cancelled_total", own) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_processes_write_what_they_count(redis_url: str, tmp_path: Path) -> None:
+    """In multiprocess mode: of pools that are used, over resets and forks; of one that is gone what it has counted."""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = Path(__file__).with_name("multiprocess_child.py")
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(program), redis_url]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr

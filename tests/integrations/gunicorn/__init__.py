@@ -1,0 +1,1 @@
+"""redpool's metrics over gunicorn's workers."""
