@@ -28,6 +28,13 @@ _USUAL = packing.USUAL
 _recorder, _theirs, _execute, _parse = internals.RECORDER, _watched.client, _watched.execute, _watched.parse
 
 
+def look_again() -> None:
+    """Learn redis-py's methods anew, after a look-out of our own was put around them, or taken away."""
+    global _execute  # noqa: PLW0603  a name of the module, since this is the hot path
+    _watched.look_again()
+    _execute = _watched.execute
+
+
 class Redis(clients.ShortcutClient, aio.Redis):  # type: ignore[misc]  # redis-py's own bases disagree
     """redis-py's `redis.asyncio.Redis` over shared connections; every command and option of it works.
 

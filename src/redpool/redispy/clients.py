@@ -95,9 +95,13 @@ class Watched:
 
     def __init__(self, client: Any, pipeline: Any) -> None:
         """Remember redis-py's own methods of its class of clients, and of its class of pipelines."""
-        self.client = client
-        self.execute, self.parse = original(client, "execute_command"), original(client, "parse_response")
-        self._pipeline_replaced = watch_pipelines(pipeline)
+        self.client, self._pipeline = client, pipeline
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Remember them anew; what redpool has put around them counts as redis-py's own."""
+        self.execute, self.parse = original(self.client, "execute_command"), original(self.client, "parse_response")
+        self._pipeline_replaced = watch_pipelines(self._pipeline)
 
     def others_look(self) -> bool:
         """Return whether a method of the client or of the pipeline was replaced."""
