@@ -284,7 +284,7 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
         if self.state is _OPEN or self.state is _DRAINING:
             self.room = _NO_CALLS
             self.state, self.error = _LOST, sharing.as_raised(error, self.connection)
-            transports.close_now(self.connection)
+            transports.close_now(self.connection, self.error)
             if self._timer is not None:
                 self._timer.cancel()
             self._wake(self.pipeline.unfinished())

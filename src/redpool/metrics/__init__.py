@@ -2,5 +2,6 @@
 
 - `redpool.metrics.prometheus`: the extra `redpool[prometheus]`
 - `redpool.metrics.opentelemetry`: the extra `redpool[opentelemetry]`
+- `redpool.metrics.statsd`: the extra `redpool[statsd]`
 - `redpool.metrics.logs`: the standard library
 """

@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterable
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
+from ..core.histogram import BOUNDS
 from ..core.instrument import Instrument
-from ..core.stats import PoolStats
 from .pools import HasStats, Pools
 
 POOL = "db.client.connection.pool.name"
 STATE = "db.client.connection.state"
 
-BOUNDARIES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BOUNDARIES = BOUNDS
 """Upper bounds of the histograms' buckets, in seconds; the default ones are meant for milliseconds, and begin at 5."""
 
-_Count = Callable[[PoolStats], Iterable[tuple[int, dict[str, str]]]]
+_Count = Callable[[HasStats], Iterable[tuple[int, dict[str, str]]]]
 
 # A meter ignores the callbacks of an instrument that it already has, so later pools join the earlier ones.
 _watched: weakref.WeakKeyDictionary[Meter, Pools] = weakref.WeakKeyDictionary()
@@ -45,6 +45,12 @@ def instrument(*pools: HasStats, meter: Meter | None = None) -> None:
     )
     meter.create_observable_up_down_counter(
         "db.client.connection.max", [_observe(watched, _max)], "{connection}", "The most connections open at once."
+    )
+    meter.create_observable_up_down_counter(
+        "db.client.connection.idle.max", [_observe(watched, _max)], "{connection}", "The most idle connections."
+    )
+    meter.create_observable_up_down_counter(
+        "db.client.connection.idle.min", [_observe(watched, _min)], "{connection}", "Connections kept ready."
     )
     meter.create_observable_up_down_counter(
         "db.client.connection.pending_requests", [_observe(watched, _waiting)], "{request}", "Callers in the queue."
@@ -96,23 +102,31 @@ def _histogram(meter: Meter, name: str, text: str) -> Histogram:
 def _observe(pools: Pools, count: _Count) -> Callable[[CallbackOptions], list[Observation]]:
     def observe(_options: CallbackOptions) -> list[Observation]:
         return [
-            Observation(value, {POOL: stats.name, **more}) for stats in pools.stats() for value, more in count(stats)
+            Observation(value, {POOL: pool.config.name, **more})
+            for pool in pools.alive()
+            for value, more in count(pool)
         ]
 
     return observe
 
 
-def _by_state(stats: PoolStats) -> Iterable[tuple[int, dict[str, str]]]:
+def _by_state(pool: HasStats) -> Iterable[tuple[int, dict[str, str]]]:
+    stats = pool.stats()
     return (stats.idle, {STATE: "idle"}), (stats.in_use, {STATE: "used"})
 
 
-def _max(stats: PoolStats) -> Iterable[tuple[int, dict[str, str]]]:
-    return ((stats.max_connections, {}),)
+def _max(pool: HasStats) -> Iterable[tuple[int, dict[str, str]]]:
+    # Any number of them may be idle.
+    return ((pool.stats().max_connections, {}),)
 
 
-def _waiting(stats: PoolStats) -> Iterable[tuple[int, dict[str, str]]]:
-    return ((stats.waiting, {}),)
+def _min(pool: HasStats) -> Iterable[tuple[int, dict[str, str]]]:
+    return ((pool.config.min_idle, {}),)
 
 
-def _timeouts(stats: PoolStats) -> Iterable[tuple[int, dict[str, str]]]:
-    return ((stats.timeouts, {}),)
+def _waiting(pool: HasStats) -> Iterable[tuple[int, dict[str, str]]]:
+    return ((pool.stats().waiting, {}),)
+
+
+def _timeouts(pool: HasStats) -> Iterable[tuple[int, dict[str, str]]]:
+    return ((pool.stats().timeouts, {}),)

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from ..core.histogram import BOUNDS, Distribution
-from . import multiprocess
+from . import intervals, multiprocess
 from .numbers import COUNTERS, GAUGES, HISTOGRAMS, values
 from .pools import HasStats, Pools
 
@@ -35,8 +35,7 @@ def export(*pools: HasStats, registry: CollectorRegistry = REGISTRY, every: floa
 
     Raises `ValueError` where two pools have the same name, or `every` isn't a number of seconds above 0.
     """
-    if not 0 < every <= threading.TIMEOUT_MAX:
-        raise ValueError(f"every={every!r}: must be a number of seconds above 0")
+    intervals.check(every)
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         multiprocess.write(pools, every)
         return

@@ -266,6 +266,8 @@ CONNECTION_STATES: tuple[Any, ...] = (
 
 CLOSED_BY_APPLICATION: Any = _find("redis.observability.metrics:CloseReason.APPLICATION_CLOSE")
 """What redis-py's recorder calls the reason for which a connection was closed in order."""
+CLOSED_BY_ERROR: Any = _find("redis.observability.metrics:CloseReason.ERROR")
+"""What it calls the reason where an error has ended it."""
 
 
 POOLS_WITH_ID = tuple(

@@ -98,7 +98,7 @@ class Recording:
         self._commands: dict[tuple[Any, ...], Commands] = {}
         self._durations: list[_Durations] = []
         self._pools: dict[weakref.ref[Any], RecordedPool] = {}
-        self._closed: list[None] = []
+        self._closed: list[BaseException | None] = []
         self._close_counter, self._closed_as = self._asked(
             "connection_closed",
             lambda asks: asks.record_connection_closed(close_reason=internals.CLOSED_BY_APPLICATION),
@@ -165,10 +165,13 @@ class Recording:
             pool.watch(found)
         return found
 
-    def note_closed(self) -> None:
-        """Note that a connection was closed in order. That may be anywhere: in the midst of a reader's work, too."""
+    def note_closed(self, error: BaseException | None) -> None:
+        """Note that a connection was closed, with an error or in order.
+
+        That may be anywhere: in the midst of a reader's work, too.
+        """
         if self._closed_as is not None:
-            self._closed.append(None)
+            self._closed.append(error)
 
     def sampled(self) -> bool:
         """Return whether the call is part of a trace that is kept: then its duration may become an exemplar."""
@@ -218,12 +221,20 @@ class Recording:
 
     def _record_all(self) -> None:
         self._record_each(tuple(self._durations))
-        if closed := len(self._closed):
-            del self._closed[:closed]
+        if count := len(self._closed):
+            closed = self._closed[:count]
+            del self._closed[:count]
             with contextlib.suppress(Exception):  # as in redis-py
-                self._close_counter.add(closed, self._closed_as)
+                self._record_closed(closed)
         if self.is_current():
             self._look_at_pools()
+
+    def _record_closed(self, closed: list[BaseException | None]) -> None:
+        for error in closed:
+            if error is not None:
+                self.collector.record_connection_closed(close_reason=internals.CLOSED_BY_ERROR, error_type=error)
+        if in_order := closed.count(None):
+            self._close_counter.add(in_order, self._closed_as)
 
     def _look_at_pools(self) -> None:
         with contextlib.suppress(RuntimeError):  # a pool is made just now
@@ -445,11 +456,12 @@ def look_at(pool: Any) -> None:
             recording.pool(pool)
 
 
-def note_closed() -> None:
-    """Note that an event loop's connection was closed without redis-py's `disconnect`, which would record that."""
-    if internals.RECORDER._provider_manager is None:
+def note_closed(asynchronous: bool, error: BaseException | None = None) -> None:
+    """Note that a connection was closed without redis-py's `disconnect`, which would record that."""
+    manager = internals.RECORDER._provider_manager
+    if manager is None:
         return
-    with contextlib.suppress(Exception):  # as in redis-py
-        recording = of(True)
-        if recording is not None:
-            recording.note_closed()
+    # It was made as the connection was connected; to make it may be too much where this is.
+    recording = _last.get(asynchronous)
+    if recording is not None and recording.manager is manager:
+        recording.note_closed(error)

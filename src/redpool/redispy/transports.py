@@ -81,8 +81,8 @@ def backlog(transport: Any) -> int:
     return size if size > sockets.LARGE_BACKLOG else 0
 
 
-def close_now(connection: Any) -> None:
-    """Close a connection at once, without waiting for unsent bytes: there are none."""
+def close_now(connection: Any, error: BaseException | None = None) -> None:
+    """Close a connection at once, without waiting for unsent bytes: there are none. The `error` is what ended it."""
     if not _closes_as_usual(type(connection)):
         _ask_to_close(connection)
         return
@@ -91,7 +91,7 @@ def close_now(connection: Any) -> None:
     connection.reset_should_reconnect()
     connection._reader = connection._writer = None
     if writer is not None:
-        recording.note_closed()
+        recording.note_closed(True, error)
         abort(writer)
 
 

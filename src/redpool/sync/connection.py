@@ -31,7 +31,7 @@ from redis.exceptions import InvalidResponse
 
 from ..deadline import deadline
 from ..errors import inherited, interrupted, stopped_reading
-from ..redispy import lifecycle, sharing, sockets, streams
+from ..redispy import lifecycle, recording, sharing, sockets, streams
 from ..redispy.multiplexed import NEVER, Multiplexed
 from ..redispy.streams import DONT_WAIT, take_over
 from ..wire.attributes import AttributeReceived
@@ -461,6 +461,7 @@ class MultiplexedConnection(Multiplexed):
                 self.connection._sock = None  # its socket is the stream's alone, which closes it
                 self.error = sharing.as_raised(error, self.connection)
                 self.state = _LOST
+                recording.note_closed(False, self.error)
         if self.state is _LOST and not (self.writer.mine() or self.reader.mine()):
             self._close()  # else this thread does as it leaves its role
 

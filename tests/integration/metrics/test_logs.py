@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
+import re
 import threading
 from typing import Any
 
 import pytest
+import redis
 
 from redpool.core.histogram import Summary
+from redpool.core.slot import Reason
 from redpool.core.stats import PoolStats
-from redpool.metrics.logs import log_stats, stats_line
-from support.faces import Face, eventually
+from redpool.metrics.logs import EventLog, log_stats, stats_line
+from redpool.testing import Clock
+from support.faces import Face, Listener, eventually
 
 from .exporters import Lines
 
@@ -86,3 +90,83 @@ def test_nonsense_is_refused(threads: Face, every: float) -> None:
     with pytest.raises(ValueError, match=f"every={every}"):
         log_stats(pool, every=every)
     assert not _loggers()
+
+
+def _event_log(lines: Lines, **options: Any) -> EventLog:
+    return EventLog(logger=lines.logger, **options)
+
+
+MADE = {"max_connections": 1, "timeout": 0, "leak_after": 0.001}
+
+
+def test_what_happens_to_connections(face: Face, at: dict[str, Any]) -> None:
+    """A line for each connect, close, caller that waits in vain, and leak."""
+    lines = Lines()
+    pool = face.pool(**at, name="said", instruments=[_event_log(lines)], **MADE)
+    with pool.connection():
+        with pytest.raises(redis.ConnectionError):
+            pool.get_connection()
+        assert eventually(lambda: any(line.startswith("event=leaked ") for line in lines.seen))
+    pool.disconnect()
+    assert eventually(lambda: any(line.startswith("event=closed ") for line in lines.seen))
+    connected, timed_out, leaked, closed = sorted(lines.seen, key=_order)
+    number = r"\d+\.\d{6}"
+    assert re.fullmatch(f"event=connected pool=said seconds={number}", connected)
+    assert re.fullmatch(f"event=timed_out pool=said seconds={number}", timed_out)
+    place = r'"[^"]+(test_logs|faces)\.py:\d+ in \w+"'
+    assert re.fullmatch(f"event=leaked pool=said age={number} borrower=.+ taken_at={place}", leaked)
+    assert re.fullmatch(f'event=closed pool=said reason="pool closed" age={number}', closed)
+
+
+def _order(line: str) -> int:
+    return ["connected", "timed_out", "leaked", "closed"].index(line.split(" ", maxsplit=1)[0].removeprefix("event="))
+
+
+def test_a_failed_connect_says_no_more_than_its_kind(threads: Face, refusing: Listener) -> None:
+    """An error's text may quote a secret."""
+    lines = Lines()
+    pool = threads.pool(host="127.0.0.1", port=refusing.port, name="said", instruments=[_event_log(lines)])
+    with pytest.raises(redis.ConnectionError):
+        pool.get_connection()
+    assert eventually(lambda: "event=connect_failed pool=said error=ConnectionError" in lines.seen)
+
+
+def test_a_long_wait_is_logged(threads: Face, at: dict[str, Any]) -> None:
+    """From `long_wait` on; where there is none, the pool's checkouts have nothing more to do."""
+    lines = Lines()
+    log = _event_log(lines, long_wait=0.5)
+    log.acquired("said", 0.499)
+    log.acquired("said", 0.5)
+    assert lines.seen == ["event=waited_long pool=said seconds=0.500000"]
+    assert threads.pool(**at, instruments=[log])._watched
+    assert not threads.pool(**at, instruments=[_event_log(lines, long_wait=None)])._watched
+
+
+def test_no_more_than_so_many_are_logged() -> None:
+    """Of each kind; the next one says how many were left out."""
+    lines, clock = Lines(), Clock()
+    log = _event_log(lines, most=2, within=10.0, clock=clock)
+    for _ in range(5):
+        log.closed("said", Reason.IDLE.value, 1.0)
+    log.closed("said", Reason.ERROR.value, 1.0)
+    log.closed("other", Reason.IDLE.value, 1.0)
+    assert [line.split(" ", 1)[1] for line in lines.seen] == [
+        "pool=said reason=idle age=1.000000",
+        "pool=said reason=idle age=1.000000",
+        "pool=said reason=error age=1.000000",
+        "pool=other reason=idle age=1.000000",
+    ]
+    clock.advance(10.0)
+    log.closed("said", Reason.IDLE.value, 1.0)
+    log.closed("said", Reason.IDLE.value, 1.0)
+    assert lines.seen[-2:] == [
+        "event=closed pool=said reason=idle age=1.000000 left_out=3",
+        "event=closed pool=said reason=idle age=1.000000",
+    ]
+
+
+@pytest.mark.parametrize(("options", "said"), [({"most": 0}, "most=0"), ({"within": 0}, "within=0")])
+def test_nonsense_about_events_is_refused(options: dict[str, Any], said: str) -> None:
+    """At once, by its name."""
+    with pytest.raises(ValueError, match=said):
+        EventLog(**options)

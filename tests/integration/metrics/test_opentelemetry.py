@@ -24,12 +24,15 @@ STATE = attributes.DB_CLIENT_CONNECTION_STATE
 def test_names_and_units_are_those_of_the_conventions(threads: Face, at: dict[str, Any]) -> None:
     """Metrics, attributes and states are called what OpenTelemetry calls them; a time is in seconds."""
     reader = Reader()
-    pool = threads.pool(**at, name="named", instruments=[OpenTelemetryInstrument(reader.meter)])
+    instruments = [OpenTelemetryInstrument(reader.meter)]
+    pool = threads.pool(**at, name="named", max_connections=3, min_idle=1, instruments=instruments)
     instrument(pool, meter=reader.meter)
     threads.client(pool).ping()
     assert {name: metric.unit for name, metric in reader.metrics().items()} == {
         conventions.DB_CLIENT_CONNECTION_COUNT: "{connection}",
         conventions.DB_CLIENT_CONNECTION_MAX: "{connection}",
+        conventions.DB_CLIENT_CONNECTION_IDLE_MAX: "{connection}",
+        conventions.DB_CLIENT_CONNECTION_IDLE_MIN: "{connection}",
         conventions.DB_CLIENT_CONNECTION_PENDING_REQUESTS: "{request}",
         conventions.DB_CLIENT_CONNECTION_TIMEOUTS: "{timeout}",
         conventions.DB_CLIENT_CONNECTION_CREATE_TIME: "s",
@@ -41,6 +44,7 @@ def test_names_and_units_are_those_of_the_conventions(threads: Face, at: dict[st
         {POOL: "named", STATE: attributes.DbClientConnectionStateValues.USED.value},
     ]
     assert [each for each, _ in reader.points("use_time")] == [{POOL: "named"}]
+    assert [point.value for name in ("max", "idle.max", "idle.min") for _, point in reader.points(name)] == [3, 3, 1]
     kinds = {name: metric.data for name, metric in reader.metrics().items()}
     assert kinds[conventions.DB_CLIENT_CONNECTION_TIMEOUTS].is_monotonic is True
     assert kinds[conventions.DB_CLIENT_CONNECTION_COUNT].is_monotonic is False

@@ -14,7 +14,7 @@ from redis.observability.config import MetricGroup, OTelConfig
 from redis.observability.providers import get_observability_instance
 
 import redpool
-from support.faces import Face, eventually
+from support.faces import Face, Watch, eventually
 from support.recorder import Recorded
 
 COUNT, CREATE, WAIT = (f"db.client.connection.{name}" for name in ("count", "create_time", "wait_time"))
@@ -114,6 +114,24 @@ def test_what_is_closed_is_recorded(any_face: Face, at: dict[str, Any], recorded
     assert closed[0] == closed[1]
     assert counts(recorded) == (0, 0)
     client.close()
+
+
+def test_a_shared_connection_that_is_lost_is_recorded(
+    multiplexed_face: Face, at: dict[str, Any], recorded: Recorded, watch: Watch
+) -> None:
+    """With the error, once."""
+    recorded.begin(metric_groups=BOTH)
+    client = multiplexed_face.client(multiplexed_face.pool(**at, client_name="lost"))
+    client.get("key")
+    watch.kill(*watch.ids("lost"))
+    client.get("key")
+    assert eventually(lambda: CLOSED in recorded.read())
+    ((attributes, count),) = recorded.read()[CLOSED][1:]
+    assert (attributes["redis.client.connection.close.reason"], attributes["error.type"]) == (
+        "error",
+        "ConnectionError",
+    )
+    assert count == 1
 
 
 def test_a_caller_that_waits_in_vain_is_recorded(face: Face, at: dict[str, Any], recorded: Recorded) -> None:
