@@ -5,18 +5,18 @@ call's way. The clients keep their shorter way: they take what is wrapped here f
 others have wrapped redis-py's clients before, these stay as they are; redpool's are wrapped all the same.
 
 A call is followed from the outermost method: what that calls in turn belongs to it. The call under way is in a
-`ContextVar`, which holds for threads and for tasks; it is set to none as a call ends, so that an interruption leaves
-behind no more than one call that isn't followed.
+`ContextVar`, which holds for threads and for tasks.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Protocol
@@ -52,6 +52,10 @@ class Call(Protocol):
 
     detailed: bool
     """whether anything is to be noted between its beginning and its end"""
+    over: bool
+    """whether it has ended: what it has begun, such as a task, may go on in its context"""
+    future: Any
+    """in which the reply to an ordinary call of a task comes"""
 
     def waited(self, seconds: float) -> None:
         """Note that it has waited for a connection."""
@@ -169,11 +173,16 @@ def _name(word: Any) -> str:
     return " ".join((first, *more)) if first in _WITH_SUBCOMMANDS else first
 
 
+def _under_way() -> bool:
+    call = _current.get()
+    return call is not None and not call.over
+
+
 def _by_thread(begin: Begin, describe: Any, method: Any) -> Any:
     @functools.wraps(method)
     def call(client: Any, *args: Any, **options: Any) -> Any:
         followed = None
-        if _current.get() is None and _undo and (described := describe(client, args)) is not None:
+        if _undo and not _under_way() and (described := describe(client, args)) is not None:
             followed = begin(client, *described)
         if followed is None:
             return method(client, *args, **options)
@@ -184,6 +193,7 @@ def _by_thread(begin: Begin, describe: Any, method: Any) -> Any:
             followed.ended(error)
             raise
         finally:
+            followed.over = True
             _current.set(None)
         followed.ended(None)
         return reply
@@ -195,7 +205,7 @@ def _by_task(begin: Begin, describe: Any, method: Any) -> Any:
     @functools.wraps(method)
     async def call(client: Any, *args: Any, **options: Any) -> Any:
         followed = None
-        if _current.get() is None and _undo and (described := describe(client, args)) is not None:
+        if _undo and not _under_way() and (described := describe(client, args)) is not None:
             followed = begin(client, *described)
         if followed is None:
             return await method(client, *args, **options)
@@ -206,7 +216,10 @@ def _by_task(begin: Begin, describe: Any, method: Any) -> Any:
             followed.ended(error)
             raise
         finally:
+            followed.over = True
             _current.set(None)
+            if followed.future is not None:
+                _asked.pop(followed.future, None)
         followed.ended(None)
         return reply
 
@@ -218,7 +231,7 @@ def _by_task(begin: Begin, describe: Any, method: Any) -> Any:
 
 def _detailed() -> Call | None:
     call = _current.get()
-    return call if call is not None and call.detailed else None
+    return call if call is not None and call.detailed and not call.over else None
 
 
 def _follow_waits(package: str) -> None:
@@ -292,7 +305,8 @@ def _awaiting_shared(method: Any) -> Any:
             found = method(multiplexed, request)
             return found
         finally:
-            request.made_at = _monotonic()  # it is queued from now on
+            if type(request) is _Followed:  # it is queued from now on
+                request.made_at = _monotonic()
             _note_wait(call, since, _slot_of(found), None if found is None else found.connection)
 
     return await_connection
@@ -308,7 +322,8 @@ def _awaiting_shared_task(method: Any) -> Any:
             found = await method(multiplexed, request)
             return found
         finally:
-            request.made_at = _monotonic()  # it is queued from now on
+            if type(request) is _Followed:  # it is queued from now on
+                request.made_at = _monotonic()
             _note_wait(call, since, _slot_of(found), None if found is None else found.connection)
 
     return await_connection
@@ -366,20 +381,53 @@ def _ending_connects(method: Any) -> Any:
 # -- requests over shared connections ----------------------------------------------------------------------------------
 
 
+_asked: dict[Any, tuple[Call, float]] = {}  # tasks' ordinary calls that are queued, by their futures: since when
+
+
 def _asking(method: Any) -> Any:
     @functools.wraps(method)
     def ask(multiplexed: Any, args: tuple[Any, ...]) -> Any:
-        # An ordinary call of a task is no request, and says nothing of when it is written.
-        return method(multiplexed, args) if _detailed() is None else None
+        future, call = method(multiplexed, args), _detailed()
+        if call is not None and future is not None:
+            now = _monotonic()
+            if multiplexed.turn is None:  # it was alone, and is written already
+                call.written(Write(now, 0.0, 1))
+            else:
+                call.future, _asked[future] = future, (call, now)
+        return future
 
     return ask
 
 
 def _follow_requests() -> None:
     _wrap(Request, "__init__", _making)
-    _wrap(Request, "sent", lambda _: _Sent())
-    for owner in (Pipeline, LoopPipeline):
-        _wrap(owner, "take", _taking_out)
+    _wrap(Pipeline, "take", _taking_out)
+    _wrap(LoopPipeline, "take", _taking_out_of_loop)
+
+
+class _Sent:
+    """`Request.sent` of a request whose call hears of it."""
+
+    def __get__(self, request: Any, _: Any = None) -> Any:
+        return False if request is None else vars(request).get("sent", False)
+
+    def __set__(self, request: Any, value: bool) -> None:
+        vars(request)["sent"] = value
+        if value:
+            now = _monotonic()
+            write = Write(now, now - request.made_at, request.expects or 1)
+            request.call.written(write)
+            taken = getattr(_taking, "writes", None)
+            if taken is not None:
+                taken.append(write)
+
+
+class _Followed(Request):
+    """A request of a call that is followed in detail."""
+
+    sent: Any = _Sent()
+    call: Call
+    made_at: float
 
 
 def _making(method: Any) -> Any:
@@ -388,28 +436,10 @@ def _making(method: Any) -> Any:
         method(request, commands, data, expects, decode)
         call = _detailed()
         if call is not None:
+            request.__class__ = _Followed
             request.call, request.made_at = call, _monotonic()
 
     return init
-
-
-class _Sent:
-    """`Request.sent`, which says so to the request's call."""
-
-    def __get__(self, request: Any, _: Any = None) -> Any:
-        return False if request is None else vars(request).get("sent", False)
-
-    def __set__(self, request: Any, value: bool) -> None:
-        of_request = vars(request)
-        of_request["sent"] = value
-        call = of_request.get("call")
-        if call is not None and value:
-            now = _monotonic()
-            write = Write(now, now - of_request["made_at"], request.expects or 1)
-            call.written(write)
-            taken = getattr(_taking, "writes", None)
-            if taken is not None:
-                taken.append(write)
 
 
 def _taking_out(method: Any) -> Any:
@@ -419,7 +449,22 @@ def _taking_out(method: Any) -> Any:
         _taking.writes = taken
         data: bytes = method(pipeline)
         _taking.writes = None
-        _tell(taken, pipeline.written - before)
+        if taken:
+            _tell(taken, pipeline.written - before)
+        return data
+
+    return take
+
+
+def _taking_out_of_loop(method: Any) -> Any:
+    by_requests = _taking_out(method)
+
+    @functools.wraps(method)
+    def take(pipeline: Any) -> bytes:
+        before, count = len(pipeline.pending), pipeline.written
+        data: bytes = by_requests(pipeline)
+        if _asked and data:
+            _tell_asked(itertools.islice(pipeline.pending, before, None), pipeline.written - count)
         return data
 
     return take
@@ -428,3 +473,11 @@ def _taking_out(method: Any) -> Any:
 def _tell(writes: list[Write], commands: int) -> None:
     for write in writes:
         write.batch = commands
+
+
+def _tell_asked(entries: Iterable[Any], commands: int) -> None:
+    now = _monotonic()
+    for entry in entries:
+        if type(entry) is tuple and (asked := _asked.pop(entry[0], None)) is not None:
+            call, since = asked
+            call.written(Write(now, now - since, commands))

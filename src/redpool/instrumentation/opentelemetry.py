@@ -100,10 +100,11 @@ def _described(pool: Any) -> dict[str, Any]:
 class _Call:
     """One call's span."""
 
-    __slots__ = ("_span", "_writes", "detailed")
+    __slots__ = ("_span", "_writes", "detailed", "future", "over")
 
     def __init__(self, span: Span) -> None:
         self._span = span
+        self.over, self.future = False, None
         self.detailed = span.is_recording()
         self._writes: list[calls.Write] = []
 

@@ -6,14 +6,15 @@ import gc
 from typing import Any
 
 import pytest
-from opentelemetry import metrics
+from opentelemetry import metrics, trace
 from opentelemetry.metrics import Histogram, Meter, NoOpMeter
 from opentelemetry.semconv._incubating.attributes import db_attributes as attributes
 from opentelemetry.semconv._incubating.metrics import db_metrics as conventions
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from redpool.metrics import opentelemetry as exporter
 from redpool.metrics.opentelemetry import OpenTelemetryInstrument, instrument
-from support.faces import Face
+from support.faces import Face, eventually, together
 
 from .exporters import Reader
 
@@ -28,6 +29,7 @@ def test_names_and_units_are_those_of_the_conventions(threads: Face, at: dict[st
     pool = threads.pool(**at, name="named", max_connections=3, min_idle=1, instruments=instruments)
     instrument(pool, meter=reader.meter)
     threads.client(pool).ping()
+    assert eventually(lambda: reader.points("create_time"))  # it hears of a connect just after the caller does
     assert {name: metric.unit for name, metric in reader.metrics().items()} == {
         conventions.DB_CLIENT_CONNECTION_COUNT: "{connection}",
         conventions.DB_CLIENT_CONNECTION_MAX: "{connection}",
@@ -110,3 +112,39 @@ def test_an_older_api_has_no_say_in_buckets() -> None:
     made: list[str] = []
     OpenTelemetryInstrument(Older("older")).connected("pool", 0.1)
     assert made == [f"db.client.connection.{name}" for name in ("create_time", "wait_time", "use_time")]
+
+
+def test_many_are_recorded_once(face: Face, at: dict[str, Any]) -> None:
+    """By several threads or tasks at a time, whether a reader comes in between or not."""
+    reader = Reader()
+    instrument = OpenTelemetryInstrument(reader.meter)
+    pool = face.pool(**at, name="many", max_connections=4, instruments=[instrument])
+    reads = []
+
+    def use(number: int) -> None:
+        for turn in range(150):
+            pool.release(pool.get_connection())
+            if number == 0 and turn % 50 == 0:
+                reads.append(reader.points("use_time"))
+
+    together(4, use)
+    for name in ("wait_time", "use_time"):
+        ((_, point),) = reader.points(name)
+        assert point.count == 600
+    for _ in range(exporter._MOST + 1):
+        instrument.released("other", 0.5)
+    assert len(instrument._uses["other"]._durations) == 1
+    assert sorted(point.count for _, point in reader.points("use_time")) == [600, exporter._MOST + 1]
+
+
+def test_what_a_sampled_span_has_measured_may_be_an_exemplar(threads: Face, at: dict[str, Any]) -> None:
+    """It shows which one it was."""
+    reader = Reader()
+    pool = threads.pool(**at, instruments=[OpenTelemetryInstrument(reader.meter)])
+    span = NonRecordingSpan(SpanContext(5, 6, is_remote=False, trace_flags=TraceFlags(1)))
+    with trace.use_span(span):
+        pool.release(pool.get_connection())
+    pool.release(pool.get_connection())
+    ((_, point),) = reader.points("use_time")
+    assert point.count == 2
+    assert {(exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars} == {(5, 6)}
