@@ -10,6 +10,7 @@ A call is followed from the outermost method: what that calls in turn belongs to
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import sys
@@ -78,33 +79,35 @@ _took: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()  # ho
 _taking = threading.local()  # what the thread takes out of a queue just now
 _undo: list[tuple[Any, str, Any, Any]] = []  # what is wrapped: of which owner, by which name, what it was and is now
 _following = threading.Lock()
+_followed: set[str] = set()  # the packages whose methods are wrapped
+_begin: Begin | None = None
 
 
 def follow(begin: Begin) -> None:
-    """Have each call of a client over redpool's pools followed from now on. Raises `RuntimeError` where they are."""
+    """Have each call of a client over redpool's pools followed from now on, by this alone."""
+    global _begin  # noqa: PLW0603  it belongs to the process, as the clients' classes do
     with _following:
-        if _undo:
-            raise RuntimeError("calls are followed already: leave() first")
-        _follow_requests()
+        _begin = begin
+        if not _followed:
+            _follow_requests()
         for package in EDITIONS:
-            if package in sys.modules:
-                _follow_clients(package, begin)
+            if package in sys.modules and package not in _followed:
+                _followed.add(package)
+                _follow_clients(package)
                 _follow_waits(package)
 
 
 def leave() -> None:
     """Follow no call from now on; a call that is under way is followed to its end."""
+    global _begin  # noqa: PLW0603  the same
     with _following:
+        _begin = None
+        _followed.clear()
         for owner, name, before, now in reversed(_undo):
             if vars(owner).get(name) is now:  # else others have wrapped it since: it does nothing from now on
                 setattr(owner, name, before)
         _undo.clear()
         _look_again()
-
-
-def followed() -> bool:
-    """Return whether calls are followed."""
-    return bool(_undo)
 
 
 def _wrap(owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
@@ -117,12 +120,12 @@ def _wrap(owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
 # -- clients -----------------------------------------------------------------------------------------------------------
 
 
-def _follow_clients(package: str, begin: Begin) -> None:
+def _follow_clients(package: str) -> None:
     internals = import_module(f"{package}.redispy.internals")
     for shell, wrapper in (("sync", _by_thread), ("asyncio", _by_task)):
         client = import_module(f"{package}.{shell}.client")
         cluster = import_module(f"{package}.{shell}.cluster")
-        command, batch = functools.partial(wrapper, begin, _one), functools.partial(wrapper, begin, _several)
+        command, batch = functools.partial(wrapper, _one), functools.partial(wrapper, _several)
         _wrap(client.Redis, "execute_command", command)
         _wrap(client.Pipeline, "execute", batch)
         _wrap(cluster.RedisCluster, "execute_command", command)
@@ -173,17 +176,19 @@ def _name(word: Any) -> str:
     return " ".join((first, *more)) if first in _WITH_SUBCOMMANDS else first
 
 
-def _under_way() -> bool:
-    call = _current.get()
-    return call is not None and not call.over
+def _begun(describe: Any, client: Any, args: tuple[Any, ...]) -> Call | None:
+    """Return what follows the call; `None` where none does: it belongs to another one, or is none to follow."""
+    begin, call = _begin, _current.get()
+    if begin is None or (call is not None and not call.over):
+        return None
+    described = describe(client, args)
+    return None if described is None else begin(client, *described)
 
 
-def _by_thread(begin: Begin, describe: Any, method: Any) -> Any:
+def _by_thread(describe: Any, method: Any) -> Any:
     @functools.wraps(method)
     def call(client: Any, *args: Any, **options: Any) -> Any:
-        followed = None
-        if _undo and not _under_way() and (described := describe(client, args)) is not None:
-            followed = begin(client, *described)
+        followed = _begun(describe, client, args)
         if followed is None:
             return method(client, *args, **options)
         try:
@@ -201,12 +206,10 @@ def _by_thread(begin: Begin, describe: Any, method: Any) -> Any:
     return call
 
 
-def _by_task(begin: Begin, describe: Any, method: Any) -> Any:
+def _by_task(describe: Any, method: Any) -> Any:
     @functools.wraps(method)
     async def call(client: Any, *args: Any, **options: Any) -> Any:
-        followed = None
-        if _undo and not _under_way() and (described := describe(client, args)) is not None:
-            followed = begin(client, *described)
+        followed = _begun(describe, client, args)
         if followed is None:
             return await method(client, *args, **options)
         try:
@@ -252,7 +255,8 @@ def _follow_waits(package: str) -> None:
 def _noting_connects(method: Any) -> Any:
     @functools.wraps(method)
     def connected(core: Any, slot: Any, connection: Any, now: float) -> None:
-        _took[connection] = now - slot.since
+        with contextlib.suppress(TypeError):  # another's class, of which there are no weak references
+            _took[connection] = now - slot.since
         method(core, slot, connection, now)
 
     return connected
@@ -464,7 +468,8 @@ def _taking_out_of_loop(method: Any) -> Any:
         before, count = len(pipeline.pending), pipeline.written
         data: bytes = by_requests(pipeline)
         if _asked and data:
-            _tell_asked(itertools.islice(pipeline.pending, before, None), pipeline.written - count)
+            taken = itertools.islice(reversed(pipeline.pending), len(pipeline.pending) - before)
+            _tell_asked(taken, pipeline.written - count)
         return data
 
     return take

@@ -18,6 +18,7 @@ from typing import Any
 from opentelemetry import context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider, get_tracer
 
+from .. import __version__
 from . import calls
 
 _monotonic, _time_ns = time.monotonic, time.time_ns
@@ -36,9 +37,9 @@ def instrument(tracer_provider: TracerProvider | None = None) -> None:
     """Make a span for each command and each pipeline of clients over redpool's pools from now on.
 
     Those are redpool's clients, and redis-py's over a pool of redpool's. A call that is made where instrumentation is
-    suppressed gets none. The provider is by default the global one. Raises `RuntimeError` where this is on already.
+    suppressed gets none. The provider is by default the global one; a later call takes the place of this one.
     """
-    calls.follow(_Spans(get_tracer("redpool", tracer_provider=tracer_provider)).begin)
+    calls.follow(_Spans(get_tracer("redpool", __version__, tracer_provider)).begin)
 
 
 def uninstrument() -> None:

@@ -20,7 +20,7 @@ from opentelemetry.semconv.attributes import db_attributes, error_attributes, se
 
 import redpool
 import redpool.asyncio
-from redpool.instrumentation import calls, opentelemetry
+from redpool.instrumentation import opentelemetry
 from redpool.testing import ScriptedServer
 from redpool.wire.pipeline import Request
 from support.faces import Doing, Face, eventually, together
@@ -293,12 +293,18 @@ def test_nothing_is_left_behind(at: dict[str, Any]) -> None:
     """Before and after it every method is the one that it was, so that it costs nothing."""
     opentelemetry.instrument()
     assert not any(_now()[place] is method for place, method in _WRAPPED.items())
-    with pytest.raises(RuntimeError, match="already"):
-        opentelemetry.instrument()
     opentelemetry.uninstrument()
     assert _now() == _WRAPPED
     opentelemetry.uninstrument()
-    assert not calls.followed()
+    assert _now() == _WRAPPED
+
+
+def test_the_last_provider_gets_the_spans(threads: Face, at: dict[str, Any], spans: Spans) -> None:
+    """A worker may have another one than the parent that it was forked from; each call is still one span."""
+    later = Spans()
+    opentelemetry.instrument(later.provider)
+    threads.client(threads.pool(**at)).get("key")
+    assert (len(spans.read()), len(later.read())) == (0, 1)
 
 
 @pytest.mark.parametrize("first", [True, False])
