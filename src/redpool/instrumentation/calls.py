@@ -450,9 +450,11 @@ def _taking_out(method: Any) -> Any:
     @functools.wraps(method)
     def take(pipeline: Any) -> bytes:
         before, taken = pipeline.written, list[Write]()
-        _taking.writes = taken
-        data: bytes = method(pipeline)
-        _taking.writes = None
+        try:
+            _taking.writes = taken
+            data: bytes = method(pipeline)
+        finally:
+            _taking.writes = None
         if taken:
             _tell(taken, pipeline.written - before)
         return data
