@@ -43,6 +43,8 @@ COUNTERS = {
     "waited": Counter("Checkouts that found no idle connection."),
     "timeouts": Counter("Callers that waited for a connection in vain."),
     "rejected": Counter("Callers rejected at once: the queue was full, or the pool was shut down."),
+    "shed": Counter("Callers turned away since they have waited, or would have waited, for too long."),
+    "retries_refused": Counter("Late commands that were not sent again: retries had used up their budget."),
     "connected": Counter("Connections opened."),
     "connect_failures": Counter("Connects that failed."),
     "released": Counter("Connections released."),

@@ -38,7 +38,7 @@ def test_the_line() -> None:
         "closed_invalid=1 wait_mean=0.250000 wait_p50=0.500000 wait_p90=0.000000 wait_p99=0.000000 wait_p999=0.000000 "
         "wait_max=0.000000 use_mean=0.000000 use_p50=0.000000 use_p90=0.000000 use_p99=0.000000 use_p999=0.000000 "
         "use_max=0.000000 connect_mean=0.000000 connect_p50=0.000000 connect_p90=0.000000 connect_p99=0.000000 "
-        "connect_p999=0.000000 connect_max=0.000000 utilization=0.000000 retries_refused=0"
+        "connect_p999=0.000000 connect_max=0.000000 utilization=0.000000 shed=0 retries_refused=0"
     )
 
 

@@ -120,6 +120,10 @@ FIRES = {
         'redpool_rejected_total{pool="bad"}': "0+1x30",
         'redpool_rejected_total{pool="good"}': "5+0x30",
     },
+    "RedpoolSheds": {
+        'redpool_shed_total{pool="bad"}': "0+1x30",
+        'redpool_shed_total{pool="good"}': "5+0x30",
+    },
     "RedpoolOldestWait": {
         'redpool_oldest_wait_seconds{pool="bad",instance="one"}': "0+0x30",
         'redpool_oldest_wait_seconds{pool="bad",instance="two"}': "2+0x30",

@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 import redpool
 from redpool.core.config import PoolConfig
 from redpool.core.histogram import BOUNDS, Distribution, Distributions
-from redpool.core.stats import PoolStats
-from redpool.metrics import prometheus
+from redpool.core.stats import MultiplexedPoolStats, PoolStats
+from redpool.metrics import numbers, prometheus
 from redpool.metrics.prometheus import PoolCollector, export
 from support.faces import PATIENCE, Face, eventually
 
@@ -90,6 +90,14 @@ def test_the_oldest_wait_is_exported() -> None:
     waits = [registry.get_sample_value("redpool_oldest_wait_seconds", {"pool": name}) for name in ("first", "second")]
     assert waits == [1.5, 0.0]
     assert registry.get_sample_value("redpool_utilization", {"pool": "first"}) == 0.25
+
+
+def test_no_number_is_left_out() -> None:
+    """All that stats have is exported; what can be derived from that isn't, and their summaries are as histograms."""
+    derived = {"name", "open", *numbers.HISTOGRAMS, "batch"}
+    names = {"idle", "in_use", "connecting", "max_connections", "oldest_wait"} | numbers.GAUGES.keys()
+    fields = {field.name for field in dataclasses.fields(MultiplexedPoolStats)}
+    assert fields - derived <= names | numbers.COUNTERS.keys()
 
 
 def test_the_page_can_be_read() -> None:
