@@ -15,7 +15,11 @@ import time
 import weakref
 from typing import Any
 
-from opentelemetry import context
+try:
+    from opentelemetry import context
+except ModuleNotFoundError as error:
+    message = f"{__name__} needs OpenTelemetry's API: pip install 'redpool[opentelemetry]'"
+    raise ImportError(message) from error
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider, get_tracer
 
 from .. import __version__

@@ -13,7 +13,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 
-from opentelemetry import context, metrics
+try:
+    from opentelemetry import context, metrics
+except ModuleNotFoundError as error:
+    message = f"{__name__} needs OpenTelemetry's API: pip install 'redpool[opentelemetry]'"
+    raise ImportError(message) from error
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from opentelemetry.trace import get_current_span
 

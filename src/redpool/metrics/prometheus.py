@@ -10,7 +10,11 @@ import os
 import threading
 from collections.abc import Iterator
 
-from prometheus_client import REGISTRY
+try:
+    from prometheus_client import REGISTRY
+except ModuleNotFoundError as error:
+    message = f"{__name__} needs prometheus_client: pip install 'redpool[prometheus]'"
+    raise ImportError(message) from error
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString

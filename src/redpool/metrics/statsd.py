@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from datadog.dogstatsd import DogStatsd
+try:
+    from datadog.dogstatsd import DogStatsd
+except ModuleNotFoundError as error:
+    message = f"{__name__} needs the datadog package: pip install 'redpool[statsd]'"
+    raise ImportError(message) from error
 
 from ..core.histogram import Distributions
 from . import numbers
