@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from . import valkey as valkey
     from .installation import install as install
     from .installation import uninstall as uninstall
+    from .registry import pools as pools
 
 __version__ = "0.1.0"
 
@@ -58,12 +59,15 @@ __all__ = [
 ]
 
 
+# Functions of the whole process, each with its module.
+_LATER = {"install": ".installation", "uninstall": ".installation", "pools": ".registry"}
+
 if not TYPE_CHECKING:  # with it, type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Return one of redpool's modules, `install` or `uninstall`, imported when it is first used."""
+        """Return one of redpool's modules, or of what `_LATER` names, imported when it is first used."""
         if name in ("asyncio", "embedded", "valkey"):
             return import_module(f".{name}", __name__)
-        if name in ("install", "uninstall"):
-            return getattr(import_module(".installation", __name__), name)
+        if name in _LATER:
+            return getattr(import_module(_LATER[name], __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,18 +16,12 @@ import mmap
 import os
 import sys
 import threading
-import weakref
-from typing import Any, Protocol
+from typing import Any
+
+from .registry import noted
 
 # <linux/mman.h>; `mmap` doesn't name it. The other one is no advice: a kernel that accepts it ignores them all.
 _WIPE_ON_FORK, _NONSENSE = 18, -1
-
-
-class Inherited(Protocol):
-    """An object, such as a pool, that a child begins anew."""
-
-    def begin_in_child(self) -> None:
-        """Start empty, without sending anything to the server. An interrupted call is repeated."""
 
 
 class _ById:
@@ -65,19 +59,8 @@ same_process: Any = _wiped_page() or _ById()
 """`same_process[0]` is false in a child that has not begun anew yet."""
 same_process[0] = True
 
-_inherited: weakref.WeakSet[Any] = weakref.WeakSet()
 # One lock for each process: a child's own is free. Re-entrant for finalizers and signal handlers.
 _beginning: dict[int, threading.RLock] = {}
-
-
-def note(pool: Inherited) -> None:
-    """Have a child begin anew with this pool. The caller has asked `same_process` before."""
-    _inherited.add(pool)
-
-
-def noted() -> list[Any]:
-    """Return the pools of this process that are still there."""
-    return list(_inherited)
 
 
 def begin_in_child() -> None:

@@ -26,32 +26,36 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The four last are imported when they are first used.
     "redpool": {
         STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.priority", "redpool.sync",
-        "redpool.asyncio", "redpool.embedded", "redpool.installation", "redpool.valkey",
+        "redpool.asyncio", "redpool.embedded", "redpool.installation", "redpool.valkey", "redpool.registry",
     },
     "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
-    "redpool.forks": {STDLIB},
+    "redpool.registry": {STDLIB, "redpool.core"},
+    "redpool.forks": {STDLIB, "redpool.registry"},
     "redpool.alarm": {STDLIB},
     "redpool.deadline": {STDLIB},
     "redpool.priority": {STDLIB},
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
     "redpool.redispy": {
-        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.deadline", "redpool.priority",
+        STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.registry", "redpool.deadline",
+        "redpool.priority",
         "redpool.core", "redpool.wire",
     },
     # Both are imported when redis-py's recorder is on.
     "redpool.redispy.recording": {
-        STDLIB, "redpool.redispy", "redpool.core", "redpool.forks", "redpool.metrics.histograms", "opentelemetry",
+        STDLIB, "redpool.redispy", "redpool.core", "redpool.registry", "redpool.metrics.histograms", "opentelemetry",
     },
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.alarm", "redpool.deadline",
-        "redpool.redispy", "redis.client", "redis.connection", "redis.exceptions", "redis.maint_notifications",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.registry", "redpool.alarm",
+        "redpool.deadline", "redpool.redispy", "redis.client", "redis.connection", "redis.exceptions",
+        "redis.maint_notifications",
     },
     "redpool.asyncio": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.deadline",
-        "redpool.priority", "redpool.redispy", "redis.asyncio.client", "redis.asyncio.connection", "redis.exceptions",
+        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.registry",
+        "redpool.deadline", "redpool.priority", "redpool.redispy", "redis.asyncio.client", "redis.asyncio.connection",
+        "redis.exceptions",
         "redis.maint_notifications",
     },
     # redis-py's own code knows the topology.

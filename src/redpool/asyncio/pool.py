@@ -26,13 +26,14 @@ from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
 from ..deadline import current, deadline
 from ..errors import no_connection_in_time
-from ..forks import begin_in_child, note, same_process
+from ..forks import begin_in_child, same_process
 from ..redispy import internals, lifecycle
 from ..redispy.internals import MaintNotificationsConfig, closes_client
 from ..redispy.keywords import LoopOptions, LoopUrlOptions
 from ..redispy.reference import Reference
 from ..redispy.surface import AsyncSurface
 from ..redispy.transports import close_now, quiet
+from ..registry import note
 from .engine import Engine
 
 logger = logging.getLogger("redpool")
@@ -98,7 +99,7 @@ class ConnectionPool(AsyncSurface):
         self._by_loop: dict[asyncio.AbstractEventLoop, Engine] = {}
         self._entering = threading.Lock()
         self._here: Engine | None = None  # of the loop that used the pool last
-        note(self)
+        note(self, self._server)
 
     @overload  # type: ignore[override]  # it refuses what would fail
     @classmethod

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..core.instrument import Instrument
-from ..forks import noted
+from ..registry import noted
 from . import internals
 
 _monotonic = time.monotonic
@@ -237,10 +237,9 @@ class Recording:
             self._close_counter.add(in_order, self._closed_as)
 
     def _look_at_pools(self) -> None:
-        with contextlib.suppress(RuntimeError):  # a pool is made just now
-            for pool in noted():
-                if pool.asynchronous is self.asynchronous:
-                    self.pool(pool)
+        for pool in noted():
+            if pool.asynchronous is self.asynchronous:
+                self.pool(pool)
         for reference, recorded in self._pools.copy().items():
             if not recorded.look():
                 self._pools.pop(reference, None)

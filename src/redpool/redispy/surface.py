@@ -49,6 +49,8 @@ class _Surface:
 
     config: PoolConfig
     himport_registry: HImportRegistry
+    _server: str
+    """what it connects to, for the registry of pools"""
     _hooks: Hooks
     _factory: ConnectionFactory
     _maint_notifications_pool_handler: Any
@@ -68,9 +70,11 @@ class _Surface:
         self, connection_class: Any, kwargs: dict[str, Any], factory: Callable[[Any, dict[str, Any]], ConnectionFactory]
     ) -> None:
         kwargs.pop("queue_class", None)
+        server = options.pool_name(kwargs)
         if kwargs.get("name") is None:
-            kwargs["name"] = options.pool_name(kwargs)
+            kwargs["name"] = server
         self.config = self._config_class.take(kwargs)
+        self._server = self.config.name if "connection_pool" in kwargs else server  # where Sentinel knows the address
         options.check_class(connection_class, self.asynchronous)
         options.check_names(connection_class, kwargs, self.asynchronous)
         if has("fieldsets") and kwargs.get("himport_registry") is None and options.is_class(connection_class):

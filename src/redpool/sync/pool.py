@@ -24,12 +24,13 @@ from ..core.stats import PoolDump, PoolStats
 from ..core.waiters import Ticket
 from ..deadline import current, deadline
 from ..errors import no_connection_in_time
-from ..forks import begin_in_child, note, same_process
+from ..forks import begin_in_child, same_process
 from ..redispy import internals, lifecycle
 from ..redispy.internals import MaintNotificationsConfig, closes_client, in_finalizer
 from ..redispy.keywords import ThreadOptions, ThreadUrlOptions
 from ..redispy.reference import Reference
 from ..redispy.surface import SyncSurface
+from ..registry import note
 from .engine import Engine, Overflow
 
 logger = logging.getLogger("redpool")
@@ -118,7 +119,7 @@ class ConnectionPool(SyncSurface):
         self._hooks_changed()
         self._engine = self._new_engine(self.config.max_connections)
         self._engine.arm()
-        note(self)
+        note(self, self._server)
 
     @overload  # type: ignore[override]  # it refuses what would fail
     @classmethod
