@@ -24,6 +24,7 @@ from .sync.cluster import RedisCluster
 from .sync.multiplexed import MultiplexedConnectionPool
 from .sync.pool import ConnectionPool
 from .sync.sentinel import Sentinel
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import asyncio as asyncio
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from .installation import install as install
     from .installation import uninstall as uninstall
     from .registry import pools as pools
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BlockingConnectionPool",

@@ -27,9 +27,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool": {
         STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.priority", "redpool.sync",
         "redpool.asyncio", "redpool.embedded", "redpool.installation", "redpool.valkey", "redpool.registry",
+        "redpool.version",
     },
     "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
+    "redpool.version": set(),
     "redpool.registry": {STDLIB, "redpool.core"},
     "redpool.forks": {STDLIB, "redpool.registry"},
     "redpool.alarm": {STDLIB},
@@ -39,8 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
     "redpool.redispy": {
         STDLIB, "redis", "hiredis", "redpool.errors", "redpool.forks", "redpool.registry", "redpool.deadline",
-        "redpool.priority",
-        "redpool.core", "redpool.wire",
+        "redpool.priority", "redpool.core", "redpool.wire", "redpool.version",
     },
     # Both are imported when redis-py's recorder is on.
     "redpool.redispy.recording": {

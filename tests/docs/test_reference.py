@@ -45,9 +45,12 @@ def lines_logged() -> list[tuple[str, str]]:
 
 
 def test_each_option_has_its_line_and_its_default() -> None:
-    """In the tables. The default of `name` depends on the connection."""
+    """In the tables. The defaults of `name` and `service` depend on the connection, and on the program."""
     defaults = {each.name: repr(each.default).replace("'", '"') for each in fields(MultiplexedConfig)}
-    assert dict(OPTION.findall(read("options.md"))) == defaults | {"name": "host:port/db"}
+    assert dict(OPTION.findall(read("options.md"))) == defaults | {
+        "name": "host:port/db",
+        "service": "the program's name",
+    }
 
 
 @pytest.mark.parametrize(("level", "part"), lines_logged())

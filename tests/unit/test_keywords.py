@@ -58,7 +58,12 @@ def test_those_of_connections(options: Any, module: Any) -> None:
 )
 def test_those_of_pools(options: Any, config: Any) -> None:
     """With the types that the configuration has, or wider ones where it takes more at the door."""
-    wider = {"name": "str | None", "instruments": "Iterable[object]", "shareable_commands": "Iterable[str]"}
+    wider = {
+        "name": "str | None",
+        "service": "str | None",
+        "instruments": "Iterable[object]",
+        "shareable_commands": "Iterable[str]",
+    }
     base = set() if config is PoolConfig else PoolConfig.names()
     known = {each.name: each.type for each in fields(config) if each.name not in base | {"max_connections"}}
     found = {name: each.__forward_arg__ for name, each in options.__annotations__.items()}

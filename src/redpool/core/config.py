@@ -48,6 +48,7 @@ class PoolConfig:
     leak_after: float | None = None
     retry_sent: RetrySent = "safe"
     name: str = "redis"
+    service: str = "python"
     instruments: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,6 +79,10 @@ class PoolConfig:
         _one_of("retry_sent", self.retry_sent, ("safe", "all", "none"))
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a string, not {self.name!r}")
+        if not isinstance(self.service, str):
+            raise TypeError(f"service must be a string, not {self.service!r}")
+        if not self.service:
+            raise ValueError("service must not be empty")
 
     @classmethod
     def take(cls, options: Options) -> PoolConfig:

@@ -34,6 +34,8 @@ class ConnectionFactory:
     """
 
     def __init__(self, connection_class: Any, arguments: dict[str, Any]) -> None:
+        library = library_option(connection_class, arguments)
+        arguments.update((name, value) for name, value in library.items() if name in arguments)
         self.arguments = arguments
         """what every new connection is made with: a dictionary that the user may change, and redis-py's own handlers"""
         self.connection_class = connection_class
@@ -41,6 +43,8 @@ class ConnectionFactory:
         """how many failed connects a caller sits through, and of which kind"""
         self.pool: Callable[[], Any] = _none
         """returns the pool, `None` once it is gone: the user may have given it another `make_connection`"""
+        self.namer: Callable[[], str] | None = None
+        """returns what the server calls connections that their user has given no name"""
         self._without_hello: set[Any] = set()  # endpoints that were found to refuse it
         self._tls_proof = no_tls.Proof()  # whether the server speaks TLS
 
@@ -52,7 +56,7 @@ class ConnectionFactory:
     @connection_class.setter
     def connection_class(self, value: Any) -> None:
         self._connection_class, self.tracking_class = value, tracking(value)
-        self._driver_options = driver_options(value, self.arguments)
+        self._library_option = library_option(value, self.arguments)
 
     def look_again(self) -> Any:
         """Return the class of the next connections: a method may have been replaced since the last look.
@@ -85,11 +89,13 @@ class ConnectionFactory:
 
     def make(self) -> Any:
         """Return a connection that tracks what is sent over it, not yet connected."""
-        connection = tracked(self.tracking_class(**{**self._driver_options, **self.arguments}))
+        connection = tracked(self.tracking_class(**{**self._library_option, **self.arguments}))
         retry.guard_retries(connection)
         sockets.watch(connection, self.arguments)
         if isinstance(connection, Tracked) and hello.may_speak_resp2(self.arguments):
             connection.without_hello = self._without_hello
+        if isinstance(connection, Tracked) and self.arguments.get("client_name") is None:
+            connection.namer = self.namer
         if isinstance(connection, _OVER_TLS) and isinstance(connection, Tracked):
             connection.tls_proof = self._tls_proof
         return connection
@@ -159,27 +165,28 @@ def _make(mixin: type[Tracked], connection_class: type) -> type[Tracked]:
     return made
 
 
-def driver_options(connection_class: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells a connection of this class which library it serves, so that it needn't find out by itself.
+def library_option(connection_class: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells the server which library a connection of this class serves, where that takes it.
 
     Left to itself, each one reads the version of redis-py from its package's metadata, on disk.
     """
-    if "driver_info" in options or not _takes_driver_info(connection_class):
+    name = internals.LIBRARY_OPTION
+    if options.get(name, ...) is None or not _takes(connection_class, name):
         return {}
     try:
-        return internals.driver_info(options)
+        return internals.library(options)
     except OSError:  # no file can be opened just now
         return {}
 
 
-def _takes_driver_info(connection_class: Any) -> bool:
+def _takes(connection_class: Any, option: str) -> bool:
     """Return whether a class is redis-py's, or a user's that takes what redis-py's take."""
     for base in getattr(connection_class, "__mro__", ()):
         if internals.is_theirs(base):
             return issubclass(base, AbstractConnection | aio.AbstractConnection)
         if "__init__" in vars(base):
             parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-            if not any(each.kind is each.VAR_KEYWORD or each.name == "driver_info" for each in parameters):
+            if not any(each.kind is each.VAR_KEYWORD or each.name == option for each in parameters):
                 return False
     return False
 

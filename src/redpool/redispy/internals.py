@@ -45,6 +45,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry as SyncRetry
 
+from ..version import __version__
+
 logger = logging.getLogger("redpool")
 
 # -- what this version of redis-py has ---------------------------------------------------------------------------------
@@ -249,12 +251,25 @@ def checkout(pool: Any) -> Any:
     return partial(pool.get_connection, "_") if named and named.default is named.empty else pool.get_connection
 
 
-def driver_info(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the option by which a connection needn't find out redis-py's version by itself, where there is one."""
-    resolve, unset = _find("redis.driver_info:resolve_driver_info"), _DEFAULTS.get("driver_info")
-    if resolve is None:
-        return {}
-    return {"driver_info": resolve(unset, options.get("lib_name", unset), options.get("lib_version", unset))}
+LIBRARY_OPTION = "lib_name" if DriverInfo is None else "driver_info"
+"""The option of a connection by which the server learns which library it serves."""
+
+
+def library(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return that option, with redpool named beside redis-py; a library's name that the user has given stays.
+
+    With it a connection needn't find out redis-py's version by itself either, which it reads from disk.
+    """
+    if DriverInfo is None:
+        name, default = options.get("lib_name", _DEFAULTS["lib_name"]), _DEFAULTS["lib_name"]
+        return {"lib_name": f"{name}(redpool_v{__version__})" if name == default else name}
+    resolve, unset = _find("redis.driver_info:resolve_driver_info"), _DEFAULTS["driver_info"]
+    asked = (options.get(name, unset) for name in ("driver_info", "lib_name", "lib_version"))
+    info = resolve(*asked)
+    if info is not None and info.name == DriverInfo(lib_version=None).name:
+        info = DriverInfo(info.name, info.lib_version, list(info.upstream_drivers))
+        info.add_upstream_driver("redpool", __version__)
+    return {"driver_info": info}
 
 
 _ATTRIBUTES = _find("redis.observability.attributes")
@@ -699,8 +714,8 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.connection.Connection": {
         "_sock": "redispy.internals redispy.lifecycle redispy.pubsub redispy.streams redispy.tracking_sync "
         "sync.connection",
-        "_parser": "redispy.internals redispy.hello redispy.lifecycle redispy.multiplexed redispy.pubsub "
-        "redispy.sharing redispy.tracking_sync",
+        "_parser": "redispy.internals redispy.hello redispy.lifecycle redispy.multiplexed redispy.naming "
+        "redispy.pubsub redispy.sharing redispy.tracking_sync",
         "_command_packer": "redispy.sharing redispy.tracking_sync",
         "_should_reconnect": "redispy.lifecycle",
         "_connect": "redispy.tracking_sync testing.scripted",
@@ -715,8 +730,8 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.asyncio.connection.Connection": {
         "_reader": "redispy.lifecycle redispy.pubsub redispy.tracking_async redispy.transports testing.scripted",
         "_writer": "redispy.lifecycle redispy.pubsub redispy.tracking_async redispy.transports testing.scripted",
-        "_parser": "redispy.hello redispy.lifecycle redispy.multiplexed redispy.pubsub redispy.sharing "
-        "redispy.tracking_async redispy.transports",
+        "_parser": "redispy.hello redispy.lifecycle redispy.multiplexed redispy.naming redispy.pubsub "
+        "redispy.sharing redispy.tracking_async redispy.transports",
         "_should_reconnect": "redispy.lifecycle",
         "_connect": "redispy.tracking_async testing.scripted",
         "_connect_callbacks": "redispy.lifecycle",

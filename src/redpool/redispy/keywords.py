@@ -45,6 +45,7 @@ class OwnOptions(TypedDict, total=False):
     ping_after_idle: float | None
     order: Order
     leak_after: float | None
+    service: str | None
     retry_sent: RetrySent
     name: str | None
     instruments: Iterable[object]

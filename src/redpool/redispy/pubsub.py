@@ -36,6 +36,7 @@ def adopt_socket(connection: Any, successor: Any) -> bool:
     successor._parser.on_connect(successor)
     connection.receive = connection.readable_in_crowd = None
     successor.take_socket()
+    successor.given_name = connection.given_name
     successor.handshake_metadata = getattr(connection, "handshake_metadata", {})
     return not connection.reading
 

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from ..core.config import PoolConfig
 from ..core.instrument import Hooks
-from . import internals, lifecycle, maintenance, options, transports
+from . import internals, lifecycle, maintenance, naming, options, transports
 from .factory import CachingFactory, ConnectionFactory
 from .internals import (
     CLIENT_MODULE,
@@ -73,6 +73,8 @@ class _Surface:
         server = options.pool_name(kwargs)
         if kwargs.get("name") is None:
             kwargs["name"] = server
+        if kwargs.get("service") is None:
+            kwargs["service"] = naming.program_name()
         self.config = self._config_class.take(kwargs)
         self._server = self.config.name if "connection_pool" in kwargs else server  # where Sentinel knows the address
         options.check_class(connection_class, self.asynchronous)
@@ -83,6 +85,7 @@ class _Surface:
         self.himport_registry = HImportRegistry() if registry is None else registry
         self._factory = factory(connection_class, kwargs)
         self._factory.pool = weakref.ref(self)
+        self._factory.namer = naming.namer(self.config.service, self.config.name)
         for name in ("cache_enabled", "client_cache"):  # valkey-py's, for a cache in each connection
             if kwargs.get(name):
                 require("client-side caching", name)

@@ -15,7 +15,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,7 +29,7 @@ from ..deadline import current, deadline
 from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_late, reply_lost
 from ..wire import commands
 from ..wire.session import RESTORING, Session
-from . import no_tls, retry, sockets
+from . import naming, no_tls, retry, sockets
 from .internals import CONNECTION_METHODS, is_finalizer, leaves, untouched
 
 logger = logging.getLogger("redpool")
@@ -99,6 +99,12 @@ class Tracked:
     """callers share it, so that its socket has no timeout of its own"""
     shaped = False
     """RESP2 is spoken where RESP3 was expected, so that replies are put into RESP3's shape"""
+    namer: Callable[[], str] | None = None
+    """returns what the pool calls it; `None` where its user has named it, or wants no name"""
+    name_due: str | None = None
+    """what it is to be called by the handshake under way"""
+    given_name = ""
+    """what the server calls it, where the pool has named it"""
     _pipeline: tuple[list[Any], list[Any]] | None = None
     readable: sockets.Readable = staticmethod(sockets.unknown)
     """called with 0: whether there is anything to receive over its socket"""
@@ -124,6 +130,12 @@ class Tracked:
         )
         if (cls.foreign, cls.usual) != (foreign, usual):
             cls.foreign, cls.usual = foreign, usual
+
+    # -- the handshake -----------------------------------------------------------------------------------------------
+
+    def write_aside(self, packed: bytes) -> bool:
+        """Write what no caller has asked for, where that can be done without waiting; return whether it was."""
+        raise NotImplementedError
 
     # -- what is sent ------------------------------------------------------------------------------------------------
 
@@ -152,10 +164,12 @@ class Tracked:
     def _note_one(self, args: Sequence[Any]) -> None:
         name = commands.command_name(args)
         if not self.handshaking or name.endswith("SUBSCRIBE"):
-            session = self.session or Session(self.db, self.client_name)
+            session = self.session or Session(self.db, self.client_name or self.given_name)
             session.note(args)
             if not session.clean:
                 self.session, self.plain = session, False
+        elif self.name_due is not None:
+            naming.send(self, name)
         if name == "PING" and self.subscribed and self._fell_silent():
             self._break_off()
         blocks = commands.blocks_for(args)

@@ -19,7 +19,7 @@ from ..deadline import current, deadline
 from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
 from ..wire.commands import PLAIN
-from . import hello, lifecycle, no_tls, sockets
+from . import hello, lifecycle, naming, no_tls, sockets
 from .internals import listens_async
 from .tracking import HEARTBEAT, Tracked
 from .transports import abort, close_now, quiet
@@ -105,13 +105,16 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""
         hello.choose(self)
+        naming.begin(self)
         try:
             await super().on_connect_check_health(check_health)
         except ResponseError as error:
             hello.fall_back(self, error)
         else:
+            naming.end(self)
             return
         await super().on_connect_check_health(check_health)
+        naming.end(self)
 
     @staticmethod
     def shaping(me: weakref.ref[Any]) -> Any:
@@ -123,6 +126,14 @@ class TrackedAsync(Tracked, aio.AbstractConnection):
             return hello.in_shape(connection, await type(parser).read_response(parser, *args, **kwargs))
 
         return read_response
+
+    def write_aside(self, packed: bytes) -> bool:
+        """Hand it to the transport; what isn't one of asyncio's, as in a test double, is left alone."""
+        writer = self._writer
+        if type(writer) is not asyncio.StreamWriter:
+            return False
+        writer.write(packed)
+        return True
 
     async def check_health(self) -> None:
         """PING as redis-py does, but not in a handshake, whose own replies tell as much.

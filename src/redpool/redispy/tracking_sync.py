@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import sys
 import weakref
@@ -19,7 +20,7 @@ from ..deadline import current, deadline
 from ..errors import PoolTimeout
 from ..forks import begin_in_child, same_process
 from ..wire.commands import PLAIN
-from . import hello, lifecycle, no_tls, packing, sharing, sockets
+from . import hello, lifecycle, naming, no_tls, packing, sharing, sockets
 from .internals import NOT_ENOUGH_DATA, SENTINEL, SERVER_CLOSED_CONNECTION_ERROR, health_clock, listens
 from .tracking import HEARTBEAT, Tracked
 
@@ -167,13 +168,16 @@ class TrackedSync(Tracked, AbstractConnection):
     def on_connect_check_health(self, check_health: bool = True) -> None:
         """Make the handshake, with RESP2 where the server refuses HELLO and RESP3 is only the default."""
         hello.choose(self)
+        naming.begin(self)
         try:
             super().on_connect_check_health(check_health)
         except ResponseError as error:
             hello.fall_back(self, error)
         else:
+            naming.end(self)
             return
         super().on_connect_check_health(check_health)
+        naming.end(self)
 
     @staticmethod
     def shaping(me: weakref.ref[Any]) -> Any:
@@ -185,6 +189,19 @@ class TrackedSync(Tracked, AbstractConnection):
             return hello.in_shape(connection, type(parser).read_response(parser, *args, **kwargs))
 
         return read_response
+
+    def write_aside(self, packed: bytes) -> bool:
+        """Write to a socket; what isn't one, as in a test double, is left alone."""
+        sock: Any = self._sock
+        if not isinstance(sock, socket.socket):
+            return False
+        try:
+            sock.sendall(packed)
+        except TimeoutError as error:
+            raise RedisTimeoutError("Timeout writing to socket") from error
+        except OSError as error:
+            raise RedisConnectionError(f"Error while writing to socket: {error}") from error
+        return True
 
     def check_health(self) -> None:
         """PING as redis-py does, but not in a handshake, whose own replies tell as much.

@@ -80,6 +80,7 @@ class ConnectionPool(SyncSurface):
       commands that may run twice without a difference, "all", or "none". For other commands the caller gets
       `ReplyLost`.
     - `name` ("host:port/db"): the pool's name in stats, logs and metrics.
+    - `service` (the program's name): what the server's CLIENT LIST calls the program.
     - `instruments` (`()`): objects with any of the methods of `redpool.Instrument`.
 
     Raises `TypeError` or `ValueError` for a wrong option.

@@ -184,9 +184,9 @@ def test_only_what_takes_it_is_given_the_version() -> None:
             super().__init__(host=host, port=port)
 
     for kind, given in ((redis.Connection, True), (Open, True), (Closed, False), (lambda **options: None, False)):
-        assert bool(factory.driver_options(kind, {})) is given
-    assert factory.driver_options(redis.Connection, {"driver_info": None}) == {}
-    named = factory.driver_options(redis.Connection, {"lib_name": "mine", "lib_version": "7"})["driver_info"]
+        assert bool(factory.library_option(kind, {})) is given
+    assert factory.library_option(redis.Connection, {"driver_info": None}) == {}
+    named = factory.library_option(redis.Connection, {"lib_name": "mine", "lib_version": "7"})["driver_info"]
     assert (named.formatted_name, named.lib_version) == ("mine", "7")
 
 
