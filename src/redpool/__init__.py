@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .installation import install as install
     from .installation import uninstall as uninstall
     from .registry import pools as pools
+    from .signals import dump_on as dump_on
 
 __all__ = [
     "BlockingConnectionPool",
@@ -59,7 +60,12 @@ __all__ = [
 
 
 # Functions of the whole process, each with its module.
-_LATER = {"install": ".installation", "uninstall": ".installation", "pools": ".registry"}
+_LATER = {
+    "dump_on": ".signals",
+    "install": ".installation",
+    "pools": ".registry",
+    "uninstall": ".installation",
+}
 
 if not TYPE_CHECKING:  # with it, type checkers would accept any name
 

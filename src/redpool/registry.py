@@ -61,16 +61,6 @@ class LivingPool(NamedTuple):
     """the line of code that made it, as tracebacks show it"""
 
 
-class Crowd(NamedTuple):
-    """How many pools of one server there are, and why that is suspicious."""
-
-    living: int
-    lately: int
-    """made within the last minute"""
-    made_at: str
-    """the line that made most of them"""
-
-
 _numbers = itertools.count(1)
 _pools: dict[int, _Made] = {}
 # Of each pool made of late: its server, when and where it was made. They say so though the pools are gone.
@@ -103,15 +93,21 @@ def pools() -> list[LivingPool]:
     ]
 
 
-def crowd(server: str) -> Crowd | None:
-    """Return how many pools there are of a server where they are suspiciously many; else `None`."""
-    now = _monotonic()
-    living = [made.site for made in list(_pools.values()) if made.server == server]
+def advice(pool: object) -> str:
+    """Return what to tell a caller of a pool where there are suspiciously many of its server; else nothing."""
+    now, all_made = _monotonic(), list(_pools.values())
+    server = next((made.server for made in all_made if made.reference() is pool), None)
+    living = [made.site for made in all_made if made.server == server]
     lately = [(at, site) for of, at, site in list(_lately) if of == server and now - at <= _SECONDS]
     if len(living) <= _CROWD and not _steady([at for at, _ in lately], now):
-        return None
+        return ""
     sites = [*living, *(site for _, site in lately)]
-    return Crowd(len(living), len(lately), shown(max(sites, key=sites.count)).strip())
+    most = shown(max(sites, key=sites.count)).strip()
+    count = f"{len(living)} pool{'' if len(living) == 1 else 's'} of {server}"
+    return (
+        f"this process has {count}, and made {len(lately)} within the last minute, "
+        f"most of them here: {most}: make one, and share it"
+    )
 
 
 def _steady(times: list[float], now: float) -> bool:

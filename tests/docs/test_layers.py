@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool": {
         STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.priority", "redpool.sync",
         "redpool.asyncio", "redpool.embedded", "redpool.installation", "redpool.valkey", "redpool.registry",
-        "redpool.version",
+        "redpool.signals", "redpool.version",
     },
     "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.registry": {STDLIB, "redpool.core"},
     "redpool.forks": {STDLIB, "redpool.registry"},
     "redpool.alarm": {STDLIB},
+    "redpool.signals": {STDLIB, "redpool.registry", "redpool.metrics.logs"},
     "redpool.deadline": {STDLIB},
     "redpool.priority": {STDLIB},
     "redpool.core": {STDLIB, "redpool.errors"},

@@ -81,6 +81,14 @@ def test_commands_go_to_their_nodes_over_shared_connections(face: Face, empty: C
         assert all(pool.stats().commands >= 10 for pool in pools)
 
 
+def test_each_node_knows_whose_the_connections_are(face: Face, empty: Cluster) -> None:
+    """By the name of the node's pool."""
+    with client_of(face, empty, service="shop"):
+        for node, server in zip(empty.nodes, empty.servers, strict=True):
+            names = [each["name"] for each in node.client_list()]
+            assert any(name.startswith(f"shop/{server.host}:{server.port}/0@") for name in names)
+
+
 @pytest.mark.needs("subscribers of a cluster on event loops")
 def test_what_cannot_share_has_its_own_connection(face: Face, empty: Cluster) -> None:
     """It goes back to the node's pool: a blocking command, a transaction under WATCH, a subscription."""

@@ -67,7 +67,7 @@ def ours(request: pytest.FixtureRequest) -> bool:
 def test_a_failover_is_followed(face: Face, guarded: Guarded) -> None:
     """With a retry policy no caller notices, over a shared or a dedicated connection."""
     retry = face.retry(40, 0.05)
-    sentinel = face._wrap(face.redpool.Sentinel(guarded.sentinels, retry=retry, max_connections=5))
+    sentinel = face._wrap(face.redpool.Sentinel(guarded.sentinels, retry=retry, max_connections=5, service="shop"))
     client = sentinel.master_for(SERVICE, timeout=STARTS_WITHIN)
     pool = face._keep(getattr(client.connection_pool, "_target", client.connection_pool))
     client.set("n", 1)
@@ -80,6 +80,7 @@ def test_a_failover_is_followed(face: Face, guarded: Guarded) -> None:
     assert pool.master_address == ("127.0.0.1", guarded.master)
     assert client.role()[0] == b"master"
     assert pool.stats().max_connections == 5
+    assert client.client_getname().startswith(f"shop/{SERVICE}/0@")
     sentinel.close()
 
 

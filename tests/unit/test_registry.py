@@ -10,6 +10,7 @@ import pytest
 import redpool
 import redpool.asyncio
 from redpool import registry
+from support.faces import Face
 
 
 def made(**options: Any) -> list[Any]:
@@ -51,12 +52,13 @@ def test_the_pool_of_a_client_is_made_by_the_line_that_makes_the_client() -> Non
 def test_many_pools_of_one_server_are_suspicious() -> None:
     """Not as many of several, and not twenty."""
     kept = [redpool.ConnectionPool(host="crowded", db=db) for db in (0, 1) for _ in range(20)]
-    assert registry.crowd("crowded:6379/0") is None
+    assert registry.advice(kept[0]) == ""
     kept.append(redpool.ConnectionPool(host="crowded"))
-    crowd = registry.crowd("crowded:6379/0")
-    assert crowd is not None
-    assert (crowd.living, crowd.lately) == (21, 21)
-    assert __file__ in crowd.made_at
+    said = registry.advice(kept[0])
+    assert said.startswith("this process has 21 pools of crowded:6379/0, and made 21 within the last minute, ")
+    assert __file__ in said
+    assert registry.advice(kept[20]) == ""
+    assert registry.advice(object()) == ""
 
 
 @pytest.mark.parametrize(("apart", "then", "suspicious"), [(1.0, 0.0, True), (0.0, 5.0, False), (10.0, 0.0, False)])
@@ -66,14 +68,18 @@ def test_pools_made_one_after_the_other_are_suspicious(
     """Though they are gone; not those made at once, as when a program starts, and not a few in a long time."""
     now = 1000.0
     monkeypatch.setattr(registry, "_monotonic", lambda: now)
-    server = f"steady{apart}:6379/0"
     for _ in range(40):
-        redpool.ConnectionPool(host=f"steady{apart}")
+        pool = redpool.ConnectionPool(host=f"steady{apart}")
         now += apart
     now += then
     gc.collect()
-    crowd = registry.crowd(server)
-    assert (crowd is not None) is suspicious
-    if crowd is not None:
-        assert crowd.living == 0
-        assert crowd.lately == 40
+    said = registry.advice(pool)
+    assert said.startswith(f"this process has 1 pool of steady{apart}:6379/0, and made 40 ") is suspicious
+    assert bool(said) is suspicious
+
+
+def test_a_caller_that_has_waited_in_vain_hears_of_it(any_face: Face, at: dict[str, Any]) -> None:
+    """Its error says how many pools there are, and where they were made."""
+    kept = [any_face.pool(**at, max_connections=1, timeout=0) for _ in range(21)]
+    with kept[0].connection(), pytest.raises(redpool.PoolTimeout, match=r"\d\d pools of .* most of them here: File"):
+        kept[0].get_connection()

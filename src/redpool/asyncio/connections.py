@@ -344,7 +344,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             self.home.release(connection)
             raise
         if self._looking is None:
-            self._looking = self.loop.call_later(_LOOK_EVERY, self._look)
+            self._looking = self.loop.call_later(self.looks_within(_LOOK_EVERY), self._look)
         return made
 
     def leave_to_parent(self) -> None:
@@ -371,8 +371,9 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self.loop.call_soon(self.look_for_gain, now)
         self.look_for_claims()
         self.look_for_others()
+        self.look_for_long_waits(now)
         if self.all_there_are():
-            self._looking = self.loop.call_later(_LOOK_EVERY, self._look)
+            self._looking = self.loop.call_later(self.looks_within(_LOOK_EVERY), self._look)
 
 
 def _wake_all(waiting: _Waiting, _ended: asyncio.Task[MultiplexedConnection]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..core.actions import AnyAction, Close, Connect, CutConnect, Note, ReportLeak, Validate, Wake
+from ..core.actions import AnyAction, Close, Connect, CutConnect, Note, ReportLeak, ReportWait, Validate, Wake
 from ..core.config import PoolConfig
 from ..core.instrument import Hooks
 from ..core.slot import Slot, State
@@ -258,6 +258,8 @@ class Engine(EngineBase):
             self.reports.leaked(action)
         elif isinstance(action, Note):
             self.reports.noted(action)
+        elif isinstance(action, ReportWait):
+            self.report_wait(action)
 
     def _spawn(self, work: Callable[[Slot], Coroutine[Any, Any, None]], slot: Slot) -> None:
         # In a context of its own: a connection outlives the request that happened to need it.

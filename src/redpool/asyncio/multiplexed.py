@@ -19,7 +19,7 @@ from ..forks import begin_in_child, same_process
 from ..redispy.clients import NO_WAY
 from ..redispy.internals import ONE_CALL_ASYNC, MaintNotificationsConfig
 from ..redispy.keywords import SharedLoopOptions, SharedLoopUrlOptions
-from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
+from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold, report_long_wait
 from ..redispy.retry import RetryGuardAsync
 from .connections import MultiplexedConnections
 from .engine import Engine
@@ -220,6 +220,12 @@ class _Home(WeakHome):
         """Return the core of this loop, `None` where the pool is gone."""
         engine = self._engine()
         return engine.core if engine is not None and self.pool() is not None else None
+
+    def report_long_wait(self, waited: float) -> None:
+        """Report that a caller has waited for so many seconds, and what is under way meanwhile."""
+        pool, engine = self.pool(), self._engine()
+        if pool is not None and engine is not None:
+            report_long_wait(pool.config.name, engine.multiplexed, waited, engine.caller_of, engine.borrower_name)
 
     async def connect(self, beside: bool) -> Any:
         """Take a connection that is to be shared; one `beside` others must not take the last slot."""

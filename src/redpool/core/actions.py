@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .slot import Borrower, Callsite, Connection, Limit, Reason, Slot
@@ -72,4 +73,25 @@ class ReportLeak(NamedTuple):
     """the pool was closed while it lasted: all is being put away, and a connection that is dropped does no harm"""
 
 
-AnyAction = Connect | CutConnect | Validate | CutCall | Close | Wake | Note | ReportLeak
+class Holder(NamedTuple):
+    """Who has a connection, for how many seconds, and where it was taken."""
+
+    age: float
+    borrower: Borrower
+    taken: Callsite
+    connection: Callable[[], Connection] | None
+    """returns the connection; `None` once it was collected"""
+
+
+class ReportWait(NamedTuple):
+    """A caller has waited for longer than `warn_wait`, as `more` others have since the last such report."""
+
+    waited: float
+    borrower: Borrower
+    more: int
+    counts: dict[str, int]
+    held_by: tuple[Holder, ...]
+    """the oldest leases"""
+
+
+AnyAction = Connect | CutConnect | Validate | CutCall | Close | Wake | Note | ReportLeak | ReportWait

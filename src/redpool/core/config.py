@@ -49,6 +49,7 @@ class PoolConfig:
     retry_sent: RetrySent = "safe"
     name: str = "redis"
     service: str = "python"
+    warn_wait: float | None = None
     instruments: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
@@ -83,6 +84,7 @@ class PoolConfig:
             raise TypeError(f"service must be a string, not {self.service!r}")
         if not self.service:
             raise ValueError("service must not be empty")
+        _seconds("warn_wait", self.warn_wait, positive=True)
 
     @classmethod
     def take(cls, options: Options) -> PoolConfig:

@@ -13,12 +13,25 @@ from random import Random
 
 from ..errors import PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
 from . import policy, repair, stats
-from .actions import AnyAction, Close, Connect, CutCall, CutConnect, Note, ReportLeak, Validate, Wake
+from .actions import (
+    AnyAction,
+    Close,
+    Connect,
+    CutCall,
+    CutConnect,
+    Holder,
+    Note,
+    ReportLeak,
+    ReportWait,
+    Validate,
+    Wake,
+)
 from .config import MOST_CONNECTIONS, PoolConfig, refuse_to_resize, whole_number
 from .connector import Connector, Demand, Failure, own_copy
 from .counters import Counters
 from .histogram import GATHER, Distributions
 from .idle import IdleSet
+from .long_waits import MOST_HOLDERS, LongWaits
 from .recent import RecentUses
 from .retry_budget import RetryBudget
 from .shedding import Shedding
@@ -64,6 +77,7 @@ class PoolCore:
         "idle",
         "inconsistent",
         "leak_after",
+        "long_waits",
         "max_connections",
         "min_idle",
         "outbox",
@@ -115,6 +129,7 @@ class PoolCore:
 
         self.min_idle = config.min_idle  # 0 while it is resting
         self.leak_after = _NEVER if config.leak_after is None else config.leak_after
+        self.long_waits = None if config.warn_wait is None else LongWaits(config.warn_wait)
         self.available_at = -_NEVER  # when a caller last got a connection
         self.refused_at = -_NEVER  # when connections were last replaced since a replica had refused a write
         self._random = random
@@ -267,6 +282,8 @@ class PoolCore:
                 self.shedding.queue_begins()
             self.queue.join(ticket, now)
             self.wake_by(ticket.deadline)
+            if self.long_waits is not None:
+                self.wake_by(now + self.long_waits.warn_wait)
             self._grow(now)
         return ticket
 
@@ -727,6 +744,8 @@ class PoolCore:
     def tick(self, now: float) -> None:
         """Do what is due; `wake_at` says when to come back."""
         self.reclaim(now)
+        if self.long_waits is not None:
+            self._report_long_wait(self.long_waits, now)
         for ticket in self.queue.expired(now):
             self._time_out(ticket, now)
             self._wake(ticket)
@@ -749,6 +768,23 @@ class PoolCore:
     def longest_idle_time(self) -> float:
         """Seconds after which a connection, used or not, may at the soonest be up for something."""
         return max(policy.LEAST_IDLE_TIME, min(self.idle.max_idle_time, self._ping_after, self.leak_after))
+
+    def _report_long_wait(self, long_waits: LongWaits, now: float) -> None:
+        """Report those that have waited for `warn_wait`, by the first of them, with who has what they wait for."""
+        tickets = long_waits.take(self.queue, now)
+        if not tickets:
+            return
+        holders = [
+            Holder(now - slot.since, slot.caller, slot.taken, slot.reference) for slot in self.leased()[:MOST_HOLDERS]
+        ]
+        counts = {
+            "in_use": self.in_use,
+            "max_connections": self.max_connections,
+            "connecting": len(self.connector),
+            "waiting": len(self._tickets),
+        }
+        first, more = tickets[0], len(tickets) - 1
+        self.outbox.append(ReportWait(now - first.since, first.borrower, more, counts, tuple(holders)))
 
     def _cut_connects(self, now: float) -> None:
         """Cut each connect that has used up its own time, so that it can't hold its slot for ever."""
@@ -792,6 +828,8 @@ class PoolCore:
         What goes idle or on lease from now on is due no sooner than `longest_idle_time`.
         """
         due = [self.queue.next_deadline()]
+        if self.long_waits is not None:
+            due.append(self.long_waits.due_at(self.queue))
         if not self.is_empty:
             due.append(now + self.longest_idle_time)
         if self.connector.slots or self.connector.leases:

@@ -19,14 +19,16 @@ from random import Random
 from types import FrameType
 from typing import Any, TypeVar
 
-from ..core.actions import Close, Note, ReportLeak
-from ..core.callsite import describe, leak_message, shown, take_stack
+from .. import registry
+from ..core.actions import Close, Holder, Note, ReportLeak, ReportWait
+from ..core.callsite import describe, leak_message, shown, take_site, take_stack
 from ..core.config import PoolConfig
 from ..core.instrument import Hooks
+from ..core.long_waits import wait_line
 from ..core.pool import PoolCore
 from ..core.priorities import PrioritizedCore
 from ..core.slot import Reason, Slot, State
-from ..core.stats import Decision, PoolDump
+from ..core.stats import Decision, Lease, PoolDump
 from ..core.waiters import Ticket, TicketState
 from ..deadline import deadline
 from ..errors import DeadlineExceeded
@@ -167,6 +169,8 @@ class EngineBase:
         """Note where the connection was taken, and tell the hooks."""
         if self._config.leak_after is not None:
             slot.taken = take_stack(caller)
+        elif self._config.warn_wait is not None:
+            slot.taken = slot.taken or take_site(caller)
         waited = slot.since - got.since if isinstance(got, Ticket) else 0.0
         self._hooks.fire("acquired", self._config.name, waited)
 
@@ -178,8 +182,10 @@ class EngineBase:
             return lifecycle.own_error(error)
         if self._hooks.timed_out:
             self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
+        if advice := registry.advice(self.owner()):
+            error.args = (f"{error}; {advice}",)  # made for this caller alone
         if limit is None or limit.at >= ticket.deadline:
-            return error  # made for this caller alone
+            return error
         exceeded = DeadlineExceeded(str(error))
         exceeded.__cause__ = error
         return exceeded
@@ -395,6 +401,18 @@ class EngineBase:
         core, now = self.core, _monotonic()
         leases = [(now - slot.since, slot.caller, slot.taken, slot.current) for slot in core.leased()]
         return leases, [(now - ticket.since, ticket.borrower) for ticket in core.waiting()]
+
+    def report_wait(self, action: ReportWait) -> None:
+        """Log that callers wait for long, and who has what they wait for."""
+        holders = [self._lease(each) for each in action.held_by]
+        line = wait_line(action.waited, self.borrower_name(action.borrower), action.more, action.counts, holders)
+        logger.warning("%s: long wait: %s", self._config.name, line)
+
+    def _lease(self, holder: Holder) -> Lease:
+        connection = None if holder.connection is None else holder.connection()
+        place = shown(holder.taken).strip() or self.where(holder.borrower)
+        command = None if connection is None else lifecycle.last_command(connection)
+        return Lease(holder.age, self.borrower_name(holder.borrower), place, command)
 
     def where(self, _borrower: Any) -> str | None:
         """Return where a borrower is now, if that can be looked at; used where nothing was noted at the checkout."""

@@ -34,8 +34,6 @@ class ConnectionFactory:
     """
 
     def __init__(self, connection_class: Any, arguments: dict[str, Any]) -> None:
-        library = library_option(connection_class, arguments)
-        arguments.update((name, value) for name, value in library.items() if name in arguments)
         self.arguments = arguments
         """what every new connection is made with: a dictionary that the user may change, and redis-py's own handlers"""
         self.connection_class = connection_class
@@ -56,7 +54,8 @@ class ConnectionFactory:
     @connection_class.setter
     def connection_class(self, value: Any) -> None:
         self._connection_class, self.tracking_class = value, tracking(value)
-        self._library_option = library_option(value, self.arguments)
+        self._library_asked: Any = ...
+        self._library = library_option(value, self.arguments)
 
     def look_again(self) -> Any:
         """Return the class of the next connections: a method may have been replaced since the last look.
@@ -89,7 +88,7 @@ class ConnectionFactory:
 
     def make(self) -> Any:
         """Return a connection that tracks what is sent over it, not yet connected."""
-        connection = tracked(self.tracking_class(**{**self._library_option, **self.arguments}))
+        connection = tracked(self.tracking_class(**{**self.arguments, **self._library_option()}))
         retry.guard_retries(connection)
         sockets.watch(connection, self.arguments)
         if isinstance(connection, Tracked) and hello.may_speak_resp2(self.arguments):
@@ -99,6 +98,13 @@ class ConnectionFactory:
         if isinstance(connection, _OVER_TLS) and isinstance(connection, Tracked):
             connection.tls_proof = self._tls_proof
         return connection
+
+    def _library_option(self) -> dict[str, Any]:
+        """Return what tells the server which library it serves; the user may say otherwise at any time."""
+        asked = self.arguments.get(internals.LIBRARY_OPTION, ...)
+        if asked is not self._library_asked:
+            self._library_asked, self._library = asked, library_option(self._connection_class, self.arguments)
+        return self._library
 
 
 def _none() -> None:

@@ -46,6 +46,7 @@ class OwnOptions(TypedDict, total=False):
     order: Order
     leak_after: float | None
     service: str | None
+    warn_wait: float | None
     retry_sent: RetrySent
     name: str | None
     instruments: Iterable[object]

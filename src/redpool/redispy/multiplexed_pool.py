@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from typing import Any, ClassVar
 
 from ..core.config import MultiplexedConfig, PoolConfig
 from ..core.histogram import Summary
+from ..core.long_waits import MOST_HOLDERS, wait_line
 from ..core.pool import PoolCore
-from ..core.stats import Decision, MultiplexedPoolStats, PoolDump, PoolStats, Waiter
+from ..core.stats import Decision, Lease, MultiplexedPoolStats, PoolDump, PoolStats, Waiter
 from ..errors import PoolTimeout, pool_gone
 from ..wire.commands import undone_where_refused
 from ..wire.pipeline import Request
@@ -20,6 +22,8 @@ from .calls import Caller, under_way
 from .retry import RetryGuard, guarded_copy
 from .routing import Routing
 from .virtual import Virtual
+
+logger = logging.getLogger("redpool")
 
 _monotonic = time.monotonic
 
@@ -131,6 +135,20 @@ class MultiplexedPool:
         waiters = [Waiter(now - since, borrower_name(borrower)) for since, borrower in multiplexed.awaiting_connect()]
         waiters = sorted([*own.waiters, *waiters], key=lambda waiter: -waiter.age)
         return replace(own, waiters=tuple(waiters), decisions=(*own.decisions, *said), calls=calls, more_calls=more)
+
+
+def report_long_wait(
+    name: str, multiplexed: Routing[Any, Any], waited: float, caller: Caller, borrower_name: Callable[[Any], str]
+) -> None:
+    """Log that callers wait for long for room or for a connect, with the oldest calls that are under way."""
+    calls, _ = under_way(multiplexed.all_there_are(), caller)
+    flying = [Lease(call.age, call.borrower or "unknown", call.waits_at, call.command) for call in calls if call.sent]
+    callers = [call.borrower for call in calls if not call.sent]
+    callers += [borrower_name(borrower) for _, borrower in multiplexed.awaiting_connect()]
+    counts = multiplexed.counts()
+    shown = {"in_flight": counts["in_flight"], "waiting": counts["waiting"]}
+    line = wait_line(waited, next(iter(callers), None), max(0, counts["waiting"] - 1), shown, flying[:MOST_HOLDERS])
+    logger.warning("%s: long wait: %s", name, line)
 
 
 class WeakHome:

@@ -18,7 +18,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from .. import registry
 from ..core.config import MultiplexedConfig
+from ..core.long_waits import APART
+from ..core.policy import LEAST_IDLE_TIME
 from ..core.pool import PoolCore
 from ..core.recent import RecentUses
 from ..core.shedding import Shedding
@@ -63,6 +66,9 @@ PAUSE = 1.0
 LONGEST_WAIT_FOR_BULK = 1.0
 """Seconds for which what must stand apart waits for the bulk connection, at most."""
 
+# Two waits that began within so many seconds of each other are taken for one: the clock is read anew at each look.
+_SAME_WAIT = 0.001
+
 
 class Home(Protocol):
     """What multiplexed connections, and virtual ones over them, need of their pool, which they hold weakly."""
@@ -93,6 +99,9 @@ class Home(Protocol):
 
     def starts_over(self, request: Request | None) -> bool:
         """Return whether what a replica has refused to write goes over a new connection."""
+
+    def report_long_wait(self, waited: float) -> None:
+        """Report that a caller has waited for so many seconds, and what is under way meanwhile."""
 
 
 C = TypeVar("C", bound=Multiplexed)
@@ -125,6 +134,7 @@ class Routing(Generic[C, H]):
         self._bulk: C | None = None
         self._ending: list[C] = []  # retired or lost, and still to be released
         self._cancelled = self._answered = 0  # commands of connections that are gone
+        self._reported_at = self._reported_since = -math.inf  # the last long wait: when it was reported, and began
 
     def awaiting_connect(self) -> list[tuple[float, Any]]:
         """Return since when callers wait for a connect, and which thread or task each is."""
@@ -252,7 +262,8 @@ class Routing(Generic[C, H]):
             return sharing.late(request, connection.connection, self.config.retry_sent, self._may_send_again)
         if request.room_until == math.inf:
             return stopped_reading()
-        return PoolTimeout(f"{self.config.name}: no room in time: {connection.pipeline.in_flight} commands in flight")
+        flying = connection.pipeline.in_flight
+        return self._advised(PoolTimeout(f"{self.config.name}: no room in time: {flying} commands in flight"))
 
     def patience(self, limit: deadline | None) -> tuple[float, deadline | None]:
         """Return for how many seconds a caller waits for a connection, and its deadline where that ends the wait.
@@ -268,7 +279,13 @@ class Routing(Generic[C, H]):
         if limit is not None:
             return no_connection_in_time(self.config.name, limit.seconds)
         core = self.home.core()
-        return pool_gone() if core is None else core.timeout_error(since, _monotonic())
+        return pool_gone() if core is None else self._advised(core.timeout_error(since, _monotonic()))
+
+    def _advised(self, error: PoolTimeout) -> PoolTimeout:
+        """Return the error, which says so where the process has suspiciously many pools."""
+        if advice := registry.advice(self.home.pool()):
+            error.args = (f"{error}; {advice}",)
+        return error
 
     # -- their coming and going --------------------------------------------------------------------------------------
 
@@ -464,6 +481,21 @@ class Routing(Generic[C, H]):
         """Retire all of them once others have replaced what sends and reads: callers go redis-py's way then."""
         if not self.home.may_share():
             self.retire_all()
+
+    def looks_within(self, seconds: float) -> float:
+        """Return for how long, up to so many seconds, maintenance may stay away for all that long waits want."""
+        warn_wait = self.config.warn_wait
+        return seconds if warn_wait is None else min(seconds, max(LEAST_IDLE_TIME, warn_wait / 4))
+
+    def look_for_long_waits(self, now: float) -> None:
+        """Report a caller that waits for room or for a connect since `warn_wait`, once."""
+        warn_wait = self.config.warn_wait
+        if warn_wait is None or now < self._reported_at + APART:
+            return
+        waited = self.oldest_wait()
+        if waited >= warn_wait and now - waited > self._reported_since + _SAME_WAIT:
+            self._reported_at, self._reported_since = now, now - waited
+            self.home.report_long_wait(waited)
 
     # -- what can be seen --------------------------------------------------------------------------------------------
 

@@ -188,7 +188,8 @@ class _Surface:
 
     def _hooks_changed(self) -> None:
         """Find out whether a checkout has more to do than to hand a connection out."""
-        self._watched = self.config.leak_after is not None or bool(self._hooks.acquired)
+        config = self.config
+        self._watched = bool(config.leak_after is not None or config.warn_wait is not None or self._hooks.acquired)
 
     def _described(self, state: str, counts: str) -> str:
         made = options.described(self.connection_class, self.connection_kwargs)

@@ -247,7 +247,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
 
     def tick(self, now: float) -> float:
         """Do what is due. Return the seconds until the next look: called by maintenance."""
-        every = _LONGEST_SLEEP
+        every = self.looks_within(_LONGEST_SLEEP)
+        self.look_for_long_waits(now)
         for connection in self.all_there_are():
             every = min(every, connection.look_every)
             connection.look_after(now)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from ..core.actions import AnyAction, Wake
+from ..core.actions import AnyAction, ReportWait, Wake
 from ..core.config import PoolConfig
 from ..core.instrument import Hooks
 from ..core.policy import CALL_GRACE
@@ -170,6 +170,8 @@ class Engine(EngineBase):
             if type(action) is Wake:
                 with contextlib.suppress(RuntimeError):  # woken already
                     action.ticket.waker.release()
+            elif type(action) is ReportWait:
+                self.report_wait(action)
             else:
                 self._workers.carry_out(action)
         if core.wake_at < self.armed:

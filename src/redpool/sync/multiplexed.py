@@ -16,7 +16,7 @@ from ..errors import shut_down
 from ..redispy import sockets
 from ..redispy.internals import ONE_CALL, MaintNotificationsConfig
 from ..redispy.keywords import SharedThreadOptions, SharedThreadUrlOptions
-from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold
+from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold, report_long_wait
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
 from .pool import ConnectionPool
@@ -198,6 +198,12 @@ class _Home(WeakHome):
             ConnectionPool.release(pool, connection)
         else:
             connection._redpool.engine.reclaim(connection)
+
+    def report_long_wait(self, waited: float) -> None:
+        """Report that a caller has waited for so many seconds, and what is under way meanwhile."""
+        pool = self.pool()
+        if pool is not None:
+            report_long_wait(pool.config.name, pool._engine.multiplexed, waited, _caller, borrower_name)
 
     def wake_maintenance(self) -> None:
         """Have maintenance look anew how often it is to look."""

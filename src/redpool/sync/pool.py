@@ -76,6 +76,7 @@ class ConnectionPool(SyncSurface):
       where possible; `None` never.
     - `order` ("lifo"): which idle connection a caller gets: "lifo", "fifo" or "random".
     - `leak_after` (`None`): a lease that lasts longer is reported once, with the stack that took the connection.
+    - `warn_wait` (`None`): a wait that lasts longer is logged once, with who has the connections.
     - `retry_sent` ("safe"): what the `retry` policy may send again once it may have reached the server: "safe" only
       commands that may run twice without a difference, "all", or "none". For other commands the caller gets
       `ReplyLost`.

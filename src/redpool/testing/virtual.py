@@ -11,7 +11,18 @@ import itertools
 import math
 from collections.abc import Callable
 
-from ..core.actions import AnyAction, Close, Connect, CutCall, CutConnect, Note, ReportLeak, Validate, Wake
+from ..core.actions import (
+    AnyAction,
+    Close,
+    Connect,
+    CutCall,
+    CutConnect,
+    Note,
+    ReportLeak,
+    ReportWait,
+    Validate,
+    Wake,
+)
 from ..core.pool import PoolCore
 from ..core.slot import Connection, Slot, State
 from ..core.waiters import Ticket
@@ -69,6 +80,9 @@ class VirtualShell:
     def leak_reported(self, action: ReportLeak) -> None:
         """Take note of a leak."""
 
+    def wait_reported(self, action: ReportWait) -> None:
+        """Take note of a long wait."""
+
     # -- actions -----------------------------------------------------------------------------------------------------
 
     def end_connect(
@@ -105,5 +119,7 @@ class VirtualShell:
                 self.woken(ticket)
             case ReportLeak():
                 self.leak_reported(action)
+            case ReportWait():
+                self.wait_reported(action)
             case CutCall() | Note():
                 pass  # no call here has a deadline; what a pool has decided, its `sizing` tells

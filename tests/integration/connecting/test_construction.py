@@ -48,6 +48,9 @@ REJECTED: list[tuple[str, Any, type[Exception]]] = [
     ("leak_after", -1, ValueError),
     ("retry_sent", "sometimes", ValueError),
     ("name", 7, TypeError),
+    ("service", 7, TypeError),
+    ("service", "", ValueError),
+    ("warn_wait", 0, ValueError),
     ("instruments", "tracer", TypeError),
     ("instruments", 7, TypeError),
 ]

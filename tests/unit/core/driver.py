@@ -11,7 +11,18 @@ from typing import Any
 from unittest import mock
 
 from redpool.core import pool
-from redpool.core.actions import AnyAction, Close, Connect, CutCall, CutConnect, Note, ReportLeak, Validate, Wake
+from redpool.core.actions import (
+    AnyAction,
+    Close,
+    Connect,
+    CutCall,
+    CutConnect,
+    Note,
+    ReportLeak,
+    ReportWait,
+    Validate,
+    Wake,
+)
 from redpool.core.config import PoolConfig
 from redpool.core.connector import Failure
 from redpool.core.pool import PoolCore
@@ -75,6 +86,7 @@ class Driver:
         self.cuts: list[Slot] = []
         self.cut_calls: list[CutCall] = []
         self.leaks: list[ReportLeak] = []
+        self.long_waits: list[ReportWait] = []
         self.to_clear: set[Slot] = set()  # came back to be checked
         self.reported: dict[Slot, int] = {}
         """the lease that was reported last, by its number"""
@@ -247,6 +259,8 @@ class Driver:
             self.cuts.append(action.slot)
         elif isinstance(action, CutCall):
             self.cut_calls.append(action)
+        elif isinstance(action, ReportWait):
+            self.long_waits.append(action)
         elif isinstance(action, ReportLeak):
             assert self.reported.get(action.slot) != action.slot.lease, "a lease was reported twice"
             self.reported[action.slot] = action.slot.lease

@@ -102,6 +102,7 @@ def next_due(driver: Driver) -> float:
     core = driver.core
     due = [ticket.deadline for ticket in (*core.queue, *core.queue.warming)]
     due += [slot.connect_deadline for slot in driver.begun]
+    due += [] if core.long_waits is None else [core.long_waits.due_at(core.queue)]
     due += [slot.since + core.leak_after for slot in core.leased() if driver.reported.get(slot) != slot.lease]
     due += [slot.expires_at for slot in core.idle if slot not in core.expired]
     return min(due, default=math.inf)

@@ -11,9 +11,18 @@ import pytest
 from redpool.core.config import PoolConfig, suggest, whole_number
 
 WHOLE = ["max_connections", "max_waiting", "min_idle", "max_connecting", "break_after"]
-SECONDS = ["timeout", "max_idle_time", "max_lifetime", "validate_after_idle", "ping_after_idle", "leak_after"]
+SECONDS = [
+    "timeout",
+    "max_idle_time",
+    "max_lifetime",
+    "validate_after_idle",
+    "ping_after_idle",
+    "leak_after",
+    "warn_wait",
+]
 MAY_BE_NONE = [
     "timeout", "max_waiting", "max_idle_time", "max_lifetime", "break_after", "ping_after_idle", "leak_after",
+    "warn_wait",
 ]  # fmt: skip
 NEVER_NONE = [
     "max_connections",
@@ -100,7 +109,7 @@ def test_a_time_too_large_for_a_float_is_refused_by_name(name: str) -> None:
         config(**{name: 10**400})
 
 
-@pytest.mark.parametrize("name", ["max_lifetime", "leak_after"])
+@pytest.mark.parametrize("name", ["max_lifetime", "leak_after", "warn_wait"])
 def test_some_times_are_above_zero(name: str) -> None:
     """A connection without a life, or a lease that leaks at once, makes no sense."""
     rejected(ValueError, name, 0)

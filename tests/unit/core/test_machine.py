@@ -33,6 +33,7 @@ options = st.fixed_dictionaries(
         "reserved": st.sampled_from([None, {"a": 1}]),
         "shed": st.sampled_from([None, "codel"]),
         "limits": st.sampled_from([None, None, (1, 4)]),
+        "warn_wait": st.sampled_from([None, 0.3]),
     }
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redpool.core.actions import AnyAction, Close, Note, Wake
+from redpool.core.actions import AnyAction, Close, Note, ReportWait, Wake
 from redpool.core.slot import TRANSITIONS, Reason, Slot
 from redpool.core.waiters import Ticket, TicketState
 
@@ -32,6 +32,7 @@ def options_from(chance: Random) -> dict[str, Any]:
         "ping_after_idle": chance.choice([None, 1.0, 5.0]),
         "order": chance.choice(["lifo", "fifo", "random"]),
         "leak_after": chance.choice([None, 4.0]),
+        "warn_wait": chance.choice([None, 0.3]),
         "connect_budget": chance.choice([math.inf, 1.5]),
         "connect_retries": chance.choice([0, 2]),
     }
@@ -76,6 +77,8 @@ class Run:
             words += [action.connection.number, action.reason, action.age]
         elif isinstance(action, Note):
             words.append(action.what)
+        elif isinstance(action, ReportWait):
+            words += [action.waited, action.more, len(action.held_by)]
         else:
             words.append(self.driver.core.slots.index(action.slot))
         self.log.append(tuple(words))
