@@ -93,7 +93,7 @@ def pools() -> list[LivingPool]:
     ]
 
 
-def advice(pool: object) -> str:
+def crowd_advice(pool: object) -> str:
     """Return what to tell a caller of a pool where there are suspiciously many of its server; else nothing."""
     now, all_made = _monotonic(), list(_pools.values())
     server = next((made.server for made in all_made if made.reference() is pool), None)

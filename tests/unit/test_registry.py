@@ -52,13 +52,13 @@ def test_the_pool_of_a_client_is_made_by_the_line_that_makes_the_client() -> Non
 def test_many_pools_of_one_server_are_suspicious() -> None:
     """Not as many of several, and not twenty."""
     kept = [redpool.ConnectionPool(host="crowded", db=db) for db in (0, 1) for _ in range(20)]
-    assert registry.advice(kept[0]) == ""
+    assert registry.crowd_advice(kept[0]) == ""
     kept.append(redpool.ConnectionPool(host="crowded"))
-    said = registry.advice(kept[0])
+    said = registry.crowd_advice(kept[0])
     assert said.startswith("this process has 21 pools of crowded:6379/0, and made 21 within the last minute, ")
     assert __file__ in said
-    assert registry.advice(kept[20]) == ""
-    assert registry.advice(object()) == ""
+    assert registry.crowd_advice(kept[20]) == ""
+    assert registry.crowd_advice(object()) == ""
 
 
 @pytest.mark.parametrize(("apart", "then", "suspicious"), [(1.0, 0.0, True), (0.0, 5.0, False), (10.0, 0.0, False)])
@@ -73,7 +73,7 @@ def test_pools_made_one_after_the_other_are_suspicious(
         now += apart
     now += then
     gc.collect()
-    said = registry.advice(pool)
+    said = registry.crowd_advice(pool)
     assert said.startswith(f"this process has 1 pool of steady{apart}:6379/0, and made 40 ") is suspicious
     assert bool(said) is suspicious
 

@@ -19,7 +19,6 @@ from random import Random
 from types import FrameType
 from typing import Any, TypeVar
 
-from .. import registry
 from ..core.actions import Close, Holder, Note, ReportLeak, ReportWait
 from ..core.callsite import describe, leak_message, shown, take_site, take_stack
 from ..core.config import PoolConfig
@@ -33,6 +32,7 @@ from ..core.waiters import Ticket, TicketState
 from ..deadline import deadline
 from ..errors import DeadlineExceeded
 from ..priority import current as current_priority
+from ..registry import crowd_advice
 from . import lifecycle, options, pubsub, retry
 from .factory import ConnectionFactory
 from .reference import Reference
@@ -182,7 +182,7 @@ class EngineBase:
             return lifecycle.own_error(error)
         if self._hooks.timed_out:
             self._hooks.fire("timed_out", self._config.name, _monotonic() - ticket.since)
-        if advice := registry.advice(self.owner()):
+        if advice := crowd_advice(self.owner()):
             error.args = (f"{error}; {advice}",)  # made for this caller alone
         if limit is None or limit.at >= ticket.deadline:
             return error

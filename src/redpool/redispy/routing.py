@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from .. import registry
 from ..core.config import MultiplexedConfig
 from ..core.long_waits import APART
 from ..core.policy import LEAST_IDLE_TIME
@@ -39,6 +38,7 @@ from ..errors import (
     shut_down,
     stopped_reading,
 )
+from ..registry import crowd_advice
 from ..wire.pipeline import Pipeline, Request, State
 from ..wire.routing import (
     LARGE_REQUEST,
@@ -283,7 +283,7 @@ class Routing(Generic[C, H]):
 
     def _advised(self, error: PoolTimeout) -> PoolTimeout:
         """Return the error, which says so where the process has suspiciously many pools."""
-        if advice := registry.advice(self.home.pool()):
+        if advice := crowd_advice(self.home.pool()):
             error.args = (f"{error}; {advice}",)
         return error
 
