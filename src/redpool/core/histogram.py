@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import accumulate
 
 GATHER = 512
@@ -48,12 +49,17 @@ class Summary:
     @classmethod
     def of_counts(cls, counts: Sequence[int]) -> Summary:
         """Return the summary of whole numbers, of which `counts[n]` were n."""
-        total = sum(counts)
-        if not total:
+        return cls.of_members(members(counts))
+
+    @classmethod
+    def of_members(cls, members: Sequence[tuple[int, int]]) -> Summary:
+        """Return the same, given each number in ascending order, and how many there were of it."""
+        reached = list(accumulate(count for _, count in members))
+        if not reached:
             return cls()
-        reached = list(accumulate(counts))
-        quantiles = (bisect_left(reached, share * total) for share in (0.5, 0.9, 0.99, 0.999, 1.0))
-        return cls(total, sum(n * count for n, count in enumerate(counts)) / total, *map(float, quantiles))
+        total = reached[-1]
+        quantiles = (members[bisect_left(reached, share * total)][0] for share in (0.5, 0.9, 0.99, 0.999, 1.0))
+        return cls(total, sum(n * count for n, count in members) / total, *map(float, quantiles))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +118,13 @@ class Distributions:
 class Histogram:
     """Counts durations of 0 seconds and more by their size. Not safe for threads: the owner holds its lock."""
 
-    __slots__ = ("_buckets", "_max", "_sorted", "_total", "gathered")
+    __slots__ = ("_buckets", "_max", "_order", "_sorted", "_summary", "_summed", "_total", "gathered")
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self.gathered: list[float] = []  # stays the same list: the hot path appends to it by itself
+        self._order: list[int] = []  # the buckets in ascending order, when they were last asked for
+        self._summary, self._summed = Summary(), (0, 0)  # the last one, and of how many, without and with zeros
         self._sorted = 0  # how many are in buckets
         self._total = 0.0
         self._max = 0.0
@@ -173,15 +181,15 @@ class Histogram:
 
     def _quantiles(self, shares: tuple[float, ...], zeros: int) -> list[float]:
         self.sort_in()
-        buckets = sorted(self._buckets.items())
-        count = zeros + self._sorted
-        found, seen, place, value = [], zeros, 0, 0.0
-        for share in sorted(shares):
-            while seen < share * count and place < len(buckets):
-                bucket, members = buckets[place]
-                place, seen = place + 1, seen + members
-                value = min(_middle(bucket), self._max)
-            found.append(value)
+        if len(self._order) != len(self._buckets):  # none ever goes
+            self._order = sorted(self._buckets)
+        buckets = self._order
+        # How many are in each bucket or below it; before the first stand the zeros.
+        reached = list(accumulate(map(self._buckets.__getitem__, buckets), initial=zeros))
+        count, top, found = reached[-1], self._max, []
+        for share in shares:
+            place = bisect_left(reached, share * count)
+            found.append(min(_middle(buckets[place - 1]), top) if place else 0.0)
         return found
 
     def distribution(self, zeros: int = 0) -> Distribution:
@@ -196,12 +204,26 @@ class Histogram:
     def summary(self, zeros: int = 0) -> Summary:
         """Return count, mean, quantiles and largest, with `zeros` durations of 0 counted besides."""
         count = self.count + zeros
-        if not count:
-            return Summary()
-        p50, p90, p99, p999 = self._quantiles((0.5, 0.9, 0.99, 0.999), zeros)
-        return Summary(count, self.total / count, p50, p90, p99, p999, self._max)
+        if (self.count, count) != self._summed:  # connects are seldom, and who looks does so often
+            p50, p90, p99, p999 = self._quantiles((0.5, 0.9, 0.99, 0.999), zeros)
+            self._summary = Summary(count, self.total / count, p50, p90, p99, p999, self._max)
+            self._summed = self.count, count
+        return self._summary
 
 
+def members(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Return each index at which there is a count, with that; the wide ranges in which there is none cost little."""
+    found: list[tuple[int, int]] = []
+    left, begin, end = len(counts) - counts.count(0), 0, 64
+    while len(found) < left:
+        part = counts[begin:end]
+        if part.count(0) < len(part):  # in C
+            found += [(place, count) for place, count in enumerate(part, begin) if count]
+        begin, end = end, 2 * end
+    return found
+
+
+@cache
 def _middle(bucket: int) -> float:
     low, high = (struct.unpack(">d", struct.pack(">Hxxxxxx", edge))[0] for edge in (bucket, bucket + 1))
     return float(low + high) / 2 if bucket else 0.0

@@ -1094,11 +1094,17 @@ class PoolCore:
             counters.wait.distribution(zeros=at_once), counters.use.distribution(), counters.connect.distribution()
         )
 
+    def _leased_for(self, now: float) -> float:
+        """Return for how many seconds the leases have lasted so far, all together."""
+        in_use = self.in_use
+        return in_use * now - sum([slot.since for slot in self.slots if slot.state is _LEASED]) if in_use else 0.0
+
     def stats(self, now: float) -> PoolStats:
         """Return everything that is counted, at one moment."""
         return stats.summarize(
             self.counters,
-            [now - slot.since for slot in self.leased()],
+            self.in_use,
+            self._leased_for(now),
             now,
             name=self.config.name,
             max_connections=self.max_connections,

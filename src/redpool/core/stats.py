@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
@@ -178,7 +178,8 @@ def counts(in_use: int, max_connections: int, connecting: int, waiting: int, old
 
 def summarize(
     counters: Counters,
-    leases: Sequence[float],
+    in_use: int,
+    leased: float,
     now: float,
     *,
     name: str,
@@ -190,16 +191,16 @@ def summarize(
     shed: int,
     retries_refused: int,
 ) -> PoolStats:
-    """Return the stats of a pool with such counters, and with leases of these ages."""
+    """Return the stats of a pool with such counters; its `in_use` leases have lasted `leased` seconds together."""
     waited, released = counters.wait.count, counters.use.count
-    acquired = released + len(leases)
+    acquired = released + in_use
     capacity = counters.capacity(max_connections, now)
     return PoolStats(
         name=name,
         max_connections=max_connections,
-        open=idle + len(leases),
+        open=idle + in_use,
         idle=idle,
-        in_use=len(leases),
+        in_use=in_use,
         connecting=connecting,
         waiting=waiting,
         oldest_wait=oldest_wait,
@@ -217,7 +218,7 @@ def summarize(
         wait=counters.wait.summary(zeros=acquired - waited),
         use=counters.use.summary(),
         connect=counters.connect.summary(),
-        utilization=(counters.use.total + sum(leases)) / capacity if capacity > 0 else 0.0,
+        utilization=(counters.use.total + leased) / capacity if capacity > 0 else 0.0,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 from ..core.config import MultiplexedConfig, PoolConfig
-from ..core.histogram import Summary
+from ..core.histogram import Summary, members
 from ..core.long_waits import MOST_HOLDERS, wait_line
 from ..core.pool import PoolCore
 from ..core.stats import Decision, Lease, MultiplexedPoolStats, PoolDump, PoolStats, Waiter
@@ -114,15 +114,15 @@ class MultiplexedPool:
         values: dict[str, Any] = {field.name: getattr(own, field.name) for field in fields(own)}
         if multiplexed is None:
             return MultiplexedPoolStats(**values)
-        counts, batches = multiplexed.counts(), multiplexed.batches
+        counts, batches = multiplexed.counts(), members(multiplexed.batches)
         values["waiting"] += counts.pop("waiting")
         values["oldest_wait"] = max(own.oldest_wait, multiplexed.oldest_wait())
         values["shed"] += 0 if multiplexed.shedding is None else multiplexed.shedding.shed
         return MultiplexedPoolStats(
             **values | counts,
-            commands=sum(size * count for size, count in enumerate(batches)),
-            writes=sum(batches),
-            batch=Summary.of_counts(batches),
+            commands=sum(size * count for size, count in batches),
+            writes=sum(count for _, count in batches),
+            batch=Summary.of_members(batches),
         )
 
     def _with_calls(

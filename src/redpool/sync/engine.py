@@ -231,6 +231,16 @@ class Engine(EngineBase):
             if not ticket.waker.acquire(timeout=max(0.0, min(left, longest))):
                 self.look_around(ticket if left <= longest else None)
 
+    def catch_up(self) -> None:
+        """Have what came in known to the core, before it is looked at; it costs nothing where there was nothing.
+
+        What was dropped while an interruption has swallowed the word of it, maintenance finds.
+        """
+        if self._maintenance is None:
+            self.look_around()
+        elif (self.inbox or self.core.inconsistent) and not self.reentered():
+            self.flush()
+
     def look_around(self, late: Ticket | None = None) -> None:
         """Take back what was dropped, also where an interruption has swallowed the word of it; end a wait that is late.
 

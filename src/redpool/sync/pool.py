@@ -393,7 +393,7 @@ class ConnectionPool(SyncSurface):
     def stats(self) -> PoolStats:
         """Return the pool's state at this moment, and its counters since it was created or reset."""
         engine = self._engine_here()
-        engine.look_around()
+        engine.catch_up()
         with engine.guard:
             return engine.core.stats(_monotonic())
 

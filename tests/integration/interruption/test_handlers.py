@@ -63,6 +63,7 @@ def test_a_release_from_within_the_pool_is_taken_in_later(redis_url: str) -> Non
 def test_an_abandoned_subscription_comes_back_from_within_the_pool(redis_url: str) -> None:
     """A PubSub that is collected while its thread holds the lock neither hangs nor loses its slot."""
     with redpool.ConnectionPool.from_url(redis_url) as pool:
+        gc.collect()  # so that no collection comes by itself, which would order what is garbage in another way
         subscription = redis.Redis(connection_pool=pool).pubsub()
         subscription.subscribe("channel")
         cycle = [subscription]
