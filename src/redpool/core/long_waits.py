@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
 
 from .stats import Lease, Plain
 from .waiters import Ticket
@@ -18,7 +17,7 @@ MOST_HOLDERS = 10
 
 
 class LongWaits:
-    """Which tickets of a queue were reported, by when they joined it: first in, first reported."""
+    """Which tickets were reported, by when they began to wait: all that began before the last one that was."""
 
     __slots__ = ("_again_at", "_reported", "warn_wait")
 
@@ -30,15 +29,15 @@ class LongWaits:
 
     def due_at(self, queue: Iterable[Ticket]) -> float:
         """Return when the next report is due; infinity where none will be."""
-        first = next((ticket.since for ticket in queue if ticket.since > self._reported), math.inf)
+        first = min((ticket.since for ticket in queue if ticket.since > self._reported), default=math.inf)
         return max(first + self.warn_wait, self._again_at)
 
     def take(self, queue: Iterable[Ticket], now: float) -> list[Ticket]:
         """Return the tickets to be reported now, the longest-waiting first: they count as reported from now on."""
         if now < self._again_at:
             return []
-        waited = takewhile(lambda ticket: ticket.since + self.warn_wait <= now, queue)
-        found = [ticket for ticket in waited if ticket.since > self._reported]
+        due = (ticket for ticket in queue if ticket.since + self.warn_wait <= now and ticket.since > self._reported)
+        found = sorted(due, key=lambda ticket: ticket.since)  # classes of callers wait apart from each other
         if found:
             self._reported, self._again_at = found[-1].since, now + APART
         return found

@@ -281,11 +281,15 @@ class PoolCore:
             if self.shedding is not None and not self._tickets:
                 self.shedding.queue_begins()
             self.queue.join(ticket, now)
-            self.wake_by(ticket.deadline)
-            if self.long_waits is not None:
-                self.wake_by(now + self.long_waits.warn_wait)
+            self._wake_for(ticket)
             self._grow(now)
         return ticket
+
+    def _wake_for(self, ticket: Ticket) -> None:
+        """Have `tick` be due when a wait that begins is to be ended, or reported."""
+        self.wake_by(ticket.deadline)
+        if self.long_waits is not None:
+            self.wake_by(ticket.since + self.long_waits.warn_wait)
 
     def bound(self, ticket: Ticket, end: float, now: float) -> None:
         """Take note that a caller that has just joined must be done by `end`; turn it away where it can't be.
@@ -781,7 +785,7 @@ class PoolCore:
             "in_use": self.in_use,
             "max_connections": self.max_connections,
             "connecting": len(self.connector),
-            "waiting": len(self._tickets),
+            "waiting": len(self.queue),
         }
         first, more = tickets[0], len(tickets) - 1
         self.outbox.append(ReportWait(now - first.since, first.borrower, more, counts, tuple(holders)))

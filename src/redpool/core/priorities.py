@@ -145,7 +145,7 @@ class PrioritizedCore(PoolCore):
             self._time_out(ticket, now)
         else:
             self.queue.hold(ticket)
-            self.wake_by(ticket.deadline)
+            self._wake_for(ticket)
         return ticket
 
     def _admit_held(self, now: float) -> None:

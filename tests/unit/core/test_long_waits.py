@@ -37,6 +37,15 @@ def test_many_that_wait_are_one_report_a_second() -> None:
     assert [(round(each.waited, 3), each.more) for each in driver.long_waits] == [(0.5, 0), (1.4, 8)]
 
 
+def test_a_caller_that_is_held_for_its_class_waits_as_any_other() -> None:
+    """The first to wait is reported, whichever class it is of."""
+    driver = Driver(max_connections=2, timeout=None, warn_wait=0.5, reserved={"a": 1})
+    driver.take(0.0)
+    driver.ask(1.0)
+    driver.run_until(30.0)
+    assert [(report.waited, report.more) for report in driver.long_waits] == [(0.5, 0)]
+
+
 @pytest.mark.parametrize("warn_wait", [None, 0.5])
 def test_a_short_wait_is_not_reported(warn_wait: float | None) -> None:
     """Nor is any where that wasn't asked for."""
