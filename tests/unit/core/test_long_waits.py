@@ -41,6 +41,7 @@ def test_a_caller_that_is_held_for_its_class_waits_as_any_other() -> None:
     """The first to wait is reported, whichever class it is of."""
     driver = Driver(max_connections=2, timeout=None, warn_wait=0.5, reserved={"a": 1})
     driver.take(0.0)
+    driver.run_until(1.0)
     driver.ask(1.0)
     driver.run_until(30.0)
     assert [(report.waited, report.more) for report in driver.long_waits] == [(0.5, 0)]
