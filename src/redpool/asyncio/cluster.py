@@ -163,7 +163,8 @@ class _Pools:
         host, port = kwargs["host"], kwargs["port"]
         name = f"{host}:{port}"
         if name not in self.by_name:
-            pool = MultiplexedConnectionPool(connection_class=self._connection_class, **kwargs, **self._options)
+            options = {**internals.node_options(kwargs), **self._options}
+            pool = MultiplexedConnectionPool(connection_class=self._connection_class, **options)
             self.by_name[name] = pool
         connection: NodeConnection = _kept(self.by_name[name], host, port)
         return connection

@@ -272,6 +272,18 @@ def library(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"driver_info": info}
 
 
+_OLD_NAMES = ("lib_name", "lib_version")
+
+
+def node_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cluster's options for the pool of a node, without those that would only have redis-py warn.
+
+    On event loops 7.2's clusters pass the old names for `driver_info` on that were not given, and its connections warn
+    that these are deprecated.
+    """
+    return {name: value for name, value in options.items() if value is not SENTINEL or name not in _OLD_NAMES}
+
+
 _ATTRIBUTES = _find("redis.observability.attributes")
 
 CONNECTION_STATES: tuple[Any, ...] = (
