@@ -158,7 +158,9 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
     def close(self) -> None:
         """Close the client, as in redis-py: commands in flight are answered, and the next command connects again."""
         super().close()
-        for node in self.nodes_manager.nodes_cache.values():
+        if (nodes := getattr(self, "nodes_manager", None)) is None:  # it was refused before it had any
+            return
+        for node in nodes.nodes_cache.values():
             pool = None if node.redis_connection is None else node.redis_connection.connection_pool
             if isinstance(pool, _NodePool):
                 pool.close()
