@@ -320,13 +320,15 @@ class Server:
             with socket.socket(socket.AF_UNIX if self.path else socket.AF_INET) as sock:
                 sock.settimeout(1.0)
                 sock.connect(self.path or (self.host, self.port))
-                sock.sendall(b"INFO server\r\n")
+                sock.sendall(b"PING\r\nINFO server\r\n")  # in one write, so that it answers both in one
                 reply = sock.recv(4096)
         except OSError:
             return False
         # The process id distinguishes it from another program that took the port first. An error is an answer, too: it
         # comes, for example, from a server that requires a password.
-        return f"process_id:{self.pid}\r".encode() in reply or reply.startswith(b"-")
+        # Only while it loads data from a disk it isn't up yet.
+        is_it = f"process_id:{self.pid}\r".encode() in reply or reply.startswith(b"-")
+        return is_it and not reply.startswith(b"-LOADING")
 
 
 def _candidates() -> Iterator[str]:

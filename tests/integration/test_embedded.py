@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from redpool import embedded
 from support.faces import eventually
@@ -173,7 +175,8 @@ def test_nothing_stays_on_disk(
 def test_a_directory_of_the_users_outlives_a_crash(tmp_path: Path) -> None:
     """What the server writes there is found again after a restart, and stays where the server ends."""
     args = ("--dir", str(tmp_path), "--appendonly", "yes", "--appendfsync", "no")
-    with embedded.start(args=args) as server, redis.Redis.from_url(server.url, decode_responses=True) as client:
+    at_once = {"decode_responses": True, "retry": Retry(NoBackoff(), 0)}  # it has loaded the data by then
+    with embedded.start(args=args) as server, redis.Redis.from_url(server.url, **at_once) as client:
         client.set("foo", "bar")
         server.kill()
         server.restart()
