@@ -40,6 +40,8 @@ TIGHT = re.compile(r"(?<=deadline\()\d+\.\d+|(?<=socket_timeout=)\d+\.\d+")
 PATIENT = "30.0"
 # What a page needs beside the server: where the page says that it is, and the fixture that has it.
 ELSEWHERE = {"connecting.md": (6380, "secured"), "sentinel.md": (26379, "watched"), "cluster.md": (7000, "clustered")}
+# What pages need of redis-py that not every supported version has.
+NEEDS = {"metrics.md": "OpenTelemetry recording"}
 
 
 def name_of(page: Path) -> str:
@@ -59,7 +61,8 @@ def pages_of_code() -> Iterator[Any]:
     for page in PAGES:
         found = BLOCK.findall(page.read_text(encoding="utf-8"))
         if code := [text for language, text in found if language == "python"]:
-            yield pytest.param(name_of(page), "\n".join(code), id=name_of(page))
+            needs = [pytest.mark.needs(NEEDS[name_of(page)])] if name_of(page) in NEEDS else []
+            yield pytest.param(name_of(page), "\n".join(code), id=name_of(page), marks=needs)
 
 
 # -- Python ------------------------------------------------------------------------------------------------------------
