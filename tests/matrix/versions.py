@@ -35,8 +35,9 @@ CONTRACT = (
     "tests/integration/deadlines",
     "tests/integration/dedicated",
     "tests/integration/multiplexed",
+    "tests/topology",
 )
-"""Where the tests are that stand for the contract: the code in README and docs, pools, clients, deadlines."""
+"""The tests that stand for the contract: the code on the pages, pools, clients, deadlines, clusters and Sentinels."""
 
 APART = ("tests/docs/test_docs.py", "tests/unit/test_internals.py")
 """Of these what redis-py has, or its pages say: not for valkey-py."""
@@ -44,7 +45,7 @@ APART = ("tests/docs/test_docs.py", "tests/unit/test_internals.py")
 NEWEST_ALONE = (
     "tests/integration/bench",  # measures, with the newest
     "tests/integration/outside",  # a double, which follows the newest
-    "tests/typing",  # the newest's types
+    "tests/typing/test_typing.py",  # the newest's types; pytest would take the folder in spite of it
 )
 """Left out on other versions."""
 

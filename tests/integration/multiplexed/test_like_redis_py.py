@@ -138,6 +138,10 @@ def test_what_a_users_connection_gets_as_it_connects_is_there_for_a_command(at: 
     seen: list[str] = []
 
     class Greeted(redis.Connection):
+        def on_connect(self) -> None:  # what a handshake calls before 6.0
+            super().on_connect()
+            self.greeting = "hello"
+
         def on_connect_check_health(self, check_health: bool = True) -> None:
             super().on_connect_check_health(check_health)
             self.greeting = "hello"
