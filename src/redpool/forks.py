@@ -39,7 +39,7 @@ class _ById:
 
 def _wiped_page() -> Any:
     """Return a page that reads false in each child; `None` where the kernel doesn't wipe one."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or sys.implementation.name == "pypy":  # PyPy 8 fails inside where the kernel says no
         return None
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if _takes(page, _NONSENSE) or not _takes(page, _WIPE_ON_FORK):

@@ -115,8 +115,10 @@ def readable_in_crowd(sock: Any) -> Readable:
     """Return the probe of a plain socket for when other threads wait for the interpreter's lock, which it keeps.
 
     Python's own releases that lock, although it doesn't wait: one of the threads is woken in vain, since it finds the
-    lock taken again. A lone thread finds Python's own cheaper.
+    lock taken again. A lone thread finds Python's own cheaper. PyPy has no call that keeps its lock.
     """
+    if not hasattr(ctypes, "pythonapi"):
+        return readable(sock)
     polled = ctypes.byref(_Polled(sock.fileno(), POLLIN, 0))
     return partial(ctypes.pythonapi.poll, polled, ctypes.c_ulong(1))
 
