@@ -26,9 +26,10 @@ class Load(Protocol):
 
 def write_page(page: str, folder: Path, url: str) -> None:
     """Write the files on a page into a folder, with the test's server for the one on the page."""
-    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
-    for code, name in BLOCK.findall(text):
-        (folder / f"{name}.py").write_text(code.replace("localhost:6379", urlsplit(url).netloc), encoding="utf-8")
+    text, server = (PAGES / f"{page}.md").read_text(encoding="utf-8"), urlsplit(url)
+    for block, name in BLOCK.findall(text):
+        code = block.replace("localhost:6379", server.netloc).replace("port=6379", f"port={server.port}")
+        (folder / f"{name}.py").write_text(code, encoding="utf-8")
 
 
 @pytest.fixture

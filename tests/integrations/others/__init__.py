@@ -1,0 +1,1 @@
+"""Libraries that take a pool, a class of pools, or a client."""
