@@ -65,6 +65,7 @@ OTHERWISE = {
     "test_the_other_shells_client_is_refused": "the text names redpool.valkey",
     "test_options_for_tls_want_a_connection_for_tls": "the text names valkey-py's class",
     "test_commands_and_their_callbacks": "a set is a list",
+    "test_replicas_read_where_the_user_wants_it": "its clusters have no such strategies",
     "test_a_silent_path_is_replaced.*by_(waiting|listening)": _TIMED,
     "test_a_path_that_answers_is_kept.*by_(waiting|listening)-at leisure": _TIMED,
 }
