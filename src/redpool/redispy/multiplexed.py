@@ -105,10 +105,10 @@ class Multiplexed:
     def _note_backlog(self) -> bool:
         """Take it for flowing that a large request leaves bit by bit: the network is slow then.
 
-        Return whether it does.
+        Return whether any of it has left since the last look, its last bytes included.
         """
         before, self._backlog = self._backlog, self._measure_backlog()
-        flows = bool(self._backlog) and (not before or self._backlog < before)
+        flows = self._backlog < before if before else self._backlog > 0
         self._pushed += flows
         return flows
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import redis
 
 import redpool
 from redpool import embedded
+from redpool.redispy.multiplexed import Multiplexed
 from redpool.testing import ScriptedServer
 from support.faces import PATIENCE, Doing, Face, eventually, together
 from support.relay import Relay
@@ -74,6 +76,14 @@ def test_callers_beside_a_large_command(face: Face, redis_server: embedded.Serve
             assert client.get("key") == b"value"
             time.sleep(0.01)
         assert large.result() is True
+
+
+def test_the_last_bytes_flow_too() -> None:
+    """What a look finds gone was on its way until just before: only silence after that is a sign of a dead path."""
+    sizes = iter([0, 300_000, 300_000, 200_000, 0, 0])
+    seen = SimpleNamespace(_backlog=0, _pushed=0, _measure_backlog=lambda: next(sizes))
+    assert [Multiplexed._note_backlog(seen) for _ in range(6)] == [False, True, False, True, True, False]  # type: ignore[arg-type]  # all it needs
+    assert seen._pushed == 3
 
 
 # -- a server that is slow, or stands still ----------------------------------------------------------------------------
