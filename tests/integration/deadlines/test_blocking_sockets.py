@@ -82,16 +82,15 @@ def test_a_server_that_stops_reading(threads: Any, own_server: embedded.Server, 
         retry=threads.retry(0),
     )
     client = threads.client(pool)
-    large = bytes(16 << 20)
-    assert client.set("key", large)
-    assert client.get("key") == large
+    large = bytes(64 << 20)  # the kernel may have room for as much as half of it
+    assert client.set("key", "value")
     own_server.pause()
     try:
         with pytest.raises(redis.TimeoutError, match="Timeout writing to socket"):
             client.pipeline(transaction=False).set("key", large).execute() if several else client.set("key", large)
     finally:
         own_server.resume()
-    assert client.get("key") == large
+    assert client.get("key") == b"value"
 
 
 def test_a_method_replaced_since_it_was_opened(
