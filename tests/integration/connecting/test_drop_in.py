@@ -27,18 +27,18 @@ def test_the_blocking_pool_is_made_from_a_url(face: Face, redis_url: str, monkey
     """With those defaults, unless the URL says otherwise; it is a pool like any other of redpool's."""
     monkeypatch.setattr(face, "pool_class", face.redpool.BlockingConnectionPool)
     assert face.pool_from_url(redis_url).timeout == 20
-    pool = face.pool_from_url(f"{redis_url}?timeout=0.25&max_connections=4", min_idle=1)
-    assert (pool.timeout, pool.max_connections, pool.config.min_idle) == (0.25, 4, 1)
+    pool = face.pool_from_url(f"{redis_url}?timeout=30.25&max_connections=4", min_idle=1)
+    assert (pool.timeout, pool.max_connections, pool.config.min_idle) == (30.25, 4, 1)
     assert issubclass(face.pool_class, face.redpool.ConnectionPool)
     assert face.client(pool).ping() is True
 
 
 def test_from_url_returns_a_client(face: Face, redis_url: str) -> None:
     """As redis-py's function of that name does; the client has a pool of its own."""
-    client = face._wrap(face.redpool.from_url(f"{redis_url}/4?timeout=0.5", decode_responses=True))
+    client = face._wrap(face.redpool.from_url(f"{redis_url}/4?timeout=30.5", decode_responses=True))
     face._made.append(client.connection_pool)
     assert isinstance(getattr(client, "_target", client), face.redpool.Redis)
-    assert client.connection_pool.timeout == 0.5
+    assert client.connection_pool.timeout == 30.5
     client.set("foo", "bar")
     assert client.get("foo") == "bar"
     with redis.Redis.from_url(redis_url, db=4) as other:
