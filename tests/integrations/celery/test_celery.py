@@ -25,7 +25,7 @@ from redpool.testing import FaultProxy
 
 from ..conftest import write_page
 
-PATIENCE = 60.0  # seconds, for what takes one or two
+PATIENCE = 180.0  # seconds, for what takes one or two, on a quiet machine
 
 
 @contextmanager
