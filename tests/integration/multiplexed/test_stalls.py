@@ -52,7 +52,12 @@ def narrow(face: Face, server: embedded.Server, connections: int) -> Iterator[An
     with Relay(server.host, server.port, uplink=3e6) as relay:
         client = face.client(
             face.pool(
-                host=relay.host, port=relay.port, socket_timeout=1.0, max_connections=connections, retry=face.retry(0)
+                host=relay.host,
+                port=relay.port,
+                socket_timeout=1.0,
+                socket_connect_timeout=60.0,  # for `TCP_USER_TIMEOUT`: the relay may stand still
+                max_connections=connections,
+                retry=face.retry(0),
             )
         )
         client.set("key", "value")
