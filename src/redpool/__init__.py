@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from . import asyncio as asyncio
     from . import embedded as embedded
     from . import valkey as valkey
+    from .fleet.publisher import publish as publish
     from .installation import install as install
     from .installation import uninstall as uninstall
     from .registry import pools as pools
@@ -64,6 +65,7 @@ _LATER = {
     "dump_on": ".signals",
     "install": ".installation",
     "pools": ".registry",
+    "publish": ".fleet.publisher",
     "uninstall": ".installation",
 }
 

@@ -16,6 +16,7 @@ import mmap
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from .registry import noted
@@ -63,6 +64,14 @@ same_process[0] = True
 _beginning: dict[int, threading.RLock] = {}
 
 
+_followers: list[Callable[[], None]] = []
+
+
+def in_child(follow: Callable[[], None]) -> None:
+    """Have each child call this once it has begun anew with its pools."""
+    _followers.append(follow)
+
+
 def begin_in_child() -> None:
     """Begin anew with every pool that this process inherited, once; without effect where that is done."""
     with _beginning.setdefault(os.getpid(), threading.RLock()):
@@ -71,6 +80,8 @@ def begin_in_child() -> None:
         for each in noted():
             each.begin_in_child()
         same_process[0] = True
+        for follow in _followers[:]:
+            follow()
 
 
 if hasattr(os, "register_at_fork"):

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool": {
         STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.priority", "redpool.sync",
         "redpool.asyncio", "redpool.embedded", "redpool.installation", "redpool.valkey", "redpool.registry",
-        "redpool.signals", "redpool.version",
+        "redpool.signals", "redpool.version", "redpool.fleet.publisher",
     },
     "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
@@ -87,7 +87,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         STDLIB, "redpool.alarm", "redpool.core.config", "redpool.core.stats", "redpool.core.histogram",
         "redpool.core.instrument", "prometheus_client", "opentelemetry", "datadog",
     },
-    "redpool.fleet": {STDLIB, "redpool.core.histogram"},
+    "redpool.fleet": {
+        STDLIB, "redpool", "redpool.core.config", "redpool.core.histogram", "redpool.core.stats", "redpool.alarm",
+        "redpool.forks", "redpool.registry", "redpool.redispy.options", "redis",
+    },
+    "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
+    "redpool.fleet.encoding": {STDLIB, "redpool.core.histogram", "redpool.fleet.model"},
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
     "redpool.tuning": {STDLIB, "redpool.core"},
     "redpool.startup": {STDLIB, "redpool.installation"},

@@ -198,15 +198,17 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
 
     def stats(self) -> MultiplexedPoolStats:
         """Return the state and the counters of the pool on the running loop; outside of one, on the loop used last."""
-        own, here = super().stats(), self._view()
-        return self._with_shared(own, None if here is None else here.multiplexed)
+        here = self._view()
+        return self._stats_of(None) if here is None else here.look(self._stats_of)
 
-    def dump(self) -> PoolDump:
-        """Return who has which connection and who waits, the calls that share, and what was decided about sharing."""
-        own, here = super().dump(), self._view()
+    def _stats_of(self, here: Engine | None) -> MultiplexedPoolStats:
+        return self._with_shared(super()._stats_of(here), None if here is None else here.multiplexed)
+
+    def _dump_of(self, here: Engine | None) -> PoolDump:
+        own = super()._dump_of(here)
         if here is None:
             return own
-        return here.look(lambda here: self._with_calls(own, here.multiplexed, here.caller_of, here.borrower_name))
+        return self._with_calls(own, here.multiplexed, here.caller_of, here.borrower_name)
 
 
 class _Home(WeakHome):

@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from random import Random
 from typing import Any, Self, Unpack, overload
 
@@ -22,7 +23,7 @@ from ..core.config import MOST_CONNECTIONS, MaxConnections, refuse_to_resize, wh
 from ..core.histogram import Distributions
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
-from ..core.stats import PoolDump, PoolStats
+from ..core.stats import PoolDump, PoolStats, Seen
 from ..core.waiters import Ticket
 from ..deadline import current, deadline
 from ..errors import no_connection_in_time
@@ -387,9 +388,7 @@ class ConnectionPool(AsyncSurface):
     def stats(self) -> PoolStats:
         """Return the state and the counters of the pool on the running loop; outside of one, on the loop used last."""
         here = self._view()
-        if here is not None:
-            return here.look(lambda here: here.core.stats(_monotonic()))
-        return self._core().stats(_monotonic())
+        return self._stats_of(None) if here is None else here.look(self._stats_of)
 
     def distributions(self) -> Distributions:
         """Return how long callers waited and used connections, and how long connects took, as counts that add up."""
@@ -401,7 +400,28 @@ class ConnectionPool(AsyncSurface):
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, task and call site."""
         here = self._view()
-        return here.look(Engine.dump) if here is not None else PoolDump(self.config.name, (), ())
+        return self._dump_of(None) if here is None else here.look(self._dump_of)
+
+    def looks(self) -> list[tuple[asyncio.AbstractEventLoop | None, Callable[[], Seen]]]:
+        """Return for each loop that has used the pool what looks at its part; without a loop where none has.
+
+        It is to be called on that loop. Where the loop is stuck another thread may call it: what it sees may change
+        meanwhile, and then it may raise `RuntimeError`.
+        """
+        if not _same_process[0]:
+            begin_in_child()
+        parts = [here for here in list(self._by_loop.values()) if not here.loop.is_closed()]
+        return [(here.loop, partial(self._look_at, here)) for here in parts] or [(None, partial(self._look_at, None))]
+
+    def _look_at(self, here: Engine | None) -> Seen:
+        core = self._unused() if here is None else here.core
+        return Seen(self._stats_of(here), core.distributions(), self._dump_of(here))
+
+    def _stats_of(self, here: Engine | None) -> PoolStats:
+        return (self._unused() if here is None else here.core).stats(_monotonic())
+
+    def _dump_of(self, here: Engine | None) -> PoolDump:
+        return PoolDump(self.config.name, (), ()) if here is None else here.dump()
 
     async def healthy(self, timeout: float = 1.0) -> bool:
         """Return whether the server answers a PING within so many seconds; for health checks.
@@ -419,8 +439,9 @@ class ConnectionPool(AsyncSurface):
 
     def _core(self) -> PoolCore:
         here = self._view()
-        if here is not None:
-            return here.core
+        return self._unused() if here is None else here.core
+
+    def _unused(self) -> PoolCore:
         unused = PoolCore(self.config, _monotonic(), Random())
         if not self.config.limits:
             unused.resize(self._max_connections, _monotonic())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .counters import Counters
-from .histogram import Summary
+from .histogram import Distributions, Summary
 
 Plain: TypeAlias = dict[str, Any]
 """numbers, strings and dicts of them, as JSON has them"""
@@ -165,6 +165,14 @@ class PoolDump:
         lines += [f"  {self.more_calls} more calls"] if self.more_calls else []
         lines += [f"  {decision.age:.3f} s ago: {decision.what}" for decision in self.decisions]
         return "\n".join(lines)
+
+
+class Seen(NamedTuple):
+    """All that a pool says of itself."""
+
+    stats: PoolStats
+    distributions: Distributions
+    dump: PoolDump
 
 
 def counts(in_use: int, max_connections: int, connecting: int, waiting: int, oldest_lease: float) -> str:

@@ -1,1 +1,19 @@
-"""The view over all processes of a service: each reports its pools, a reader joins them with the server's clients."""
+"""The view over all processes of a service: each reports its pools, a reader joins them with the server's clients.
+
+A process reports by `redpool.publish()`. What shows a fleet takes a `Source`: a `Reader` of a Redis, or a
+`SocketSource` of one process.
+"""
+
+from __future__ import annotations
+
+from .encoding import ReportError
+from .model import FleetView, Owner, PoolReport, ProcessReport, Sample, ServerClient, ServerView
+from .publisher import Publisher, publish
+from .reader import Reader
+from .reports import decode, encode, of_process
+from .source import Source
+
+__all__ = [
+    "FleetView", "Owner", "PoolReport", "ProcessReport", "Publisher", "Reader", "ReportError", "Sample", "ServerClient",
+    "ServerView", "Source", "decode", "encode", "of_process", "publish",
+]  # fmt: skip

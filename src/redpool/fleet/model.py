@@ -86,6 +86,8 @@ class ProcessReport:
     redis_py: str
     python: str
     pools: tuple[PoolReport, ...] = ()
+    more_pools: int = 0
+    """how many there are beside these: a report has so many at most that it stays small"""
 
     @property
     def key(self) -> str:
@@ -141,6 +143,8 @@ class ServerClient:
     subscriptions: int
     memory: int
     owner: Owner
+    idle_too_long: bool = False
+    """it has sent nothing for longer than the reader allows, and neither subscribes, monitors, blocks nor replicates"""
     process: str | None = None
     """the `key` of its process, as its name says"""
     pool: str | None = None

@@ -20,7 +20,7 @@ from ..core.config import MaxConnections
 from ..core.histogram import Distributions
 from ..core.instrument import Hooks
 from ..core.slot import Reason, State
-from ..core.stats import PoolDump, PoolStats
+from ..core.stats import PoolDump, PoolStats, Seen
 from ..core.waiters import Ticket
 from ..deadline import current, deadline
 from ..errors import no_connection_in_time
@@ -406,6 +406,10 @@ class ConnectionPool(SyncSurface):
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, thread and call site."""
         return self._engine_here().dump()
+
+    def looks(self) -> list[tuple[None, Callable[[], Seen]]]:
+        """Return what looks at all of the pool; a pool for event loops has a part for each loop."""
+        return [(None, lambda: Seen(self.stats(), self.distributions(), self.dump()))]
 
     def healthy(self, timeout: float = 1.0) -> bool:
         """Return whether the server answers a PING within so many seconds; for health checks.

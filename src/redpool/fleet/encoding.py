@@ -1,0 +1,236 @@
+"""Reports as bytes, and back: compact JSON, compressed where that pays.
+
+What comes back is made by anyone who can write to that Redis. So sizes and types are checked, texts are cut, and what
+is wrong raises `ReportError`. What a newer version adds is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from itertools import accumulate
+from typing import Any, NoReturn, TypeVar
+
+from ..core.histogram import BOUNDS, Distribution
+from .model import Borrowed, PoolReport, ProcessReport, Sample, Waiting
+
+VERSION = 1
+MOST_POOLS = 256
+"""So many pools a report has at most."""
+MOST_BYTES = 256 * 1024
+"""So long a report is at most."""
+_MOST_PLAIN = 4 * 1024 * 1024  # bytes when decompressed
+_LONGEST = 400  # characters of a text
+_MOST_ENTRIES = 64  # of counters, reasons, leases, waiters
+_LARGEST = 2**63
+_SMALL = 160  # bytes which zlib doesn't shorten by much
+_COUNTS = len(BOUNDS) + 1
+_EMPTY = Distribution()
+
+_T = TypeVar("_T")
+_Read = Callable[[Any], Any]
+
+
+class ReportError(ValueError):
+    """What should be a report is none: the message says why."""
+
+
+def encode(report: ProcessReport) -> bytes:
+    """Return a report as bytes."""
+    return _pack(_plain_record(report))
+
+
+def decode(data: bytes) -> ProcessReport:
+    """Return the report that `encode` has made bytes of. Raises `ReportError` where they are none."""
+    report: ProcessReport = _decoded(data, _process)
+    return report
+
+
+def encode_samples(report: ProcessReport) -> bytes:
+    """Return as bytes what the history keeps of a report."""
+    pools = [_plain_record(sample_of(report, pool), leave_out=("at", "process")) for pool in report.pools]
+    return _pack({"process": report.key, "pools": pools})
+
+
+def decode_samples(data: bytes, at: float) -> tuple[Sample, ...]:
+    """Return what `encode_samples` has made bytes of, noted at this moment. Raises `ReportError` as `decode` does."""
+
+    def read(value: Any) -> tuple[Sample, ...]:
+        found = _of(dict, value)
+        process = _text(found.get("process"))
+        return tuple(Sample(at=at, process=process, **each) for each in _samples(found.get("pools")))
+
+    samples: tuple[Sample, ...] = _decoded(data, read)
+    return samples
+
+
+def sample_of(report: ProcessReport, pool: PoolReport) -> Sample:
+    """Return what the history keeps of a pool."""
+    return Sample(
+        at=report.at,
+        process=report.key,
+        pool=pool.name,
+        open=pool.open,
+        in_use=pool.in_use,
+        connecting=pool.connecting,
+        waiting=pool.waiting,
+        oldest_wait=pool.oldest_wait,
+        acquired=pool.counters.get("acquired", 0),
+        timeouts=pool.counters.get("timeouts", 0),
+        connected=pool.counters.get("connected", 0),
+        closed=sum(pool.closed.values()),
+        wait=pool.wait,
+    )
+
+
+# -- to bytes ----------------------------------------------------------------------------------------------------------
+
+
+def _pack(plain: dict[str, Any]) -> bytes:
+    text = json.dumps({"v": VERSION, **plain}, separators=(",", ":"), ensure_ascii=True).encode()
+    short = zlib.compress(text, 6) if len(text) > _SMALL else text
+    return min(text, short, key=len)
+
+
+def _plain_record(record: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the fields that don't have their default."""
+    found = {}
+    for name, default in _DEFAULTS[type(record)]:
+        value = getattr(record, name)
+        if value != default and name not in leave_out:
+            found[name] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind is float:
+        return round(value, 6)
+    if kind is str:
+        return value[:_LONGEST]
+    if kind is Distribution:
+        # Each count without those below it: most of these are 0, and the compression likes that.
+        return [round(value.sum, 6), value.counts[0], *map(operator.sub, value.counts[1:], value.counts)]
+    if kind is tuple:
+        return [_plain_record(each) for each in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _defaults(record: Any) -> list[tuple[str, Any]]:
+    made = [(f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in fields(record)]
+    return [(name, object() if default is MISSING else default) for name, default in made]
+
+
+_DEFAULTS = {record: _defaults(record) for record in (Borrowed, Waiting, PoolReport, ProcessReport, Sample)}
+
+# -- from bytes --------------------------------------------------------------------------------------------------------
+
+
+def _decoded(data: bytes, read: _Read) -> Any:
+    try:
+        return read(json.loads(_unpacked(data), parse_constant=_not_finite))
+    except ReportError:
+        raise
+    except (ValueError, TypeError, RecursionError, zlib.error) as error:
+        raise ReportError(f"no report: {error}") from None
+
+
+def _unpacked(data: bytes) -> bytes:
+    if len(data) > MOST_BYTES:
+        raise ReportError(f"no report: {len(data)} bytes are more than {MOST_BYTES}")
+    if data[:1] == b"{":
+        return data
+    inflate = zlib.decompressobj()
+    text = inflate.decompress(data, _MOST_PLAIN)
+    if inflate.unconsumed_tail or not inflate.eof:
+        raise ReportError(f"no report: cut off, or more than {_MOST_PLAIN} bytes when decompressed")
+    return text
+
+
+def _not_finite(text: str) -> NoReturn:
+    raise ReportError(f"no report: {text} is no number")
+
+
+def _of(kind: type[_T], value: Any) -> _T:
+    if type(value) is not kind:
+        raise ReportError(f"no report: a {type(value).__name__} in the place of a {kind.__name__}")
+    return value
+
+
+def _text(value: Any) -> str:
+    text = _of(str, value)[:_LONGEST]
+    # JSON can carry half a surrogate pair, which no terminal and no page can show.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _count(value: Any) -> int:
+    if not 0 <= _of(int, value) < _LARGEST:
+        raise ReportError("no report: a count below 0 or above 2**63")
+    return int(value)
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value) if type(value) is int else _of(float, value)
+    if not (0 <= seconds < _LARGEST and math.isfinite(seconds)):
+        raise ReportError("no report: a time below 0, or without end")
+    return seconds
+
+
+def _counts(value: Any) -> dict[str, int]:
+    if len(_of(dict, value)) > _MOST_ENTRIES:
+        raise ReportError(f"no report: more than {_MOST_ENTRIES} counters")
+    return {_text(name): _count(count) for name, count in value.items()}
+
+
+def _distribution(value: Any) -> Distribution:
+    total, *steps = _of(list, value)
+    if len(steps) != _COUNTS:
+        return _EMPTY  # another version has other bounds
+    counts = tuple(accumulate(map(_count, steps)))
+    return Distribution(counts, _seconds(total)) if any(counts) else _EMPTY
+
+
+def _several(read: _Read, most: int) -> _Read:
+    def several(value: Any) -> tuple[Any, ...]:
+        if len(_of(list, value)) > most:
+            raise ReportError(f"no report: more than {most} entries in a list")
+        return tuple(map(read, value))
+
+    return several
+
+
+def _record(kind: Callable[..., Any], /, **reads: _Read) -> _Read:
+    def record(value: Any) -> Any:
+        found = _of(dict, value)
+        return kind(**{name: read(found[name]) for name, read in reads.items() if name in found})
+
+    return record
+
+
+_samples = _several(
+    _record(
+        dict, pool=_text, open=_count, in_use=_count, connecting=_count, waiting=_count,
+        oldest_wait=_seconds, acquired=_count, timeouts=_count, connected=_count, closed=_count, wait=_distribution,
+    ),
+    MOST_POOLS,
+)  # fmt: skip
+_waiting = _record(Waiting, age=_seconds, borrower=_text)
+_borrowed = _record(Borrowed, age=_seconds, borrower=_text, taken_at=_optional_text, command=_optional_text)
+_pool = _record(
+    PoolReport, name=_text, kind=_text, shell=_text, address=_text, max_connections=_count, open=_count, idle=_count,
+    in_use=_count, connecting=_count, waiting=_count, oldest_wait=_seconds, in_flight=_count, counters=_counts,
+    closed=_counts, wait=_distribution, use=_distribution, connect=_distribution,
+    borrowed=_several(_borrowed, _MOST_ENTRIES), waiters=_several(_waiting, _MOST_ENTRIES),
+)  # fmt: skip
+_process = _record(
+    ProcessReport, service=_text, host=_text, pid=_count, started=_seconds, at=_seconds, period=_seconds, redpool=_text,
+    redis_py=_text, python=_text, pools=_several(_pool, MOST_POOLS), more_pools=_count,
+)  # fmt: skip

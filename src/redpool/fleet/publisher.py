@@ -1,0 +1,243 @@
+"""What reports the pools of this process to a Redis: from a thread of its own, over a connection of its own.
+
+So it still talks when an event loop hangs, and takes no connection of the user's. Where that Redis is away, it tries
+again ever less often, and says so once. It raises nothing into the user's code once it runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import random
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from redis.exceptions import RedisError
+
+from .. import registry
+from ..alarm import Alarm
+from ..forks import in_child
+from .keys import DEFAULT, HISTORY_EVERY, Keys, leaving, reporting
+from .link import Link, Target, target_of_pool, target_of_url
+from .model import ProcessReport
+from .reports import Pool, host, of_process
+
+logger = logging.getLogger("redpool.fleet")
+
+_LONGEST_PAUSE = 30.0  # seconds between two attempts
+_LEAVE_WITHIN = 1.0  # seconds that an exit waits for the report to be taken away
+_LONGEST_SERVICE = 100  # characters
+_LONGEST_PERIOD = 3600.0  # seconds
+
+_living: dict[tuple[str, str, str | None], Publisher] = {}
+
+
+def publish(
+    pools: Pool | Iterable[Pool] | None = None,
+    *,
+    service: str | None = None,
+    url: str | None = None,
+    fleet: str = DEFAULT,
+    period: float = 1.0,
+) -> Publisher:
+    """Report pools of this process to a Redis from now on, for `redpool top` and `redpool dashboard` to read.
+
+    - `pools`: a pool, a client that has one, or several; by default all pools of this process, later ones included.
+    - `service`: what the process is a part of, such as "checkout"; by default the program's name.
+    - `url`: the Redis to report to; by default the server of the first pool, with its credentials and database.
+    - `fleet`: a name that tells this fleet apart from others in the same Redis.
+    - `period`: seconds between two reports. A process that has not reported for three of them is taken for gone.
+
+    It returns at once what `close()` ends; it ends with the process, too, and with the pools that it was given. A
+    forked child that goes on for longer than a period reports itself. Raises `TypeError` or `ValueError` for a wrong option.
+    """
+    return Publisher(pools, service, url, fleet, period)
+
+
+class Publisher:
+    """Reports pools until it is closed, or used up as a context manager; `redpool.publish` makes it."""
+
+    def __init__(
+        self, pools: Pool | Iterable[Pool] | None, service: str | None, url: str | None, fleet: str, period: float
+    ) -> None:
+        self.service = default_service() if service is None else _service(service)
+        self.period = _period(period)
+        self._keys = Keys.of(fleet)
+        given = None if pools is None else _pools(pools)
+        self._pools = registry.noted if given is None else given.alive
+        target = None if url is None else target_of_url(url)
+        self._target: Callable[[], Target | None] = self._own_server if target is None else lambda: target
+        self._ends_with_pools = given is not None
+        self._identity = fleet, self.service, url
+        if self._identity in _living:
+            raise ValueError(
+                f"service={self.service!r}: this process reports to fleet {fleet!r} already: close that publisher, "
+                "or pass all pools in one call"
+            )
+        _living[self._identity] = self
+        self._begin(pause=0.0)
+
+    def close(self) -> None:
+        """Stop reporting, and take the report away, within a second; without effect where that is done."""
+        if _living.get(self._identity) is self:
+            del _living[self._identity]
+        self.end()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_LEAVE_WITHIN)
+
+    def end(self) -> None:
+        """Have the thread take the report away and stop, without waiting for that."""
+        self._end.ring()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.service!r} to fleet {self._identity[0]!r}>"
+
+    def begin_in_child(self) -> None:
+        """After a fork, in the child: report it as well, unless it ends or becomes another program at once."""
+        self._begin(pause=self.period)
+
+    def _begin(self, pause: float) -> None:
+        self._end = Alarm()
+        name = f"redpool fleet {self.service}"
+        thread = threading.Thread(target=self._run, args=(self._end, pause), name=name, daemon=True)
+        self._thread: threading.Thread | None = thread
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter ends
+            self._thread = None
+            logger.warning("%s: reports nothing: %s", self.service, error)
+
+    # -- in the thread -----------------------------------------------------------------------------------------------
+
+    def _run(self, end: Alarm, pause: float) -> None:
+        reporter = _Reporter(self._keys, Link(self._target, f"{self.service}/fleet@{host()}:{os.getpid()}"))
+        while not end.sleep(pause):
+            pools = self._pools()
+            if not pools and self._ends_with_pools:
+                _living.pop(self._identity, None)
+                break
+            pause = reporter.turn(of_process(pools, service=self.service, period=self.period))
+            del pools  # else this thread would keep them alive through the next pause
+        reporter.leave()
+
+    def _own_server(self) -> Target | None:
+        """Return where the pools connect to; where there is a Sentinel, what it knows, not its own address."""
+        pools = self._pools()
+        known = [pool for pool in pools if "connection_pool" in pool.connection_kwargs]
+        return next((target for pool in known or pools if (target := target_of_pool(pool)) is not None), None)
+
+
+class _Reporter:
+    """Reports again and again over one connection. It belongs to the thread."""
+
+    def __init__(self, keys: Keys, link: Link) -> None:
+        self._keys, self._link = keys, link
+        self._key: str | None = None  # of what was reported
+        self._number = 0  # of reports since the connection was opened
+        self._failures = 0  # in a row
+        self._refused: set[object] = set()  # commands that were, and were logged
+
+    def turn(self, report: ProcessReport) -> float:
+        """Report, and return for how many seconds to pause."""
+        try:
+            self._report(report)
+        except (RedisError, OSError) as error:
+            self._number = 0
+            self._failures += 1
+            self._link.close()
+            if self._failures == 1:
+                logger.warning("can't report to the fleet at %s, and tries again: %s", self._link.shown, error)
+            longest = max(_LONGEST_PAUSE, report.period)
+            return min(longest, report.period * 2.0 ** min(self._failures, 16)) * random.uniform(0.5, 1.0)
+        if self._failures:
+            logger.info("reports to the fleet at %s again", self._link.shown)
+            self._failures = 0
+        return report.period
+
+    def _report(self, report: ProcessReport) -> None:
+        noted = self._number % HISTORY_EVERY == 0
+        self._number += 1
+        commands = reporting(self._keys, report, noted)
+        replies = self._link.ask(commands)
+        if isinstance(replies[0], RedisError):
+            raise replies[0]
+        self._key = report.key
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, RedisError) and command[0] not in self._refused:
+                self._refused.add(command[0])
+                logger.warning("can't report all to the fleet at %s: %s: %s", self._link.shown, command[0], reply)
+
+    def leave(self) -> None:
+        """Take the report away, where the server is there."""
+        if self._key is not None and self._link.connected:
+            with contextlib.suppress(RedisError, OSError):
+                self._link.ask(leaving(self._keys, self._key))
+        self._link.close()
+
+
+class _Given:
+    """The pools that the user has given, as long as they are there."""
+
+    def __init__(self, pools: list[Any]) -> None:
+        self._held = [weakref.ref(pool) for pool in pools]
+
+    def alive(self) -> list[Any]:
+        return [pool for held in self._held if (pool := held()) is not None]
+
+
+def _pools(given: Any) -> _Given:
+    several = list(given) if isinstance(given, Iterable) and not hasattr(given, "looks") else [given]
+    pools = [getattr(each, "connection_pool", each) for each in several]
+    for pool in pools:
+        if not hasattr(pool, "looks"):
+            raise TypeError(f"pools={pool!r}: must be a pool of redpool's, a client that has one, or several of them")
+    if not pools:
+        raise ValueError(f"pools={given!r}: must be one at least; without pools= all of the process are reported")
+    return _Given(pools)
+
+
+def _service(service: Any) -> str:
+    if not isinstance(service, str) or not 0 < len(service) <= _LONGEST_SERVICE or not service.isprintable():
+        raise ValueError(f"service={service!r}: must be 1 to {_LONGEST_SERVICE} printable characters")
+    return service
+
+
+def _period(period: Any) -> float:
+    if not isinstance(period, int | float) or isinstance(period, bool) or not 0.01 <= period <= _LONGEST_PERIOD:
+        raise ValueError(f"period={period!r}: must be a number of seconds from 0.01 to {_LONGEST_PERIOD:g}")
+    return float(period)
+
+
+def default_service() -> str:
+    """Return the program's name."""
+    path = Path(sys.argv[0] if sys.argv else "")
+    name = path.parent.name if path.name == "__main__.py" else path.stem
+    return "".join(each for each in name if each.isprintable())[:_LONGEST_SERVICE] or "python"
+
+
+def _close_all() -> None:
+    for each in list(_living.values()):
+        each.end()
+    for each in list(_living.values()):
+        each.close()
+
+
+def _begin_in_child() -> None:
+    for each in list(_living.values()):
+        each.begin_in_child()
+
+
+in_child(_begin_in_child)
+atexit.register(_close_all)

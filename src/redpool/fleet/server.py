@@ -1,0 +1,114 @@
+"""The server's side of a view: its clients, figures, latency events and slow log, as far as it tells them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from .clients import Owners, clients_of
+from .link import Command
+from .model import ProcessReport, ServerClient, ServerView
+
+_monotonic = time.monotonic
+
+_SLOW = 64  # entries of the slow log
+_SHARE = 20  # the list of clients is asked for so seldom that it takes one part in so many of the time
+
+
+class ServerSide:
+    """What is known of the server. What it refuses is asked for again over the next connection only."""
+
+    def __init__(self, url: str, idle_limit: float) -> None:
+        self._url, self._idle_limit = url, idle_limit
+        self._owners = Owners()
+        self._refused: dict[str, str] = {}
+        self._asked: list[str] = []
+        self._info: dict[str, str] = {}
+        self._most: int | None = None
+        self._list_due = 0.0
+        self._clients: tuple[ServerClient, ...] = ()
+
+    def start_over(self) -> None:
+        """Ask for everything again: there will be another connection."""
+        self._refused.clear()
+        self._list_due = 0.0
+        self._most = None
+
+    def commands(self) -> list[Command]:
+        """Return what to ask."""
+        wanted: dict[str, Command] = {
+            "INFO": ("INFO",),
+            "LATENCY LATEST": ("LATENCY", "LATEST"),
+            "SLOWLOG GET": ("SLOWLOG", "GET", _SLOW),
+        }
+        if _monotonic() >= self._list_due:
+            wanted["CLIENT LIST"] = ("CLIENT", "LIST")
+        if self._info and self._most is None:
+            wanted["CONFIG GET"] = ("CONFIG", "GET", "maxclients")
+        self._asked = [name for name in wanted if name not in self._refused]
+        return [wanted[name] for name in self._asked]
+
+    def view(self, replies: list[Any], processes: Iterable[ProcessReport], unseen: Iterable[str]) -> ServerView:
+        """Return what the server has said."""
+        said: dict[str, Any] = {}
+        for name, reply in zip(self._asked, replies, strict=True):
+            if isinstance(reply, RedisError):
+                self._refused[name] = str(reply)
+            else:
+                said[name] = reply
+        self._info = dict(_lines(_text(said.get("INFO", b""))))
+        self._most = _whole(self._info.get("maxclients")) or self._most or _configured(said.get("CONFIG GET"))
+        self._owners.know(processes)
+        self._take_clients(said)
+        return ServerView(
+            url=self._url,
+            version=self._info.get("valkey_version") or self._info.get("redis_version"),
+            connected_clients=_whole(self._info.get("connected_clients")),
+            max_clients=self._most,
+            commands_per_second=_whole(self._info.get("instantaneous_ops_per_sec")),
+            clients=self._clients,
+            latency=tuple(_latency(said.get("LATENCY LATEST") or [])),
+            slow=tuple(_slow(said.get("SLOWLOG GET") or [])),
+            unseen=(*unseen, *(f"{name}: {why}" for name, why in self._refused.items())),
+        )
+
+    def _take_clients(self, said: dict[str, Any]) -> None:
+        if "CLIENT LIST" in said:
+            began = _monotonic()
+            self._clients = clients_of(_text(said["CLIENT LIST"]), self._owners, self._idle_limit)
+            now = _monotonic()
+            self._list_due = now + _SHARE * (now - began)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 20 else None
+
+
+def _lines(info: str) -> Iterable[tuple[str, str]]:
+    for line in info.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            yield name, value
+
+
+def _configured(reply: Any) -> int | None:
+    return _whole(_text(reply[1])) if isinstance(reply, list) and len(reply) == 2 else None
+
+
+def _latency(reply: Iterable[Any]) -> Iterable[tuple[str, float, float]]:
+    for event, at, latest, *_ in reply:
+        yield _text(event), float(at), latest / 1000
+
+
+def _slow(reply: Iterable[Any]) -> Iterable[tuple[float, float, str, str]]:
+    """Take of each entry the command's name only: its arguments are the user's."""
+    for _, at, took, command, *more in reply:
+        name = _text(command[0]) if command else ""
+        yield float(at), took / 1e6, name, _text(more[1]) if len(more) > 1 else ""
