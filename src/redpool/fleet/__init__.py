@@ -12,8 +12,10 @@ from .publisher import Publisher, publish
 from .reader import Reader
 from .reports import decode, encode, of_process
 from .source import Source
+from .unix import Listener, SocketSource, ask, listen, socket_path
 
 __all__ = [
-    "FleetView", "Owner", "PoolReport", "ProcessReport", "Publisher", "Reader", "ReportError", "Sample", "ServerClient",
-    "ServerView", "Source", "decode", "encode", "of_process", "publish",
+    "FleetView", "Listener", "Owner", "PoolReport", "ProcessReport", "Publisher", "Reader", "ReportError", "Sample",
+    "ServerClient", "ServerView", "SocketSource", "Source", "ask", "decode", "encode", "listen", "of_process",
+    "publish", "socket_path",
 ]  # fmt: skip

@@ -11,11 +11,9 @@ import contextlib
 import logging
 import os
 import random
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Self
 
 from redis.exceptions import RedisError
@@ -26,13 +24,12 @@ from ..forks import in_child
 from .keys import DEFAULT, HISTORY_EVERY, Keys, leaving, reporting
 from .link import Link, Target, target_of_pool, target_of_url
 from .model import ProcessReport
-from .reports import Pool, host, of_process
+from .reports import Pool, checked_service, default_service, host, of_process
 
 logger = logging.getLogger("redpool.fleet")
 
 _LONGEST_PAUSE = 30.0  # seconds between two attempts
 _LEAVE_WITHIN = 1.0  # seconds that an exit waits for the report to be taken away
-_LONGEST_SERVICE = 100  # characters
 _LONGEST_PERIOD = 3600.0  # seconds
 
 _living: dict[tuple[str, str, str | None], Publisher] = {}
@@ -55,7 +52,8 @@ def publish(
     - `period`: seconds between two reports. A process that has not reported for three of them is taken for gone.
 
     It returns at once what `close()` ends; it ends with the process, too, and with the pools that it was given. A
-    forked child that goes on for longer than a period reports itself. Raises `TypeError` or `ValueError` for a wrong option.
+    forked child that goes on for longer than a period reports itself. Raises `TypeError` or `ValueError` for a wrong
+    option.
     """
     return Publisher(pools, service, url, fleet, period)
 
@@ -66,7 +64,7 @@ class Publisher:
     def __init__(
         self, pools: Pool | Iterable[Pool] | None, service: str | None, url: str | None, fleet: str, period: float
     ) -> None:
-        self.service = default_service() if service is None else _service(service)
+        self.service = default_service() if service is None else checked_service(service)
         self.period = _period(period)
         self._keys = Keys.of(fleet)
         given = None if pools is None else _pools(pools)
@@ -208,23 +206,10 @@ def _pools(given: Any) -> _Given:
     return _Given(pools)
 
 
-def _service(service: Any) -> str:
-    if not isinstance(service, str) or not 0 < len(service) <= _LONGEST_SERVICE or not service.isprintable():
-        raise ValueError(f"service={service!r}: must be 1 to {_LONGEST_SERVICE} printable characters")
-    return service
-
-
 def _period(period: Any) -> float:
     if not isinstance(period, int | float) or isinstance(period, bool) or not 0.01 <= period <= _LONGEST_PERIOD:
         raise ValueError(f"period={period!r}: must be a number of seconds from 0.01 to {_LONGEST_PERIOD:g}")
     return float(period)
-
-
-def default_service() -> str:
-    """Return the program's name."""
-    path = Path(sys.argv[0] if sys.argv else "")
-    name = path.parent.name if path.name == "__main__.py" else path.stem
-    return "".join(each for each in name if each.isprintable())[:_LONGEST_SERVICE] or "python"
 
 
 def _close_all() -> None:

@@ -7,9 +7,11 @@ import os
 import platform
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
+from pathlib import Path
 from typing import Any, Protocol
 
 import redis
@@ -29,6 +31,7 @@ _SHOWN = 10  # leases, and waiters, of a pool
 _LOOK_WITHIN = 0.5  # seconds that a loop has to answer
 _AGAIN = 3  # looks at a loop that is stuck, or busy
 _LINE = re.compile(r'File "(.*)", line (\d+), in (.*)')
+_LONGEST_SERVICE = 100  # characters
 _STARTED = time.time()
 
 _Look = tuple[asyncio.AbstractEventLoop | None, Callable[[], Seen]]
@@ -158,6 +161,20 @@ def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
 def host() -> str:
     """Return what this machine, or container, is called."""
     return socket.gethostname()
+
+
+def default_service() -> str:
+    """Return the program's name."""
+    path = Path(sys.argv[0] if sys.argv else "")
+    name = path.parent.name if path.name == "__main__.py" else path.stem
+    return "".join(each for each in name if each.isprintable())[:_LONGEST_SERVICE] or "python"
+
+
+def checked_service(service: Any) -> str:
+    """Return the name of a service. Raises `ValueError` for one that can't be shown."""
+    if not isinstance(service, str) or not 0 < len(service) <= _LONGEST_SERVICE or not service.isprintable():
+        raise ValueError(f"service={service!r}: must be 1 to {_LONGEST_SERVICE} printable characters")
+    return service
 
 
 def address(pool: Pool) -> str:

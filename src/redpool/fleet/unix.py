@@ -1,0 +1,306 @@
+"""One process seen without Redis: it tells its own report to who connects to its Unix socket.
+
+The socket is the user's alone. It stands in the user's runtime directory under the process's id, and goes with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import socket
+import stat
+import tempfile
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+from .. import registry
+from ..alarm import Alarm
+from ..forks import in_child
+from .encoding import MOST_BYTES, ReportError, decode, encode, sample_of
+from .model import FleetView, ProcessReport, Sample
+from .reports import checked_service, default_service, of_process
+
+logger = logging.getLogger("redpool.fleet")
+
+_SEND_WITHIN = 1.0  # seconds
+_CHILD_AFTER = 1.0  # seconds after which a forked child listens: by then it is no other program, and won't end at once
+_END_WITHIN = 1.0  # seconds
+_MOST_SAMPLES = 5_000
+
+_listening: weakref.WeakSet[Listener] = weakref.WeakSet()
+
+
+def socket_path(pid: int | None = None) -> Path:
+    """Return where a process listens that was given no path: this one, or another one of the same user's."""
+    return _directories()[0] / f"{os.getpid() if pid is None else pid}.sock"
+
+
+def _directories() -> list[Path]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    own = [Path(runtime, "redpool")] if runtime and Path(runtime).is_dir() else []
+    return [*own, Path(tempfile.gettempdir(), f"redpool-{os.geteuid()}")]
+
+
+def listen(path: str | Path | None = None, *, service: str | None = None, signum: int | None = None) -> Listener:
+    """Tell what the pools of this process are like to who connects to a Unix socket, such as `redpool top --pid`.
+
+    - `path`: where the socket is; by default `PID.sock` in the user's runtime directory. Others can't connect.
+    - `service`: what the process is a part of; by default the program's name.
+    - `signum`: a signal, such as `signal.SIGUSR2`, at which the socket is opened; by default it is opened now. The
+      handler that was there is called, too.
+
+    It returns what `close()` ends; it ends with the process, too. A forked child has a socket of its own, unless there
+    is a `path`. Raises `OSError` where the socket can't be opened, or where the system has none.
+    """
+    _check_system()
+    return Listener(path, default_service() if service is None else checked_service(service), signum)
+
+
+def _check_system() -> None:
+    if not hasattr(socket, "AF_UNIX") or not hasattr(os, "geteuid"):
+        raise OSError("this system has no Unix sockets of a user's own: use redpool.publish() and a Redis")
+
+
+class Listener:
+    """Listens until it is closed, or used up as a context manager; `listen` makes it."""
+
+    def __init__(self, path: str | Path | None, service: str, signum: int | None) -> None:
+        self._given = None if path is None else Path(path)
+        self._service, self._signum = service, signum
+        self._closed = False
+        self._alarm = Alarm()
+        self._opened: _Opened | None = None
+        self._before: Any = None
+        if signum is None:
+            self._opened = _Opened(self.path, own_directory=path is None)
+            self._start(self._serve, self._opened)
+        else:
+            self._before = signal.signal(signum, self._on_signal)
+            self._start(self._open_later, self._alarm, threading.TIMEOUT_MAX)
+        _listening.add(self)
+
+    @property
+    def path(self) -> Path:
+        """Where it listens."""
+        return self._given or socket_path()
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket; without effect where that is done."""
+        _listening.discard(self)
+        if self._closed:
+            return
+        self._closed = True
+        if self._signum is not None and signal.getsignal(self._signum) == self._on_signal:
+            signal.signal(self._signum, self._before)
+        self._alarm.ring()
+        if self._opened is not None:
+            self._opened.wake()
+        if self._thread is not threading.current_thread():
+            self._thread.join(_END_WITHIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self.path}>"
+
+    def begin_in_child(self) -> None:
+        """After a fork, in the child: listen at a path of its own, if there is one."""
+        if self._opened is not None:
+            self._opened.leave_to_parent()
+        if self._given is not None and self._signum is None:
+            self._closed = True
+            return
+        self._alarm, self._opened = Alarm(), None
+        self._start(self._open_later, self._alarm, _CHILD_AFTER if self._signum is None else threading.TIMEOUT_MAX)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        self._alarm.ring()
+        if callable(self._before):
+            self._before(signum, frame)
+
+    def _start(self, work: Callable[..., None], *args: Any) -> None:
+        self._thread = threading.Thread(target=work, args=args, name="redpool fleet socket", daemon=True)
+        self._thread.start()
+
+    # -- in the thread -----------------------------------------------------------------------------------------------
+
+    def _open_later(self, alarm: Alarm, seconds: float) -> None:
+        alarm.sleep(seconds)
+        if self._closed:
+            return
+        try:
+            self._opened = _Opened(self.path, own_directory=self._given is None)
+        except (OSError, ValueError) as error:
+            logger.warning("can't listen at %s: %s", self.path, error)
+            return
+        logger.info("listens at %s", self.path)
+        self._serve(self._opened)
+
+    def _serve(self, opened: _Opened) -> None:
+        while not self._closed:
+            try:
+                peer = opened.accept()
+            except OSError:
+                break  # it was closed
+            with peer, contextlib.suppress(OSError):
+                peer.settimeout(_SEND_WITHIN)
+                if not self._closed:
+                    peer.sendall(encode(of_process(registry.noted(), service=self._service)))
+        opened.close()
+
+
+class _Opened:
+    """A socket that listens, and the file that it has."""
+
+    def __init__(self, path: Path, own_directory: bool) -> None:
+        self._path = path
+        if own_directory:
+            _make_own(path.parent)
+        _remove_stale(path)
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.bind(str(path))
+            path.chmod(stat.S_IRUSR | stat.S_IWUSR)  # before it listens, so that nothing else connects
+            self._file = _identity(path)
+            self._socket.listen()
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def accept(self) -> socket.socket:
+        """Return the next who connects."""
+        return self._socket.accept()[0]
+
+    def wake(self) -> None:
+        """Have `accept` return."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(_SEND_WITHIN)
+            peer.connect(str(self._path))
+
+    def close(self) -> None:
+        """Close the socket, and remove its file, unless another process has put its own there."""
+        with contextlib.suppress(OSError):
+            if _identity(self._path) == self._file:
+                self._path.unlink()
+        self._socket.close()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: close the child's end only."""
+        self._socket.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def _make_own(directory: Path) -> None:
+    """Make a directory that is the user's alone. Raises `PermissionError` where it is another's."""
+    directory.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(f"{directory} is not this user's own: pass path= to listen elsewhere")
+    if stat.S_IMODE(found.st_mode) != stat.S_IRWXU:
+        directory.chmod(stat.S_IRWXU)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket at which none listens. Raises `OSError` where there is something else."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        raise FileExistsError(f"{path} is there, and is no socket of this user's")
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(_SEND_WITHIN)
+        try:
+            peer.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise FileExistsError(f"{path} is there, and a process listens")
+
+
+# -- the other side ----------------------------------------------------------------------------------------------------
+
+
+def ask(where: str | Path | int, timeout: float = 3.0) -> ProcessReport:
+    """Return what a process says of its pools that listens at this path, or has this process id.
+
+    Raises `OSError` where none listens there, or where it doesn't answer within `timeout` seconds, and `ReportError`
+    where what it says is no report.
+    """
+    _check_system()
+    path = _found(where) if isinstance(where, int) else Path(where)
+    end = time.monotonic() + timeout
+    received = bytearray()
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(timeout)
+        try:
+            peer.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise type(error)(f"no process listens at {path}: it calls redpool.fleet.listen() for that") from None
+        while part := peer.recv(65536):
+            received += part
+            if len(received) > MOST_BYTES:
+                raise ReportError(f"no report: more than {MOST_BYTES} bytes")
+            peer.settimeout(max(0.001, end - time.monotonic()))
+    return decode(bytes(received))
+
+
+def _found(pid: int) -> Path:
+    """Return where a process listens: in its environment there may be no runtime directory."""
+    paths = [directory / f"{pid}.sock" for directory in _directories()]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+class SocketSource:
+    """Shows one process, which listens at a path or has this process id; `history` begins with the first `read`."""
+
+    def __init__(self, where: str | Path | int) -> None:
+        self._where = where
+        self._history: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+        self._view = FleetView(at=time.time())
+
+    def read(self) -> FleetView:
+        """Return what the process says now; where it can't be asked the last view, with its `error` set."""
+        try:
+            report = ask(self._where)
+        except (OSError, ReportError) as error:
+            self._view = replace(self._view, error=str(error) or type(error).__name__)
+            return self._view
+        self._history += (sample_of(report, pool) for pool in report.pools)
+        self._view = FleetView(at=time.time(), processes=(report,), history=tuple(self._history))
+        return self._view
+
+    def close(self) -> None:
+        """Do nothing: each `read` has a connection of its own."""
+
+
+def _close_all() -> None:
+    for each in list(_listening):
+        each.close()
+
+
+def _begin_in_child() -> None:
+    for each in list(_listening):
+        each.begin_in_child()
+
+
+in_child(_begin_in_child)
+atexit.register(_close_all)
