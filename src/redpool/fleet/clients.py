@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from .model import Owner, ProcessReport, ServerClient
 
 _NAMED = re.compile(r"(?P<service>[^/]*)/(?P<pool>.*)@(?P<host>[^@]+):(?P<pid>\d{1,10})", re.DOTALL)
 # Subscribers, monitors, blocked clients, replicas and the master are right to be silent.
 _SILENT = frozenset("PObSM")
+_MOST_NAMES = 20_000
+_UNFIT = re.compile(r"[^!-~]")
 
 Host = tuple[str, int]
 
@@ -21,9 +24,11 @@ class Owners:
         self._alive: dict[Host, str] = {}
         self._names: dict[str, tuple[Host, str, str] | None] = {}
 
-    def know(self, reports: Iterable[ProcessReport]) -> None:
-        """Take these processes for the ones that are alive."""
+    def know(self, reports: Iterable[ProcessReport]) -> bool:
+        """Take these processes for the ones that are alive, and return whether they are others than before."""
+        before = self._alive
         self._alive = {(as_on_the_wire(report.host), report.pid): report.key for report in reports}
+        return self._alive != before
 
     def of(self, name: str) -> tuple[Owner, str | None, str | None]:
         """Return whose a client of this name is, with the key of its process and its pool."""
@@ -38,10 +43,6 @@ class Owners:
         host, process, pool = named
         alive = self._alive.get(host)
         return (Owner.ORPHANED, process, pool) if alive is None else (Owner.KNOWN, alive, pool)
-
-
-_MOST_NAMES = 20_000
-_UNFIT = re.compile(r"[^!-~]")
 
 
 def as_on_the_wire(text: str) -> str:
@@ -60,6 +61,17 @@ def _named(name: str) -> tuple[Host, str, str] | None:
 def clients_of(listed: str, owners: Owners, idle_limit: float) -> tuple[ServerClient, ...]:
     """Return what CLIENT LIST says, line by line; what a line lacks is 0 or empty."""
     return tuple(_client(dict(_pairs(line)), owners, idle_limit) for line in listed.splitlines() if line)
+
+
+def owned_anew(clients: tuple[ServerClient, ...], owners: Owners) -> tuple[ServerClient, ...]:
+    """Return the same clients, once other processes are alive."""
+    return tuple(_owned_anew(client, *owners.of(client.name)) for client in clients)
+
+
+def _owned_anew(client: ServerClient, owner: Owner, process: str | None, pool: str | None) -> ServerClient:
+    if (client.owner, client.process) == (owner, process):
+        return client
+    return replace(client, owner=owner, process=process, pool=pool)
 
 
 def _pairs(line: str) -> Iterable[tuple[str, str]]:

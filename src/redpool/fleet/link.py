@@ -45,11 +45,17 @@ class Target(NamedTuple):
         return f"{scheme}://{f'[{host}]' if ':' in str(host) else host}:{port}/{self.options.get('db') or 0}"
 
 
-def target_of_url(url: str) -> Target:
-    """Return what a URL says; options of pools in it are passed over. Raises `ValueError` where it is none."""
+def target_of_url(url: str, option: str = "url") -> Target:
+    """Return what a URL says; options of pools in it are passed over.
+
+    Raises `TypeError` or `ValueError`, with the option's name but not its value, where it is none.
+    """
     if not isinstance(url, str):
-        raise TypeError(f"url={url!r}: must be the URL of a Redis")
-    found = options.parse_url(url, False, MultiplexedConfig)
+        raise TypeError(f"{option}= must be the URL of a Redis, not a {type(url).__name__}")
+    try:
+        found = options.parse_url(url, False, MultiplexedConfig)
+    except ValueError as error:
+        raise ValueError(f"{option}=: {error}") from None
     return Target(found.get("connection_class", Connection), _kept(found))
 
 

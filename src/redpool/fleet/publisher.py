@@ -14,7 +14,7 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from redis.exceptions import RedisError
 
@@ -32,11 +32,20 @@ _LONGEST_PAUSE = 30.0  # seconds between two attempts
 _LEAVE_WITHIN = 1.0  # seconds that an exit waits for the report to be taken away
 _LONGEST_PERIOD = 3600.0  # seconds
 
+# From CPython 3.13 on, a child that was forked without Python's hooks crashes where it collects a parent's thread.
+_parents_threads: list[threading.Thread] = []
+
 _living: dict[tuple[str, str, str | None], Publisher] = {}
 
 
+class Client(Protocol):
+    """A client of redis-py's, or of redpool's, over a pool of redpool's."""
+
+    connection_pool: Any
+
+
 def publish(
-    pools: Pool | Iterable[Pool] | None = None,
+    pools: Pool | Client | Iterable[Pool | Client] | None = None,
     *,
     service: str | None = None,
     url: str | None = None,
@@ -45,7 +54,8 @@ def publish(
 ) -> Publisher:
     """Report pools of this process to a Redis from now on, for `redpool top` and `redpool dashboard` to read.
 
-    - `pools`: a pool, a client that has one, or several; by default all pools of this process, later ones included.
+    - `pools`: a pool, a client that has one, or several; by default all pools of this process, later ones, and those of
+      a cluster's nodes, included.
     - `service`: what the process is a part of, such as "checkout"; by default the program's name.
     - `url`: the Redis to report to; by default the server of the first pool, with its credentials and database.
     - `fleet`: a name that tells this fleet apart from others in the same Redis.
@@ -62,7 +72,12 @@ class Publisher:
     """Reports pools until it is closed, or used up as a context manager; `redpool.publish` makes it."""
 
     def __init__(
-        self, pools: Pool | Iterable[Pool] | None, service: str | None, url: str | None, fleet: str, period: float
+        self,
+        pools: Pool | Client | Iterable[Pool | Client] | None,
+        service: str | None,
+        url: str | None,
+        fleet: str,
+        period: float,
     ) -> None:
         self.service = default_service() if service is None else checked_service(service)
         self.period = _period(period)
@@ -86,7 +101,7 @@ class Publisher:
         if _living.get(self._identity) is self:
             del _living[self._identity]
         self.end()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_LEAVE_WITHIN)
 
     def end(self) -> None:
@@ -104,31 +119,36 @@ class Publisher:
 
     def begin_in_child(self) -> None:
         """After a fork, in the child: report it as well, unless it ends or becomes another program at once."""
+        _parents_threads.append(self._thread)
         self._begin(pause=self.period)
 
     def _begin(self, pause: float) -> None:
         self._end = Alarm()
         name = f"redpool fleet {self.service}"
-        thread = threading.Thread(target=self._run, args=(self._end, pause), name=name, daemon=True)
-        self._thread: threading.Thread | None = thread
+        self._thread = threading.Thread(target=self._run, args=(self._end, pause), name=name, daemon=True)
         try:
-            thread.start()
+            self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter ends
-            self._thread = None
-            logger.warning("%s: reports nothing: %s", self.service, error)
+            logger.warning("%r: reports nothing: %s", self, error)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
     def _run(self, end: Alarm, pause: float) -> None:
         reporter = _Reporter(self._keys, Link(self._target, f"{self.service}/fleet@{host()}:{os.getpid()}"))
         while not end.sleep(pause):
-            pools = self._pools()
-            if not pools and self._ends_with_pools:
+            if self._ends_with_pools and not self._pools():
                 _living.pop(self._identity, None)
                 break
-            pause = reporter.turn(of_process(pools, service=self.service, period=self.period))
-            del pools  # else this thread would keep them alive through the next pause
+            pause = self._turn(reporter)
         reporter.leave()
+
+    def _turn(self, reporter: _Reporter) -> float:
+        """Report once, and return for how many seconds to pause. Meanwhile, no pool is kept alive."""
+        try:
+            return reporter.turn(of_process(self._pools(), service=self.service, period=self.period))
+        except Exception:
+            logger.exception("%r: went wrong", self)
+            return max(_LONGEST_PAUSE, self.period)
 
     def _own_server(self) -> Target | None:
         """Return where the pools connect to; where there is a Sentinel, what it knows, not its own address."""
@@ -200,7 +220,10 @@ def _pools(given: Any) -> _Given:
     pools = [getattr(each, "connection_pool", each) for each in several]
     for pool in pools:
         if not hasattr(pool, "looks"):
-            raise TypeError(f"pools={pool!r}: must be a pool of redpool's, a client that has one, or several of them")
+            raise TypeError(
+                f"pools={pool!r}: must be a pool of redpool's, a client that has one, or several of them; for the "
+                "pools of a cluster's nodes leave pools= out"
+            )
     if not pools:
         raise ValueError(f"pools={given!r}: must be one at least; without pools= all of the process are reported")
     return _Given(pools)

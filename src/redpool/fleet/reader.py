@@ -46,7 +46,8 @@ class Reader:
         for name, value in (("history", history), ("idle_limit", idle_limit)):
             if not isinstance(value, int | float) or not value >= 0:
                 raise ValueError(f"{name}={value!r}: must be a number of seconds")
-        reports_at, looked_at = target_of_url(url), target_of_url(server or url)
+        reports_at = target_of_url(url)
+        looked_at = reports_at if server is None else target_of_url(server, "server")
         self._reports = Link(lambda: reports_at, _NAME)
         self._server = self._reports if server is None else Link(lambda: looked_at, _NAME)
         self._fleet = _Fleet(Keys.of(fleet), _Past(history))

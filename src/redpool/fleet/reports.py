@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import redis
 
@@ -32,6 +32,8 @@ _LOOK_WITHIN = 0.5  # seconds that a loop has to answer
 _AGAIN = 3  # looks at a loop that is stuck, or busy
 _LINE = re.compile(r'File "(.*)", line (\d+), in (.*)')
 _LONGEST_SERVICE = 100  # characters
+# A user may have named a pool after its URL.
+_CREDENTIALS = re.compile(r"(?<=//).*@", re.DOTALL)
 _STARTED = time.time()
 
 _Look = tuple[asyncio.AbstractEventLoop | None, Callable[[], Seen]]
@@ -40,7 +42,7 @@ _Look = tuple[asyncio.AbstractEventLoop | None, Callable[[], Seen]]
 class Pool(Protocol):
     """A pool for threads or for event loops."""
 
-    asynchronous: Any
+    asynchronous: ClassVar[bool]
     config: Any
     """with its `name`"""
 
@@ -55,10 +57,10 @@ class Pool(Protocol):
 def of_process(pools: Iterable[Pool], *, service: str, period: float = 1.0) -> ProcessReport:
     """Return what these pools of this process say now; `period` is how often that is asked, in seconds.
 
-    It may be called in any thread. A loop that doesn't turn is waited for half a second, once for all pools; then its
-    pools are looked at from outside.
+    It may be called in any thread. A loop that doesn't turn is waited for half a second at most, once for all pools;
+    then its pools are looked at from outside.
     """
-    seen = _look([(pool, look) for pool in pools for look in pool.looks()])
+    seen = _look([(pool, look) for pool in pools for look in pool.looks()], min(_LOOK_WITHIN, period))
     names: dict[str, int] = {}
     reports = [_of_pool(pool, at, names) for pool, at in seen]
     return ProcessReport(
@@ -76,13 +78,13 @@ def of_process(pools: Iterable[Pool], *, service: str, period: float = 1.0) -> P
     )
 
 
-def _look(parts: list[tuple[Pool, _Look]]) -> list[tuple[Pool, Seen]]:
+def _look(parts: list[tuple[Pool, _Look]], within: float) -> list[tuple[Pool, Seen]]:
     by_loop: dict[asyncio.AbstractEventLoop, list[Callable[[], Seen]]] = {}
     for _pool, (loop, look) in parts:
         if loop is not None:
             by_loop.setdefault(loop, []).append(look)
     asked = [asked for loop, looks in by_loop.items() if (asked := _ask(loop, looks)) is not None]
-    wait(asked, _LOOK_WITHIN)
+    wait(asked, within)
     answers: dict[Callable[[], Seen], Seen] = {}
     for each in asked:
         if each.done() and each.exception() is None:
@@ -130,11 +132,12 @@ def _look_outside(look: Callable[[], Seen]) -> Seen | None:
 
 def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
     stats, distributions, dump = seen
-    names[stats.name] = number = names.get(stats.name, 0) + 1
+    name = _CREDENTIALS.sub("", stats.name)
+    names[name] = number = names.get(name, 0) + 1
     leases = sorted(dump.leases, key=lambda lease: -lease.age)[:_SHOWN]
     waiters = sorted(dump.waiters, key=lambda waiter: -waiter.age)[:_SHOWN]
     return PoolReport(
-        name=stats.name if number == 1 else f"{stats.name}#{number}",
+        name=name if number == 1 else f"{name}#{number}",
         kind="multiplexed" if hasattr(stats, "in_flight") else "dedicated",
         shell="asyncio" if pool.asynchronous else "threads",
         address=address(pool),

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from .clients import Owners, clients_of
+from .clients import Owners, clients_of, owned_anew
 from .link import Command
 from .model import ProcessReport, ServerClient, ServerView
 
@@ -61,8 +61,7 @@ class ServerSide:
                 said[name] = reply
         self._info = dict(_lines(_text(said.get("INFO", b""))))
         self._most = _whole(self._info.get("maxclients")) or self._most or _configured(said.get("CONFIG GET"))
-        self._owners.know(processes)
-        self._take_clients(said)
+        self._take_clients(said, self._owners.know(processes))
         return ServerView(
             url=self._url,
             version=self._info.get("valkey_version") or self._info.get("redis_version"),
@@ -75,12 +74,14 @@ class ServerSide:
             unseen=(*unseen, *(f"{name}: {why}" for name, why in self._refused.items())),
         )
 
-    def _take_clients(self, said: dict[str, Any]) -> None:
+    def _take_clients(self, said: dict[str, Any], others: bool) -> None:
         if "CLIENT LIST" in said:
             began = _monotonic()
             self._clients = clients_of(_text(said["CLIENT LIST"]), self._owners, self._idle_limit)
             now = _monotonic()
             self._list_due = now + _SHARE * (now - began)
+        elif others:
+            self._clients = owned_anew(self._clients, self._owners)
 
 
 def _text(value: Any) -> str:

@@ -37,6 +37,9 @@ _CHILD_AFTER = 1.0  # seconds after which a forked child listens: by then it is 
 _END_WITHIN = 1.0  # seconds
 _MOST_SAMPLES = 5_000
 
+# From CPython 3.13 on, a child that was forked without Python's hooks crashes where it collects a parent's thread.
+_parents_threads: list[threading.Thread] = []
+
 _listening: weakref.WeakSet[Listener] = weakref.WeakSet()
 
 
@@ -105,7 +108,7 @@ class Listener:
         self._alarm.ring()
         if self._opened is not None:
             self._opened.wake()
-        if self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_END_WITHIN)
 
     def __enter__(self) -> Self:
@@ -119,6 +122,7 @@ class Listener:
 
     def begin_in_child(self) -> None:
         """After a fork, in the child: listen at a path of its own, if there is one."""
+        _parents_threads.append(self._thread)
         if self._opened is not None:
             self._opened.leave_to_parent()
         if self._given is not None and self._signum is None:

@@ -1,0 +1,1 @@
+"""A fleet: processes report, a reader sees them, one process is asked."""

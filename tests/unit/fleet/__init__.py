@@ -1,0 +1,1 @@
+"""A fleet: reports as bytes, and whose a client is."""
