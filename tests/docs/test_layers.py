@@ -88,8 +88,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "redpool.core.instrument", "prometheus_client", "opentelemetry", "datadog",
     },
     "redpool.fleet": {
-        STDLIB, "redpool", "redpool.core.config", "redpool.core.histogram", "redpool.core.stats", "redpool.alarm",
-        "redpool.forks", "redpool.registry", "redpool.redispy.options", "redis",
+        STDLIB, "redpool.core.config", "redpool.core.histogram", "redpool.core.stats", "redpool.alarm", "redpool.forks",
+        "redpool.registry", "redpool.redispy.naming", "redpool.redispy.options", "redpool.version",
+        "redpool.wire.client_names", "redis",
     },
     "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
     "redpool.fleet.encoding": {STDLIB, "redpool.core.histogram", "redpool.fleet.model"},

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ..wire import client_names
 from .model import Owner, ProcessReport, ServerClient
 
-_NAMED = re.compile(r"(?P<service>[^/]*)/(?P<pool>.*)@(?P<host>[^@]+):(?P<pid>\d{1,10})", re.DOTALL)
 # Subscribers, monitors, blocked clients, replicas and the master are right to be silent.
 _SILENT = frozenset("PObSM")
 _MOST_NAMES = 20_000
-_UNFIT = re.compile(r"[^!-~]")
 
 Host = tuple[str, int]
 
@@ -27,7 +25,7 @@ class Owners:
     def know(self, reports: Iterable[ProcessReport]) -> bool:
         """Take these processes for the ones that are alive, and return whether they are others than before."""
         before = self._alive
-        self._alive = {(as_on_the_wire(report.host), report.pid): report.key for report in reports}
+        self._alive = {(client_names.host_part(report.host), report.pid): report.key for report in reports}
         return self._alive != before
 
     def of(self, name: str) -> tuple[Owner, str | None, str | None]:
@@ -45,17 +43,11 @@ class Owners:
         return (Owner.ORPHANED, process, pool) if alive is None else (Owner.KNOWN, alive, pool)
 
 
-def as_on_the_wire(text: str) -> str:
-    """Return a text as the name of a client has it, which can't have all characters."""
-    return _UNFIT.sub("_", text)
-
-
 def _named(name: str) -> tuple[Host, str, str] | None:
-    found = _NAMED.fullmatch(name)
+    found = client_names.read(name)
     if found is None:
         return None
-    service, pool, host, pid = found.groups()
-    return (host, int(pid)), f"{service}@{host}:{pid}", pool
+    return (found.host, found.pid), f"{found.service}@{found.host}:{found.pid}", found.pool
 
 
 def clients_of(listed: str, owners: Owners, idle_limit: float) -> tuple[ServerClient, ...]:

@@ -5,7 +5,6 @@ It belongs to one thread. It speaks RESP2, in which replies look alike on all se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,7 +25,6 @@ _KEPT = frozenset({
     "host", "port", "path", "db", "username", "password", "credential_provider", "socket_type", "socket_keepalive",
     "socket_keepalive_options",
 })  # fmt: skip
-_UNFIT = re.compile(r"[^!-~]")
 
 
 class Target(NamedTuple):
@@ -81,7 +79,7 @@ class Link:
 
     def __init__(self, target: Callable[[], Target | None], name: str) -> None:
         self._target = target
-        self._name = _UNFIT.sub("_", name)
+        self._name = name
         self._connection: Any = None
         self._moved: dict[str, Any] = {}
 

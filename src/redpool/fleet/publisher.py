@@ -21,10 +21,11 @@ from redis.exceptions import RedisError
 from .. import registry
 from ..alarm import Alarm
 from ..forks import in_child
+from ..wire.client_names import ClientName
 from .keys import DEFAULT, HISTORY_EVERY, Keys, leaving, reporting
 from .link import Link, Target, target_of_pool, target_of_url
 from .model import ProcessReport
-from .reports import Pool, checked_service, default_service, host, of_process
+from .reports import Pool, checked_service, host, of_process, service_of
 
 logger = logging.getLogger("redpool.fleet")
 
@@ -56,7 +57,8 @@ def publish(
 
     - `pools`: a pool, a client that has one, or several; by default all pools of this process, later ones, and those of
       a cluster's nodes, included.
-    - `service`: what the process is a part of, such as "checkout"; by default the program's name.
+    - `service`: what the process is a part of, such as "checkout"; by default the `service` of the first pool, else the
+      program's name.
     - `url`: the Redis to report to; by default the server of the first pool, with its credentials and database.
     - `fleet`: a name that tells this fleet apart from others in the same Redis.
     - `period`: seconds between two reports. A process that has not reported for three of them is taken for gone.
@@ -79,11 +81,11 @@ class Publisher:
         fleet: str,
         period: float,
     ) -> None:
-        self.service = default_service() if service is None else checked_service(service)
-        self.period = _period(period)
-        self._keys = Keys.of(fleet)
         given = None if pools is None else _pools(pools)
         self._pools = registry.noted if given is None else given.alive
+        self.service = service_of(self._pools()) if service is None else checked_service(service)
+        self.period = _period(period)
+        self._keys = Keys.of(fleet)
         target = None if url is None else target_of_url(url)
         self._target: Callable[[], Target | None] = self._own_server if target is None else lambda: target
         self._ends_with_pools = given is not None
@@ -134,7 +136,8 @@ class Publisher:
     # -- in the thread -----------------------------------------------------------------------------------------------
 
     def _run(self, end: Alarm, pause: float) -> None:
-        reporter = _Reporter(self._keys, Link(self._target, f"{self.service}/fleet@{host()}:{os.getpid()}"))
+        name = str(ClientName(self.service, "fleet", host(), os.getpid()))
+        reporter = _Reporter(self._keys, Link(self._target, name))
         while not end.sleep(pause):
             if self._ends_with_pools and not self._pools():
                 _living.pop(self._identity, None)

@@ -7,17 +7,17 @@ import os
 import platform
 import re
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import redis
 
-from .. import __version__
 from ..core.stats import Seen
+from ..redispy.naming import program_name
+from ..version import __version__
+from ..wire.client_names import without_credentials
 from .encoding import MOST_POOLS, decode, encode
 from .model import Borrowed, PoolReport, ProcessReport, Waiting
 
@@ -32,8 +32,6 @@ _LOOK_WITHIN = 0.5  # seconds that a loop has to answer
 _AGAIN = 3  # looks at a loop that is stuck, or busy
 _LINE = re.compile(r'File "(.*)", line (\d+), in (.*)')
 _LONGEST_SERVICE = 100  # characters
-# A user may have named a pool after its URL.
-_CREDENTIALS = re.compile(r"(?<=//).*@", re.DOTALL)
 _STARTED = time.time()
 
 _Look = tuple[asyncio.AbstractEventLoop | None, Callable[[], Seen]]
@@ -44,7 +42,7 @@ class Pool(Protocol):
 
     asynchronous: ClassVar[bool]
     config: Any
-    """with its `name`"""
+    """with its `name` and `service`"""
 
     @property
     def connection_kwargs(self) -> Mapping[str, Any]:
@@ -132,7 +130,7 @@ def _look_outside(look: Callable[[], Seen]) -> Seen | None:
 
 def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
     stats, distributions, dump = seen
-    name = _CREDENTIALS.sub("", stats.name)
+    name = without_credentials(stats.name)
     names[name] = number = names.get(name, 0) + 1
     leases = sorted(dump.leases, key=lambda lease: -lease.age)[:_SHOWN]
     waiters = sorted(dump.waiters, key=lambda waiter: -waiter.age)[:_SHOWN]
@@ -166,11 +164,11 @@ def host() -> str:
     return socket.gethostname()
 
 
-def default_service() -> str:
-    """Return the program's name."""
-    path = Path(sys.argv[0] if sys.argv else "")
-    name = path.parent.name if path.name == "__main__.py" else path.stem
-    return "".join(each for each in name if each.isprintable())[:_LONGEST_SERVICE] or "python"
+def service_of(pools: Iterable[Pool]) -> str:
+    """Return the `service` of the first of these pools, where there is none the program's name."""
+    first = next(iter(pools), None)
+    name = program_name() if first is None else first.config.service
+    return "".join(each for each in name if each.isprintable())[:_LONGEST_SERVICE] or "_"
 
 
 def checked_service(service: Any) -> str:

@@ -28,7 +28,7 @@ from ..alarm import Alarm
 from ..forks import in_child
 from .encoding import MOST_BYTES, ReportError, decode, encode, sample_of
 from .model import FleetView, ProcessReport, Sample
-from .reports import checked_service, default_service, of_process
+from .reports import checked_service, of_process, service_of
 
 logger = logging.getLogger("redpool.fleet")
 
@@ -58,7 +58,8 @@ def listen(path: str | Path | None = None, *, service: str | None = None, signum
     """Tell what the pools of this process are like to who connects to a Unix socket, such as `redpool top --pid`.
 
     - `path`: where the socket is; by default `PID.sock` in the user's runtime directory. Others can't connect.
-    - `service`: what the process is a part of; by default the program's name.
+    - `service`: what the process is a part of; by default the `service` of the first pool, else the
+      program's name.
     - `signum`: a signal, such as `signal.SIGUSR2`, at which the socket is opened; by default it is opened now. The
       handler that was there is called, too.
 
@@ -66,7 +67,7 @@ def listen(path: str | Path | None = None, *, service: str | None = None, signum
     is a `path`. Raises `OSError` where the socket can't be opened, or where the system has none.
     """
     _check_system()
-    return Listener(path, default_service() if service is None else checked_service(service), signum)
+    return Listener(path, service_of(registry.noted()) if service is None else checked_service(service), signum)
 
 
 def _check_system() -> None:

@@ -14,7 +14,7 @@ _CREDENTIALS = re.compile(r"(?<=//).*@", re.DOTALL)
 
 _LONGEST_SERVICE, _LONGEST_POOL, _LONGEST_HOST = 40, 80, 64
 # `\Z`, as the pool's name may contain what separates the others.
-_NAME = re.compile(r"(?P<service>[^/]+)/(?P<pool>.*)@(?P<host>[^@]*):(?P<pid>\d+)", re.DOTALL)
+_NAME = re.compile(r"(?P<service>[^/]+)/(?P<pool>.*)@(?P<host>[^@]*):(?P<pid>[0-9]{1,10})", re.DOTALL)
 
 
 class ClientName(NamedTuple):
@@ -36,8 +36,18 @@ def prefix(service: str, pool: str, host: str) -> str:
     Credentials in it, as in a pool's name that is a URL, are left out.
     """
     service = _NOT_IN_SERVICE.sub("_", service)[:_LONGEST_SERVICE] or "_"
-    pool = _REFUSED.sub("_", _CREDENTIALS.sub("", pool))[:_LONGEST_POOL]
-    return f"{service}/{pool}@{_NOT_IN_HOST.sub('_', host)[:_LONGEST_HOST]}:"
+    pool = _REFUSED.sub("_", without_credentials(pool))[:_LONGEST_POOL]
+    return f"{service}/{pool}@{host_part(host)}:"
+
+
+def host_part(host: str) -> str:
+    """Return what such a name has of a host's name."""
+    return _NOT_IN_HOST.sub("_", host)[:_LONGEST_HOST]
+
+
+def without_credentials(name: str) -> str:
+    """Return the name of a pool without what stands before the host where it is a URL."""
+    return _CREDENTIALS.sub("", name)
 
 
 def read(name: str) -> ClientName | None:
