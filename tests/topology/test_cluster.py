@@ -16,6 +16,8 @@ from redis.crc import key_slot
 
 import redpool
 from redpool import ReplyLost
+from redpool.fleet import Reader
+from redpool.fleet.keys import DEFAULT, Keys
 from redpool.testing import FaultProxy
 from support.faces import PATIENCE, Doing, Face, eventually, together
 
@@ -317,3 +319,25 @@ def lost(nodes: dict[str, Any], cluster: Cluster, do: Callable[[], Any], key: st
     for proxy in nodes["all"]:
         proxy.hang_up()
     return doing
+
+
+def test_a_fleet_reports_to_a_cluster(cluster: Cluster) -> None:
+    """Whichever node is asked, the reports are where their slot is; a node's side is seen beside them."""
+    owner = cluster.owner(key_slot(Keys.of(DEFAULT).index.encode()))
+    at = cluster.servers[owner]
+    for server in cluster.servers:
+        reader = Reader(server.url)
+        with redpool.publish(service="checkout", url=server.url, period=60.0):
+            assert eventually(lambda reader=reader: reader.read().processes)  # type: ignore[misc]  # bound at once
+            view = reader.read()
+            assert view.error is None
+            assert view.server is not None
+            assert view.server.url == f"redis://{at.host}:{at.port}/0"
+        assert reader.read().processes == ()
+        reader.close()
+    other = cluster.servers[owner - 1]
+    reader = Reader(cluster.servers[owner].url, server=other.url)
+    seen = reader.read().server
+    assert seen is not None
+    assert seen.url == f"redis://{other.host}:{other.port}/0"
+    reader.close()

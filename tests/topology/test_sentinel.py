@@ -9,7 +9,10 @@ import pytest
 import redis
 from redis.exceptions import ExecAbortError, ReadOnlyError
 
+import redpool
 from redpool import ReplyLost
+from redpool.fleet import Reader
+from redpool.fleet.keys import DEFAULT, Keys
 from redpool.redispy import sentinel, sharing
 from redpool.wire.pipeline import Request
 from support.faces import Face, eventually, say
@@ -225,3 +228,19 @@ def test_a_pool_finds_the_next_master_when_it_connects(face: Face, pair: Pair) -
     client.incr("n")
     pair.master.rpush("jobs", "job")
     assert client.blpop("jobs", timeout=1) == (b"jobs", b"job")
+
+
+def test_a_fleet_reports_to_a_master_that_sentinel_knows(guarded: Guarded) -> None:
+    """By default a process reports to the master, once it is known, and never to a Sentinel."""
+    sentinel = redpool.Sentinel(guarded.sentinels)
+    client: Any = sentinel.master_for(SERVICE)
+    reader = Reader(f"redis://127.0.0.1:{guarded.master}")
+    with redpool.publish([client, sentinel.sentinels[0]], service="checkout", period=0.05):
+        client.ping()
+        assert eventually(lambda: reader.read().processes)
+        pools = {pool.name: pool.address for pool in reader.read().processes[0].pools}
+        assert pools[f"{SERVICE}/0"] == f"127.0.0.1:{guarded.master}"
+    reader.close()
+    client.connection_pool.close()
+    with redis.Redis(port=guarded.master) as master:
+        master.delete(Keys.of(DEFAULT).history)

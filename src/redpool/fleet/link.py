@@ -138,9 +138,11 @@ class Link:
 
     @property
     def shown(self) -> str:
-        """The address, without credentials."""
+        """The address, without credentials: on a cluster that of the node that has the keys."""
         target = self._target()
-        return "an address that is not known yet" if target is None else target.shown
+        if target is None:
+            return "an address that is not known yet"
+        return target._replace(options={**target.options, **self._moved}).shown
 
     def close(self) -> None:
         """Close the connection; the next question opens another, to the address that was given first."""

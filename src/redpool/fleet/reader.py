@@ -51,7 +51,7 @@ class Reader:
         self._reports = Link(lambda: reports_at, _NAME)
         self._server = self._reports if server is None else Link(lambda: looked_at, _NAME)
         self._fleet = _Fleet(Keys.of(fleet), _Past(history))
-        self._side = ServerSide(looked_at.shown, idle_limit)
+        self._side = ServerSide(idle_limit)
         self._view = FleetView(at=time.time(), server=ServerView(looked_at.shown))
 
     def read(self) -> FleetView:
@@ -83,7 +83,7 @@ class Reader:
         return FleetView(
             at=time.time(),
             processes=processes,
-            server=self._side.view(server, processes, self._fleet.unseen),
+            server=self._side.view(self._server.shown, server, processes, self._fleet.unseen),
             history=self._fleet.past.samples(),
         )
 

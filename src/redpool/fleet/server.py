@@ -21,8 +21,8 @@ _SHARE = 20  # the list of clients is asked for so seldom that it takes one part
 class ServerSide:
     """What is known of the server. What it refuses is asked for again over the next connection only."""
 
-    def __init__(self, url: str, idle_limit: float) -> None:
-        self._url, self._idle_limit = url, idle_limit
+    def __init__(self, idle_limit: float) -> None:
+        self._idle_limit = idle_limit
         self._owners = Owners()
         self._refused: dict[str, str] = {}
         self._asked: list[str] = []
@@ -51,8 +51,10 @@ class ServerSide:
         self._asked = [name for name in wanted if name not in self._refused]
         return [wanted[name] for name in self._asked]
 
-    def view(self, replies: list[Any], processes: Iterable[ProcessReport], unseen: Iterable[str]) -> ServerView:
-        """Return what the server has said."""
+    def view(
+        self, url: str, replies: list[Any], processes: Iterable[ProcessReport], unseen: Iterable[str]
+    ) -> ServerView:
+        """Return what the server at this address has said."""
         said: dict[str, Any] = {}
         for name, reply in zip(self._asked, replies, strict=True):
             if isinstance(reply, RedisError):
@@ -63,7 +65,7 @@ class ServerSide:
         self._most = _whole(self._info.get("maxclients")) or self._most or _configured(said.get("CONFIG GET"))
         self._take_clients(said, self._owners.know(processes))
         return ServerView(
-            url=self._url,
+            url=url,
             version=self._info.get("valkey_version") or self._info.get("redis_version"),
             connected_clients=_whole(self._info.get("connected_clients")),
             max_clients=self._most,
