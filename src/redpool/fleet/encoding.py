@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any, NoReturn, TypeVar
 
 from ..core.histogram import BOUNDS, Distribution
-from .model import Borrowed, PoolReport, ProcessReport, Sample, Waiting
+from .model import Borrowed, Calling, PoolReport, ProcessReport, Sample, Waiting
 
 VERSION = 1
 MOST_POOLS = 256
@@ -125,7 +125,7 @@ def _defaults(record: Any) -> list[tuple[str, Any]]:
     return [(name, object() if default is MISSING else default) for name, default in made]
 
 
-_DEFAULTS = {record: _defaults(record) for record in (Borrowed, Waiting, PoolReport, ProcessReport, Sample)}
+_DEFAULTS = {record: _defaults(record) for record in (Borrowed, Calling, Waiting, PoolReport, ProcessReport, Sample)}
 
 # -- from bytes --------------------------------------------------------------------------------------------------------
 
@@ -169,6 +169,10 @@ def _text(value: Any) -> str:
 
 def _optional_text(value: Any) -> str | None:
     return None if value is None else _text(value)
+
+
+def _truth(value: Any) -> bool:
+    return _of(bool, value)
 
 
 def _count(value: Any) -> int:
@@ -224,11 +228,13 @@ _samples = _several(
 )  # fmt: skip
 _waiting = _record(Waiting, age=_seconds, borrower=_text)
 _borrowed = _record(Borrowed, age=_seconds, borrower=_text, taken_at=_optional_text, command=_optional_text)
+_calling = _record(Calling, age=_seconds, command=_text, sent=_truth, borrower=_optional_text, waits_at=_optional_text)
 _pool = _record(
     PoolReport, name=_text, kind=_text, shell=_text, address=_text, max_connections=_count, open=_count, idle=_count,
     in_use=_count, connecting=_count, waiting=_count, oldest_wait=_seconds, in_flight=_count, counters=_counts,
     closed=_counts, wait=_distribution, use=_distribution, connect=_distribution,
     borrowed=_several(_borrowed, _MOST_ENTRIES), waiters=_several(_waiting, _MOST_ENTRIES),
+    calls=_several(_calling, _MOST_ENTRIES),
 )  # fmt: skip
 _process = _record(
     ProcessReport, service=_text, host=_text, pid=_count, started=_seconds, at=_seconds, period=_seconds, redpool=_text,

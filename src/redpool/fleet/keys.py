@@ -21,7 +21,7 @@ PERIODS = 3
 """After so many periods without a report a process is taken for gone."""
 HISTORY_EVERY = 5
 """Of so many reports one is noted in the history."""
-HISTORY_LENGTH = 10_000
+HISTORY_LENGTH = 3_000
 """About so many entries the history has at most."""
 _KEPT = 3600  # seconds for which the index and the history outlast the last process
 

@@ -15,7 +15,8 @@ from enum import Enum
 from ..core.histogram import Distribution
 
 __all__ = [
-    "Borrowed", "FleetView", "Owner", "PoolReport", "ProcessReport", "Sample", "ServerClient", "ServerView", "Waiting",
+    "Borrowed", "Calling", "FleetView", "Owner", "PoolReport", "ProcessReport", "Sample", "ServerClient", "ServerView",
+    "Waiting",
 ]  # fmt: skip
 
 
@@ -35,6 +36,19 @@ class Waiting:
 
     age: float
     borrower: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """A call under way over a connection that callers share: the oldest one holds up those behind it."""
+
+    age: float
+    command: str
+    sent: bool = False
+    """whether it may have reached the server; else it is queued"""
+    borrower: str | None = None
+    """the thread or task that waits for the reply, as far as it can be known"""
+    waits_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,8 @@ class PoolReport:
     """the oldest leases, ten at most"""
     waiters: tuple[Waiting, ...] = ()
     """the oldest waiters, ten at most"""
+    calls: tuple[Calling, ...] = ()
+    """of a multiplexed pool the oldest calls under way, ten at most"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from .server import ServerSide
 
 _MOST_PROCESSES = 2_000
 _MOST_SAMPLES = 50_000
-_ENTRIES = 10_000  # of the history, in one look
+_ENTRIES = 5_000  # of the history, in one look: all that processes leave there
 _NAME = "redpool-fleet-reader"
 
 

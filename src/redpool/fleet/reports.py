@@ -19,7 +19,7 @@ from ..redispy.naming import program_name
 from ..version import __version__
 from ..wire.client_names import without_credentials
 from .encoding import MOST_POOLS, decode, encode
-from .model import Borrowed, PoolReport, ProcessReport, Waiting
+from .model import Borrowed, Calling, PoolReport, ProcessReport, Waiting
 
 __all__ = ["Pool", "decode", "encode", "of_process"]
 
@@ -156,6 +156,10 @@ def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
             Borrowed(lease.age, lease.borrower, _line(lease.taken_at), lease.last_command) for lease in leases
         ),
         waiters=tuple(Waiting(waiter.age, waiter.borrower) for waiter in waiters),
+        calls=tuple(
+            Calling(call.age, call.command, call.sent, call.borrower, _line(call.waits_at))
+            for call in dump.calls[:_SHOWN]  # the oldest first
+        ),
     )
 
 

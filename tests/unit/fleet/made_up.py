@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from redpool.core.histogram import Distribution
-from redpool.fleet.model import Borrowed, PoolReport, ProcessReport, Waiting
+from redpool.fleet.model import Borrowed, Calling, PoolReport, ProcessReport, Waiting
 
 WAIT = Distribution(tuple(range(3, 21)), 1.25)
 
@@ -17,6 +17,7 @@ def pool(**given: Any) -> PoolReport:
         "open": 3, "idle": 2, "in_use": 1, "connecting": 1, "waiting": 1, "oldest_wait": 0.5,
         "counters": {"acquired": 7, "timeouts": 1}, "closed": {"idle": 2}, "wait": WAIT,
         "borrowed": (Borrowed(2.5, "thread 'worker'", "app.py:3 in work", "GET"),), "waiters": (Waiting(0.5, "task"),),
+        "calls": (Calling(0.25, "HGETALL", True, "task 'a'"), Calling(0.1, "GET")),
     }  # fmt: skip
     return PoolReport(**values | given)
 

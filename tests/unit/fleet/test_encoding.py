@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from dataclasses import replace
@@ -101,8 +102,9 @@ def test_what_a_newer_version_adds_is_passed_over() -> None:
         (with_pool(wait=[1.0, *[-1] * 18]), "a count below 0"),
         (with_pool(wait=[]), "no report"),
         (with_pool(borrowed=[{}]), "missing"),
+        (with_pool(calls=[{"age": 1.0, "command": "GET", "sent": 1}]), "a int in the place of a bool"),
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 def test_what_is_no_report(data: Any, why: str) -> None:
     """It raises the one error, which says why: no size, depth or type gets through."""
