@@ -15,7 +15,7 @@ from .model import ProcessReport, ServerClient, ServerView
 _monotonic = time.monotonic
 
 _SLOW = 64  # entries of the slow log
-_SHARE = 20  # the list of clients is asked for so seldom that it takes one part in so many of the time
+_SHARE = 20  # the list of clients is asked for so seldom that to read it takes one part in so many of a core's time
 
 
 class ServerSide:
@@ -78,10 +78,9 @@ class ServerSide:
 
     def _take_clients(self, said: dict[str, Any], others: bool) -> None:
         if "CLIENT LIST" in said:
-            began = _monotonic()
+            began = time.thread_time()
             self._clients = clients_of(_text(said["CLIENT LIST"]), self._owners, self._idle_limit)
-            now = _monotonic()
-            self._list_due = now + _SHARE * (now - began)
+            self._list_due = _monotonic() + _SHARE * (time.thread_time() - began)
         elif others:
             self._clients = owned_anew(self._clients, self._owners)
 
