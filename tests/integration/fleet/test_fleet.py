@@ -24,6 +24,7 @@ import redpool
 from redpool import embedded
 from redpool.fleet import Owner, Publisher, Reader, of_process
 from redpool.fleet.keys import DEFAULT, PERIODS, Keys, reporting
+from support.children import begun
 from support.faces import eventually
 
 from .conftest import PERIOD, processes
@@ -185,6 +186,25 @@ def test_real_processes(reader: Reader, redis_url: str) -> None:
 
 def _pids(reader: Reader) -> set[int]:
     return {process.pid for process in reader.read().processes}
+
+
+def test_a_child_that_was_forked_without_hooks(publish: Publish, reader: Reader, pool: Any, redis_url: str) -> None:
+    """It reports once it has used a pool, as under uWSGI; its parent goes on, over a connection of its own."""
+    publish(pool, period=PERIOD)
+    assert eventually(lambda: processes(reader.read()) == {ME})
+
+    def work() -> None:
+        redis.Redis(connection_pool=pool).ping()
+        time.sleep(60)
+
+    pid = begun(work)
+    try:
+        assert eventually(lambda: _pids(reader) == {pid, os.getpid()})
+        before = {process.pid: process.at for process in reader.read().processes}
+        assert eventually(lambda: all(process.at > before.get(process.pid, 0) for process in reader.read().processes))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def test_clients_of_a_process_that_is_gone(reader: Reader, redis_url: str) -> None:
