@@ -191,7 +191,9 @@ class _Opened:
         return self._socket.accept()[0]
 
     def wake(self) -> None:
-        """Have `accept` return."""
+        """Have `accept` return: on Linux by a shutdown, elsewhere by a connection."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as peer:
             peer.settimeout(_SEND_WITHIN)
             peer.connect(str(self._path))

@@ -24,8 +24,10 @@ import redpool
 from redpool import embedded
 from redpool.fleet import Owner, Publisher, Reader, of_process
 from redpool.fleet.keys import DEFAULT, PERIODS, Keys, reporting
+from redpool.fleet.link import Link, target_of_url
+from redpool.fleet.publisher import _Reporter
 from support.children import begun
-from support.faces import eventually
+from support.faces import Listener, eventually
 
 from .conftest import PERIOD, processes
 
@@ -306,6 +308,21 @@ def test_a_redis_that_goes_and_comes_back(caplog: pytest.LogCaptureFixture, publ
         assert eventually(lambda: len(caplog.records) == 2)
         reader.close()
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_attempts_come_ever_less_often(caplog: pytest.LogCaptureFixture, refusing: Listener) -> None:
+    """With some chance in it, so that processes don't come together; the first failure is logged, and no other."""
+    target = target_of_url(f"redis://:hush@127.0.0.1:{refusing.port}")
+    reporter = _Reporter(Keys.of(DEFAULT), Link(lambda: target, "name"))
+    report = of_process([], service="checkout")
+    pauses = [reporter.turn(report) for _ in range(8)]
+    for failures, pause in enumerate(pauses, 1):
+        longest = min(30.0, 2.0**failures)
+        assert longest / 2 <= pause <= longest
+    reporter.leave()
+    (record,) = caplog.records
+    assert "can't report" in record.message
+    assert "hush" not in record.message
 
 
 def test_reports_of_others_are_data(reader: Reader, redis_url: str) -> None:

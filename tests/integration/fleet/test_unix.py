@@ -70,15 +70,16 @@ def test_what_stands_at_the_path(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    with listen(path) as first:
+    with listen(path):
         with pytest.raises(FileExistsError, match="a process listens"):
             listen(path)
         assert ask(path).pid == os.getpid()
+    listener = listen(path)
+    path.unlink()
     path.write_text("mine")
+    listener.close()
     with pytest.raises(FileExistsError, match="no socket of this user's"):
         listen(path)
-    assert path.read_text() == "mine"
-    first.close()
     assert path.read_text() == "mine"
 
 
