@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from ..wire import client_names
 from .model import Owner, ProcessReport, ServerClient
@@ -15,17 +17,28 @@ _MOST_NAMES = 20_000
 Host = tuple[str, int]
 
 
+class _Alive(NamedTuple):
+    """A process that reports: its key, and by their names on the wire the key and the name of each pool's report."""
+
+    key: str
+    pools: dict[str, tuple[str, str]]
+
+
 class Owners:
     """The processes that are alive, by host and process id, and what the names of clients say."""
 
     def __init__(self) -> None:
-        self._alive: dict[Host, str] = {}
+        self._alive: dict[Host, _Alive] = {}
         self._names: dict[str, tuple[Host, str, str] | None] = {}
 
     def know(self, reports: Iterable[ProcessReport]) -> bool:
         """Take these processes for the ones that are alive, and return whether they are others than before."""
-        before = self._alive
-        self._alive = {(client_names.host_part(report.host), report.pid): report.key for report in reports}
+        before, self._alive = self._alive, {}
+        for report in reports:
+            host = client_names.host_part(report.host), report.pid
+            pools = self._alive.setdefault(host, _Alive(report.key, {})).pools
+            for pool in report.pools:
+                pools.setdefault(_on_the_wire(pool.name), (report.key, pool.name))
         return self._alive != before
 
     def of(self, name: str) -> tuple[Owner, str | None, str | None]:
@@ -40,7 +53,12 @@ class Owners:
             return Owner.FOREIGN, None, None
         host, process, pool = named
         alive = self._alive.get(host)
-        return (Owner.ORPHANED, process, pool) if alive is None else (Owner.KNOWN, alive, pool)
+        if alive is None:
+            return Owner.ORPHANED, process, pool
+        return Owner.KNOWN, *alive.pools.get(pool, (alive.key, pool))
+
+
+_on_the_wire = lru_cache(4096)(client_names.pool_part)
 
 
 def _named(name: str) -> tuple[Host, str, str] | None:
@@ -52,7 +70,7 @@ def _named(name: str) -> tuple[Host, str, str] | None:
 
 def clients_of(listed: str, owners: Owners, idle_limit: float) -> tuple[ServerClient, ...]:
     """Return what CLIENT LIST says, line by line; what a line lacks is 0 or empty."""
-    return tuple(_client(dict(_pairs(line)), owners, idle_limit) for line in listed.splitlines() if line)
+    return tuple(_client(dict(_pairs(line)), owners, idle_limit) for line in listed.split("\n") if line)
 
 
 def owned_anew(clients: tuple[ServerClient, ...], owners: Owners) -> tuple[ServerClient, ...]:
@@ -61,7 +79,7 @@ def owned_anew(clients: tuple[ServerClient, ...], owners: Owners) -> tuple[Serve
 
 
 def _owned_anew(client: ServerClient, owner: Owner, process: str | None, pool: str | None) -> ServerClient:
-    if (client.owner, client.process) == (owner, process):
+    if (client.owner, client.process, client.pool) == (owner, process, pool):
         return client
     return replace(client, owner=owner, process=process, pool=pool)
 

@@ -162,8 +162,9 @@ class ServerClient:
     idle_too_long: bool = False
     """it has sent nothing for longer than the reader allows, and neither subscribes, monitors, blocks nor replicates"""
     process: str | None = None
-    """the `key` of its process, as its name says"""
+    """the `key` of its process: of the report, or as its name says where that is orphaned"""
     pool: str | None = None
+    """the name of its pool: of the report, if that pool is in it"""
 
 
 @dataclass(frozen=True, slots=True)

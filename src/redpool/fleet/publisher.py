@@ -89,6 +89,7 @@ class Publisher:
         target = None if url is None else target_of_url(url)
         self._target: Callable[[], Target | None] = self._own_server if target is None else lambda: target
         self._ends_with_pools = given is not None
+        self._went_wrong = False
         self._identity = fleet, self.service, url
         if self._identity in _living:
             raise ValueError(
@@ -150,7 +151,9 @@ class Publisher:
         try:
             return reporter.turn(of_process(self._pools(), service=self.service, period=self.period))
         except Exception:
-            logger.exception("%r: went wrong", self)
+            if not self._went_wrong:
+                logger.exception("%r: went wrong", self)
+            self._went_wrong = True
             return max(_LONGEST_PAUSE, self.period)
 
     def _own_server(self) -> Target | None:
@@ -174,7 +177,7 @@ class _Reporter:
         """Report, and return for how many seconds to pause."""
         try:
             self._report(report)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # also what a user's credential provider raises
             self._number = 0
             self._failures += 1
             self._link.close()

@@ -58,9 +58,10 @@ class Reader:
         """Return the fleet as it is now; where that can't be seen the last view, with its `error` set."""
         try:
             self._view = self._look()
-        except (RedisError, OSError) as error:
+        except Exception as error:  # what is no Redis may answer anything
             self.close()
-            self._view = replace(self._view, error=str(error) or type(error).__name__)
+            known = isinstance(error, RedisError | OSError) and str(error)
+            self._view = replace(self._view, error=known or f"{type(error).__name__}: {error}")
         return self._view
 
     def close(self) -> None:

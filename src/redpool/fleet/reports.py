@@ -85,8 +85,7 @@ def _look(parts: list[tuple[Pool, _Look]], within: float) -> list[tuple[Pool, Se
     wait(asked, within)
     answers: dict[Callable[[], Seen], Seen] = {}
     for each in asked:
-        if each.done() and each.exception() is None:
-            answers |= each.result()
+        answers |= _answer(each, within)
     found = [(pool, answers.get(look) or _look_outside(look)) for pool, (_loop, look) in parts]
     return [(pool, seen) for pool, seen in found if seen is not None]
 
@@ -100,6 +99,8 @@ def _ask(
     answer: Future[dict[Callable[[], Seen], Seen]] = Future()
 
     def look() -> None:
+        if not answer.set_running_or_notify_cancel():
+            return  # none waits any more
         try:
             answer.set_result({look: look() for look in looks})
         except Exception as error:
@@ -110,6 +111,16 @@ def _ask(
     except RuntimeError:  # it was closed meanwhile
         return None
     return answer
+
+
+def _answer(asked: Future[dict[Callable[[], Seen], Seen]], within: float) -> dict[Callable[[], Seen], Seen]:
+    """Return what a loop has seen, nothing where it is stuck: it won't look any more once it turns again."""
+    if asked.cancel():
+        return {}
+    try:
+        return asked.result(within)
+    except Exception:  # what it looked at has changed meanwhile; it is looked at from here
+        return {}
 
 
 def _here() -> asyncio.AbstractEventLoop | None:

@@ -36,8 +36,12 @@ def prefix(service: str, pool: str, host: str) -> str:
     Credentials in it, as in a pool's name that is a URL, are left out.
     """
     service = _NOT_IN_SERVICE.sub("_", service)[:_LONGEST_SERVICE] or "_"
-    pool = _REFUSED.sub("_", without_credentials(pool))[:_LONGEST_POOL]
-    return f"{service}/{pool}@{host_part(host)}:"
+    return f"{service}/{pool_part(pool)}@{host_part(host)}:"
+
+
+def pool_part(pool: str) -> str:
+    """Return what such a name has of a pool's name."""
+    return _REFUSED.sub("_", without_credentials(pool))[:_LONGEST_POOL]
 
 
 def host_part(host: str) -> str:

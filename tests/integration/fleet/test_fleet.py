@@ -310,6 +310,16 @@ def test_a_redis_that_goes_and_comes_back(caplog: pytest.LogCaptureFixture, publ
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+def test_a_read_raises_nothing(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever answers in the place of a Redis: the view says what was wrong, and the next look begins anew."""
+    before = reader.read()
+    monkeypatch.setattr(reader._side, "view", lambda *args: {}["of another making"])
+    view = reader.read()
+    assert view == replace(before, error="KeyError: 'of another making'")
+    monkeypatch.undo()
+    assert reader.read().error is None
+
+
 def test_attempts_come_ever_less_often(caplog: pytest.LogCaptureFixture, refusing: Listener) -> None:
     """With some chance in it, so that processes don't come together; the first failure is logged, and no other."""
     target = target_of_url(f"redis://:hush@127.0.0.1:{refusing.port}")

@@ -73,7 +73,7 @@ def test_a_loop_that_hangs(at: dict[str, Any]) -> None:
     loop, stuck, go_on = asyncio.new_event_loop(), threading.Event(), threading.Event()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    pools = [redpool.asyncio.ConnectionPool(**at, name=f"p{number}") for number in range(5)]
+    pools: list[Any] = [redpool.asyncio.ConnectionPool(**at, name=f"p{number}") for number in range(5)]
     for pool in pools:
         asyncio.run_coroutine_threadsafe(_used(pool), loop).result(20)
 
@@ -86,7 +86,14 @@ def test_a_loop_that_hangs(at: dict[str, Any]) -> None:
     began = time.monotonic()
     report = of_process(pools, service="checkout", period=0.05)
     waited = time.monotonic() - began
+    looked: list[object] = []
+    pools[0].looks = lambda: [(loop, lambda: looked.append(1))]
+    of_process(pools[:1], service="checkout", period=0.05)
+    assert looked, "a loop that hangs is looked at from outside"
+    looked.clear()
     go_on.set()
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(20)
+    assert not looked, "looks that none waits for have piled up"
     assert [(each.name, each.kind, each.open) for each in report.pools] == [(f"p{n}", "dedicated", 1) for n in range(5)]
     assert waited < 5.0, "each pool was waited for by itself: about fifteen seconds"
     for pool in pools:

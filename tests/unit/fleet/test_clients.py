@@ -6,8 +6,9 @@ import pytest
 
 from redpool.fleet.clients import Owners, clients_of
 from redpool.fleet.model import Owner, ServerClient
+from redpool.wire.client_names import ClientName
 
-from .made_up import line, process
+from .made_up import line, pool, process
 
 
 def client(limit: float = 60.0, **given: object) -> ServerClient:
@@ -19,7 +20,7 @@ def client(limit: float = 60.0, **given: object) -> ServerClient:
 
 
 @pytest.mark.parametrize(
-    ("name", "owner", "of", "pool"),
+    ("name", "owner", "of", "its_pool"),
     [
         ("checkout/cache@web-1:4711", Owner.KNOWN, "checkout@web-1:4711", "cache"),
         # The service of a pool may have another name than that of the report.
@@ -32,10 +33,21 @@ def client(limit: float = 60.0, **given: object) -> ServerClient:
         ("", Owner.FOREIGN, None, None),
     ],
 )
-def test_owners(name: str, owner: Owner, of: str | None, pool: str | None) -> None:
+def test_owners(name: str, owner: Owner, of: str | None, its_pool: str | None) -> None:
     """By host and process id: alive, gone, or no name of redpool's."""
     found = client(name=name)
-    assert (found.owner, found.process, found.pool) == (owner, of, pool)
+    assert (found.owner, found.process, found.pool) == (owner, of, its_pool)
+
+
+def test_pools_are_those_of_the_reports() -> None:
+    """A name on the wire is shorter, and lacks some characters; of two services in one process each has its pools."""
+    owners = Owners()
+    long = "the sessions of " + 100 * "x"
+    owners.know([process(pools=(pool(name=long),)), process(service="mail", pools=(pool(name="outbox"),))])
+    wire = str(ClientName("checkout", long, "web-1", 4711))
+    assert long not in wire
+    assert owners.of(wire) == (Owner.KNOWN, "checkout@web-1:4711", long)
+    assert owners.of("checkout/outbox@web-1:4711") == (Owner.KNOWN, "mail@web-1:4711", "outbox")
 
 
 @pytest.mark.parametrize(
