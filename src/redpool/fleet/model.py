@@ -72,8 +72,8 @@ class PoolReport:
     oldest_wait: float
     in_flight: int = 0
     counters: Mapping[str, int] = field(default_factory=dict)
-    """`acquired waited timeouts rejected connected connect_failures released leaks`, and of a multiplexed pool
-    `commands writes cancelled`, as in `PoolStats`"""
+    """`acquired waited timeouts rejected connected connect_failures released leaks shed retries_refused`, and of a
+    multiplexed pool `commands writes cancelled`, as in `PoolStats`"""
     closed: Mapping[str, int] = field(default_factory=dict)
     """connections closed, by reason"""
     wait: Distribution = field(default_factory=Distribution)

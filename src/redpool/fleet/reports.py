@@ -25,7 +25,7 @@ __all__ = ["Pool", "decode", "encode", "of_process"]
 
 _COUNTERS = (
     "acquired", "waited", "timeouts", "rejected", "connected", "connect_failures", "released", "leaks",
-    "commands", "writes", "cancelled",
+    "shed", "retries_refused", "commands", "writes", "cancelled",
 )  # fmt: skip
 _SHOWN = 10  # leases, and waiters, of a pool
 _LOOK_WITHIN = 0.5  # seconds that a loop has to answer

@@ -313,7 +313,8 @@ def test_a_redis_that_goes_and_comes_back(caplog: pytest.LogCaptureFixture, publ
 def test_a_read_raises_nothing(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever answers in the place of a Redis: the view says what was wrong, and the next look begins anew."""
     before = reader.read()
-    monkeypatch.setattr(reader._side, "view", lambda *args: {}["of another making"])
+    answers: dict[str, object] = {}
+    monkeypatch.setattr(reader._side, "view", lambda *args: answers["of another making"])
     view = reader.read()
     assert view == replace(before, error="KeyError: 'of another making'")
     monkeypatch.undo()
