@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
@@ -205,6 +206,13 @@ def address(pool: Pool) -> str:
 
 
 def _line(taken_at: str | None) -> str | None:
-    """Return the innermost line of a stack as `path:line in function`."""
+    """Return the innermost line of a stack that is neither redis-py's nor redpool's as `path:line in function`."""
     lines = _LINE.findall(taken_at or "")
-    return "{}:{} in {}".format(*lines[-1]) if lines else None
+    own = [line for line in lines if not line[0].startswith(_plumbing())] or lines
+    return "{}:{} in {}".format(*own[-1]) if own else None
+
+
+def _plumbing() -> tuple[str, ...]:
+    """Return the directories of the packages whose code takes connections for users."""
+    packages = (sys.modules.get(name) for name in ("redis", "valkey", "redpool"))
+    return tuple(os.path.join(os.path.dirname(each.__file__), "") for each in packages if each and each.__file__)

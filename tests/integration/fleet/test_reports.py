@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+import redis
 
 import redpool
 from redpool.fleet import decode, encode, of_process
@@ -47,6 +48,18 @@ def test_the_line_that_took_a_connection(threads: Face, at: dict[str, Any]) -> N
     assert lease.taken_at.startswith(f"{__file__}:")
     assert lease.taken_at.endswith(" in test_the_line_that_took_a_connection")
     pool.release(held)
+
+
+def test_the_line_behind_redis_pys_own(at: dict[str, Any]) -> None:
+    """Where `leak_after` has the whole stack recorded, and redis-py's client took the connection."""
+    with (
+        redpool.ConnectionPool(**at, leak_after=60.0) as pool,
+        redis.Redis(connection_pool=pool).pipeline() as transaction,
+    ):
+        transaction.watch("key")
+        (lease,) = of_process([pool], service="checkout").pools[0].borrowed
+        assert lease.taken_at is not None
+        assert lease.taken_at.startswith(f"{__file__}:")
 
 
 def test_pools_with_one_name(at: dict[str, Any]) -> None:
