@@ -206,13 +206,16 @@ def address(pool: Pool) -> str:
 
 
 def _line(taken_at: str | None) -> str | None:
-    """Return the innermost line of a stack that is neither redis-py's nor redpool's as `path:line in function`."""
+    """Return the innermost line of a stack that is neither redis-py's nor a pool's as `path:line in function`."""
     lines = _LINE.findall(taken_at or "")
-    own = [line for line in lines if not line[0].startswith(_plumbing())] or lines
-    return "{}:{} in {}".format(*own[-1]) if own else None
+    if len(lines) > 1:  # a whole stack; else it is a line of the user's
+        plumbing = _plumbing()
+        lines = [line for line in lines if not line[0].startswith(plumbing)] or lines
+    return "{}:{} in {}".format(*lines[-1]) if lines else None
 
 
 def _plumbing() -> tuple[str, ...]:
-    """Return the directories of the packages whose code takes connections for users."""
-    packages = (sys.modules.get(name) for name in ("redis", "valkey", "redpool"))
-    return tuple(os.path.join(os.path.dirname(each.__file__), "") for each in packages if each and each.__file__)
+    """Return the directories of the code that takes connections for users; the package's demo is a user, too."""
+    packages = ("redis", "valkey", "redpool.asyncio", "redpool.redispy", "redpool.sync")
+    found = (sys.modules.get(name) for name in packages)
+    return tuple(os.path.join(os.path.dirname(each.__file__), "") for each in found if each and each.__file__)
