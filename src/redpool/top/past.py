@@ -1,0 +1,158 @@
+"""What pools were like in the last minute: rates and percentiles are made of it. `Past` owns it; a view adds to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from redpool.core.histogram import Distribution
+from redpool.fleet.model import FleetView, PoolReport, ProcessReport, Sample
+
+RECENT = 10.0
+"""Over how many seconds rates and percentiles are taken; over two reports where a process reports less often."""
+BARS, BAR = 12, 5.0
+"""How many bars a trend has, and how many seconds each of them stands for."""
+
+_MOST = 200  # points of one pool
+
+Key = tuple[str, str]
+"""a pool: the `key` of its process, and its name"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What a pool, or several, did in the last seconds. Rates are by second, and `None` before two reports came."""
+
+    rates: Mapping[str, float] | None = None
+    """of each counter, and of `closed`"""
+    reasons: Mapping[str, float] = field(default_factory=dict)
+    """of connections closed, by reason"""
+    wait: Distribution = field(default_factory=Distribution)
+    in_use: tuple[int | None, ...] = (None,) * BARS
+    """the most connections in use, for each bar of the trend; `None` before the pool was known"""
+    oldest_wait: tuple[float | None, ...] = (None,) * BARS
+    """the longest wait of a caller that waited, likewise"""
+
+    def rate(self, counter: str) -> float | None:
+        """Return how often a second it was counted; `None` if that isn't known."""
+        return None if self.rates is None else self.rates.get(counter)
+
+    def __add__(self, other: Recent) -> Recent:
+        """Return what both did together."""
+        rates = self.rates if other.rates is None else other.rates if self.rates is None else None
+        return Recent(
+            _summed(self.rates, other.rates) if self.rates and other.rates else rates,
+            _summed(self.reasons, other.reasons),
+            self.wait + other.wait,
+            tuple(b if a is None else a if b is None else a + b for a, b in zip(self.in_use, other.in_use, strict=True)),
+            tuple(max(_known(both), default=None) for both in zip(self.oldest_wait, other.oldest_wait, strict=True)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A pool at one moment."""
+
+    at: float
+    in_use: int
+    oldest_wait: float
+    counters: Mapping[str, int]
+    closed: Mapping[str, int] | None
+    """by reason; the stream's samples don't say it"""
+    wait: Distribution
+
+
+class Past:
+    """Remembers the points of each pool that the last view had, for as long as a trend lasts."""
+
+    def __init__(self) -> None:
+        self._points: dict[Key, deque[_Point]] = {}
+
+    def note(self, view: FleetView) -> None:
+        """Add what a view says. What it has of the past counts for the pools that weren't known before."""
+        reports = {(process.key, pool.name): (process, pool) for process in view.processes for pool in process.pools}
+        unknown = reports.keys() - self._points.keys()
+        before: dict[Key, list[_Point]] = {}
+        for sample in view.history if unknown else ():
+            if (key := (sample.process, sample.pool)) in unknown:
+                before.setdefault(key, []).append(_of_sample(sample))
+        points = {key: self._points.get(key) or deque(before.get(key, ())) for key in reports}
+        for key, (process, pool) in reports.items():
+            _append(points[key], _of_report(process, pool))
+        self._points = points
+
+    def recent(self, key: Key) -> Recent:
+        """Return what a pool of the last view did in the seconds before it was reported."""
+        points = self._points.get(key)
+        if not points:
+            return Recent()
+        newest, before = points[-1], _baseline(points)
+        in_use, oldest_wait = _trend(points)
+        if before is None:
+            return Recent(in_use=in_use, oldest_wait=oldest_wait)
+        took = newest.at - before.at
+        reasons = {} if before.closed is None or newest.closed is None else _rates(newest.closed, before.closed, took)
+        rates = _rates(newest.counters, before.counters, took, only=before.counters)
+        return Recent(rates, reasons, newest.wait.since(before.wait), in_use, oldest_wait)
+
+
+def _of_report(process: ProcessReport, pool: PoolReport) -> _Point:
+    counters = {**pool.counters, "closed": sum(pool.closed.values())}
+    return _Point(process.at, pool.in_use, pool.oldest_wait, counters, pool.closed, pool.wait)
+
+
+def _of_sample(sample: Sample) -> _Point:
+    counters = {name: getattr(sample, name) for name in ("acquired", "timeouts", "connected", "closed")}
+    return _Point(sample.at, sample.in_use, sample.oldest_wait, counters, None, sample.wait)
+
+
+def _append(points: deque[_Point], point: _Point) -> None:
+    """Add the newest point. What came before is forgotten if it is of an earlier pool of that name, or too old."""
+    while points and points[-1].at >= point.at:
+        points.pop()
+    if points and any(point.counters.get(name, 0) < number for name, number in points[-1].counters.items()):
+        points.clear()
+    points.append(point)
+    while len(points) > _MOST or points[0].at < point.at - BARS * BAR - RECENT:
+        points.popleft()
+
+
+def _baseline(points: deque[_Point]) -> _Point | None:
+    """Return the point with which the newest is compared."""
+    newest = points[-1].at
+    for point in points:
+        if newest - RECENT - 0.5 <= point.at < newest:
+            return point
+    return points[-2] if len(points) > 1 else None
+
+
+def _rates(
+    now: Mapping[str, int], before: Mapping[str, int], took: float, only: Iterable[str] | None = None
+) -> dict[str, float]:
+    names = now if only is None else [name for name in only if name in now]
+    return {name: max(0, now[name] - before.get(name, 0)) / took for name in names}
+
+
+def _trend(points: deque[_Point]) -> tuple[tuple[int | None, ...], tuple[float | None, ...]]:
+    """Return what was most in each bar up to the newest point; a bar without a point is as the one before."""
+    in_use: list[int | None] = [None] * BARS
+    oldest_wait: list[float | None] = [None] * BARS
+    last = int(points[-1].at // BAR)
+    for point in points:
+        bar = BARS - 1 - last + int(point.at // BAR)
+        if 0 <= bar < BARS:
+            in_use[bar] = max(in_use[bar] or 0, point.in_use)
+            oldest_wait[bar] = max(oldest_wait[bar] or 0.0, point.oldest_wait)
+    for bar in range(1, BARS):
+        if in_use[bar] is None:
+            in_use[bar], oldest_wait[bar] = in_use[bar - 1], oldest_wait[bar - 1]
+    return tuple(in_use), tuple(oldest_wait)
+
+
+def _summed(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
