@@ -23,6 +23,7 @@ COMMANDS = (
     ),
     ("bench", "redpool.bench.command", "measure redpool's pools against redis-py's, in turn, on this machine"),
     ("run", "redpool.startup.command", "run a command that uses redpool's pools wherever it would make redis-py's"),
+    ("top", "redpool.top.command", "show the pools of all processes, live: who waits, and who holds what it waits for"),
 )
 
 _BAD_USAGE = 2

@@ -94,6 +94,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
     "redpool.fleet.encoding": {STDLIB, "redpool.core.histogram", "redpool.fleet.model"},
+    # The core's layer is that of what reports are made of.
+    "redpool.top": {STDLIB, "redpool.fleet", "redpool.core.histogram", "rich", "textual"},
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
     "redpool.tuning": {STDLIB, "redpool.core"},
     "redpool.startup": {STDLIB, "redpool.installation"},
@@ -258,7 +260,7 @@ def test_importing_the_pool_imports_nothing_that_only_the_command_line_needs(mod
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
     assert module in loaded
-    unwanted = ("rich", "redpool.cli", "redpool.demo", "redpool.bench")
+    unwanted = ("rich", "textual", "redpool.cli", "redpool.demo", "redpool.bench", "redpool.top")
     assert not [name for name in loaded if any(within(name, each) for each in unwanted)]
 
 

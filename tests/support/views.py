@@ -44,7 +44,9 @@ def pool(name: str = "cache", in_use: int = 0, idle: int = 0, **others: Any) -> 
     return PoolReport(name=name, in_use=in_use, idle=idle, **(said | others))
 
 
-def process(*pools: PoolReport, service: str = "shop", host: str = "web-1", pid: int = 100, at: float = NOON) -> ProcessReport:
+def process(
+    *pools: PoolReport, service: str = "shop", host: str = "web-1", pid: int = 100, at: float = NOON
+) -> ProcessReport:
     """Return a process's report."""
     return ProcessReport(service, host, pid, NOON - 60, at, 1.0, "0.1.0", "8.0.0", "3.11.7", pools)
 
@@ -52,7 +54,7 @@ def process(*pools: PoolReport, service: str = "shop", host: str = "web-1", pid:
 def exhausted(name: str = "cache", **others: Any) -> PoolReport:
     """Return a report of a pool in which two callers wait for what ten others hold."""
     held = tuple(
-        Borrowed(5.0 - n / 2, f"thread 'worker-{n}' (14{n})", f'  File "/app/orders.py", line {40 + n}, in take\n', "GET")
+        Borrowed(5.0 - n / 2, f"thread 'worker-{n}' (14{n})", f"/app/orders.py:{40 + n} in take", "GET")
         for n in range(10)
     )
     waiters = (Waiting(4.2, "thread 'web-7' (1407)"), Waiting(0.5, "task 'Task-9'"))

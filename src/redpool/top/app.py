@@ -19,13 +19,16 @@ from textual.screen import ModalScreen
 from textual.theme import Theme
 from textual.widgets import DataTable, Footer, Input, Static
 
+from redpool.fleet.source import Source
+
 from .clients import CLIENT_COLUMNS, DEFAULT_CLIENT_SORT, ClientRow, client_rows, client_words
 from .detail import client_detail, detail
 from .headline import Look, instead_of_rows, server_line, status, title
-from .looks import Looks, Source
+from .looks import Looks
 from .past import Past
+from .plain import text_of
 from .rows import COLUMNS, DEFAULT_SORT, Column, Grouping, Row, filtered, fitting, rows, sorted_by, words
-from .shown import Line, Tone, as_text
+from .shown import Line, Tone
 
 THEME = Theme(
     name="redpool",
@@ -53,9 +56,11 @@ _NARROWEST = 24  # column of names
 
 CSS = """
 Screen { background: $background; }
-DataTable, VerticalScroll { scrollbar-size: 1 1; scrollbar-background: $background; scrollbar-background-hover: $background;
-    scrollbar-background-active: $background; scrollbar-color: #39424d; scrollbar-color-hover: #4d5864;
-    scrollbar-color-active: #6cb6ff; scrollbar-corner-color: $background; }
+DataTable, VerticalScroll {
+    scrollbar-size: 1 1; scrollbar-background: $background; scrollbar-background-hover: $background;
+    scrollbar-background-active: $background; scrollbar-corner-color: $background;
+    scrollbar-color: #39424d; scrollbar-color-hover: #4d5864; scrollbar-color-active: #6cb6ff;
+}
 #title, #server { height: 1; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
 #server.empty { display: none; }
 #instead { height: 1fr; padding: 1 2; }
@@ -88,11 +93,6 @@ KEYS = (
 )
 
 Each = TypeVar("Each", Row, ClientRow)
-
-
-def text_of(line: Line) -> Text:
-    """Return a line with its colors."""
-    return Text.assemble(*((piece, STYLES[tone]) for piece, tone in line), no_wrap=False)
 
 
 def name_cell(row: Row | ClientRow, width: int, tone: Tone) -> Text:
@@ -188,13 +188,13 @@ class Top(App[None]):
         Binding("space", "pause", "pause"),
         Binding("enter", "whole", "rows", show=False),
         Binding("d", "details", "pane", show=False),
-        Binding("escape", "back", "back", show=False),
+        Binding("escape", "leave", "back", show=False),
     ]
 
     def __init__(self, where: str, open_source: Callable[[], Source], interval: float) -> None:
         super().__init__()
         self.where, self.interval = where, interval
-        self.looks = Looks(open_source, interval, lambda look: self.post_message(self.Looked(look)))
+        self.looks = Looks(open_source, interval, self._take)
         self.look = Look()
         self.newest = self.look
         """what came last; while paused it isn't shown"""
@@ -244,6 +244,9 @@ class Top(App[None]):
         """Show the columns that fit now."""
         self.draw()
 
+    def _take(self, look: Look) -> None:
+        self.post_message(self.Looked(look))
+
     def on_top_looked(self, message: Looked) -> None:
         """Take what came. What is shown stays while it is paused."""
         self.newest = message.look
@@ -277,9 +280,9 @@ class Top(App[None]):
         now = time.monotonic()
         paused = self.paused_at is not None
         state = status(self.look, now, self.interval, paused)
-        self.head.update(text_of(title(self.where, self.look, state)))
+        self.head.update(_drawn(title(self.where, self.look, state)))
         server = server_line(self.look.view)
-        self.server.update(text_of(server))
+        self.server.update(_drawn(server))
         self.server.set_class(not server, "empty")
 
     def _draw_rows(self) -> None:
@@ -289,7 +292,7 @@ class Top(App[None]):
         table.display = not empty and not self.whole
         if empty:
             lines = instead_of_rows(self.where, self.look, self.interval, self.wanted, sheet is self.clients)
-            instead.update(Text("\n").join(map(text_of, lines)))
+            instead.update(Text("\n").join(map(_drawn, lines)))
             return
         width = self.size.width - 1
         longest = max(cell_len(row.name) + cell_len(row.place) + 2 for row in sheet.shown)
@@ -324,7 +327,7 @@ class Top(App[None]):
         pane.set_class(self.whole, "whole")
         if pane.display:
             lines = sheet.detail(sheet.shown[sheet.place], self.size.width - 3)
-            self.detail.update(Text("\n").join(map(text_of, lines)))
+            self.detail.update(Text("\n").join(map(_drawn, lines)))
 
     # -- what users ask ------------------------------------------------------------------------------------------------
 
@@ -404,7 +407,7 @@ class Top(App[None]):
         """Go back to the rows; the filter stays, and so does its line."""
         self.table.focus()
 
-    def action_back(self) -> None:
+    def action_leave(self) -> None:
         """Leave the details, or else the filter."""
         if self.whole:
             self.action_whole()
@@ -418,6 +421,12 @@ class Top(App[None]):
         self.push_screen(Help(self.sheet.columns))
 
 
+def _drawn(line: Line) -> Text:
+    return text_of(line, STYLES)
+
+
 def _cell(column: Column[Any], row: Any) -> Text:
     style = STYLES[column.tone(row)]
-    return Text(column.text(row), style, justify="left" if column.is_name else "right", no_wrap=True, overflow="ellipsis")
+    return Text(
+        column.text(row), style, justify="left" if column.is_name else "right", no_wrap=True, overflow="ellipsis"
+    )

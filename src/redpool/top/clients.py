@@ -44,7 +44,7 @@ class ClientRow:
 
 
 def client_rows(server: ServerView | None) -> list[ClientRow]:
-    """Return the rows of a server's clients, in no order: by process and pool, of foreign ones by name, or else host."""
+    """Return the rows of a server's clients, in no order: by process and pool, of foreign ones by name or host."""
     groups: dict[tuple[str, ...], list[ServerClient]] = {}
     for client in server.clients if server else ():
         groups.setdefault((client.owner.value, *_name(client)), []).append(client)
@@ -78,6 +78,10 @@ def _kilobytes(value: int) -> str:
     return f"{count(value // 1024)} kB"
 
 
+def _of_idle(row: ClientRow) -> Tone:
+    return Tone.WARN if any(client.idle_too_long for client in row.clients) else Tone.PLAIN
+
+
 CLIENT_COLUMNS: tuple[Column[ClientRow], ...] = (
     Column(
         "client", 16, lambda row: f"{row.name} {row.place}", lambda row: row.name,
@@ -88,14 +92,26 @@ CLIENT_COLUMNS: tuple[Column[ClientRow], ...] = (
         "; ".join(f"{owner.value}: {meaning}" for owner, meaning in MEANING.items()),
         lambda row: Tone.WARN if row.owner is Owner.ORPHANED else Tone.QUIET, 9, is_name=True,
     ),
-    Column("clients", 7, lambda row: len(row.clients), lambda row: count(len(row.clients)), "how many they are", weight=8),
+    Column(
+        "clients", 7, lambda row: len(row.clients), lambda row: count(len(row.clients)),
+        "how many they are", weight=8,
+    ),
     Column(
         "idle for", 8, lambda row: row.idle, lambda row: seconds(row.idle),
-        "how long one of them, at most, has sent nothing", weight=7,
+        "how long one of them, at most, has sent nothing", _of_idle, weight=7,
     ),
-    Column("oldest", 7, lambda row: row.age, lambda row: seconds(row.age), "when the first of them connected", weight=5),
-    Column("memory", 10, _memory, lambda row: _kilobytes(_memory(row)), "what they take of the server's memory", weight=4),
-    Column("last command", 16, lambda row: row.command, lambda row: row.command, "of most of them", weight=6, is_name=True),
+    Column(
+        "oldest", 7, lambda row: row.age, lambda row: seconds(row.age),
+        "how long ago the first of them connected", weight=5,
+    ),
+    Column(
+        "memory", 10, _memory, lambda row: _kilobytes(_memory(row)),
+        "what they take of the server's memory", weight=4,
+    ),
+    Column(
+        "last command", 16, lambda row: row.command, lambda row: row.command,
+        "of most of them", weight=6, is_name=True,
+    ),
 )  # fmt: skip
 
 DEFAULT_CLIENT_SORT = "clients"

@@ -11,7 +11,7 @@ from redpool.fleet.model import Borrowed, ProcessReport, Waiting
 
 from .clients import MEANING, ClientRow
 from .rows import Row, oldest_wait_trend
-from .shown import Line, Tone, as_text, count, place, plural, quantile, rate, seconds
+from .shown import Line, Tone, as_text, count, plural, quantile, rate, seconds
 
 # What threads and tasks are called in a report: a thread with its number.
 _BORROWER = re.compile(r"(?:thread|task) '(.*)'(?: \(\d+\))?", re.DOTALL)
@@ -63,8 +63,7 @@ def _story(
         return [*lines, ((idle, Tone.QUIET),)]
     lease = leases[0][1]
     held = f"{borrower(lease.borrower)} has held a connection for {seconds(lease.age)}"
-    where = place(lease.taken_at)
-    taken = f", taken at {where}" if where else ""
+    taken = f", taken at {as_text(lease.taken_at)}" if lease.taken_at else ""
     command = f", last command {as_text(lease.command)}" if lease.command else ""
     return [*lines, ((f"{held}{taken}{command}.", Tone.PLAIN),)]
 
@@ -74,7 +73,7 @@ def _holders(row: Row, leases: Sequence[tuple[ProcessReport, Borrowed]], width: 
         return []
     cells = [
         (seconds(lease.age), _who(row, process, lease.borrower), as_text(lease.command or ""),
-         place(lease.taken_at) or _UNRECORDED)
+         as_text(lease.taken_at or _UNRECORDED))
         for process, lease in leases
     ]  # fmt: skip
     more = row.in_use - len(leases)
@@ -130,7 +129,7 @@ def _fit_end(text: str, size: int) -> str:
 def _recently(row: Row) -> list[Line]:
     recent = row.recent
     if recent.rates is None:
-        return [(("Rates and percentiles need a second report.", Tone.QUIET),)]
+        return [(("Rates and percentiles need a second report.", Tone.QUIET),), _closes(row)]
     calls = recent.rate("acquired"), recent.rate("waited"), recent.rate("timeouts"), recent.rate("rejected")
     names = ("checkouts", "waits", "timeouts", "rejected")
     lines: list[Line] = [_figures("last 10 s, each second", [(n, rate(v)) for n, v in zip(names, calls, strict=True)])]
@@ -175,7 +174,7 @@ def _identity(row: Row) -> Line:
         names = sorted({as_text(pool.name) for _, pool in row.reports})
         return _figures("pools", [("", ", ".join(names[:_MOST]) + (" ..." if len(names) > _MOST else ""))])
     versions = f"redpool {process.redpool}, redis-py {process.redis_py}, Python {process.python}"
-    kind = f"{pool.kind}, {pool.shell}, of {process.host}:{process.pid}, to {pool.address}"
+    kind = f"{pool.kind}, {pool.shell}, in {process.host}:{process.pid}, to {pool.address}"
     return _figures("pool", [("", as_text(f"{kind}; {versions}"))])
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from redpool.fleet.model import FleetView, ServerView
 
 from .past import Past
-from .rows import Grouping, Row, rows, sorted_by, DEFAULT_SORT, COLUMNS, filtered, words
+from .rows import COLUMNS, DEFAULT_SORT, Grouping, Row, rows, sorted_by
 
 Plain: TypeAlias = dict[str, object]
 """what JSON has"""

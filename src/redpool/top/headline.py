@@ -49,7 +49,9 @@ def title(where: str, look: Look, state: tuple[str, Tone]) -> Line:
         pools = [pool for process in look.view.processes for pool in process.pools]
         waiting = sum(pool.waiting for pool in pools)
         processes = plural(len(look.view.processes), "process", "processes")
-        pieces.append((f"  {processes}, {plural(len(pools), 'pool')}", Tone.PLAIN))
+        beside = sum(process.more_pools for process in look.view.processes)
+        more = f" and {beside} that are not reported" if beside else ""
+        pieces.append((f"  {processes}, {plural(len(pools), 'pool')}{more}", Tone.PLAIN))
         if waiting:
             pieces.append((f", {plural(waiting, 'caller')} waiting", Tone.WARN))
     return tuple(pieces)
@@ -68,6 +70,7 @@ def server_line(view: FleetView | None) -> Line:
             (f"  orphaned {orphaned}", Tone.WARN if orphaned else Tone.QUIET),
             (f"  foreign {foreign}", Tone.PLAIN if foreign else Tone.QUIET),
             (f"  known {owners[Owner.KNOWN]}", Tone.PLAIN),
+            *((f"  idle too long {idle}", Tone.WARN) for idle in [_idle(server)] if idle),
         ]
     if view.processes:
         too_many = server.max_clients is not None and view.max_connections > server.max_clients
@@ -79,6 +82,10 @@ def server_line(view: FleetView | None) -> Line:
     if server.version:
         pieces.append((f"  version {as_text(server.version)}", Tone.QUIET))
     return tuple(pieces)
+
+
+def _idle(server: ServerView) -> int:
+    return sum(client.idle_too_long for client in server.clients)
 
 
 def _clients(server: ServerView) -> Line:

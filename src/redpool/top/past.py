@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from redpool.core.histogram import Distribution
@@ -45,7 +45,9 @@ class Recent:
             _summed(self.rates, other.rates) if self.rates and other.rates else rates,
             _summed(self.reasons, other.reasons),
             self.wait + other.wait,
-            tuple(b if a is None else a if b is None else a + b for a, b in zip(self.in_use, other.in_use, strict=True)),
+            tuple(
+                b if a is None else a if b is None else a + b for a, b in zip(self.in_use, other.in_use, strict=True)
+            ),
             tuple(max(_known(both), default=None) for both in zip(self.oldest_wait, other.oldest_wait, strict=True)),
         )
 
@@ -87,14 +89,14 @@ class Past:
         points = self._points.get(key)
         if not points:
             return Recent()
-        newest, before = points[-1], _baseline(points)
         in_use, oldest_wait = _trend(points)
-        if before is None:
+        newest, before = points[-1], _before(points)
+        if not before:
             return Recent(in_use=in_use, oldest_wait=oldest_wait)
-        took = newest.at - before.at
-        reasons = {} if before.closed is None or newest.closed is None else _rates(newest.closed, before.closed, took)
-        rates = _rates(newest.counters, before.counters, took, only=before.counters)
-        return Recent(rates, reasons, newest.wait.since(before.wait), in_use, oldest_wait)
+        rates = {name: _rate(newest, before, _counter(name)) for name in newest.counters}
+        reasons = {reason: _rate(newest, before, _reason(reason)) for reason in newest.closed or ()}
+        wait = newest.wait.since(before[0].wait)
+        return Recent(_without_none(rates), _without_none(reasons), wait, in_use, oldest_wait)
 
 
 def _of_report(process: ProcessReport, pool: PoolReport) -> _Point:
@@ -118,20 +120,28 @@ def _append(points: deque[_Point], point: _Point) -> None:
         points.popleft()
 
 
-def _baseline(points: deque[_Point]) -> _Point | None:
-    """Return the point with which the newest is compared."""
-    newest = points[-1].at
-    for point in points:
-        if newest - RECENT - 0.5 <= point.at < newest:
-            return point
-    return points[-2] if len(points) > 1 else None
+def _before(points: deque[_Point]) -> list[_Point]:
+    """Return the points with which the newest may be compared, oldest first."""
+    *before, newest = points
+    return [point for point in before if point.at >= newest.at - RECENT - 0.5] or before[-1:]
 
 
-def _rates(
-    now: Mapping[str, int], before: Mapping[str, int], took: float, only: Iterable[str] | None = None
-) -> dict[str, float]:
-    names = now if only is None else [name for name in only if name in now]
-    return {name: max(0, now[name] - before.get(name, 0)) / took for name in names}
+def _rate(newest: _Point, before: Iterable[_Point], number_of: Callable[[_Point], int | None]) -> float | None:
+    """Return how often a second it was counted since the oldest point that says it; `None` if none does."""
+    now = number_of(newest)
+    for point in before:
+        then = number_of(point)
+        if now is not None and then is not None:
+            return max(0, now - then) / (newest.at - point.at)
+    return None
+
+
+def _counter(name: str) -> Callable[[_Point], int | None]:
+    return lambda point: point.counters.get(name)
+
+
+def _reason(reason: str) -> Callable[[_Point], int | None]:
+    return lambda point: None if point.closed is None else point.closed.get(reason, 0)
 
 
 def _trend(points: deque[_Point]) -> tuple[tuple[int | None, ...], tuple[float | None, ...]]:
@@ -156,3 +166,7 @@ def _summed(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, f
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
+
+
+def _without_none(rates: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: rate for name, rate in rates.items() if rate is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 
 from rich import box
 from rich.console import Console
@@ -22,9 +23,9 @@ _WITHOUT_TERMINAL = "last minute"  # a trend is for the eye
 STYLES = {Tone.PLAIN: "", Tone.QUIET: "dim", Tone.STRONG: "bold", Tone.WARN: "yellow", Tone.BAD: "red"}
 
 
-def text_of(line: Line) -> Text:
+def text_of(line: Line, styles: Mapping[Tone, str] = STYLES) -> Text:
     """Return a line with its colors."""
-    return Text.assemble(*((piece, STYLES[tone]) for piece, tone in line))
+    return Text.assemble(*((piece, styles[tone]) for piece, tone in line))
 
 
 def print_view(where: str, look: Look, past: Past, interval: float) -> None:

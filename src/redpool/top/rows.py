@@ -194,7 +194,10 @@ COLUMNS: tuple[Column[Row], ...] = (
         "last minute", 12, lambda row: row.share, trend,
         "connections in use, 5 s a bar; a full bar is max; sorts by the share in use now", _of_share, 91,
     ),
-    _number("connecting", 88, 10, lambda row: row.connecting, "connects under way; many for long: the server accepts slowly"),
+    _number(
+        "connecting", 88, 10, lambda row: row.connecting,
+        "connects under way; many for long: the server accepts slowly",
+    ),
     _rate("connects/s", 90, "connected", "connections opened a second; steady use needs few"),
     _rate("closes/s", 89, "closed", "connections closed a second; the reasons stand in the details"),
 )  # fmt: skip
@@ -228,9 +231,7 @@ def words(row: Row) -> str:
     )
 
 
-def sorted_by(
-    all_rows: Iterable[Each], columns: Sequence[Column[Each]], heading: str, backwards: bool
-) -> list[Each]:
+def sorted_by(all_rows: Iterable[Each], columns: Sequence[Column[Each]], heading: str, backwards: bool) -> list[Each]:
     """Return the rows by one column: the largest figure or the first name on top, the other way round if `backwards`.
 
     Rows of the same value stand by name; those without a value stand last.

@@ -6,21 +6,17 @@ said goes through it on its way to the screen.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
 
 from redpool.core.histogram import BOUNDS
 
-UNKNOWN = "–"
+UNKNOWN = "·"
 """stands for a figure that isn't known yet"""
 
 _LONGEST = 300
 _BLOCKS = "▁▂▃▄▅▆▇█"
-# As a stack is written by `traceback`, and by redpool for a single place.
-_PLACE = re.compile(r'File "([^"\n]+)", line (\d+)(?:, in ([^\n]+))?')
-_PLUMBING = re.compile(r"[/\\\\](?:redis|valkey|redpool)[/\\\\]")
 
 
 class Tone(Enum):
@@ -52,18 +48,6 @@ def as_text(outside: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)
 
 
-def place(taken_at: str | None) -> str | None:
-    """Return the innermost line of the user's own code in a stack as `file.py:12 function`; a text that is none as is."""
-    if not taken_at:
-        return None
-    found = _PLACE.findall(taken_at)
-    if not found:
-        return as_text(" ".join(taken_at.split()))
-    own = [each for each in found if not _PLUMBING.search(each[0])]
-    file, line, function = (own or found)[-1]
-    return as_text(f"{file}:{line} {function}".rstrip())
-
-
 def seconds(value: float | None) -> str:
     """Return a duration with its unit, at most 7 characters: `0.4 ms`, `250 ms`, `4.2 s`, `3 min`, `12 h`."""
     if value is None:
@@ -92,7 +76,9 @@ def rate(value: float | None) -> str:
         return "0" if value == 0 else "<0.1"
     if value < 9.95:
         return f"{value:.1f}"
-    return f"{value:.0f}" if value < 99_999.5 else f"{value / 1000:.0f}k" if value < 99_999_500 else f"{value / 1e6:.0f}M"
+    return (
+        f"{value:.0f}" if value < 99_999.5 else f"{value / 1000:.0f}k" if value < 99_999_500 else f"{value / 1e6:.0f}M"
+    )
 
 
 def count(value: int | None) -> str:

@@ -1,0 +1,142 @@
+"""`redpool top`. It imports what it needs only when it runs, so that `--help` needs none of it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+
+from redpool.fleet.model import FleetView
+from redpool.fleet.source import Source
+
+from .shown import as_text
+
+_URL = "redis://localhost:6379"
+_HISTORY = 75.0  # seconds of the past that are read at first: a trend, and the rates before it
+_SHORTEST, _LONGEST = 0.1, 3600.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line of `redpool top`."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "url", nargs="?", metavar="URL", help=f"the Redis that the processes report to (default: {_URL}); "
+        "where none reports, its clients are shown",
+    )  # fmt: skip
+    what.add_argument(
+        "--process", metavar="PATH_OR_PID", help="one process that called redpool.fleet.listen(), without a Redis"
+    )
+    parser.add_argument("--service", metavar="NAME", help="only processes of this service")
+    parser.add_argument("--fleet", metavar="NAME", help="the fleet's name, where redpool.publish() was given one")
+    parser.add_argument(
+        "--interval", type=_seconds, default=1.0, metavar="S", help="seconds from one look to the next (default: 1)"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="look twice, print a table and end; so it is without a terminal"
+    )
+    parser.add_argument("--json", action="store_true", help="look twice and print one JSON document instead")
+    parser.set_defaults(needs_rich=False)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not _SHORTEST <= value <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"must be {_SHORTEST:g} to {_LONGEST:g} seconds, not {text}")
+    return value
+
+
+def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Carry out `redpool top` and return its exit status: 2 where a single look found nothing to read."""
+    where, open_source = _source(arguments, parser)
+    on_screen = not (arguments.once or arguments.json) and sys.stdin.isatty() and sys.stdout.isatty()
+    missing = (
+        [] if arguments.json else [name for name in ("rich", *(["textual"] * on_screen)) if find_spec(name) is None]
+    )
+    if missing:
+        sys.stderr.write(f"redpool: top needs {' and '.join(missing)}: pip install 'redpool[top]'\n")
+        return 2
+    if not on_screen:
+        return _once(where, open_source, arguments)
+    from .app import Top
+
+    app = Top(where, open_source, arguments.interval)
+    app.run()
+    return app.return_code or 0
+
+
+def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[str, Callable[[], Source]]:
+    """Return what is looked at, in words without a password, and what opens it."""
+    from redpool.fleet.link import target_of_url
+    from redpool.fleet.reader import Reader
+
+    def of_service(source: Source) -> Source:
+        return source if arguments.service is None else OfService(source, arguments.service)
+
+    if arguments.process is not None:
+        from redpool.fleet.unix import SocketSource
+
+        if arguments.fleet is not None:
+            parser.error("argument --fleet: a process that is asked itself is of no fleet")
+        process = arguments.process
+        place: str | int = int(process) if process.isascii() and process.isdecimal() else process
+        name = f"process {place}" if isinstance(place, int) else str(place)
+        return name, lambda: of_service(SocketSource(place))
+    url = arguments.url or _URL
+    options = {} if arguments.fleet is None else {"fleet": arguments.fleet}
+    try:
+        reader = Reader(url, history=_HISTORY, **options)
+        shown = target_of_url(url).shown
+    except ValueError as error:
+        parser.error(str(error))
+    return shown, lambda: of_service(reader)
+
+
+class OfService:
+    """Shows only those processes of another source that are of one service."""
+
+    def __init__(self, source: Source, service: str) -> None:
+        self._source, self._service = source, service
+        self.close = source.close
+
+    def read(self) -> FleetView:
+        """Return what the other source sees of the service."""
+        view = self._source.read()
+        return replace(view, processes=tuple(each for each in view.processes if each.service == self._service))
+
+
+def _once(where: str, open_source: Callable[[], Source], arguments: argparse.Namespace) -> int:
+    from .past import Past
+
+    past = Past()
+    source = open_source()
+    try:
+        first = source.read()
+        if first.error is None:
+            past.note(first)
+            time.sleep(arguments.interval)
+        view = source.read() if first.error is None else first
+    finally:
+        source.close()
+    if view.error is not None:
+        sys.stderr.write(f"redpool: {as_text(where)}: {as_text(view.error)}\n")
+        return 2
+    past.note(view)
+    if arguments.json:
+        import json
+
+        from .document import document
+
+        sys.stdout.write(json.dumps(document(view, past), indent=2) + "\n")
+    else:
+        from .headline import Look
+        from .plain import print_view
+
+        print_view(where, Look(view, None, time.monotonic()), past, arguments.interval)
+    return 0

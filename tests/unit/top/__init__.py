@@ -1,0 +1,1 @@
+"""What `redpool top` shows, told by made-up views; no terminal is needed."""
