@@ -87,17 +87,16 @@ def later(report: ProcessReport, seconds: float, *pools: PoolReport) -> ProcessR
 
 
 class Played:
-    """A source that is read once for each view, or error, and then gives the last one."""
+    """A source that gives one of `views` at each read, and the last one again and again; a test may change them."""
 
-    def __init__(self, views: Iterable[FleetView | Exception]) -> None:
-        self._views = list(views)
+    def __init__(self, views: Iterable[FleetView]) -> None:
+        self.views = list(views)
+        self.reads = 0
         self.closed = False
 
     def read(self) -> FleetView:
-        found = self._views.pop(0) if len(self._views) > 1 else self._views[0]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        self.reads += 1
+        return self.views.pop(0) if len(self.views) > 1 else self.views[0]
 
     def close(self) -> None:
         self.closed = True

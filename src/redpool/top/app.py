@@ -52,6 +52,7 @@ STYLES = {
 }
 _SORTED = f"bold {THEME.primary}"
 _LOW = 18  # lines of a terminal below which the details don't fit beneath the rows
+_MOST = 200  # rows that are drawn: so many more that each look stays quick
 _NARROWEST = 24  # column of names
 
 CSS = """
@@ -135,9 +136,13 @@ class Sheet(Generic[Each]):
 
 
 class Table(DataTable[Text]):
-    """The rows. Enter, which it takes, is named at the foot of the screen."""
+    """The rows. Enter, which it takes, is named at the foot of the screen; Home and End go to the first and the last."""
 
-    BINDINGS: ClassVar = [Binding("enter", "select_cursor", "details")]
+    BINDINGS: ClassVar = [
+        Binding("enter", "select_cursor", "details"),
+        Binding("home", "scroll_top", show=False),
+        Binding("end", "scroll_bottom", show=False),
+    ]
 
 
 class Help(ModalScreen[None]):
@@ -179,7 +184,7 @@ class Top(App[None]):
     BINDINGS: ClassVar = [
         Binding("q,ctrl+c", "quit", "quit", key_display="q"),
         Binding("question_mark,h", "help", "help", key_display="?"),
-        Binding("slash", "filter", "filter", key_display="/"),
+        Binding("slash", "filter", "filter", key_display="/", priority=True),
         Binding("s", "sort(1)", "sort"),
         Binding("S", "sort(-1)", "sort", show=False),
         Binding("r", "reverse", "reverse"),
@@ -231,7 +236,7 @@ class Top(App[None]):
         self.register_theme(THEME)
         self.theme = THEME.name
         self.filter.display = False
-        self.table.focus()
+        self.set_focus(self.table)
         self.draw()
         self.looks.start()
         self.set_interval(1.0, self.draw_head)
@@ -305,10 +310,12 @@ class Top(App[None]):
             for column in columns:
                 width = widths.get(column.heading, name_width)
                 table.add_column(self._heading(column), key=column.heading, width=width)
-            for row in sheet.shown:
+            for row in sheet.shown[:_MOST]:
                 cells = (_cell(column, row) for column in columns[1:])
                 table.add_row(name_cell(row, name_width, sheet.tone(row)), *cells)
-            table.move_cursor(row=sheet.place, scroll=False)
+            if (more := len(sheet.shown) - _MOST) > 0:
+                table.add_row(Text(f"{more} more rows: filter with /", STYLES[Tone.QUIET]))
+            table.move_cursor(row=min(sheet.place, _MOST), scroll=False)
             table.scroll_to(y=top, animate=False, force=True)
 
     def _width(self, column: Column[Any]) -> int:
@@ -334,7 +341,7 @@ class Top(App[None]):
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Follow the cursor."""
         shown = self.sheet.shown
-        if event.cursor_row < len(shown):
+        if event.cursor_row < min(_MOST, len(shown)):
             self.sheet.chosen = shown[event.cursor_row].key if event.cursor_row else None
             self._draw_detail()
 
@@ -386,7 +393,7 @@ class Top(App[None]):
         if self.whole:  # it stays this row, wherever it moves
             self.sheet.chosen = self.sheet.shown[self.sheet.place].key
         self.draw()
-        (self.pane if self.whole else self.table).focus()
+        self.set_focus(self.pane if self.whole else self.table)
 
     def action_details(self) -> None:
         """Show the details beneath the rows, or not."""
@@ -394,9 +401,12 @@ class Top(App[None]):
         self.draw()
 
     def action_filter(self) -> None:
-        """Ask for words."""
+        """Ask for words. It comes before what has the focus, so that no key behind it is taken for another command."""
+        if self.focused is self.filter:
+            self.filter.insert_text_at_cursor("/")
+            return
         self.filter.display = True
-        self.filter.focus()
+        self.set_focus(self.filter)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while the words are typed."""
@@ -405,7 +415,7 @@ class Top(App[None]):
 
     def on_input_submitted(self, _: Input.Submitted) -> None:
         """Go back to the rows; the filter stays, and so does its line."""
-        self.table.focus()
+        self.set_focus(self.table)
 
     def action_leave(self) -> None:
         """Leave the details, or else the filter."""
@@ -414,7 +424,7 @@ class Top(App[None]):
             return
         self.filter.value = ""
         self.filter.display = False
-        self.table.focus()
+        self.set_focus(self.table)
 
     def action_help(self) -> None:
         """Say what keys and columns mean."""

@@ -56,11 +56,11 @@ def _story(
         who = f"{borrower(waiters[0][1].borrower)} has" if waiters else "The first caller has"
         others = f"; {plural(row.waiting, 'caller')} in the queue" if row.waiting > 1 else ""
         lines.append(((f"{who} waited {seconds(row.oldest_wait)}{others}.", row.tone),))
-    elif row.in_use:
-        lines.append((("No caller waits.", Tone.QUIET),))
+    else:
+        used = f"{row.in_use} of {row.max_connections} in use, {row.idle} idle; no caller waits."
+        lines.append(((used, Tone.QUIET),))
     if not leases:
-        idle = "No connection is in use." if not row.in_use else "The report names no borrower."
-        return [*lines, ((idle, Tone.QUIET),)]
+        return lines
     lease = leases[0][1]
     held = f"{borrower(lease.borrower)} has held a connection for {seconds(lease.age)}"
     taken = f", taken at {as_text(lease.taken_at)}" if lease.taken_at else ""

@@ -225,9 +225,9 @@ def filtered(all_rows: Iterable[Each], text: str, words_of: Callable[[Each], str
 
 
 def words(row: Row) -> str:
-    """Return what a filter looks at: service, pool, host and process, kind and shell."""
+    """Return what a filter looks at: service, pool, host, process and server."""
     return " ".join(
-        as_text(f"{process.key} {pool.name} {pool.kind} {pool.shell} {pool.address}") for process, pool in row.reports
+        as_text(f"{process.key} {pool.name} {pool.address}") for process, pool in row.reports
     )
 
 

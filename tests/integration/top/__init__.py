@@ -1,0 +1,1 @@
+"""`redpool top` on terminals, over made-up sources and real ones."""
