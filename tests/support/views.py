@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -92,11 +93,11 @@ class Played:
     def __init__(self, views: Iterable[FleetView]) -> None:
         self.views = list(views)
         self.reads = 0
-        self.closed = False
+        self.closed = threading.Event()
 
     def read(self) -> FleetView:
         self.reads += 1
         return self.views.pop(0) if len(self.views) > 1 else self.views[0]
 
     def close(self) -> None:
-        self.closed = True
+        self.closed.set()

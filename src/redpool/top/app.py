@@ -136,7 +136,7 @@ class Sheet(Generic[Each]):
 
 
 class Table(DataTable[Text]):
-    """The rows. Enter, which it takes, is named at the foot of the screen; Home and End go to the first and the last."""
+    """The rows. Enter, which it takes, is named at the foot of the screen; Home and End go to the first and last."""
 
     BINDINGS: ClassVar = [
         Binding("enter", "select_cursor", "details"),
@@ -196,10 +196,10 @@ class Top(App[None]):
         Binding("escape", "leave", "back", show=False),
     ]
 
-    def __init__(self, where: str, open_source: Callable[[], Source], interval: float) -> None:
+    def __init__(self, where: str, source: Source, interval: float) -> None:
         super().__init__()
         self.where, self.interval = where, interval
-        self.looks = Looks(open_source, interval, self._take)
+        self.looks = Looks(source, interval, self._take)
         self.look = Look()
         self.newest = self.look
         """what came last; while paused it isn't shown"""

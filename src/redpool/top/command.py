@@ -6,14 +6,11 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from redpool.fleet.model import FleetView
-from redpool.fleet.source import Source
-
-from .shown import as_text
+if TYPE_CHECKING:
+    from redpool.fleet.source import Source
 
 _URL = "redis://localhost:6379"
 _HISTORY = 75.0  # seconds of the past that are read at first: a trend, and the rates before it
@@ -54,7 +51,7 @@ def _seconds(text: str) -> float:
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Carry out `redpool top` and return its exit status: 2 where a single look found nothing to read."""
-    where, open_source = _source(arguments, parser)
+    where, source = _source(arguments, parser)
     on_screen = not (arguments.once or arguments.json) and sys.stdin.isatty() and sys.stdout.isatty()
     missing = (
         [] if arguments.json else [name for name in ("rich", *(["textual"] * on_screen)) if find_spec(name) is None]
@@ -63,18 +60,20 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         sys.stderr.write(f"redpool: top needs {' and '.join(missing)}: pip install 'redpool[top]'\n")
         return 2
     if not on_screen:
-        return _once(where, open_source, arguments)
+        return _once(where, source, arguments)
     from .app import Top
 
-    app = Top(where, open_source, arguments.interval)
+    app = Top(where, source, arguments.interval)
     app.run()
     return app.return_code or 0
 
 
-def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[str, Callable[[], Source]]:
-    """Return what is looked at, in words without a password, and what opens it."""
+def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[str, Source]:
+    """Return what is looked at, in words without a password, and from where."""
     from redpool.fleet.link import target_of_url
     from redpool.fleet.reader import Reader
+
+    from .looks import OfService
 
     def of_service(source: Source) -> Source:
         return source if arguments.service is None else OfService(source, arguments.service)
@@ -87,7 +86,7 @@ def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> t
         process = arguments.process
         place: str | int = int(process) if process.isascii() and process.isdecimal() else process
         name = f"process {place}" if isinstance(place, int) else str(place)
-        return name, lambda: of_service(SocketSource(place))
+        return name, of_service(SocketSource(place))
     url = arguments.url or _URL
     options = {} if arguments.fleet is None else {"fleet": arguments.fleet}
     try:
@@ -95,27 +94,14 @@ def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> t
         shown = target_of_url(url).shown
     except ValueError as error:
         parser.error(str(error))
-    return shown, lambda: of_service(reader)
+    return shown, of_service(reader)
 
 
-class OfService:
-    """Shows only those processes of another source that are of one service."""
-
-    def __init__(self, source: Source, service: str) -> None:
-        self._source, self._service = source, service
-        self.close = source.close
-
-    def read(self) -> FleetView:
-        """Return what the other source sees of the service."""
-        view = self._source.read()
-        return replace(view, processes=tuple(each for each in view.processes if each.service == self._service))
-
-
-def _once(where: str, open_source: Callable[[], Source], arguments: argparse.Namespace) -> int:
+def _once(where: str, source: Source, arguments: argparse.Namespace) -> int:
     from .past import Past
+    from .shown import as_text
 
     past = Past()
-    source = open_source()
     try:
         first = source.read()
         if first.error is None:

@@ -37,6 +37,7 @@ def detail(row: Row, width: int) -> list[Line]:
         *_story(row, leases, waiters),
         *_holders(row, leases[:_MOST], width),
         *_waiters(row, waiters[:_MOST], width),
+        *_calls(row, width),
         (),
         *_recently(row),
         _identity(row),
@@ -85,6 +86,27 @@ def _waiters(row: Row, waiters: Sequence[tuple[ProcessReport, Waiting]], width: 
         return []
     cells = [(seconds(waiter.age), _who(row, process, waiter.borrower)) for process, waiter in waiters]
     return [(), *_table(("waits for", "caller"), cells, width), *_more(row.waiting - len(waiters))]
+
+
+def _calls(row: Row, width: int) -> list[Line]:
+    """Return the oldest calls over shared connections: the first of them holds up those behind it."""
+    calls = [(process, call) for process, pool in row.reports for call in pool.calls]
+    if not calls:
+        return []
+    calls.sort(key=lambda each: each[1].age, reverse=True)
+    cells = [
+        (
+            seconds(call.age),
+            as_text(call.command),
+            "sent" if call.sent else "queued",
+            _who(row, process, call.borrower or "not known"),
+            as_text(call.waits_at or ""),
+        )
+        for process, call in calls[:_MOST]
+    ]
+    in_flight = sum(pool.in_flight for _, pool in row.reports)
+    table = _table(("under way", "command", "", "by", "waits at"), cells, width)
+    return [(), *table, *_more(in_flight - len(cells))]
 
 
 def _who(row: Row, process: ProcessReport, name: str) -> str:

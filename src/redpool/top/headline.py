@@ -53,7 +53,7 @@ def title(where: str, look: Look, state: tuple[str, Tone]) -> Line:
         more = f" and {beside} that are not reported" if beside else ""
         pieces.append((f"  {processes}, {plural(len(pools), 'pool')}{more}", Tone.PLAIN))
         if waiting:
-            pieces.append((f", {plural(waiting, 'caller')} waiting", Tone.WARN))
+            pieces += [(", ", Tone.PLAIN), (f"{plural(waiting, 'caller')} waiting", Tone.WARN)]
     return tuple(pieces)
 
 

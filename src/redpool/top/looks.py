@@ -5,20 +5,35 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from redpool.fleet.model import FleetView
 from redpool.fleet.source import Source
 
 from .headline import Look
 
 
+class OfService:
+    """Shows only those processes of another source that are of one service."""
+
+    def __init__(self, source: Source, service: str) -> None:
+        self._source, self._service = source, service
+        self.close = source.close
+
+    def read(self) -> FleetView:
+        """Return what the other source sees of the service."""
+        view = self._source.read()
+        return replace(view, processes=tuple(each for each in view.processes if each.service == self._service))
+
+
 class Looks:
-    """A daemon thread that opens a source, reads it every `interval` seconds and hands each look to `tell`.
+    """A daemon thread that reads a source every `interval` seconds and hands each look to `tell`.
 
     The thread alone writes `_look`. `tell` is called in that thread.
     """
 
-    def __init__(self, open_source: Callable[[], Source], interval: float, tell: Callable[[Look], None]) -> None:
-        self._open, self._interval, self._tell = open_source, interval, tell
+    def __init__(self, source: Source, interval: float, tell: Callable[[Look], None]) -> None:
+        self._source, self._interval, self._tell = source, interval, tell
         self._look = Look()
         self._ended = threading.Event()
 
@@ -31,22 +46,19 @@ class Looks:
         self._ended.set()
 
     def _run(self) -> None:
-        source: Source | None = None
         while not self._ended.is_set():
             began = time.monotonic()
-            source = self._read(source)
+            self._read()
             if not self._ended.is_set():
                 self._tell(self._look)
             self._ended.wait(max(0.0, self._interval - (time.monotonic() - began)))
-        if source is not None:
-            source.close()
+        self._source.close()
 
-    def _read(self, source: Source | None) -> Source:
-        """Read the source, which is opened first where there is none, and return it."""
-        source = source or self._open()
-        view = source.read()
-        if view.error is None:
-            self._look = Look(view, None, time.monotonic())
-        else:  # what was known before is still shown; the very first view knows nothing
-            self._look = Look(self._look.view, view.error, self._look.at)
-        return source
+    def _read(self) -> None:
+        """Look once. What was known before is still shown where there is an error."""
+        try:
+            view = self._source.read()
+            error = view.error
+        except Exception as unexpected:  # a thread that ended would leave the screen as it is, and say nothing
+            error = f"{type(unexpected).__name__}: {unexpected}"
+        self._look = Look(view, None, time.monotonic()) if error is None else replace(self._look, error=error)

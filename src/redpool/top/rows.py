@@ -226,9 +226,7 @@ def filtered(all_rows: Iterable[Each], text: str, words_of: Callable[[Each], str
 
 def words(row: Row) -> str:
     """Return what a filter looks at: service, pool, host, process and server."""
-    return " ".join(
-        as_text(f"{process.key} {pool.name} {pool.address}") for process, pool in row.reports
-    )
+    return " ".join(as_text(f"{process.key} {pool.name} {pool.address}") for process, pool in row.reports)
 
 
 def sorted_by(all_rows: Iterable[Each], columns: Sequence[Column[Each]], heading: str, backwards: bool) -> list[Each]:

@@ -49,14 +49,15 @@ def as_text(outside: str) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Return a duration with its unit, at most 7 characters: `0.4 ms`, `250 ms`, `4.2 s`, `3 min`, `12 h`."""
+    """Return a duration with its unit, at most 7 characters: `0.4 ms`, `250 ms`, `4.2 s`, `3.1 min`, `12 h`."""
     if value is None:
         return UNKNOWN
-    for limit, factor, unit in ((0.00995, 1000, "ms"), (0.9995, 1000, "ms"), (99.95, 1, "s"), (5970, 1 / 60, "min")):
-        if value < limit:
-            shown = value * factor
-            return f"{shown:.1f} {unit}" if shown < 9.95 or unit == "s" else f"{shown:.0f} {unit}"
-    return f"{value / 3600:.0f} h" if value < 356400 else f"{value / 86400:.0f} d"
+    if value <= 0:
+        return "0 s"
+    for unit, size, below in (("ms", 0.001, 0.9995), ("s", 1, 99.5), ("min", 60, 5970), ("h", 3600, 356_400)):
+        if value < below:
+            return f"{value / size:.1f} {unit}" if value < 9.95 * size else f"{value / size:.0f} {unit}"
+    return f"{min(value / 86_400, 99_999):.0f} d"
 
 
 def quantile(value: float | None) -> str:
@@ -74,11 +75,10 @@ def rate(value: float | None) -> str:
         return UNKNOWN
     if value < 0.05:
         return "0" if value == 0 else "<0.1"
-    if value < 9.95:
-        return f"{value:.1f}"
-    return (
-        f"{value:.0f}" if value < 99_999.5 else f"{value / 1000:.0f}k" if value < 99_999_500 else f"{value / 1e6:.0f}M"
-    )
+    for unit, size, below in (("", 1, 99_999.5), ("k", 1e3, 99_999_500), ("M", 1e6, 99_999_500_000)):
+        if value < below:
+            return f"{value / size:.1f}" if value < 9.95 else f"{value / size:.0f}{unit}"
+    return ">100G"
 
 
 def count(value: int | None) -> str:

@@ -26,7 +26,9 @@ FLEET = view(
 
 def lines(pilot: Pilot[None]) -> list[str]:
     """Return what stands on the screen, line by line."""
-    return ["".join(segment.text for segment in strip).rstrip() for strip in pilot.app.screen._compositor.render_strips()]
+    return [
+        "".join(segment.text for segment in strip).rstrip() for strip in pilot.app.screen._compositor.render_strips()
+    ]
 
 
 def text(pilot: Pilot[None]) -> str:
@@ -46,7 +48,7 @@ def show(pilot: Pilot[None], seen: FleetView | None, error: str | None = None) -
 async def until(condition: Callable[[], object]) -> None:
     """Return once it is so."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  Textual says by no event what stands on the screen
             await asyncio.sleep(0.005)
 
 
@@ -63,7 +65,7 @@ def on_screen(
     """Run the application over a source that is read once, and do what the test does, once that is on the screen."""
 
     async def run() -> None:
-        app = Top("redis://here", lambda: Played([first]), interval=3600.0)
+        app = Top("redis://here", Played([first]), interval=3600.0)
         async with app.run_test(size=size) as pilot:
             await until(lambda: app.look != Look() and (size[0] < 60 or "? help" in lines(pilot)[-1]))
             await act(pilot)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from redpool.fleet.model import Sample
+from redpool.fleet.model import PoolReport, Sample
 from redpool.top.past import BARS, Past
 from support.views import NOON, later, pool, process, view, waits
 
 CACHE = ("shop@web-1:100", "cache")
 
 
-def counted(acquired: int, waited: int = 0, **others: object) -> object:
+def counted(acquired: int, waited: int = 0, **others: Any) -> PoolReport:
     return pool(counters={"acquired": acquired, "waited": waited, "connected": 0}, **others)
 
 
@@ -56,9 +58,9 @@ def test_a_report_that_is_read_twice_counts_once() -> None:
     assert past.recent(CACHE).rate("acquired") == 10
 
 
-def sample(seconds: float, **others: int) -> Sample:
-    said = {"open": 5, "in_use": 4, "connecting": 0, "waiting": 0, "acquired": 0, "timeouts": 0, "connected": 0}
-    return Sample(NOON + seconds, *CACHE, oldest_wait=0.5, closed=0, **(said | others))
+def sample(seconds: float, **others: Any) -> Sample:
+    said = dict.fromkeys(("open", "in_use", "connecting", "waiting", "acquired", "timeouts", "connected", "closed"), 0)
+    return Sample(NOON + seconds, *CACHE, oldest_wait=0.5, **(said | others))
 
 
 def test_the_first_view_has_rates_where_the_history_goes_back() -> None:

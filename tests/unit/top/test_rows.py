@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from redpool.fleet.model import FleetView, Owner
 from redpool.top.clients import CLIENT_COLUMNS, client_rows
 from redpool.top.past import Past
-from redpool.top.rows import COLUMNS, DEFAULT_SORT, Grouping, Row, filtered, fitting, rows, sorted_by, words
+from redpool.top.rows import COLUMNS, DEFAULT_SORT, Column, Grouping, Row, filtered, fitting, rows, sorted_by, words
 from redpool.top.shown import Tone
 from support.views import client, exhausted, pool, process, server, view
 
+PAGE = (Path(__file__).parents[3] / "docs" / "top.md").read_text(encoding="utf-8")
 FLEET = view(
     process(pool("cache", 3, 2), pool("jobs", 1)),
     process(pool("cache", 5), exhausted("mail"), pid=200),
@@ -70,7 +73,9 @@ def test_the_worst_is_on_top() -> None:
     assert (shown(first, "waiting"), shown(first, "oldest")) == ("2", "4.2 s")
 
 
-@pytest.mark.parametrize(("text", "number"), [("", 5), ("CACHE", 3), ("cache web-2", 1), ("shop 200", 2), ("nothing", 0)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("", 5), ("CACHE", 3), ("cache web-2", 1), ("shop 200", 2), ("nothing", 0)]
+)
 def test_a_filter_wants_each_word(text: str, number: int) -> None:
     """In whatever case, in any of the names."""
     assert len(filtered(of(FLEET), text, words)) == number
@@ -78,9 +83,9 @@ def test_a_filter_wants_each_word(text: str, number: int) -> None:
 
 @pytest.mark.parametrize("width", [1, 20, 40, 60, 80, 120, 200])
 @pytest.mark.parametrize("columns", [COLUMNS, CLIENT_COLUMNS])
-def test_what_is_shown_fits(columns: tuple[object, ...], width: int) -> None:
+def test_what_is_shown_fits(columns: tuple[Column[Any], ...], width: int) -> None:
     """The name always; the figures that matter most first."""
-    found = fitting(columns, width, 20)  # type: ignore[type-var, arg-type]  # either kind
+    found = fitting(columns, width, 20)
     assert found[0] is columns[0]
     assert len(found) == 1 or sum(each.width + 2 for each in found[1:]) + 22 <= width
 
@@ -88,6 +93,13 @@ def test_what_is_shown_fits(columns: tuple[object, ...], width: int) -> None:
 def test_who_waits_is_seen_on_60_columns() -> None:
     """And how long the first has waited."""
     assert {"in use", "waiting", "oldest", "max"} <= {column.heading for column in fitting(COLUMNS, 59, 24)}
+
+
+@pytest.mark.parametrize("column", [*COLUMNS, *CLIENT_COLUMNS], ids=lambda column: column.heading)
+def test_each_column_says_what_it_means(column: Column[Any]) -> None:
+    """In the help, and those of the pools in the docs."""
+    assert column.about
+    assert column in CLIENT_COLUMNS or f"`{column.heading}`" in PAGE
 
 
 def test_the_servers_clients_are_those_of_pools_and_of_others() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 from rich.cells import cell_len
 
-from redpool.fleet.model import Borrowed, Owner, Waiting
+from redpool.fleet.model import Borrowed, Calling, Owner, Waiting
 from redpool.top.clients import CLIENT_COLUMNS, client_rows
 from redpool.top.detail import client_detail, detail
 from redpool.top.document import document
@@ -16,7 +17,7 @@ from redpool.top.headline import Look, instead_of_rows, server_line, status, tit
 from redpool.top.past import Past
 from redpool.top.rows import COLUMNS, Grouping, rows
 from redpool.top.shown import Line, Tone, as_text, count, quantile, rate, seconds, sparkline
-from support.views import client, exhausted, pool, process, server, view
+from support.views import NOON, client, exhausted, pool, process, server, view
 
 
 def plain(*lines: Line) -> str:
@@ -25,8 +26,8 @@ def plain(*lines: Line) -> str:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0, "0.0 ms"), (0.00042, "0.4 ms"), (0.0421, "42 ms"), (0.9996, "1.0 s"), (4.2, "4.2 s"), (99.96, "1.7 min"),
-     (7300, "2 h"), (9e6, "104 d"), (None, "·")],
+    [(0, "0 s"), (0.00042, "0.4 ms"), (0.0421, "42 ms"), (0.9996, "1.0 s"), (4.2, "4.2 s"), (45.2, "45 s"),
+     (99.96, "1.7 min"), (7300, "2.0 h"), (9e6, "104 d"), (None, "·")],
 )  # fmt: skip
 def test_durations_have_their_unit(value: float | None, said: str) -> None:
     """Two digits or three are enough."""
@@ -35,7 +36,7 @@ def test_durations_have_their_unit(value: float | None, said: str) -> None:
 
 def test_figures_never_grow_wider_than_their_columns() -> None:
     """However large they are."""
-    for exponent in range(-7, 8):
+    for exponent in range(-7, 20):
         for digit in (1.0, 9.949, 9.951, 9.9999):
             value = digit * 10.0**exponent
             assert len(seconds(value)) <= 7
@@ -60,7 +61,10 @@ HOSTILE = "\x1b[31m[bold]\x07\u202egnp\n\r\x9b2J\ud800" + "漢字" * 500
 def texts() -> Iterator[str]:
     """Yield all that is shown of a fleet in which every name is hostile."""
     lease, waiter = Borrowed(1, HOSTILE, HOSTILE, HOSTILE), Waiting(1, HOSTILE)
-    bad = pool(HOSTILE, 1, waiting=1, oldest_wait=1.0, borrowed=(lease,), waiters=(waiter,), closed={HOSTILE: 1})
+    call = Calling(1, HOSTILE, True, HOSTILE, HOSTILE)
+    bad = pool(
+        HOSTILE, 1, waiting=1, oldest_wait=1.0, borrowed=(lease,), waiters=(waiter,), calls=(call,), closed={HOSTILE: 1}
+    )
     report = process(bad, service=HOSTILE, host=HOSTILE)
     said = client(1, Owner.FOREIGN, name=HOSTILE, user=HOSTILE, command=HOSTILE, library=HOSTILE, address=HOSTILE)
     seen = view(report, server=server(said, version=HOSTILE, unseen=(HOSTILE,)))
@@ -120,6 +124,21 @@ def test_a_waiter_is_told_of_with_who_holds_what_it_waits_for() -> None:
     table = narrow[narrow.index("") :]
     assert all(cell_len(line) <= 44 for line in table[: table.index("", 1)])
     assert any("…" in line and line.endswith(":41 in take") for line in table)
+
+
+def test_a_shared_connection_shows_its_oldest_call() -> None:
+    """It holds up those behind it; how many commands are under way stands beside."""
+    calls = (Calling(2.0, "KEYS", True, "task 'Task-3'", "/app/report.py:7 in all_keys"), Calling(0.1, "GET"))
+    busy = pool("shared", 1, kind="multiplexed", in_flight=40, calls=calls)
+    past = Past()
+    past.note(view(process(busy)))
+    past.note(seen := view(process(busy, at=NOON + 1)))
+    (row,) = rows(seen, past, Grouping.POOL)
+    said = plain(*detail(row, 100))
+    assert re.search(r"2\.0 s  KEYS +sent +Task-3 +/app/report\.py:7 in all_keys\n", said)
+    assert re.search(r"100 ms  GET +queued +not known", said)
+    assert "and 38 more" in said
+    assert "in flight 40" in said
 
 
 def test_a_group_says_in_which_process() -> None:
