@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
@@ -52,6 +53,7 @@ STYLES = {
 }
 _SORTED = f"bold {THEME.primary}"
 _LOW = 18  # lines of a terminal below which the details don't fit beneath the rows
+_UNSEEN = 100  # looks that are kept while it is paused
 _MOST = 200  # rows that are drawn: so many more that each look stays quick
 _NARROWEST = 24  # column of names
 
@@ -201,10 +203,10 @@ class Top(App[None]):
         self.where, self.interval = where, interval
         self.looks = Looks(source, interval, self._take)
         self.look = Look()
-        self.newest = self.look
-        """what came last; while paused it isn't shown"""
         self.past = Past()
-        self.paused_at: float | None = None
+        self.paused = False
+        self.unseen: deque[Look] = deque(maxlen=_UNSEEN)
+        """what came and isn't shown yet, since it is paused"""
         self.grouping = Grouping.POOL
         self.wanted = ""
         self.whole = False
@@ -254,15 +256,16 @@ class Top(App[None]):
 
     def on_top_looked(self, message: Looked) -> None:
         """Take what came. What is shown stays while it is paused."""
-        self.newest = message.look
-        if self.paused_at is None and self.table.is_attached:
-            self._take_newest()
+        self.unseen.append(message.look)
+        if not self.paused and self.table.is_attached:
+            self._show_unseen()
 
-    def _take_newest(self) -> None:
-        fresh = self.newest.view is not self.look.view
-        self.look = self.newest
-        if fresh and self.look.view is not None:
-            self.past.note(self.look.view)
+    def _show_unseen(self) -> None:
+        while self.unseen:
+            look = self.unseen.popleft()
+            if look.view is not None and look.view is not self.look.view:
+                self.past.note(look.view)
+            self.look = look
         self.draw()
 
     def _pool_rows(self) -> list[Row]:
@@ -283,8 +286,7 @@ class Top(App[None]):
     def draw_head(self) -> None:
         """Draw what stands above the rows; ages go on between looks."""
         now = time.monotonic()
-        paused = self.paused_at is not None
-        state = status(self.look, now, self.interval, paused)
+        state = status(self.look, now, self.interval, self.paused)
         self.head.update(_drawn(title(self.where, self.look, state)))
         server = server_line(self.look.view)
         self.server.update(_drawn(server))
@@ -380,12 +382,8 @@ class Top(App[None]):
 
     def action_pause(self) -> None:
         """Keep the picture, or show what came meanwhile."""
-        if self.paused_at is None:
-            self.paused_at = time.monotonic()
-            self.draw_head()
-        else:
-            self.paused_at = None
-            self._take_newest()
+        self.paused = not self.paused
+        self._show_unseen() if not self.paused else self.draw_head()
 
     def action_whole(self) -> None:
         """Show the details of the chosen row alone, or all rows again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -54,8 +55,8 @@ def _table(found: list[Row], width: int) -> Table:
     columns: list[Column[Row]] = [c for c in fitting(COLUMNS, width - 20, 1) if c.heading != _WITHOUT_TERMINAL]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
-        justify = "left" if column.is_name else "right"
-        table.add_column(column.heading, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+        justify: Literal["left", "right"] = "left" if column.is_name else "right"
+        table.add_column(column.heading, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in found:
         name = text_of(((row.name, row.tone), (f"  {row.place}", Tone.QUIET)))
         table.add_row(name, *(text_of(((column.text(row), column.tone(row)),)) for column in columns[1:]))

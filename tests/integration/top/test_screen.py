@@ -133,9 +133,8 @@ def test_a_pause_keeps_the_picture() -> None:
 
     async def act(pilot: Pilot[None]) -> None:
         await press(pilot, "space", "paused for")
-        calm = view(process(pool("cache")))
-        show(pilot, calm)
-        await until(lambda: pilot.app.newest.view is calm)  # type: ignore[attr-defined]  # it is the application
+        show(pilot, view(process(pool("cache"))))
+        await until(lambda: pilot.app.unseen)  # type: ignore[attr-defined]  # it is the application
         assert len(names(pilot)) == 4
         await press(pilot, "space", "live")
         await until(lambda: len(names(pilot)) == 1)
@@ -187,6 +186,21 @@ def test_more_rows_than_can_be_looked_through_are_counted() -> None:
         await until(lambda: names(pilot)[0] == "shop/orders")
         await press(pilot, "slash 0 9 9 9")
         await until(lambda: names(pilot) == ["shop/pool-0999"])
+
+    on_screen(many, act)
+
+
+def test_the_place_in_a_long_list_is_kept() -> None:
+    """When the next look comes, and when rows above it are gone."""
+    many = view(process(*(pool(f"pool-{n:03}") for n in range(100))))
+
+    async def act(pilot: Pilot[None]) -> None:
+        await press(pilot, "down " * 50, "shop/pool-050")
+        seen = names(pilot)
+        show(pilot, view(*many.processes, at=NOON + 1))
+        await until(lambda: pilot.app.look.view is not many and names(pilot) == seen)  # type: ignore[attr-defined]  # the same
+        show(pilot, view(process(*(pool(f"pool-{n:03}") for n in range(40, 100)))))
+        await until(lambda: "shop/pool-050" in names(pilot) and "60 pools" in text(pilot))
 
     on_screen(many, act)
 

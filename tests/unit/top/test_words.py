@@ -110,7 +110,7 @@ def test_what_is_long_is_cut_and_what_is_fine_stays() -> None:
     assert len(as_text("x" * 10_000)) == 300
 
 
-def test_a_waiter_is_told_of_with_who_holds_what_it_waits_for() -> None:
+def test_a_waiter_is_shown_with_who_holds_what_it_waits_for() -> None:
     """With the line of code, and without the number of a thread; no line is wider than the screen."""
     seen, past = view(process(exhausted(closed={"idle": 3, "error": 7}))), Past()
     past.note(seen)
