@@ -37,7 +37,8 @@ def text(pilot: Pilot[None]) -> str:
 
 def names(pilot: Pilot[None]) -> list[str]:
     """Return the names in the rows, from the top."""
-    return re.findall(r"^ ((?:shop|api)\S*)  ", "\n".join(lines(pilot)[2:12]), re.MULTILINE)
+    above_the_details = text(pilot).partition("──")[0]
+    return re.findall(r"^ ((?:shop|api)\S*)  ", above_the_details, re.MULTILINE)
 
 
 def show(pilot: Pilot[None], seen: FleetView | None, error: str | None = None) -> None:
@@ -195,10 +196,12 @@ def test_the_place_in_a_long_list_is_kept() -> None:
     many = view(process(*(pool(f"pool-{n:03}") for n in range(100))))
 
     async def act(pilot: Pilot[None]) -> None:
-        await press(pilot, "down " * 50, "shop/pool-050")
-        seen = names(pilot)
-        show(pilot, view(*many.processes, at=NOON + 1))
-        await until(lambda: pilot.app.look.view is not many and names(pilot) == seen)  # type: ignore[attr-defined]  # the same
+        await press(pilot, "down " * 50)
+        await until(lambda: "shop/pool-050" in names(pilot))
+        later = view(*many.processes, at=NOON + 1)
+        show(pilot, later)
+        await until(lambda: pilot.app.look.view is later)  # type: ignore[attr-defined]  # it is the application
+        await until(lambda: "shop/pool-050" in names(pilot))
         show(pilot, view(process(*(pool(f"pool-{n:03}") for n in range(40, 100)))))
         await until(lambda: "shop/pool-050" in names(pilot) and "60 pools" in text(pilot))
 
