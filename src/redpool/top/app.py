@@ -79,7 +79,7 @@ DataTable > .datatable--hover { background: $panel; }
 #filter { height: 1; border: none; padding: 0 1; background: $panel; }
 Help { align: center middle; background: $background 60%; }
 Help > VerticalScroll { width: 90; max-width: 96%; height: auto; max-height: 94%; background: $panel; padding: 1 2; }
-Footer { background: $panel; padding: 0 1; }
+Footer { background: $panel; padding: 0 0 0 1; }
 """
 
 KEYS = (

@@ -40,7 +40,7 @@ def detail(row: Row, width: int) -> list[Line]:
         *_calls(row, width),
         (),
         *_recently(row),
-        _identity(row),
+        *_identity(row),
     ]
 
 
@@ -190,14 +190,17 @@ def _figures(label: str, figures: Sequence[tuple[str, str]]) -> Line:
     return tuple(pieces)
 
 
-def _identity(row: Row) -> Line:
+def _identity(row: Row) -> list[Line]:
     process, pool = row.reports[0]
     if len(row.reports) > 1:
         names = sorted({as_text(pool.name) for _, pool in row.reports})
-        return _figures("pools", [("", ", ".join(names[:_MOST]) + (" ..." if len(names) > _MOST else ""))])
+        return [_figures("pools", [("", ", ".join(names[:_MOST]) + (" ..." if len(names) > _MOST else ""))])]
+    kind = f"{pool.kind}, {pool.shell}, to {pool.address}"
     versions = f"redpool {process.redpool}, redis-py {process.redis_py}, Python {process.python}"
-    kind = f"{pool.kind}, {pool.shell}, in {process.host}:{process.pid}, to {pool.address}"
-    return _figures("pool", [("", as_text(f"{kind}; {versions}"))])
+    return [
+        _figures("pool", [("", as_text(kind))]),
+        _figures("process", [("", as_text(f"{process.host}:{process.pid}, {versions}"))]),
+    ]
 
 
 def client_detail(row: ClientRow, width: int) -> list[Line]:
