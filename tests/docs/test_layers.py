@@ -103,6 +103,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.instrumentation": {ANY},
     "redpool.bench": {ANY},
     "redpool.demo": {ANY},
+    "redpool.doctor": {
+        STDLIB, "redpool", "redpool.core", "redpool.wire", "redpool.redispy", "redpool.fleet", "redis", "rich",
+    },
     "redpool.cli": {ANY},
     "redpool.__main__": {STDLIB, "redpool.cli"},
 }  # fmt: skip

@@ -1,0 +1,388 @@
+"""P: the pools' own options, and what they have counted."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from ..facts import Facts, Pattern, PoolFacts, Sighting, counted
+from ..rule import Finding, Severity, rule
+from .wording import count, seconds, share
+
+_FEW = 100  # uses below which shares say nothing
+_TOO_MANY_POOLS = 5
+_DEFAULT_SOCKET_TIMEOUT = 5.0  # redis-py's since 8.0
+# Hosts of services whose address moves from one machine to another, and whose tokens end.
+_MOVING = re.compile(r"\.(cache\.amazonaws\.com|redis\.cache\.windows\.net|aivencloud\.com|redis-cloud\.com)$")
+_NUMBERED = re.compile(r"#\d+$")
+
+
+@rule(
+    "P4",
+    Severity.SEVERE,
+    "Callers wait for a connection longer than they may",
+    why="""
+        A caller that may wait in the pool's queue for as long as its own deadline, or longer, is killed there by its
+        worker's or task's timeout. No error says that the pool was full, and the work behind it was for nothing.
+    """,
+    seen="The pool's `timeout` is `None`, or not below the callers' deadline (`--deadline`, 30 s as gunicorn's).",
+    write="""
+        ```python
+        import redpool
+
+        pool = redpool.ConnectionPool(host="localhost", timeout=2)
+        ```
+    """,
+    source="mcp-context-forge #4572; gunicorn's documentation, *timeout*.",
+    needs=("pool",),
+)
+def waits_too_long(facts: Facts) -> Iterator[Finding]:
+    """Compare the wait with the deadline."""
+    for pool in facts.pools:
+        if pool.waits and (pool.timeout is None or pool.timeout >= facts.deadline):
+            waits = "for ever" if pool.timeout is None else f"for {seconds(pool.timeout)}"
+            yield Finding(
+                f"Callers of {pool.where} wait for a connection {waits}; they have {seconds(facts.deadline)}.",
+                {"timeout": "None" if pool.timeout is None else pool.timeout, "deadline": facts.deadline},
+                f"timeout={min(5.0, facts.deadline / 4):g}",
+            )
+
+
+@rule(
+    "P5",
+    Severity.SEVERE,
+    "A blocking command waits longer than the socket may be silent",
+    why="""
+        redis-py gives up on a reply after `socket_timeout`, 5 s since redis-py 8. A BLPOP that waits for longer on
+        the server ends in a timeout; it may be sent again, and what it pops meanwhile is lost.
+    """,
+    seen="""
+        The code calls a blocking command of a client of redis-py's or valkey-py's with a timeout that isn't below the
+        `socket_timeout` of that client (else of the imported pool, else redis-py's default). redpool adds the
+        command's own timeout to the socket's.
+    """,
+    write="""
+        ```python
+        import redis
+
+        jobs = redis.Redis(host="localhost", socket_timeout=35)
+        job = jobs.blpop("jobs", timeout=0.01)  # up to 30
+        ```
+    """,
+    source="AWS on client timeouts; redis-py #2807, #4125.",
+    needs=("code",),
+)
+def blocks_too_long(facts: Facts) -> Iterator[Finding]:
+    """Compare each blocking call's timeout with its socket's."""
+    for sighting in facts.sighted(Pattern.BLOCKING_PAST_TIMEOUT):
+        limit = _socket_timeout(facts, sighting)
+        own = sighting.own_timeout
+        if limit is not None and own is not None and (own == 0 or own >= limit):
+            waits = "without end" if own == 0 else f"for {seconds(own)}"
+            yield Finding(
+                f"{sighting.what} waits {waits}, and the connection gives up after {seconds(limit)}.",
+                {"timeout": own, "socket_timeout": limit},
+                "socket_timeout=None" if own == 0 else f"socket_timeout={own + 5:g}",
+                where=sighting,
+            )
+
+
+@rule(
+    "P6",
+    Severity.SEVERE,
+    "One call may take far longer than its caller has",
+    why="""
+        The wait for a connection, the connect, the handshake and the reply have a timeout each, and the client's
+        retries multiply them; a task queue's and an HTTP client's retries multiply that again. With all defaults of
+        redis-py 8 a GET from a server that hangs takes 58 s.
+    """,
+    seen="""
+        The wait, and (connect + handshake + reply) times the attempts, are more than the callers' deadline
+        (`--deadline`, 30 s); pauses between attempts are not counted. Without a `socket_timeout` there is no bound.
+    """,
+    write="""
+        Bound the whole call, and retry in one place only:
+
+        ```python
+        import redpool
+
+        r = redpool.Redis(host="localhost")
+        with redpool.deadline(0.5):
+            r.get("greeting")
+        ```
+    """,
+    source="AWS Builders' Library, *Timeouts, retries and backoff with jitter*; redis-py #4026.",
+    needs=("pool",),
+)
+def no_bound(facts: Facts) -> Iterator[Finding]:
+    """Multiply the timeouts by the attempts."""
+    for pool in facts.pools:
+        worst, sum_of_it = _worst_case(pool)
+        if worst > facts.deadline:
+            takes = "is bounded by nothing" if math.isinf(worst) else f"may take {seconds(worst)}"
+            yield Finding(
+                f"One call over {pool.where} {takes}: {sum_of_it}. Its caller has {seconds(facts.deadline)}.",
+                {
+                    "worst case": "none" if math.isinf(worst) else worst,
+                    "attempts": pool.retries + 1,
+                    "deadline": facts.deadline,
+                },
+            )
+
+
+@rule(
+    "P8",
+    Severity.COSTLY,
+    "Connections don't last",
+    why="""
+        Connections that break, or that are found broken, cost a connect each, and often a failed call. Something
+        closes them: a load balancer, the server's `timeout`, or code that leaves replies unread.
+    """,
+    seen="""
+        After 100 uses: more than 1 % of them ended with the connection closed for `error` or `invalid`; or connects
+        took more than 1 % of the time that connections were in use.
+    """,
+    write="""
+        By the reason in `stats().closed`: `invalid` (closed by the other side while idle) asks for a shorter
+        `max_idle_time` or for `ping_after_idle`; `error` for a look at the errors that callers get; many connects
+        without either for a larger `min_idle`.
+    """,
+    source="OpenTelemetry's conventions, `redis.client.connection.closed`.",
+    needs=("pool", "fleet"),
+)
+def short_lived(facts: Facts) -> Iterator[Finding]:
+    """Compare the closes with the uses, and the connects with the time of use."""
+    for pool in counted(facts):
+        uses = pool.counters.get("released", 0) + pool.counters.get("commands", 0)
+        broken = {reason: pool.closed.get(reason, 0) for reason in ("error", "invalid")}
+        if uses < _FEW:
+            continue
+        if sum(broken.values()) > 0.01 * uses:
+            shown = ", ".join(f"{number} {reason}" for reason, number in broken.items() if number)
+            yield Finding(
+                f"{share(sum(broken.values()) / uses)} of the uses of {pool.label} broke a connection: {shown}.",
+                {"uses": uses, **broken},
+            )
+        elif pool.use.sum and pool.connect.sum > 0.01 * pool.use.sum and pool.connect.count > 0.01 * uses:
+            yield Finding(
+                f"{pool.label} has spent {seconds(round(pool.connect.sum, 2))} on "
+                f"{count(pool.connect.count, 'connect')}, {share(pool.connect.sum / pool.use.sum)} of the time that "
+                f"connections were in use.",
+                {"connects": pool.connect.count, "connecting": pool.connect.sum, "in use": pool.use.sum},
+            )
+
+
+@rule(
+    "P9",
+    Severity.COSTLY,
+    "Connections live for ever",
+    why="""
+        A connection stays with the machine and the token that it was made with. After a failover by DNS it goes on
+        with the old one; when its token ends (24 h with Azure, 12 h with IAM) the server hangs up in the middle of a
+        call.
+    """,
+    seen="""
+        The pool has no `max_lifetime` (redis-py's and valkey-py's pools never have one), and a credential provider or
+        the host of a managed service.
+    """,
+    write="""
+        ```python
+        import redpool
+
+        pool = redpool.ConnectionPool(host="localhost", max_lifetime=3600)  # the default
+        ```
+    """,
+    source="redis-py #3895; Jedis PR #3224.",
+    needs=("pool",),
+)
+def lives_for_ever(facts: Facts) -> Iterator[Finding]:
+    """Look for a lifetime where one is needed."""
+    for pool in facts.pools:
+        managed = bool(_MOVING.search(pool.host))
+        if pool.max_lifetime is None and (pool.credentials_change or managed):
+            reason = (
+                "gets its credentials from a provider" if pool.credentials_change else "connects to a managed service"
+            )
+            yield Finding(
+                f"{pool.where} {reason}, and never replaces a connection.",
+                {"max_lifetime": "None", "host": pool.host},
+                "max_lifetime=3600",
+            )
+
+
+@rule(
+    "P10",
+    Severity.COSTLY,
+    "Connections are not given back",
+    why="""
+        A connection that its borrower keeps, or drops without releasing it, is one less for the others until it is
+        collected as garbage; enough of them, and every caller gets `PoolTimeout`.
+    """,
+    seen="A pool has counted leases older than `leak_after`, or connections closed as `leaked`.",
+    write="""
+        ```python
+        import redpool
+
+        pool = redpool.ConnectionPool(host="localhost", leak_after=30)  # reports the stack that took it
+        with pool.connection() as connection:  # given back whatever happens
+            connection.send_command("PING")
+            connection.read_response()
+        ```
+    """,
+    source="redis-py #2995, #163.",
+    needs=("pool", "fleet"),
+)
+def leaking(facts: Facts) -> Iterator[Finding]:
+    """Look at the counters of leaks."""
+    for pool in counted(facts):
+        held, dropped = pool.counters.get("leaks", 0), pool.closed.get("leaked", 0)
+        if held or dropped:
+            parts = [f"{count(held, 'connection')} held for longer than leak_after"] if held else []
+            parts += [f"{count(dropped, 'connection')} dropped without a release"] if dropped else []
+            yield Finding(f"{pool.label} has had {' and '.join(parts)}.", {"leaks": held, "leaked": dropped})
+
+
+@rule(
+    "P13",
+    Severity.SEVERE,
+    "A pool is made again and again",
+    why="""
+        A client without a pool of its own makes one. Made for each request or task it never reuses a connection: each
+        call pays for a connect, the server sees a stream of new clients, and the pool's limit limits nothing.
+    """,
+    seen="""
+        In the code: a pool or client is made in a function that handles requests or tasks, or (costly) in one that
+        makes it, uses it and forgets it. In a process: five pools or more for the same address, of the fleet's
+        reports or of what `--pool` imports.
+    """,
+    write="""
+        Once for each process, at module level or when the application starts:
+
+        ```python
+        import redpool
+
+        r = redpool.Redis(host="localhost", max_connections=10)
+
+
+        def view(request):
+            return r.get("greeting")
+        ```
+    """,
+    source="StackExchange.Redis #3030; pycket #2; django-redis-cache #140.",
+    needs=("code", "pool", "fleet"),
+)
+def made_again(facts: Facts) -> Iterator[Finding]:
+    """Look at the code, at this process and at those of the fleet."""
+    for sighting in facts.sighted(Pattern.POOL_PER_CALL):
+        often = "for each request or task" if sighting.on_request else "at each call"
+        yield Finding(
+            f"{sighting.what} is made {often}, in {sighting.function}.",
+            where=sighting,
+            severity=None if sighting.on_request else Severity.COSTLY,
+        )
+    for name, pools in _by_address(facts).items():
+        if pools[0].siblings >= _TOO_MANY_POOLS:
+            yield Finding(
+                f"Importing {pools[0].where} makes {pools[0].siblings} pools for {name}.", {"pools": pools[0].siblings}
+            )
+    for process in facts.fleet.processes if facts.fleet else ():
+        alike = Counter((pool.address, _NUMBERED.sub("", pool.name)) for pool in process.pools)
+        for (address, name), number in alike.items():
+            if number >= _TOO_MANY_POOLS:
+                yield Finding(f"{process.key} has {number} pools {name} for {address}.", {"pools": number})
+
+
+@rule(
+    "P14",
+    Severity.SEVERE,
+    "An asyncio client is used across a fork",
+    why="""
+        The asyncio pools of redis-py and valkey-py don't notice a fork. A child that inherits their open connections
+        talks over its parent's sockets, and both get each other's replies, or wait for ever. Their pools for threads
+        notice it, and redpool's of both kinds.
+    """,
+    seen="""
+        The imported pool is such a pool, and had open connections as soon as it was imported (a server that preloads
+        the application forks after that); or the code makes such a client at module level in a file that also forks.
+    """,
+    write="""
+        Make it in the child: in the worker's start-up hook, or in the function that the child runs; or use
+        `redpool.asyncio`. With multiprocessing, `get_context("spawn")`.
+    """,
+    source="redis-py #863; valkey-glide PR #6679.",
+    needs=("code", "pool"),
+)
+def before_fork(facts: Facts) -> Iterator[Finding]:
+    """Look for asyncio pools that a child would inherit."""
+    for sighting in facts.sighted(Pattern.ASYNC_BEFORE_FORK):
+        yield Finding(f"{sighting.what} is made at module level, and this file forks.", where=sighting)
+    for pool in facts.pools:
+        if not pool.ours and pool.shell == "asyncio" and pool.open:
+            yield Finding(
+                f"{pool.where} has {count(pool.open, 'connection')} open as soon as it is imported.",
+                {"open": pool.open},
+            )
+
+
+@rule(
+    "P15",
+    Severity.COSTLY,
+    "An event loop for each call",
+    why="""
+        A connection belongs to the event loop that it was opened on. `asyncio.run` and `async_to_sync` make a loop
+        for each call, so each call connects anew; with redis-py's pool the connections of the loop before fail with
+        *Event loop is closed*.
+    """,
+    seen="""
+        `asyncio.run` or `async_to_sync` is called in a function that handles requests or tasks, or in a loop; and
+        that file, or the one of the coroutine, has an asyncio client.
+    """,
+    write="""
+        Use a client for threads where the code is synchronous:
+
+        ```python
+        import redpool
+
+        r = redpool.Redis(host="localhost")
+
+
+        def task():
+            return r.get("greeting")
+        ```
+    """,
+    source="channels_redis #125; eventyay #1162; redis-py #3351.",
+    needs=("code",),
+)
+def loop_per_call(facts: Facts) -> Iterator[Finding]:
+    """Look at the code."""
+    for sighting in facts.sighted(Pattern.LOOP_PER_CALL):
+        yield Finding(f"{sighting.what} makes an event loop at each call of {sighting.function}.", where=sighting)
+
+
+def _worst_case(pool: PoolFacts) -> tuple[float, str]:
+    """Return how long a call may take at most, and the sum of which that is the result."""
+    wait = (math.inf if pool.timeout is None else pool.timeout) if pool.waits else 0.0
+    connect, reply = (math.inf if value is None else value for value in (pool.connect_timeout, pool.socket_timeout))
+    attempts = math.inf if pool.retries < 0 else pool.retries + 1
+    shown = [f"{value:g}" if not math.isinf(value) else "∞" for value in (wait, attempts, connect, reply, reply)]
+    text = "{} s wait + {} times ({} s connect + {} s handshake + {} s reply)".format(*shown)
+    return wait + attempts * (connect + 2 * reply), text
+
+
+def _socket_timeout(facts: Facts, sighting: Sighting) -> float | None:
+    if sighting.socket_timeout is not None:
+        return sighting.socket_timeout
+    theirs = [pool.socket_timeout for pool in facts.pools if not pool.ours]
+    if theirs:
+        return theirs[0]
+    major = (facts.redis_py or "0").partition(".")[0]
+    return _DEFAULT_SOCKET_TIMEOUT if major.isdigit() and int(major) >= 8 else None
+
+
+def _by_address(facts: Facts) -> dict[str, list[PoolFacts]]:
+    found: dict[str, list[PoolFacts]] = defaultdict(list)
+    for pool in facts.pools:
+        found[pool.name].append(pool)
+    return found
