@@ -726,7 +726,7 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.connection.Connection": {
         "_sock": "redispy.internals redispy.lifecycle redispy.pubsub redispy.streams redispy.tracking_sync "
         "sync.connection",
-        "_parser": "redispy.internals redispy.hello redispy.lifecycle redispy.multiplexed redispy.naming "
+        "_parser": "doctor.pools redispy.internals redispy.hello redispy.lifecycle redispy.multiplexed redispy.naming "
         "redispy.pubsub redispy.sharing redispy.tracking_sync",
         "_command_packer": "redispy.sharing redispy.tracking_sync",
         "_should_reconnect": "redispy.lifecycle",
@@ -742,7 +742,7 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.asyncio.connection.Connection": {
         "_reader": "redispy.lifecycle redispy.pubsub redispy.tracking_async redispy.transports testing.scripted",
         "_writer": "redispy.lifecycle redispy.pubsub redispy.tracking_async redispy.transports testing.scripted",
-        "_parser": "redispy.hello redispy.lifecycle redispy.multiplexed redispy.naming redispy.pubsub "
+        "_parser": "doctor.pools redispy.hello redispy.lifecycle redispy.multiplexed redispy.naming redispy.pubsub "
         "redispy.sharing redispy.tracking_async redispy.transports",
         "_should_reconnect": "redispy.lifecycle",
         "_connect": "redispy.tracking_async testing.scripted",
@@ -786,8 +786,8 @@ PRIVATE: dict[str, dict[str, str]] = {
         "_update_maint_notifications_configs_for_connections": "redispy.surface",
     },
     "redis.asyncio.connection.ConnectionPool": {
-        "_available_connections": "asyncio.pool redispy.surface",
-        "_in_use_connections": "asyncio.pool redispy.surface",
+        "_available_connections": "asyncio.pool doctor.pools redispy.surface",
+        "_in_use_connections": "asyncio.pool doctor.pools redispy.surface",
         "_lock": "redispy.surface",
         "_on_close": "redispy.surface asyncio.pool",
         "_get_free_connections": "redispy.surface",

@@ -208,7 +208,7 @@ def lives_for_ever(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 f"{pool.where} {reason}, and never replaces a connection.",
                 {"max_lifetime": "None", "host": pool.host},
-                "max_lifetime=3600",
+                "max_lifetime=3600" if pool.ours else f"{_home(pool)}.ConnectionPool(..., max_lifetime=3600)",
             )
 
 
@@ -359,6 +359,11 @@ def loop_per_call(facts: Facts) -> Iterator[Finding]:
     """Look at the code."""
     for sighting in facts.sighted(Pattern.LOOP_PER_CALL):
         yield Finding(f"{sighting.what} makes an event loop at each call of {sighting.function}.", where=sighting)
+
+
+def _home(pool: PoolFacts) -> str:
+    """Return the package that has pools of this shell."""
+    return "redpool.asyncio" if pool.shell == "asyncio" else "redpool"
 
 
 def _worst_case(pool: PoolFacts) -> tuple[float, str]:

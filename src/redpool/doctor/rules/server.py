@@ -160,16 +160,17 @@ def closes_idle(facts: Facts) -> Iterator[Finding]:
     if timeout <= 0:
         return
     default = PoolConfig()
+    usual = ("a pool with redpool's defaults", default.max_idle_time, default.ping_after_idle)
+    own = f"max_idle_time={max(1, timeout // 2)}, ping_after_idle={max(1, timeout // 4)}"
     pools = [(pool.where, pool.max_idle_time, pool.ping_after_idle) for pool in facts.pools]
-    for where, idle, ping in pools or [
-        ("a pool with redpool's defaults", default.max_idle_time, default.ping_after_idle)
-    ]:
+    ours = all(pool.ours for pool in facts.pools)
+    for where, idle, ping in pools or [usual]:
         late = "never closes them" if idle is None else f"keeps them for {seconds(idle)}"
         if idle is None or timeout <= idle or (ping is not None and timeout < ping):
             yield Finding(
                 f"The server hangs up on connections that are idle for {timeout} s, and {where} {late}.",
                 {"timeout": timeout, "max_idle_time": _or_none(idle), "ping_after_idle": _or_none(ping)},
-                f"max_idle_time={max(1, timeout // 2)}, ping_after_idle={max(1, timeout // 4)}  # or: timeout 0",
+                f"{own}  # or: timeout 0" if ours else f"timeout 0  # or a pool of redpool's: {own}",
             )
 
 

@@ -1,0 +1,1 @@
+"""`redpool doctor`, from the command line to a real server."""
