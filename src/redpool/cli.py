@@ -22,6 +22,7 @@ COMMANDS = (
         "show redpool beside redis-py's pools: speed, then a server that hangs and crashes",
     ),
     ("bench", "redpool.bench.command", "measure redpool's pools against redis-py's, in turn, on this machine"),
+    ("dashboard", "redpool.dashboard.command", "show all processes' pools, and the server's clients, in a browser"),
     ("doctor", "redpool.doctor.command", "say what will go wrong with a server, its clients, your pools and your code"),
     ("run", "redpool.startup.command", "run a command that uses redpool's pools wherever it would make redis-py's"),
     ("top", "redpool.top.command", "show the pools of all processes, live: who waits, and who holds what it waits for"),

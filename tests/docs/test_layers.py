@@ -96,6 +96,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.fleet.encoding": {STDLIB, "redpool.core.histogram", "redpool.fleet.model"},
     # The core's layer is that of what reports are made of.
     "redpool.top": {STDLIB, "redpool.fleet", "redpool.core.histogram", "rich", "textual"},
+    "redpool.dashboard": {STDLIB, "redpool.fleet", "redpool.core.histogram", "starlette"},
+    "redpool.dashboard.command": {STDLIB, "redpool.fleet", "redpool.dashboard", "uvicorn"},
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
     "redpool.tuning": {STDLIB, "redpool.core"},
     "redpool.startup": {STDLIB, "redpool.installation"},

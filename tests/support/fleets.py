@@ -168,9 +168,22 @@ class MadeUpFleet:
             number = len(clients) + 1
             clients.append(
                 ServerClient(
-                    number, f"10.0.0.{number % 250}:{40000 + number}", name, 3000.0, float(number % 40), 0, "get",
-                    "default", "redis-py(redpool_v0.1.0)" if process else "lettuce", "N", 0, 22000, owner, process, pool,
-                )  # fmt: skip
+                    id=number,
+                    address=f"10.0.0.{number % 250}:{40000 + number}",
+                    name=name,
+                    age=3000.0,
+                    idle=float(number % 40),
+                    database=0,
+                    command="get",
+                    user="default",
+                    library="redis-py(redpool_v0.1.0)" if process else "lettuce",
+                    flags="N",
+                    subscriptions=0,
+                    memory=22000,
+                    owner=owner,
+                    process=process,
+                    pool=pool,
+                )
             )
 
         for report in reports:

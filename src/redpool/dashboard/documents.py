@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redpool.core.histogram import Distribution
+from redpool.fleet.keys import HISTORY_EVERY
 from redpool.fleet.model import FleetView, Owner, PoolReport, ProcessReport, Sample, ServerClient, ServerView
 
 from .patches import Json
@@ -138,7 +139,9 @@ def past(topic: Topic, view: FleetView) -> list[Row]:
         return []
     limits = {(process.key, pool.name): pool.max_connections for process, pool in _members(topic, view)}
     samples = [each for each in view.history if topic.shows(_service_of(each.process), each.process, each.pool)]
-    step = max((1.0, *(process.period for process in view.processes)))
+    step = HISTORY_EVERY * max((1.0, *(process.period for process in view.processes)))
+    # The server's clock tells these times; the rows that follow have the reader's.
+    ahead = max(0.0, samples[-1].at - view.at) if samples else 0.0
     rows: list[Row] = []
     latest: dict[Key, Sample] = {}
     for at, some in _bins(samples, step):
@@ -150,7 +153,7 @@ def past(topic: Topic, view: FleetView) -> list[Row]:
             latest[key] = sample
         latest = {key: sample for key, sample in latest.items() if sample.at > at - 3 * step}
         if before:
-            rows.append([round(at, 3), *_past_state(latest, limits), *total.happened()])
+            rows.append([round(at - ahead, 3), *_past_state(latest, limits), *total.happened()])
     return rows[-LIMIT:]
 
 
@@ -237,7 +240,9 @@ def _pool(members: Sequence[Member], scene: Scene) -> dict[str, Any]:
             "connect": _quantiles([pool.connect for pool in pools]),
             "use": _quantiles([pool.use for pool in pools]),
         },
-        "members": {process.key: {**_process(process), **_of_member(process, pool, scene)} for process, pool in members},
+        "members": {
+            process.key: {**_process(process), **_of_member(process, pool, scene)} for process, pool in members
+        },
         "borrowed": _leases(members),
         "waiters": _waiters(members),
         "events": _events(scene.view.server),
@@ -246,9 +251,8 @@ def _pool(members: Sequence[Member], scene: Scene) -> dict[str, Any]:
 
 def _of_member(process: ProcessReport, pool: PoolReport, scene: Scene) -> Json:
     """Return the line of one process's pool, with the figures of the pool in place of those of the process."""
-    line = dict(_line((process.service, pool.name), [(process, pool)], scene))
-    del line["processes"]
-    return line
+    line = _line((process.service, pool.name), [(process, pool)], scene)
+    return {**_process(process), **line}
 
 
 def _quantiles(distributions: Iterable[Distribution]) -> Json:
@@ -336,6 +340,7 @@ def _server(server: ServerView | None) -> dict[str, Any]:
     return {
         "server": {"seen": True, **_known(figures), "unseen": list(server.unseen)},
         "owners": {owner.value: owners[owner.value] for owner in Owner},
+        "idle_too_long": sum(client.idle_too_long for client in server.clients),
         "groups": _groups(server.clients),
         "clients": [_client(each) for each in _most_interesting(server.clients)],
         "events": _events(server),
@@ -355,6 +360,7 @@ def _groups(clients: Iterable[ServerClient]) -> dict[str, Json]:
             "pool": key[2],
             "clients": len(some),
             "idle": round(max(client.idle for client in some)),
+            "too_long": sum(client.idle_too_long for client in some),
             "age": round(max(client.age for client in some)),
             "subscribed": sum(client.subscriptions > 0 for client in some),
             "memory": sum(client.memory for client in some),
@@ -383,6 +389,7 @@ def _client(client: ServerClient) -> Json:
         "age": round(client.age),
         "idle": round(client.idle),
         "memory": client.memory,
+        "too_long": client.idle_too_long,
     }
 
 
@@ -434,7 +441,9 @@ def _change(before: PoolReport | None, after: PoolReport, seconds: float) -> Cha
     grown = {name: _grown(old.get(name, 0), after.counters.get(name, 0)) for name in _COUNTED}
     reasons = {reason: _grown(closed.get(reason, 0), count) for reason, count in after.closed.items()}
     reasons = {reason: count for reason, count in reasons.items() if count}
-    return Change(**grown, closed=reasons, wait=after.wait.since(before.wait) if before else after.wait, seconds=seconds)
+    return Change(
+        **grown, closed=reasons, wait=after.wait.since(before.wait) if before else after.wait, seconds=seconds
+    )
 
 
 _COUNTED = ("acquired", "waited", "timeouts", "connected")

@@ -10,18 +10,24 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, TypeVar
 
 from redpool.fleet.model import FleetView
+from redpool.fleet.source import Source
 
 from .documents import LIMIT, Row, Scene, Topic, document, past, row
 from .patches import Json, patch
 
-__all__ = ["Feed", "Source", "TooManyViewers"]
+__all__ = ["Feed", "TooManyViewers"]
 
+_T = TypeVar("_T")
+
+PERIOD = 1.0
+"""Seconds from one look to the next."""
 _WINDOW = 11
 """How many looks the figures `in the last seconds` reach back."""
 _LINGER = 5.0
@@ -29,16 +35,6 @@ _LINGER = 5.0
 _HEARTBEAT = 10.0
 """Seconds of silence after which a viewer hears that the stream still stands."""
 _VIEWERS = 100
-
-
-class Source(Protocol):
-    """Where a fleet is read. `redpool.fleet` has some."""
-
-    def read(self) -> FleetView:
-        """Return the fleet as it is now. It may block, and is called from one thread at a time."""
-
-    def close(self) -> None:
-        """Give up what it reads with."""
 
 
 class TooManyViewers(Exception):
@@ -50,6 +46,7 @@ class _Issue:
     """The state of a topic after a look. It never changes: the thread makes it, the event loop hands it on."""
 
     number: int
+    """one more than that of the issue before; a topic's first one has 1"""
     document: Json
     rows: tuple[Row, ...]
     change: bytes = b""
@@ -61,7 +58,7 @@ class _Issue:
 
 
 class _Channel:
-    """A topic that someone views: its latest issue, and how many view it."""
+    """A topic that has viewers: its latest issue, and how many view it."""
 
     def __init__(self) -> None:
         self.viewers = 0
@@ -85,17 +82,16 @@ class _Channel:
 
 
 class Feed:
-    """Looks at a source every `period` seconds while there are viewers."""
+    """Looks at a source every `PERIOD` seconds while there are viewers."""
 
-    def __init__(self, source: Source, period: float = 1.0) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._period = period
         self._views: deque[FleetView] = deque(maxlen=_WINDOW)
         self._channels: dict[Topic, _Channel] = {}
         self._scene: Scene | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._number = 0
         self._left = 0.0
+        self._thread = ThreadPoolExecutor(1, "redpool dashboard")
 
     @property
     def viewers(self) -> int:
@@ -107,7 +103,7 @@ class Feed:
         channel = self._join(topic)
         try:
             if channel.issue is None and self._scene is not None:
-                issue = await asyncio.to_thread(_first, topic, self._scene, self._number)
+                issue = await self._beside(_first, topic, self._scene)
                 if channel.issue is None:
                     channel.publish(issue)
             number = 0
@@ -146,17 +142,21 @@ class Feed:
         while self._channels or time.monotonic() - self._left < _LINGER:
             begun = time.monotonic()
             await self._look()
-            await asyncio.sleep(max(self._period / 4, begun + self._period - time.monotonic()))
+            await asyncio.sleep(max(PERIOD / 4, begun + PERIOD - time.monotonic()))
+
+    async def _beside(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """Return what a function returns that is called in the one thread that the source belongs to."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def _look(self) -> None:
         """Look once, and publish it to the viewers there are."""
-        view = await asyncio.to_thread(_read, self._source, self._views[-1] if self._views else None)
+        view = await self._beside(_read, self._source, self._views[-1] if self._views else None)
         self._views.append(view)
-        self._number += 1
         present = {topic: channel.issue for topic, channel in self._channels.items()}
-        self._scene, issues = await asyncio.to_thread(_issues, tuple(self._views), present, self._number)
+        self._scene, issues = await self._beside(_issues, tuple(self._views), present)
         for topic, issue in issues.items():
-            if (channel := self._channels.get(topic)) is not None:
+            # A viewer that came meanwhile has got a first issue: this one is not what comes after it.
+            if (channel := self._channels.get(topic)) is not None and channel.issue is present[topic]:
                 channel.publish(issue)
 
 
@@ -169,27 +169,25 @@ def _read(source: Source, before: FleetView | None) -> FleetView:
         return replace(before or FleetView(time.time()), error=reason)
 
 
-def _issues(
-    views: Sequence[FleetView], present: dict[Topic, _Issue | None], number: int
-) -> tuple[Scene, dict[Topic, _Issue]]:
+def _issues(views: Sequence[FleetView], present: dict[Topic, _Issue | None]) -> tuple[Scene, dict[Topic, _Issue]]:
     scene = Scene.of(views)
     made = {
-        topic: _first(topic, scene, number) if before is None else _next(topic, scene, number, before)
+        topic: _first(topic, scene) if before is None else _next(topic, scene, before)
         for topic, before in present.items()
     }
     return scene, made
 
 
-def _first(topic: Topic, scene: Scene, number: int) -> _Issue:
-    return _Issue(number, document(topic, scene), tuple(past(topic, scene.view)))
+def _first(topic: Topic, scene: Scene) -> _Issue:
+    return _Issue(1, document(topic, scene), tuple(past(topic, scene.view)))
 
 
-def _next(topic: Topic, scene: Scene, number: int, before: _Issue) -> _Issue:
+def _next(topic: Topic, scene: Scene, before: _Issue) -> _Issue:
     shown = document(topic, scene)
     new = row(topic, scene)
     rows = (*before.rows[-LIMIT + 1 :], new) if new else before.rows
     change = {"patch": patch(before.document, shown), "row": new}
-    return _Issue(number, shown, rows, _message("change", change))
+    return _Issue(before.number + 1, shown, rows, _message("change", change))
 
 
 def _message(event: str, data: object) -> bytes:

@@ -71,12 +71,15 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Lets requests through to an application, or answers them itself. With `open` the host application is the guard."""
+    """Lets requests through to an application, or answers them itself.
 
-    def __init__(self, application: Application, token: str | None = None, *, open: bool = False) -> None:  # noqa: A002  the option's name
+    With `guarded` the application around it decides who gets this far.
+    """
+
+    def __init__(self, application: Application, token: str | None = None, *, guarded: bool = False) -> None:
         self._application = application
         self._token = None if token is None else check_token(token).encode()
-        self._open = open
+        self._guarded = guarded
         # Not the token itself: who reads the browser's cookies can see this dashboard, and write no link to it.
         self._ticket = hmac.new(self._token or b"", b"redpool dashboard", hashlib.sha256).hexdigest().encode()
 
@@ -88,7 +91,7 @@ class Guard:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if foreign := _foreign(scope, headers):
             await _answer(send, 403, f"Refused: {foreign}.")
-        elif self._open:
+        elif self._guarded:
             await self._through(scope, receive, send)
         elif self._token is None:
             await self._to_this_machine(scope, headers, receive, send)
@@ -101,9 +104,7 @@ class Guard:
         else:
             await self._application(scope, receive, _with_headers(send))
 
-    async def _to_this_machine(
-        self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send
-    ) -> None:
+    async def _to_this_machine(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
         client = scope.get("client")
         forwarded = next((name for name in ("forwarded", "x-forwarded-for", "x-real-ip") if name in headers), None)
         if forwarded or (client and client[0] and not is_loopback(client[0])):

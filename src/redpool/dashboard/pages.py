@@ -8,8 +8,10 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from redpool.fleet.source import Source
+
 from .documents import Topic
-from .feed import Feed, Source, TooManyViewers
+from .feed import Feed, TooManyViewers
 from .guard import Application, Guard, Receive, Scope, Send
 
 try:
@@ -28,14 +30,14 @@ _PATIENCE = 60.0
 """Seconds after which a viewer that takes nothing is dropped."""
 
 
-def pages(source: Source, *, token: str | None, open: bool) -> Application:  # noqa: A002  as `redpool.dashboard.app` has it
+def pages(source: Source, *, token: str | None, guarded: bool) -> Application:
     """Return the application, with its guard before it."""
     routes = [
         Route("/", _index),
         Route("/events", _Events(Feed(source))),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    return Guard(Starlette(routes=routes), token, open=open)
+    return Guard(Starlette(routes=routes), token, guarded=guarded)
 
 
 def _index(request: Request) -> Any:

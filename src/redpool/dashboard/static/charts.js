@@ -6,7 +6,7 @@ import { count, seconds, time, waited } from "./format.js";
 
 // The bounds of the counted waits, in seconds: `redpool.core.histogram.BOUNDS`. Above the last there is one count more.
 export const BOUNDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
-const GAP = 5; // seconds without a row after which a line is broken
+const GAP = 20; // seconds without a row after which a line is broken
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 const AXIS = 56; // the same for all, so that the same moment stands at the same place
 

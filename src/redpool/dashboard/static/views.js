@@ -308,7 +308,7 @@ export class Pool extends Page {
 // -- the server --------------------------------------------------------------------------------------------------------
 
 const OWNER = { name: "owner", title: "Owner", hint: "orphaned: redpool's, and its process is gone or reports no more; foreign: not redpool's", value: (row) => row.owner, level: (row) => (row.owner === "orphaned" ? "bad" : "") };
-const IDLE = { name: "idle", title: "Idle", numeric: true, value: (row) => row.idle, text: (row) => long(row.idle) };
+const IDLE = { name: "idle", title: "Idle", hint: "since its last command; marked where that is too long for a client that waits for nothing", numeric: true, value: (row) => row.idle, text: (row) => long(row.idle), level: (row) => (row.too_long ? "warn" : "") };
 const SINCE = { name: "age", title: "Age", numeric: true, value: (row) => row.age, text: (row) => long(row.age) };
 const MEMORY = { name: "memory", title: "Memory", numeric: true, value: (row) => row.memory, text: (row) => bytes(row.memory) };
 const LIBRARY = { name: "library", title: "Library", value: (row) => row.library || "–", class: "dim" };
@@ -325,6 +325,7 @@ export class Server extends Page {
       { name: "Orphaned", hint: "redpool's, and their process is gone or reports no more; 0 is good", value: (s) => count(s.owners.orphaned), note: () => "no process reports them", level: (s) => (s.owners.orphaned ? "bad" : "") },
       { name: "Foreign", hint: "not redpool's", value: (s) => count(s.owners.foreign), note: () => "other programs" },
       { name: "Allowed to pools", hint: "what all pools may open together; above the server's limit is bad", value: (s) => count(s.head.max), note: (s) => (s.server.max && s.head.max > s.server.max ? "more than the server takes" : "if all were full"), level: (s) => (s.head.max > s.server.max ? "bad" : "") },
+      { name: "Idle too long", hint: "clients that have sent nothing for long and wait for nothing; 0 is good", value: (s) => count(s.idle_too_long), note: () => "and wait for nothing", level: (s) => (s.idle_too_long ? "warn" : "") },
       { name: "Commands", value: (s) => count(s.server.commands), note: () => "each second" },
     ]);
     this.unseen = h("ul", { class: "unseen" });

@@ -1,0 +1,1 @@
+"""`redpool dashboard`: what it shows, to whom, and how often it looks."""
