@@ -31,6 +31,7 @@ help: ## show this list
 
 demo: server ## see the pool at work
 	@$(BIN)/redpool demo
+	@echo "Next: a small fleet in your browser, by $(BIN)/redpool demo --dashboard"
 
 test: server ## lint, types and unit; all of them run, any failure counts
 	@$(MAKE) --no-print-directory --keep-going lint types unit

@@ -13,7 +13,8 @@ from redpool.fleet.source import Source
 from .guard import check_token, is_loopback
 
 _URL = "redis://localhost:6379"
-_HOST, _PORT = "127.0.0.1", 8379
+_HOST = "127.0.0.1"
+PORT = 8379
 _TOKEN = "REDPOOL_DASHBOARD_TOKEN"
 
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fleet", metavar="NAME", help="the fleet's name, where redpool.publish() was given one")
     parser.add_argument("--host", default=_HOST, help=f"address to serve at (default: {_HOST}); another needs a token")
-    parser.add_argument("--port", type=_port, default=_PORT, help=f"port to serve at (default: {_PORT}; 0: a free one)")
+    parser.add_argument("--port", type=port, default=PORT, help=f"port to serve at (default: {PORT}; 0: a free one)")
     parser.add_argument(
         "--token", help=f"what visitors have to bring, 16 characters or more (better in ${_TOKEN}: others can see "
         "a command's arguments)",
@@ -37,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(needs_rich=False)
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
+    """Return a port from the command line. Raises `ArgumentTypeError` for what is none."""
     if not (text.isascii() and text.isdecimal() and int(text) < 65536):
         raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {text}")
     return int(text)
@@ -45,10 +47,8 @@ def _port(text: str) -> int:
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Carry out `redpool dashboard` until it is interrupted, and return its exit status."""
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
-    if missing:
-        sys.stderr.write(f"redpool: dashboard needs {' and '.join(missing)}: pip install 'redpool[dashboard]'\n")
-        return 2
+    if (status := missing()) is not None:
+        return status
     token = _checked_token(arguments, parser)
     source = _source(arguments, parser)
     try:
@@ -62,6 +62,15 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     finally:
         source.close()
     return 0
+
+
+def missing() -> int | None:
+    """Return `None` where all that serves is installed; else say what isn't, and return the exit status for that."""
+    names = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if not names:
+        return None
+    sys.stderr.write(f"redpool: dashboard needs {' and '.join(names)}: pip install 'redpool[dashboard]'\n")
+    return 2
 
 
 def _reason(error: OSError) -> str:

@@ -25,7 +25,7 @@ LIMIT = 1800
 """How many rows of the past a page shows."""
 
 _LEASES = 20
-"""How many leases, and how many waiters, a page shows."""
+"""How many leases, waiters and calls a page shows."""
 _CLIENTS = 200
 """How many of the server's clients a page lists one by one."""
 _EVENTS = 50
@@ -245,6 +245,7 @@ def _pool(members: Sequence[Member], scene: Scene) -> dict[str, Any]:
         },
         "borrowed": _leases(members),
         "waiters": _waiters(members),
+        "calls": _calls(members),
         "events": _events(scene.view.server),
     }
 
@@ -282,6 +283,23 @@ def _waiters(members: Iterable[Member]) -> list[Json]:
     found.sort(key=operator.itemgetter(0), reverse=True)
     return [
         {"age": _exact(age), "borrower": borrower, "process": process.key} for age, borrower, process in found[:_LEASES]
+    ]
+
+
+def _calls(members: Iterable[Member]) -> list[Json]:
+    """Return the oldest calls under way over the shared connections of all these pools."""
+    found = [(call.age, call, process) for process, pool in members for call in pool.calls]
+    found.sort(key=operator.itemgetter(0), reverse=True)
+    return [
+        {
+            "age": _exact(age),
+            "command": call.command,
+            "sent": call.sent,
+            "borrower": call.borrower or "",
+            "waits_at": call.waits_at or "",
+            "process": process.key,
+        }
+        for age, call, process in found[:_LEASES]
     ]
 
 

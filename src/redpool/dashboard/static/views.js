@@ -233,6 +233,14 @@ const HOLDS = [
   BORROWER,
   OF,
 ];
+const CALLS = [
+  AGE,
+  { name: "command", title: "Command", value: (row) => row.command, class: "code" },
+  { name: "sent", title: "State", value: (row) => (row.sent ? "sent" : "queued") },
+  { ...BORROWER, value: (row) => row.borrower || "not known" },
+  { name: "waits_at", title: "Waits at", value: (row) => row.waits_at || "–", class: "code" },
+  OF,
+];
 const EVENTS = [
   { name: "at", title: "When", numeric: true, value: (row) => row.at, text: (row) => time(row.at) },
   { name: "seconds", title: "Took", numeric: true, value: (row) => row.seconds, text: (row) => seconds(row.seconds) },
@@ -258,6 +266,7 @@ export class Pool extends Page {
     const members = { ...PROCESS, href: (row) => path("pool", service, pool, row.key) };
     this.holds = new Table({ title: "Who holds connections", columns: HOLDS, sort: "age", most: 10, empty: "No connection is in use." });
     this.waits = new Table({ title: "Who waits", columns: [AGE, BORROWER, OF], sort: "age", most: 10, empty: "No caller waits." });
+    this.calls = new Table({ title: "Oldest calls over shared connections", columns: CALLS, sort: "age", most: 10, empty: "No call is under way." });
     this.members = new Table({ title: "Processes", columns: [members, UP, ...USE, ...LATELY, VERSIONS], sort: "state", filter: true, empty: "No process reports this pool." });
     this.events = new Table({ title: "Noted by the server", columns: EVENTS, sort: "at", empty: "Neither SLOWLOG nor LATENCY has an entry." });
     this.totals = h("dl", { class: "facts" });
@@ -267,7 +276,7 @@ export class Pool extends Page {
     occupied.classList.add("wide");
     this.full = h(
       "div", {}, this.tiles.element, grid(occupied, waited, heat, opened, noted), h("div", { class: "grid uneven" }, this.holds.element, this.waits.element),
-      this.members.element, h("div", { class: "grid uneven" }, this.events.element, h("section", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", {}, "Since the pool was created")), this.totals)),
+      this.calls.element, this.members.element, h("div", { class: "grid uneven" }, this.events.element, h("section", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", {}, "Since the pool was created")), this.totals)),
     );
     this.element = h("div", {}, this.top, this.empty, this.full);
   }
@@ -279,12 +288,14 @@ export class Pool extends Page {
     this.past(rows, { events: document.events ?? [] });
   }
 
-  show({ head, pool, members, borrowed, waiters, events }, rows) {
+  show({ head, pool, members, borrowed, waiters, calls, events }, rows) {
     this.tiles.update({ ...pool, head, recent: happened(rows) });
     const of = this.one ? `of ${this.one}` : `of ${plural(pool.processes, "process", "processes")} together`;
     setText(this.words, `${pool.kind}, ${pool.shell}, to ${pool.address}; ${of}. ${situation([["", pool]], () => "")}`);
     this.holds.update(numbered(borrowed));
     this.waits.update(numbered(waiters));
+    this.calls.update(numbered(calls));
+    this.calls.element.hidden = !pool.kind.includes("multiplexed");
     this.members.update(Object.entries(members).map(([key, row]) => [key, { ...row, key }]));
     this.events.update(numbered(events));
     this.showTotals(pool);
