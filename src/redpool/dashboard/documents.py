@@ -78,6 +78,8 @@ class Change:
     """What has happened in a pool of a process between two reports."""
 
     acquired: int = 0
+    commands: int = 0
+    """sent over shared connections"""
     waited: int = 0
     timeouts: int = 0
     connected: int = 0
@@ -212,7 +214,7 @@ def _recent(members: Iterable[Member], scene: Scene) -> dict[str, float]:
     total = _sum(changes)
     seconds = max(change.seconds for change in changes) or 1.0
     return {
-        "checkouts": _exact(total.acquired / seconds),
+        "calls": _exact((total.acquired + total.commands) / seconds),
         "waits": _exact(total.waited / seconds),
         "timeouts": total.timeouts,
         "p50": _exact(total.wait.quantile(0.5)),
@@ -464,7 +466,7 @@ def _change(before: PoolReport | None, after: PoolReport, seconds: float) -> Cha
     )
 
 
-_COUNTED = ("acquired", "waited", "timeouts", "connected")
+_COUNTED = ("acquired", "commands", "waited", "timeouts", "connected")
 
 
 def _grown(before: int, after: int) -> int:
@@ -519,7 +521,7 @@ class _Total:
         """Return the columns of `POOLS` from `acquired` on. Samples don't say why connections were closed."""
         acquired, timeouts, connected, closed = self._counts
         reasons = {"unknown": closed} if closed else {}
-        change = Change(acquired, 0, timeouts, connected, reasons, _add_up(self._waits))
+        change = Change(acquired, 0, 0, timeouts, connected, reasons, _add_up(self._waits))
         return _happened(change)
 
 

@@ -70,6 +70,12 @@ class Fleet:
         """Let it go on."""
         self._processes[5].send_signal(signal.SIGCONT)
 
+    def keep_strangers(self) -> None:
+        """Have the clients of other programs do something: they connect again after a restart."""
+        for stranger in self._strangers:
+            with contextlib.suppress(redis.RedisError):
+                stranger.ping()
+
     def stop(self) -> None:
         """End all processes, whatever state they are in."""
         for process in self._processes:
@@ -96,6 +102,8 @@ def happening(fleet: Fleet) -> Iterator[None]:
                 if before % MINUTE < second <= done % MINUTE:
                     with contextlib.suppress(embedded.ServerFailed):
                         event()
+            if int(before) % 5 == 4 and int(done) % 5 == 0:
+                fleet.keep_strangers()
 
     thread = threading.Thread(target=tell, name="redpool demo")
     thread.start()

@@ -49,16 +49,12 @@ function show(focus = true) {
   view = new VIEWS[where.page](where);
   main.replaceChildren(view.element);
   document.title = `${where.page === "server" ? "Server" : crumbs.map(([text]) => text).reverse().join(" · ")} · redpool`;
-  if (focus) {
-    view.heading.focus({ preventScroll: true });
-    scrollTo(0, 0);
-  }
   main.classList.add("waiting-for-first");
   const asked = new URLSearchParams(Object.entries(where).filter(([, text]) => text));
   const present = view;
   stream = new Stream(`events?${asked}`, (shown, rows) => {
     if (view !== present) return;
-    main.classList.remove("waiting-for-first");
+    if (main.classList.contains("waiting-for-first")) appear(present, focus);
     if (shown.head.at !== last.at) last = { ...last, at: shown.head.at, heard: performance.now() };
     last.error = shown.head.error;
     present.update(shown, rows);
@@ -67,6 +63,14 @@ function show(focus = true) {
     last = { ...last, state, again: seconds && performance.now() + seconds * 1000 };
     tell();
   });
+}
+
+// A page appears with its first figures. Who has followed a link goes on at its heading.
+function appear(present, focus) {
+  main.classList.remove("waiting-for-first");
+  if (!focus) return;
+  present.heading.focus({ preventScroll: true });
+  scrollTo(0, 0);
 }
 
 // -- the state of the stream, in words ---------------------------------------------------------------------------------

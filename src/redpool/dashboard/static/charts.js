@@ -56,7 +56,7 @@ export class Chart {
     });
     this.when = h("span", { class: "when" });
     const keys = h("div", { class: "keys" }, this.when, ...this.legend.map(({ item }) => item));
-    this.plot = h("div", { class: "plot", tabindex: "0", role: "img", onkeydown: (event) => this.move(event) });
+    this.plot = h("div", { class: "plot", tabindex: "0", role: "img", onkeydown: (event) => this.move(event), onmousemove: () => (this.held = undefined), onblur: () => this.release() });
     this.plot.style.height = `${height}px`;
     const words = hint ? h("p", { class: "hint" }, hint) : undefined;
     this.element = h("section", { class: "panel chart" }, h("div", { class: "panel-head" }, h("h2", {}, title), keys), words, this.plot);
@@ -96,13 +96,14 @@ export class Chart {
       fill: each.fill ? () => color(each.color) : undefined,
       width: each.width ?? 1.5,
       dash: each.dash,
-      points: { show: false },
+      points: each.fill ? { show: false } : { show: true, size: 3, fill: () => color(each.color), filter: alone },
     };
   }
 
   update(columns, from, to) {
     Object.assign(this, { columns, from, to });
     this.u.setData([columns.at, ...this.drawn().map((each) => each.values(columns))]);
+    if (this.held !== undefined) this.hold(this.held);
     this.say();
   }
 
@@ -134,8 +135,20 @@ export class Chart {
     const places = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: last };
     if (!(event.key in places) || last < 0) return;
     event.preventDefault();
-    const next = Math.min(last, Math.max(0, places[event.key]));
-    this.u.setCursor({ left: this.u.valToPos(this.columns.at[next], "x"), top: 5 });
+    this.hold(this.columns.at[Math.min(last, Math.max(0, places[event.key]))]);
+  }
+
+  // Keep the cursor of all charts at a moment, until the pointer moves or the keyboard leaves.
+  hold(at) {
+    this.held = at;
+    const left = at >= this.from ? this.u.valToPos(at, "x") : -10;
+    this.u.setCursor({ left, top: left < 0 ? -10 : 5 }, true, true);
+  }
+
+  release() {
+    if (this.held === undefined) return;
+    this.hold(-1);
+    this.held = undefined;
   }
 
   fit() {
@@ -147,6 +160,13 @@ export class Chart {
     this.observer.disconnect();
     this.u.destroy();
   }
+}
+
+// The points of a line that have no neighbor: without a dot they would not be seen.
+function alone(u, series, show) {
+  const values = u.data[series];
+  if (!show) return [];
+  return values.map((_, place) => place).filter((place) => values[place] !== null && values[place - 1] == null && values[place + 1] == null);
 }
 
 function clock(span) {

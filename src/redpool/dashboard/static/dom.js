@@ -155,7 +155,9 @@ function fill(column, { cell, content }, row) {
   else {
     const text = String(column.text ? column.text(row) : column.value(row));
     setText(content ?? cell, text);
-    if (!column.numeric && cell.title !== text) cell.title = text;
+    const value = column.value(row);
+    const whole = column.numeric ? "" : typeof value === "string" ? value : text;
+    if (cell.title !== whole) cell.title = whole;
   }
   if (column.href) {
     const href = column.href(row);

@@ -20,12 +20,10 @@ export const toService = (name) => path("service", name);
 function happened(rows) {
   const last = rows[rows.length - 1];
   const recent = rows.filter((row) => last[0] - row[0] < RECENT);
-  const before = rows[rows.length - recent.length - 1];
-  const span = last ? last[0] - (before && last[0] - before[0] < 2 * RECENT ? before[0] : recent[0][0] - 1) : 1;
   const sum = (name) => recent.reduce((all, row) => all + row[POOLS.indexOf(name)], 0);
   const waits = new Array(charts.BOUNDS.length + 1).fill(0);
   for (const row of recent) row[POOLS.indexOf("waits")].forEach((each, step) => (waits[step] += each));
-  return { known: recent.length > 0, checkouts: sum("acquired") / span, timeouts: sum("timeouts"), p99: quantile(waits, 0.99), p50: quantile(waits, 0.5) };
+  return { known: recent.length > 0, timeouts: sum("timeouts"), p99: quantile(waits, 0.99), p50: quantile(waits, 0.5) };
 }
 
 // As `Distribution.quantile`: even between two bounds; the largest bound stands for those above it.
@@ -51,7 +49,7 @@ const TILES = [
   { name: "In use", hint: "connections that callers hold now; lower than the maximum is good", value: (s) => count(s.in_use), note: (s) => `of ${count(s.max)} at most`, level: full },
   { name: "Waiting now", hint: "callers that want a connection and have none; 0 is good", value: (s) => count(s.waiting), note: (s) => (s.waiting ? `the first for ${seconds(s.oldest)}` : "no caller waits"), level: (s) => (s.waiting ? "bad" : "") },
   { name: "Wait p99", hint: "99 of 100 checkouts of the last 10 s waited no longer; lower is good", value: (s) => waited(s.recent.p99), note: (s) => (s.recent.p50 === undefined ? "last 10 s" : `p50 ${waited(s.recent.p50)}, last 10 s`), level: (s) => slow(s.recent.p99) },
-  { name: "Checkouts", hint: "how often callers took a connection, each second, over the last 10 s", value: (s) => (s.recent.known ? rate(s.recent.checkouts) : "–"), note: () => "each second" },
+  { name: "Calls", hint: "checkouts, and commands over shared connections, each second, over the last 10 s", value: (s) => rate(s.calls), note: () => "each second" },
   { name: "Timeouts", hint: "callers that waited in vain in the last 10 s; 0 is good", value: (s) => (s.recent.known ? count(s.recent.timeouts) : "–"), note: () => "in 10 s", level: (s) => (s.recent.timeouts ? "bad" : "") },
 ];
 
@@ -78,7 +76,7 @@ const USE = [
 const LATELY = [
   { name: "p50", title: "p50", hint: "wait of half of the checkouts, last 10 s", numeric: true, value: (row) => row.p50, text: (row) => waited(row.p50) },
   { name: "p99", title: "p99", hint: "wait of 99 of 100 checkouts, last 10 s", numeric: true, value: (row) => row.p99, text: (row) => waited(row.p99), level: (row) => slow(row.p99) },
-  { name: "checkouts", title: "Checkouts/s", numeric: true, value: (row) => row.checkouts, text: (row) => rate(row.checkouts) },
+  { name: "calls", title: "Calls/s", hint: "checkouts, and commands over shared connections, last 10 s", numeric: true, value: (row) => row.calls, text: (row) => rate(row.calls) },
   { name: "timeouts", title: "Timeouts", hint: "in the last 10 s", numeric: true, value: (row) => row.timeouts, text: (row) => count(row.timeouts), level: (row) => (row.timeouts ? "bad" : "") },
 ];
 
@@ -166,8 +164,7 @@ class Pools extends Page {
     const lines = Object.entries(pools);
     this.empty.hidden = lines.length > 0;
     this.full.hidden = !lines.length;
-    const sums = head.pools === undefined ? {} : added(lines);
-    this.tiles.update({ ...sums, head, recent: happened(rows) });
+    this.tiles.update({ ...added(lines), head, recent: happened(rows) });
     this.tables[0].update(lines);
     this.past(rows);
     setText(this.words, lines.length ? this.sentence(head, lines) : "");
@@ -176,10 +173,12 @@ class Pools extends Page {
 
 function added(lines) {
   const sums = { max: 0, open: 0, in_use: 0, connecting: 0, waiting: 0, oldest: 0 };
+  let calls;
   for (const [, row] of lines) {
     for (const name of Object.keys(sums)) sums[name] = name === "oldest" ? Math.max(sums.oldest, row.oldest) : sums[name] + row[name];
+    if (row.calls !== undefined) calls = (calls ?? 0) + row.calls;
   }
-  return sums;
+  return { ...sums, calls };
 }
 
 // What matters most now, in words.
@@ -228,7 +227,7 @@ const OF = { name: "process", title: "Process", value: (row) => row.process, tex
 const BORROWER = { name: "borrower", title: "Thread or task", value: (row) => row.borrower, class: "name" };
 const HOLDS = [
   AGE,
-  { name: "taken_at", title: "Taken at", hint: "the line of code that took it", value: (row) => row.taken_at || "not known", class: "code" },
+  { name: "taken_at", title: "Taken at", hint: "the line of code that took it", value: (row) => row.taken_at || "not known", text: (row) => place(row.taken_at) || "not known", class: "code" },
   { name: "command", title: "Last command", value: (row) => row.command || "–", class: "code" },
   BORROWER,
   OF,
@@ -238,7 +237,7 @@ const CALLS = [
   { name: "command", title: "Command", value: (row) => row.command, class: "code" },
   { name: "sent", title: "State", value: (row) => (row.sent ? "sent" : "queued") },
   { ...BORROWER, value: (row) => row.borrower || "not known" },
-  { name: "waits_at", title: "Waits at", value: (row) => row.waits_at || "–", class: "code" },
+  { name: "waits_at", title: "Waits at", value: (row) => row.waits_at || "–", text: (row) => place(row.waits_at) || "–", class: "code" },
   OF,
 ];
 const EVENTS = [
@@ -254,6 +253,12 @@ const TOTALS = [
   ["commands", "commands sent over shared connections"], ["writes", "writes that sent them"], ["cancelled", "commands whose callers left"],
 ];
 const GOOD_AT_ZERO = new Set(["timeouts", "rejected", "connect_failures", "leaks"]);
+
+// A line of code, without most of the folders that it is in.
+function place(text) {
+  const [path, line] = text.split(/(?=:\d+ in )/);
+  return line ? path.split(/[\\/]/).slice(-2).join("/") + line : text;
+}
 
 const numbered = (list) => list.map((row, number) => [String(number), row]);
 
