@@ -226,6 +226,23 @@ def test_a_server_that_goes_and_comes_back(served: Served, opened: Opened) -> No
     expect(page.locator("#banner")).to_be_hidden()
 
 
+def test_a_page_that_is_not_looked_at_reads_nothing(fleet: MadeUpFleet, serve: Serve, opened: Opened) -> None:
+    """After a minute; it comes back when it is looked at."""
+    page = opened(serve(fleet).url)
+    live(page)
+    hide = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true });"
+    page.evaluate("setTimeout = (run => (call, after) => run(call, after === 60000 ? 0 : after))(setTimeout)")
+    page.evaluate(hide % "true" + "dispatchEvent(new Event('visibilitychange'))")
+    looks = -1
+    while looks != fleet.looks:  # the feed goes on for a few seconds
+        looks = fleet.looks
+        page.wait_for_timeout(2500)
+    page.evaluate(hide % "false" + "dispatchEvent(new Event('visibilitychange'))")
+    live(page)
+    page.wait_for_timeout(2500)
+    assert fleet.looks > looks
+
+
 def test_old_figures_are_said_to_be_old(fleet: MadeUpFleet, served: Served, opened: Opened) -> None:
     """With the reason; the figures stay."""
     page = opened(served.url)

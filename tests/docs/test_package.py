@@ -61,14 +61,17 @@ def test_no_extra_but_its_own_brings_a_server(page: Message) -> None:
 
 
 def test_the_source_distribution_has_all_that_its_tests_need(built: Path) -> None:
-    """And the wheel has the package only."""
+    """And the wheel has the package only, with the files of the dashboard's page."""
     (source,) = built.glob("*.tar.gz")
     with tarfile.open(source) as archive:
         inside = {Path(*Path(name).parts[1:]).as_posix() for name in archive.getnames()}
     assert {"Makefile", "mkdocs.yml", "README.md", "docs/.nav.yml", "tests/docs/test_package.py"} <= inside
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert {Path(name).parts[0].partition("-")[0] for name in archive.namelist()} == {"redpool"}
+        names = set(archive.namelist())
+    assert {Path(name).parts[0].partition("-")[0] for name in names} == {"redpool"}
+    page = "redpool/dashboard/static/"
+    assert {f"{page}index.html", f"{page}app.js", f"{page}uplot/uPlot.esm.js", f"{page}uplot/LICENSE"} <= names
 
 
 def test_the_readme_fits_on_a_page() -> None:

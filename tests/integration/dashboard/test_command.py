@@ -40,7 +40,7 @@ def test_what_it_does_not_start_with(argv: tuple[str, ...], said: str, capsys: p
     assert said in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """In one line, with its number."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -99,8 +99,8 @@ def test_a_slow_viewer_gets_the_latest_and_nothing_piles_up() -> None:
     asyncio.run(view())
 
 
-def test_a_source_that_fails_is_told_and_the_last_figures_stay() -> None:
-    """The page shows them as stale. Once the source answers again, they go on."""
+def test_where_the_source_fails_the_last_figures_stay() -> None:
+    """The page says why, and shows them as stale. Once the source answers again, they go on."""
     fleet = Stepped()
 
     async def view() -> None:

@@ -185,6 +185,6 @@ def test_no_file_outside_is_served(local: Any) -> None:
         ("example.com", False),
     ],
 )
-def test_loopback_is_told_by_the_name_alone(host: str, ours: bool) -> None:
+def test_loopback_is_known_by_its_name_alone(host: str, ours: bool) -> None:
     """No name server is asked: it could say anything."""
     assert is_loopback(host) is ours

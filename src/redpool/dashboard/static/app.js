@@ -73,6 +73,16 @@ function appear(present, focus) {
   scrollTo(0, 0);
 }
 
+// A page that has not been looked at for a minute takes no more figures, and comes back when it is looked at again.
+const UNSEEN = 60_000;
+let unseen;
+
+addEventListener("visibilitychange", () => {
+  clearTimeout(unseen);
+  if (document.hidden) unseen = setTimeout(() => stream.close(), UNSEEN);
+  else if (stream.closed) show(false);
+});
+
 // -- the state of the stream, in words ---------------------------------------------------------------------------------
 
 const tryNow = h("button", { type: "button", onclick: () => stream.connect() }, "Try now");

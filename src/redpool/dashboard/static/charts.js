@@ -76,7 +76,7 @@ export class Chart {
     return {
       width: 300,
       height: this.height,
-      padding: [6, 8, 0, 0],
+      padding: [6, 24, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "time", setSeries: false }, points: { show: false } },
       scales: { x: { time: true, range: () => [this.from, this.to] }, y: { range: range ?? ((u, low, high) => [0, Math.max(1, (high ?? 1) * 1.06)]) } },
@@ -314,7 +314,7 @@ function drawConnects(u, { at, connected, reasons }) {
 }
 
 // What the server itself noted: SLOWLOG (round) and LATENCY (pointed), by how long it took.
-export function serverEvents(height = 110) {
+export function serverEvents(height = 120) {
   const of = (kind) => (c) => c.events.filter((each) => each.kind === kind && each.at >= c.from);
   const nothing = ({ at }) => at.map(() => null);
   return new Chart({

@@ -224,7 +224,12 @@ export class Service extends Pools {
 // -- a pool ------------------------------------------------------------------------------------------------------------
 
 const OF = { name: "process", title: "Process", value: (row) => row.process, text: (row) => row.process.slice(row.process.lastIndexOf("@") + 1), class: "dim" };
-const BORROWER = { name: "borrower", title: "Thread or task", value: (row) => row.borrower, class: "name" };
+const BORROWER = { name: "borrower", title: "Thread or task", value: (row) => row.borrower, text: (row) => bare(row.borrower), class: "name" };
+// A thread's or a task's name without its number, which the cell's title has.
+function bare(text) {
+  return text.replace(/ \(\d+\)$/, "");
+}
+
 const HOLDS = [
   AGE,
   { name: "taken_at", title: "Taken at", hint: "the line of code that took it", value: (row) => row.taken_at || "not known", text: (row) => place(row.taken_at) || "not known", class: "code" },
@@ -236,7 +241,7 @@ const CALLS = [
   AGE,
   { name: "command", title: "Command", value: (row) => row.command, class: "code" },
   { name: "sent", title: "State", value: (row) => (row.sent ? "sent" : "queued") },
-  { ...BORROWER, value: (row) => row.borrower || "not known" },
+  { ...BORROWER, text: (row) => bare(row.borrower) || "not known" },
   { name: "waits_at", title: "Waits at", value: (row) => row.waits_at || "–", text: (row) => place(row.waits_at) || "–", class: "code" },
   OF,
 ];
@@ -337,8 +342,8 @@ export class Server extends Page {
     setText(this.heading, "Server");
     this.tiles = new Tiles([
       { name: "Clients", hint: "all connections to the server", value: (s) => count(s.server.connected), note: (s) => (s.server.max === undefined ? "" : `of ${count(s.server.max)} at most`), level: (s) => (s.server.connected > 0.8 * s.server.max ? "bad" : "") },
-      { name: "Known", hint: "of live processes that report their pools", value: (s) => count(s.owners.known), note: () => "their processes report" },
-      { name: "Orphaned", hint: "redpool's, and their process is gone or reports no more; 0 is good", value: (s) => count(s.owners.orphaned), note: () => "no process reports them", level: (s) => (s.owners.orphaned ? "bad" : "") },
+      { name: "Known", hint: "of live processes that report their pools", value: (s) => count(s.owners.known), note: () => "reported" },
+      { name: "Orphaned", hint: "redpool's, and their process is gone or reports no more; 0 is good", value: (s) => count(s.owners.orphaned), note: () => "not reported", level: (s) => (s.owners.orphaned ? "bad" : "") },
       { name: "Foreign", hint: "not redpool's", value: (s) => count(s.owners.foreign), note: () => "other programs" },
       { name: "Allowed to pools", hint: "what all pools may open together; above the server's limit is bad", value: (s) => count(s.head.max), note: (s) => (s.server.max && s.head.max > s.server.max ? "more than the server takes" : "if all were full"), level: (s) => (s.head.max > s.server.max ? "bad" : "") },
       { name: "Idle too long", hint: "clients that have sent nothing for long and wait for nothing; 0 is good", value: (s) => count(s.idle_too_long), note: () => "and wait for nothing", level: (s) => (s.idle_too_long ? "warn" : "") },
