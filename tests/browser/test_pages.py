@@ -231,7 +231,7 @@ def test_a_page_that_is_not_looked_at_reads_nothing(fleet: MadeUpFleet, serve: S
     page = opened(serve(fleet).url)
     live(page)
     hide = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true });"
-    page.evaluate("setTimeout = (run => (call, after) => run(call, after === 60000 ? 0 : after))(setTimeout)")
+    page.evaluate("void (setTimeout = (run => (call, after) => run(call, after === 60000 ? 0 : after))(setTimeout))")
     page.evaluate(hide % "true" + "dispatchEvent(new Event('visibilitychange'))")
     looks = -1
     while looks != fleet.looks:  # the feed goes on for a few seconds

@@ -32,8 +32,11 @@ TOKEN = "correct-horse-battery-staple"
         (("--fleet", "x", "--process", "1"), "no fleet"),
     ],
 )
-def test_what_it_does_not_start_with(argv: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_it_does_not_start_with(
+    argv: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Above all not where others reach it, without a token."""
+    monkeypatch.setattr("redpool.dashboard.command.listen", lambda *_: pytest.fail("it listens"))
     with pytest.raises(SystemExit) as stop:
         main(("dashboard", *argv))
     assert stop.value.code == 2
