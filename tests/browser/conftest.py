@@ -83,17 +83,18 @@ def opened(browser: Browser, serve: Callable[..., Served]) -> Iterator[Callable[
     wrong: list[str] = []
     contexts = []
 
-    def open_page(url: str, *, away: bool = False, forbidden: bool = False, **options: Any) -> Page:
-        """Open `url`. Its server may be `away` meanwhile; the test may try what is `forbidden`."""
+    def open_page(
+        url: str, *, away: bool = False, forbidden: bool = False, unknown: bool = False, **options: Any
+    ) -> Page:
+        """Open `url`. Its server may be `away`; the test may do what is `forbidden`, or be `unknown` at first."""
         context = browser.new_context(**{"viewport": {"width": 1360, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
         ours = urlsplit(url).netloc
 
         def note(message: Any) -> None:
-            expected = (away and any(each in message.text for each in REFUSED)) or (
-                forbidden and "TrustedHTML" in message.text
-            )
+            passed_over = (*REFUSED * away, *("TrustedHTML",) * forbidden, *("401 (Unauthorized)",) * unknown)
+            expected = any(each in message.text for each in passed_over)
             if message.type in ("error", "warning") and not expected:
                 wrong.append(f"{message.type}: {message.text}")
 

@@ -285,6 +285,17 @@ def test_the_token_is_asked_for_once(fleet: MadeUpFleet, serve: Serve, opened: O
     live(page)
 
 
+def test_the_token_is_typed_into_a_form(fleet: MadeUpFleet, serve: Serve, opened: Opened) -> None:
+    """A wrong one is asked for again."""
+    page = opened(serve(fleet, token=TOKEN).url, unknown=True)
+    for typed in ("wrong-horse-battery", TOKEN):
+        page.get_by_label("Token").fill(typed)
+        page.get_by_role("button", name="Sign in").click()
+        if typed != TOKEN:
+            expect(page.get_by_text("That is not the token")).to_be_visible()
+    live(page)
+
+
 def test_it_works_below_a_path(fleet: MadeUpFleet, serve: Serve, opened: Opened) -> None:
     """Mounted in an application of the user's."""
     from starlette.applications import Starlette

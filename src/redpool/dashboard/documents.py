@@ -139,7 +139,7 @@ def past(topic: Topic, view: FleetView) -> list[Row]:
     """Return the rows of the past that the history holds, the oldest first, `LIMIT` at most."""
     if topic.kind == "server":
         return []
-    limits = {(process.key, pool.name): pool.max_connections for process, pool in _members(topic, view)}
+    limits = _Limits(_members(topic, view))
     samples = [each for each in view.history if topic.shows(_service_of(each.process), each.process, each.pool)]
     step = HISTORY_EVERY * max((1.0, *(process.period for process in view.processes)))
     # The server's clock tells these times; the rows that follow have the reader's.
@@ -534,11 +534,29 @@ def _bins(samples: Sequence[Sample], step: float) -> Iterator[tuple[float, list[
         yield max(sample.at for sample in bins[number]), bins[number]
 
 
-def _past_state(latest: Mapping[Key, Sample], limits: Mapping[Key, int]) -> Row:
-    """Return `max open in_use connecting waiting oldest`; of a pool that is gone what was open stands for its limit."""
+class _Limits:
+    """What pools may open. Samples don't say it: of a process that is gone it is what its service's others may open."""
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self._of_process: dict[Key, int] = {}
+        self._of_service: dict[Key, int] = {}
+        for process, pool in members:
+            self._of_process[process.key, pool.name] = pool.max_connections
+            self._of_service[process.service, pool.name] = pool.max_connections
+
+    def of(self, sample: Sample) -> int:
+        """Return what the pool of a sample may open; what it had open, where nothing else is known."""
+        known = self._of_process.get((sample.process, sample.pool))
+        if known is None:
+            known = self._of_service.get((_service_of(sample.process), sample.pool))
+        return sample.open if known is None else known
+
+
+def _past_state(latest: Mapping[Key, Sample], limits: _Limits) -> Row:
+    """Return `max open in_use connecting waiting oldest` of some samples together."""
     some = latest.values()
     return [
-        sum(limits.get(key, sample.open) for key, sample in latest.items()),
+        sum(map(limits.of, some)),
         sum(sample.open for sample in some),
         sum(sample.in_use for sample in some),
         sum(sample.connecting for sample in some),

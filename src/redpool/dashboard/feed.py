@@ -126,6 +126,8 @@ class Feed:
         channel = self._channels.setdefault(topic, _Channel())
         channel.viewers += 1
         if self._looking is None or self._looking.done():
+            self._views.clear()
+            self._scene = None  # of a time when there were viewers: it is old
             self._looking = asyncio.create_task(self._look_on(), name="redpool dashboard")
         return channel
 
@@ -137,8 +139,6 @@ class Feed:
 
     async def _look_on(self) -> None:
         """Look again and again, until there was no viewer for a while."""
-        self._views.clear()
-        self._scene = None
         while self._channels or time.monotonic() - self._left < _LINGER:
             begun = time.monotonic()
             await self._look()

@@ -113,6 +113,8 @@ def test_the_past_comes_from_the_history() -> None:
     assert rows == sorted(rows)
     assert rows[-1][0] <= view.at
     assert all(figures(each)["max"] == 30 for each in rows)
+    del fleet.processes[0]  # its samples are still there
+    assert {figures(each)["max"] for each in past(CARTS, fleet.view())} == {30}
     object.__setattr__(view, "at", view.at - 60)
     assert past(CARTS, view)[-1][0] <= view.at
     assert len(rows) <= LIMIT

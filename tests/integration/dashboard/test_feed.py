@@ -72,11 +72,14 @@ def test_without_a_viewer_nothing_is_read() -> None:
         assert fleet.looks == 0
         for _ in range(2):
             async with streaming(application, "/events") as stream:
-                await stream.next()
-            await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
+                # What was seen while others viewed it is old.
+                assert event(await stream.next())[1]["document"]["head"]["at"] > fleet.at - 1.5
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.wait_for(asyncio.gather(*others), 20)
             looks = fleet.looks
             await asyncio.sleep(0.05)
             assert fleet.looks == looks
+            fleet.at += 100
 
     asyncio.run(view())
 

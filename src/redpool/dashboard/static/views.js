@@ -48,7 +48,7 @@ const slow = (value) => (value >= 1 ? "bad" : value >= 0.1 ? "warn" : "");
 const TILES = [
   { name: "In use", hint: "connections that callers hold now; lower than the maximum is good", value: (s) => count(s.in_use), note: (s) => `of ${count(s.max)} at most`, level: full },
   { name: "Waiting now", hint: "callers that want a connection and have none; 0 is good", value: (s) => count(s.waiting), note: (s) => (s.waiting ? `the first for ${seconds(s.oldest)}` : "no caller waits"), level: (s) => (s.waiting ? "bad" : "") },
-  { name: "Wait p99", hint: "99 of 100 checkouts of the last 10 s waited no longer; lower is good", value: (s) => waited(s.recent.p99), note: (s) => (s.recent.p50 === undefined ? "last 10 s" : `p50 ${waited(s.recent.p50)}, last 10 s`), level: (s) => slow(s.recent.p99) },
+  { name: "Wait p99", hint: "99 of 100 checkouts of the last 10 s waited no longer; lower is good", value: (s) => waited(s.recent.p99), note: (s) => (s.recent.p50 === undefined ? "no checkouts" : `p50 ${waited(s.recent.p50)}`), level: (s) => slow(s.recent.p99) },
   { name: "Calls", hint: "checkouts, and commands over shared connections, each second, over the last 10 s", value: (s) => rate(s.calls), note: () => "each second" },
   { name: "Timeouts", hint: "callers that waited in vain in the last 10 s; 0 is good", value: (s) => (s.recent.known ? count(s.recent.timeouts) : "–"), note: () => "in 10 s", level: (s) => (s.recent.timeouts ? "bad" : "") },
 ];
