@@ -253,11 +253,11 @@ const EVENTS = [
   { name: "client", title: "Client", value: (row) => row.client || "–", class: "name" },
 ];
 const TOTALS = [
-  ["acquired", "checkouts"], ["waited", "found no idle connection"], ["timeouts", "waited in vain"], ["rejected", "rejected at once"],
+  ["acquired", "checkouts"], ["waited", "found no idle connection"], ["timeouts", "waited in vain"], ["rejected", "rejected at once"], ["shed", "shed under overload"], ["retries_refused", "retries refused"],
   ["connected", "connects"], ["connect_failures", "connects that failed"], ["leaks", "leaks reported"],
   ["commands", "commands sent over shared connections"], ["writes", "writes that sent them"], ["cancelled", "commands whose callers left"],
 ];
-const GOOD_AT_ZERO = new Set(["timeouts", "rejected", "connect_failures", "leaks"]);
+const GOOD_AT_ZERO = new Set(["timeouts", "rejected", "shed", "retries_refused", "connect_failures", "leaks"]);
 
 // A line of code, without most of the folders that it is in.
 function place(text) {
