@@ -7,10 +7,11 @@ that is slower than the looks misses some: its next message holds everything, so
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -46,7 +47,9 @@ class _Issue:
     """The state of a topic after a look. It never changes: the thread makes it, the event loop hands it on."""
 
     number: int
-    """one more than that of the issue before; a topic's first one has 1"""
+    """no other issue of the feed has it"""
+    follows: int
+    """the number of the issue that `change` leads on from; 0 for none"""
     document: Json
     rows: tuple[Row, ...]
     change: bytes = b""
@@ -72,8 +75,8 @@ class _Channel:
         self._fresh = asyncio.Event()
 
     async def after(self, number: int) -> _Issue | None:
-        """Return the first issue after that one that can be had, or `None` after a while without one."""
-        if self.issue is None or self.issue.number <= number:
+        """Return the latest issue once it is another one than that, or `None` after a while."""
+        if self.issue is None or self.issue.number == number:
             try:
                 await asyncio.wait_for(self._fresh.wait(), _HEARTBEAT)
             except TimeoutError:
@@ -91,6 +94,7 @@ class Feed:
         self._scene: Scene | None = None
         self._looking: asyncio.Task[None] | None = None
         self._left = 0.0
+        self._numbers = itertools.count(1)
         self._thread = ThreadPoolExecutor(1, "redpool dashboard")
 
     @property
@@ -103,7 +107,7 @@ class Feed:
         channel = self._join(topic)
         try:
             if channel.issue is None and self._scene is not None:
-                issue = await self._beside(_first, topic, self._scene)
+                issue = await self._beside(_first, topic, self._scene, self._numbers)
                 if channel.issue is None:
                     channel.publish(issue)
             number = 0
@@ -112,7 +116,7 @@ class Feed:
                 if latest is None:
                     yield _message("alive", {})
                     continue
-                yield latest.change if number and latest.number == number + 1 else latest.whole
+                yield latest.change if number and latest.follows == number else latest.whole
                 number = latest.number
         finally:
             self._leave(topic, channel)
@@ -153,10 +157,9 @@ class Feed:
         view = await self._beside(_read, self._source, self._views[-1] if self._views else None)
         self._views.append(view)
         present = {topic: channel.issue for topic, channel in self._channels.items()}
-        self._scene, issues = await self._beside(_issues, tuple(self._views), present)
+        self._scene, issues = await self._beside(_issues, tuple(self._views), present, self._numbers)
         for topic, issue in issues.items():
-            # A viewer that came meanwhile has got a first issue: this one is not what comes after it.
-            if (channel := self._channels.get(topic)) is not None and channel.issue is present[topic]:
+            if (channel := self._channels.get(topic)) is not None:
                 channel.publish(issue)
 
 
@@ -169,25 +172,27 @@ def _read(source: Source, before: FleetView | None) -> FleetView:
         return replace(before or FleetView(time.time()), error=reason)
 
 
-def _issues(views: Sequence[FleetView], present: dict[Topic, _Issue | None]) -> tuple[Scene, dict[Topic, _Issue]]:
+def _issues(
+    views: Sequence[FleetView], present: dict[Topic, _Issue | None], numbers: Iterator[int]
+) -> tuple[Scene, dict[Topic, _Issue]]:
     scene = Scene.of(views)
     made = {
-        topic: _first(topic, scene) if before is None else _next(topic, scene, before)
+        topic: _first(topic, scene, numbers) if before is None else _next(topic, scene, numbers, before)
         for topic, before in present.items()
     }
     return scene, made
 
 
-def _first(topic: Topic, scene: Scene) -> _Issue:
-    return _Issue(1, document(topic, scene), tuple(past(topic, scene.view)))
+def _first(topic: Topic, scene: Scene, numbers: Iterator[int]) -> _Issue:
+    return _Issue(next(numbers), 0, document(topic, scene), tuple(past(topic, scene.view)))
 
 
-def _next(topic: Topic, scene: Scene, before: _Issue) -> _Issue:
+def _next(topic: Topic, scene: Scene, numbers: Iterator[int], before: _Issue) -> _Issue:
     shown = document(topic, scene)
     new = row(topic, scene)
     rows = (*before.rows[-LIMIT + 1 :], new) if new else before.rows
     change = {"patch": patch(before.document, shown), "row": new}
-    return _Issue(before.number + 1, shown, rows, _message("change", change))
+    return _Issue(next(numbers), before.number, shown, rows, _message("change", change))
 
 
 def _message(event: str, data: object) -> bytes:
