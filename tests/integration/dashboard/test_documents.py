@@ -29,7 +29,7 @@ def figures(found: list[Any]) -> dict[str, Any]:
     return dict(zip(POOLS, found, strict=True))
 
 
-@settings(max_examples=60, database=None)
+@settings(max_examples=60, database=None, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_patch_makes_the_new_document_of_the_old_one(before: dict[str, Any], after: dict[str, Any]) -> None:
     """Whatever has come, gone or changed; and it is empty where nothing has."""
