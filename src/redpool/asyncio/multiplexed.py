@@ -6,6 +6,7 @@ import asyncio
 import sys
 import weakref
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, ClassVar, Self, Unpack, overload
 
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection
@@ -13,6 +14,7 @@ from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 from ..core.callsite import take_site
 from ..core.config import MaxConnections
 from ..core.pool import PoolCore
+from ..core.record import Record
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
 from ..forks import begin_in_child, same_process
@@ -200,6 +202,10 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         """Return the state and the counters of the pool on the running loop; outside of one, on the loop used last."""
         here = self._view()
         return self._stats_of(None) if here is None else here.look(self._stats_of)
+
+    def record(self) -> Record:
+        """Return what the pool was asked for: its dedicated connections in the last minute, and commands in all."""
+        return replace(super().record(), commands=self.stats().commands)
 
     def _stats_of(self, here: Engine | None) -> MultiplexedPoolStats:
         return self._with_shared(super()._stats_of(here), None if here is None else here.multiplexed)

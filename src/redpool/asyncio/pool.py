@@ -23,6 +23,7 @@ from ..core.config import MOST_CONNECTIONS, MaxConnections, refuse_to_resize, wh
 from ..core.histogram import Distributions
 from ..core.instrument import Hooks
 from ..core.pool import PoolCore
+from ..core.record import Record
 from ..core.stats import PoolDump, PoolStats, Seen
 from ..core.waiters import Ticket
 from ..deadline import current, deadline
@@ -396,6 +397,13 @@ class ConnectionPool(AsyncSurface):
         if here is not None:
             return here.look(lambda here: here.core.distributions())
         return self._core().distributions()
+
+    def record(self) -> Record:
+        """Return what the pool was asked for in the last minute, to replay it: see `redpool tune`."""
+        here = self._view()
+        if here is not None:
+            return here.look(lambda here: here.core.record(_monotonic()))
+        return self._core().record(_monotonic())
 
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, task and call site."""

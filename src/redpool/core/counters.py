@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from .histogram import Histogram
+from .record import Recorder
 from .slot import Reason
 
 
@@ -17,7 +18,7 @@ class Counters:
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
-        self.wait, self.use, self.connect = Histogram(), Histogram(), Histogram()
+        self.wait, self.use, self.connect = Histogram(), Recorder(now), Histogram()
         self.timeouts = self.rejected = self.connect_failures = self.leaks = 0
         self.closed: Counter[Reason] = Counter()
         self._capacity = 0.0  # connection-seconds on offer, up to _capacity_since

@@ -33,6 +33,7 @@ from .histogram import GATHER, Distributions
 from .idle import IdleSet
 from .long_waits import MOST_HOLDERS, LongWaits
 from .recent import RecentUses
+from .record import Basics, Record
 from .retry_budget import RetryBudget
 from .shedding import Shedding
 from .sizing import LOOKS_BACK, SHRINKS_EVERY, Sizing
@@ -55,6 +56,7 @@ class PoolCore:
 
     # CPython finds these sooner than so many in a dictionary: it shares the keys of fewer than 30 among instances.
     __slots__ = (
+        "_arrived",
         "_idle",
         "_idle_since",
         "_pick",
@@ -82,6 +84,7 @@ class PoolCore:
         "min_idle",
         "outbox",
         "queue",
+        "recorder",
         "refused_at",
         "resting",
         "retry_budget",
@@ -105,6 +108,7 @@ class PoolCore:
         self.wake_at = now if config.min_idle else _NEVER
         self.outbox: list[AnyAction] = []
         self.counters = Counters(now)
+        self.recorder = self.counters.use  # by what else it does
         self.retry_budget = RetryBudget()
 
         self.queue = WaitQueue()
@@ -137,6 +141,7 @@ class PoolCore:
         # What a checkout and a release look up, without the way there; none of these is ever replaced by another.
         self._uses = self.counters.use.gathered  # in place of `counters.use.add`
         self._waits = self.counters.wait.gathered  # in place of `counters.wait.add`
+        self._arrived = self.recorder.arrived
         self._tickets = self.queue.tickets  # in place of `len(queue)` and `queue.leave`
         self._idle = self.idle.slots  # in place of `idle.take` and `idle.put`
         self._idle_since = self.idle.since  # kept in step with `_idle`
@@ -151,6 +156,7 @@ class PoolCore:
 
         Where the slot `needs_validation`, the caller validates and calls `reject_at_checkout` if it is no good.
         """
+        self._arrived.append(now)
         idle = self._idle
         if not idle:
             return self._join_queue(now)
@@ -168,10 +174,13 @@ class PoolCore:
     def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
         """End the lease. With a `fault` the connection must not be used again."""
         slot.taken = None
+        use = now - slot.since
         uses = self._uses
-        uses.append(now - slot.since)
+        uses.append(use)
+        if use > self.recorder.kept_above:
+            self.recorder.keep(slot.asked_at, use, now)
         if len(uses) >= GATHER:
-            self.counters.use.sort_in()
+            self._sort_in(now)
         if fault is not None or not self.steady or slot.generation != self.generation or now >= slot.expires_at:
             self._release_to_close(slot, now, fault)
         elif self._tickets:
@@ -182,9 +191,21 @@ class PoolCore:
             self._idle.append(slot)
             self._idle_since.append(now)
 
+    def _count_use(self, slot: Slot, now: float) -> None:
+        """Count a lease that has ended, as `release` does."""
+        use = now - slot.since
+        self.counters.use.add(use)
+        self.recorder.keep(slot.asked_at, use, now)
+
+    def _sort_in(self, now: float) -> None:
+        """Sort in what was gathered of checkouts and releases."""
+        self.recorder.sort_in()
+        if now >= self.recorder.sample_at:
+            self.recorder.sample(self.slots, self._tickets, now)
+
     def release_to_validate(self, slot: Slot, now: float) -> None:
         """End the lease; what it leaves behind on the connection has to be cleared away first."""
-        self.counters.use.add(now - slot.since)
+        self._count_use(slot, now)
         slot.taken = None
         if self._may_stay(slot, now):
             self.idle.set_aside_returned(slot, now)
@@ -195,7 +216,7 @@ class PoolCore:
 
     def release_closed(self, slot: Slot, now: float, fault: Reason) -> Close:
         """End the lease of a connection that was closed: its slot is free at once. Return what is to be reported."""
-        self.counters.use.add(now - slot.since)
+        self._count_use(slot, now)
         closed = self._end_closed(slot, self._why_ended(slot, now) if self.closed else fault, now)
         if self._idle:
             self.validation.suspect(self._idle, now)
@@ -207,7 +228,7 @@ class PoolCore:
 
         Return what is to be reported.
         """
-        self.counters.use.add(now - slot.since)
+        self._count_use(slot, now)
         asked_at = slot.since if slot.since - slot.verified_at >= self._ping_after else None
         closed = self._end_closed(slot, Reason.INVALID, now)
         if asked_at is not None:
@@ -266,6 +287,10 @@ class PoolCore:
     def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
         ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.connector.retries)
+        if len(self._arrived) >= GATHER:
+            self._sort_in(now)
+        elif now >= self.recorder.sample_at:
+            self.recorder.sample(self.slots, self._tickets, now)
         if self.resting:
             self._serve_again(now)
         servable = self._servable
@@ -353,6 +378,7 @@ class PoolCore:
         # Its last borrower may have lost it without noticing; one just opened, which had none, is taken as it is.
         slot.needs_validation = None if self._validate_after or slot.connected_at == now else "peek"
         slot.since = slot.verified_at = self.available_at = now
+        slot.came_at, slot.came_for = ticket.since, slot.lease
         del self._tickets[ticket]
         self._waits.append(now - ticket.since)
         if len(self._waits) >= GATHER:
@@ -410,6 +436,8 @@ class PoolCore:
 
     def _time_out(self, ticket: Ticket, now: float) -> None:
         """End a wait whose time is up: the error says how things stand."""
+        if now >= self.recorder.sample_at:
+            self.recorder.sample(self.slots, self._tickets, now)
         self.queue.leave(ticket, TicketState.TIMED_OUT, self.timeout_error(ticket.since, now))
         self.counters.timeouts += not (ticket.opens or ticket.reconnects)
 
@@ -551,6 +579,7 @@ class PoolCore:
     def connected(self, slot: Slot, connection: Connection, now: float) -> None:
         """Take in a new connection: it goes to the first waiter, unless it came too late for any caller."""
         self.counters.connect.add(now - slot.since)
+        self.recorder.connects.append((slot.since, now - slot.since))
         self.connector.succeeded(slot, self.counters.connect.mean)
         slot.connection = connection
         slot.connected_at = slot.verified_at = now
@@ -1089,6 +1118,11 @@ class PoolCore:
         """Return the counts for a message: `10 of 10 in use, 37 waiting, oldest lease 12.4 s`."""
         oldest = min((slot.since for slot in self.slots if slot.state is _LEASED), default=now)
         return stats.counts(self.in_use, self.max_connections, len(self.connector.slots), len(self.queue), now - oldest)
+
+    def record(self, now: float) -> Record:
+        """Return what the pool was asked for in the last minute."""
+        basics = Basics(self.config.name, self.max_connections, self.stats(now).wait.p99, self.counters.timeouts)
+        return self.recorder.record(now, self.slots, self.waiting(), basics)
 
     def distributions(self) -> Distributions:
         """Return how long callers waited and used connections, and how long connects took."""

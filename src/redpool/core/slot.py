@@ -91,6 +91,8 @@ class Slot:
         "attempt",
         "begun",
         "borrower",
+        "came_at",
+        "came_for",
         "connect_deadline",
         "connected_at",
         "connection",
@@ -135,6 +137,8 @@ class Slot:
         self.leak_reported_for = 0  # the lease that was reported as a leak, or that is none however long it lasts
         self.limited: tuple[int, Limit] | None = None  # a lease, and the deadline of the call in it
         self.cut_call_at = math.inf  # that call was seen to go on beyond it
+        # When the borrower came that had to wait, and for which lease: any other has begun when its borrower came.
+        self.came_at, self.came_for = 0.0, 0
         self.connected_at = 0.0
         self.since = 0.0  # when the lease, the connect or the validation has begun
         self.taken: Callsite = None
@@ -153,6 +157,11 @@ class Slot:
     def caller(self) -> Borrower:
         """Whose lease it is: a thread or a task, as the shell has noted it."""
         return getattr(self.borrower, "borrower", self.borrower)
+
+    @property
+    def asked_at(self) -> float:
+        """When its borrower came for the connection."""
+        return self.came_at if self.came_for == self.lease else self.since
 
     @property
     def may_leak(self) -> bool:

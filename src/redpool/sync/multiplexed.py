@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, Self, Unpack, overload
 
 from redis.connection import Connection, UnixDomainSocketConnection
@@ -11,6 +12,7 @@ from redis.connection import Connection, UnixDomainSocketConnection
 from ..core.callsite import take_site
 from ..core.config import MaxConnections
 from ..core.pool import PoolCore
+from ..core.record import Record
 from ..core.stats import MultiplexedPoolStats, PoolDump
 from ..errors import shut_down
 from ..redispy import sockets
@@ -168,6 +170,10 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     def stats(self) -> MultiplexedPoolStats:
         """Return the pool's state at this moment, and its counters since it was created or reset."""
         return self._with_shared(super().stats(), self._engine.multiplexed)
+
+    def record(self) -> Record:
+        """Return what the pool was asked for: its dedicated connections in the last minute, and commands in all."""
+        return replace(super().record(), commands=self.stats().commands)
 
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, the calls that share, and what was decided about sharing."""

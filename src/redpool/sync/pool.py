@@ -19,6 +19,7 @@ from ..core.callsite import take_site
 from ..core.config import MaxConnections
 from ..core.histogram import Distributions
 from ..core.instrument import Hooks
+from ..core.record import Record
 from ..core.slot import Reason, State
 from ..core.stats import PoolDump, PoolStats, Seen
 from ..core.waiters import Ticket
@@ -402,6 +403,13 @@ class ConnectionPool(SyncSurface):
         engine = self._engine_here()
         with engine.guard:
             return engine.core.distributions()
+
+    def record(self) -> Record:
+        """Return what the pool was asked for in the last minute, to replay it: see `redpool tune`."""
+        engine = self._engine_here()
+        engine.look_around()
+        with engine.guard:
+            return engine.core.record(_monotonic())
 
     def dump(self) -> PoolDump:
         """Return who has which connection and who waits, each with its age, thread and call site."""

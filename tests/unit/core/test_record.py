@@ -1,0 +1,204 @@
+"""What a pool remembers of what it was asked for: the recorder, and the record made of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from random import Random
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from redpool.core import record
+from redpool.core.histogram import GATHER
+from redpool.core.record import Basics, Record, Recorder
+from redpool.core.slot import Slot, State
+from redpool.core.waiters import Ticket
+from unit.core.driver import Driver
+
+BASICS = Basics("redis", 10, 0.0, 0)
+
+
+def recorded(arrivals: list[float], now: float, start: float = 0.0) -> Record:
+    recorder = Recorder(start)
+    for arrival in arrivals:
+        recorder.arrived.append(arrival)
+        if len(recorder.arrived) >= GATHER:
+            recorder.sort_in()
+    return recorder.record(now, [], [], BASICS)
+
+
+def by_hand(arrivals: list[float], now: float) -> dict[int, int]:
+    first = max(0, int(now * 100) - record.SLOTS + 1)
+    kept = [int(arrival * 100) - first for arrival in arrivals if int(arrival * 100) >= first]
+    return dict(Counter(kept))
+
+
+@pytest.mark.parametrize("rate", [0.5, 200.0])
+def test_each_arrival_of_the_last_minute_is_counted_in_its_slot(rate: float) -> None:
+    """However far the ring has turned; older ones are forgotten."""
+    random, now = Random(7), 0.0
+    arrivals = []
+    while now < 80.0:
+        now += random.expovariate(rate)
+        arrivals.append(now)
+    made = recorded(arrivals, now)
+    assert {each.slot: each.callers for each in made.arrivals} == by_hand(arrivals, now)
+    assert made.seconds == pytest.approx(60.0, abs=0.02)
+
+
+def test_a_young_pool_has_a_short_record() -> None:
+    """It begins when the pool was created."""
+    made = recorded([5.001, 5.5], 7.0, start=5.0)
+    assert made.seconds == pytest.approx(2.0)
+    assert [(each.slot, each.callers) for each in made.arrivals] == [(0, 1), (50, 1)]
+
+
+def test_callers_that_come_together_are_seen_among_others() -> None:
+    """Twenty at once in a slot with five others: the largest group, and how close together it came."""
+    others = [1.000, 1.002, 1.004, 1.006, 1.008]
+    made = recorded(sorted([*others, *[1.005 + n * 1e-5 for n in range(20)]]), 2.0)
+    (slot,) = made.arrivals
+    assert (slot.callers, slot.group) == (25, 20)
+    assert slot.span == pytest.approx(0.0002, abs=5e-5)
+
+
+def test_a_slot_counts_no_further_than_two_bytes_hold() -> None:
+    """A full slot stays full."""
+    made = recorded([0.5] * 70_000, 1.0)
+    (slot,) = made.arrivals
+    assert slot.callers == 65_535
+
+
+def test_the_longest_leases_are_kept_with_their_times() -> None:
+    """Exactly those that are longer than the record says, nearly 1024, of the windows under way and before."""
+    recorder, random = Recorder(0.0), Random(3)
+    leases = []
+    for n in range(20_000):
+        start, seconds = n * 0.002, 0.002 + random.expovariate(100)
+        leases.append((seconds, start))
+        recorder.add(seconds)
+        if seconds > recorder.kept_above:
+            recorder.keep(start, seconds, start + seconds)
+    made = recorder.record(40.0, [], [], BASICS)
+    expected = sorted(leases, reverse=True)[: record.LONGEST - 1]
+    assert made.exact_above == pytest.approx(sorted(leases)[-record.LONGEST][0])
+    assert [lease.start for lease in made.longest] == pytest.approx(sorted(start for _, start in expected))
+    assert max(lease.seconds for lease in made.longest) == pytest.approx(expected[0][0])
+    assert sum(count for _, count in made.holds) == 20_000
+
+
+def test_leases_of_long_ago_are_forgotten() -> None:
+    """The record has the leases of the last one to two minutes."""
+    recorder = Recorder(0.0)
+    for start in (1.0, 70.0, 75.0, 140.0):
+        recorder.add(0.5)
+        recorder.keep(start, 0.5, start + 0.5)
+    made = recorder.record(141.0, [], [], BASICS)
+    assert sum(count for _, count in made.holds) == 2
+    assert [lease.start for lease in made.longest] == pytest.approx([140.0 - (141.0 - made.seconds)])
+
+
+def leased(borrower: object, since: float = 0.0) -> Slot:
+    slot = Slot()
+    slot.state, slot.lease, slot.borrower, slot.since = State.LEASED, 1, borrower, since
+    return slot
+
+
+def test_callers_that_have_several_connections_are_seen() -> None:
+    """One that waits while it has one counts as well; what the pool keeps for itself does not."""
+    recorder = Recorder(0.0)
+    waiting = Ticket(0.0)
+    waiting.borrower = 2
+    kept = leased(1)
+    kept.keep()
+    recorder.sample([leased(1), leased(2), leased(3), leased(3), leased(3), kept], [waiting], 0.0)
+    made = recorder.record(1.0, [kept], [], BASICS)
+    assert (made.callers, made.nesting, made.deepest, made.kept) == (3, 2, 3, 1)
+
+
+def test_a_record_survives_its_way_through_json() -> None:
+    """What is read is what was written."""
+    pool = Driver(max_connections=2, prompt=True)
+    slots = pool.take_many(2, 1.0)
+    pool.ask(1.5)
+    pool.release(slots[0], 2.0)
+    made = pool.core.record(3.0)
+    assert made.holds
+    assert made.longest
+    assert made.held == (2.0, 1.0)
+    assert Record.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"redpool_record": 99}', '{"redpool_record": 1, "name": "x"}'],
+)
+def test_what_is_no_record_is_refused(text: str) -> None:
+    """With an error that says so."""
+    with pytest.raises(ValueError, match="record"):
+        Record.from_json(text)
+
+
+def test_a_record_with_a_wrong_field_is_refused() -> None:
+    """The error names the field."""
+    document = json.loads(recorded([0.5], 1.0).to_json())
+    for name, value in (("max_connections", "many"), ("arrivals", [["a", 1, 1, 0]]), ("name", 5)):
+        with pytest.raises(ValueError, match="record"):
+            Record.from_json(json.dumps({**document, name: value}))
+
+
+def test_a_pool_that_is_polled_gathers_no_more_than_a_batch() -> None:
+    """A reader of the stats sorts in the arrivals, too, however often it comes: the memory stays fixed."""
+    pool = Driver(max_connections=1, prompt=True)
+    for n in range(3 * GATHER):
+        slot = pool.take(n * 0.01)
+        pool.release(slot, n * 0.01 + 0.001)
+        if n % 100 == 0:
+            pool.stats(n * 0.01)
+        assert len(pool.core.recorder.arrived) <= GATHER
+
+
+class Interrupted(BaseException):
+    """Raised at one bytecode."""
+
+
+def interrupted_at(number: int) -> tuple[Recorder, bool]:
+    """Return a recorder whose `sort_in` was interrupted at its n-th bytecode, and whether it had so many."""
+    recorder, left = Recorder(0.0), [number]
+    recorder.arrived += [0.001 * n for n in range(100)]
+    recorder.gathered += [0.001] * 100
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != record.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left[0] -= 1
+            if left[0] < 0:
+                raise Interrupted
+        return trace
+
+    sys.settrace(trace)
+    try:
+        recorder.sort_in()
+    except Interrupted:
+        return recorder, True
+    finally:
+        sys.settrace(None)
+    return recorder, False
+
+
+def test_an_interruption_at_any_bytecode_leaves_a_recorder_that_goes_on() -> None:
+    """What was gathered is counted once at most, and what comes afterwards is counted."""
+    number, more = 0, True
+    while more:
+        recorder, more = interrupted_at(number)
+        recorder.arrived += [1.0, 1.0]
+        made = recorder.record(2.0, [], [], BASICS)
+        assert sum(each.callers for each in made.arrivals if each.slot < 50) <= 100
+        assert sum(each.callers for each in made.arrivals if each.slot >= 50) == 2
+        number += 7 if number > 60 else 1
+    assert number > 60
