@@ -24,6 +24,12 @@ COMMANDS = (
     ("bench", "redpool.bench.command", "measure redpool's pools against redis-py's, in turn, on this machine"),
     ("dashboard", "redpool.dashboard.command", "show all processes' pools, and the server's clients, in a browser"),
     ("doctor", "redpool.doctor.command", "say what will go wrong with a server, its clients, your pools and your code"),
+    (
+        "tune",
+        "redpool.tuning.command",
+        "say how large a program's pools should be, from a record of what they were asked",
+    ),
+    ("simulate", "redpool.tuning.what_if", "say what would be if: other sizes, more load, a slow server"),
     ("run", "redpool.startup.command", "run a command that uses redpool's pools wherever it would make redis-py's"),
     ("top", "redpool.top.command", "show the pools of all processes, live: who waits, and who holds what it waits for"),
 )

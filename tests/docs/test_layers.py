@@ -48,6 +48,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.redispy.recording": {
         STDLIB, "redpool.redispy", "redpool.core", "redpool.registry", "redpool.metrics.histograms", "opentelemetry",
     },
+    # A pool's `advice()` imports the advisor when it is called.
+    "redpool.redispy.surface": {
+        STDLIB, "redis", "redpool.core", "redpool.redispy", "redpool.tuning.advice",
+    },
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
         STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.registry", "redpool.alarm",
@@ -99,7 +103,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.dashboard": {STDLIB, "redpool.fleet", "redpool.core.histogram", "starlette"},
     "redpool.dashboard.command": {STDLIB, "redpool.fleet", "redpool.dashboard", "uvicorn"},
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
+    # All but the commands is pure, and stands on the core alone.
     "redpool.tuning": {STDLIB, "redpool.core"},
+    "redpool.tuning.command": {ANY},
+    "redpool.tuning.what_if": {ANY},
+    "redpool.tuning.screen": {ANY},
     "redpool.startup": {STDLIB, "redpool.installation"},
     "redpool.contrib": {ANY},
     "redpool.instrumentation": {ANY},

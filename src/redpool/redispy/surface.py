@@ -12,7 +12,7 @@ from abc import abstractmethod
 from asyncio import Lock as AsyncLock
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import redis.asyncio.connection
 import redis.connection
@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from ..core.config import PoolConfig
 from ..core.instrument import Hooks
+from ..core.record import Record
 from . import internals, lifecycle, maintenance, naming, options, transports
 from .factory import CachingFactory, ConnectionFactory
 from .internals import (
@@ -32,6 +33,9 @@ from .internals import (
     has,
     require,
 )
+
+if TYPE_CHECKING:
+    from ..tuning.advice import Advice
 
 _calling_frame = sys._getframe
 
@@ -175,6 +179,22 @@ class _Surface:
     def get_connection_count(self) -> list[tuple[int, dict[str, Any]]]:
         """Return how many connections are idle and in use, each number with the attributes that OpenTelemetry wants."""
         return internals.counted(self, len(self._available_connections), len(self._in_use_connections))
+
+    @abstractmethod
+    def record(self) -> Record:
+        """Return what the pool was asked for in the last minute."""
+
+    def advice(self, target: float | None = None) -> Advice:
+        """Return how large the pool should be for 99 % of its callers to wait `target` seconds at most.
+
+        It replays `record()` against other sizes; `target` is by default the median lease, and at least 2 ms. That is
+        up to some seconds of work: on an event loop, say `await asyncio.to_thread(pool.advice)`.
+
+        Raises `ValueError` where no caller came in the last minute, and for a target that makes no sense.
+        """
+        from ..tuning.advice import advise  # an application: most processes never need it
+
+        return advise(self.record(), target=target)
 
     def watch(self, instrument: object) -> None:
         """Have another instrument hear of this pool from now on."""

@@ -1,0 +1,105 @@
+"""What the advisor and the simulator say, for people: tables and pictures of characters. It needs rich."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from .advice import Advice, milliseconds
+from .picture import Chart
+
+_PLAIN_WIDTH = 118
+_BAR = 24
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_LINE = 60
+
+
+def console() -> Console:
+    """Return a console for standard output, of a fixed width and without color where that is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+
+
+def write_json(document: object) -> None:
+    """Write one JSON document, and nothing else, to standard output."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+@contextmanager
+def progress(total: float | None = None) -> Iterator[Callable[[str, float], None]]:
+    """Show on standard error what is being done, and how far it is of `total`; silent where that is no terminal."""
+    on_stderr = Console(stderr=True)
+    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}")]
+    columns += [BarColumn()] if total is not None else []
+    with Progress(*columns, console=on_stderr, transient=True, disable=not on_stderr.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda what, done: bar.update(task, description=what, completed=done)
+
+
+def show_advice(advice: Advice, processes: int) -> None:
+    """Print one pool's advice, and the curve that it comes from."""
+    out = console()
+    out.print(str(advice).splitlines()[0], style="bold")
+    if processes > 1:
+        out.print(f"  of {processes} processes, the one with the most callers")
+    for note in advice.notes:
+        out.print(f"  {note}", style="yellow" if advice.guessed else None)
+    finite = [each.wait_p99 for each in advice.curve if math.isfinite(each.wait_p99)]
+    longest = max([*finite, advice.target])
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("size", "p99 wait", "had to wait", "idle connection-seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for each in advice.curve:
+        bar = _bar(each.wait_p99, longest, advice.target)
+        table.add_row(
+            str(each.size), milliseconds(each.wait_p99), f"{each.waited:.1%}", f"{each.idle_seconds:.0f}", bar,
+            style="bold green" if each.size == advice.size else None,
+        )  # fmt: skip
+    out.print(table)
+
+
+def _bar(value: float, longest: float, target: float) -> str:
+    """Return a bar on a scale of square roots, with a mark at the target: small waits are to be seen, too."""
+    filled = _BAR if math.isinf(value) else round(_BAR * math.sqrt(value / longest)) if longest else 0
+    mark = min(_BAR - 1, round(_BAR * math.sqrt(target / longest))) if longest else 0
+    cells = ["█" if place < filled else " " for place in range(_BAR)]
+    cells[mark] = "┃" if cells[mark] == " " else "▓"
+    return "".join(cells)
+
+
+def show_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first column is text, and the others figures."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left", no_wrap=bool(place))
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def show_lines(chart: Chart) -> None:
+    """Print each line of a chart as a row of blocks, all on one scale."""
+    out = console()
+    values = [y for line in chart.lines.values() for _, y in line]
+    highest = max(values, default=0.0)
+    out.print(f"{chart.title} ({chart.up}, at most {highest:.4g}; {chart.across})", style="bold")
+    width = max(map(len, chart.lines), default=0)
+    for name, line in chart.lines.items():
+        out.print(f"{name:>{width}} {_blocks([y for _, y in line], highest)}")
+
+
+def _blocks(values: Sequence[float], highest: float) -> str:
+    if not values or not highest:
+        return _BLOCKS[0] * len(values)
+    step = max(1, math.ceil(len(values) / _LINE))
+    shown = [max(values[place : place + step]) for place in range(0, len(values), step)]
+    return "".join(_BLOCKS[math.ceil(value / highest * (len(_BLOCKS) - 1))] for value in shown)

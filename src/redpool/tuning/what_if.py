@@ -1,0 +1,278 @@
+"""`redpool simulate`: what would be if, with the pool's own decisions. What it works with is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from .command import positive, whole
+
+if TYPE_CHECKING:
+    from .picture import Chart
+    from .servers import Server, Trouble
+    from .simulator import Outcome
+    from .workloads import Caller
+
+_MILLISECOND = 1e-3
+_BINS = 60
+_SLOW = re.compile(r"(?:(?P<times>[\d.]+)x@)?(?P<start>[\d.]+)-(?P<end>[\d.]+)")
+_BURST = re.compile(r"(?P<times>[\d.]+)x(?P<length>[\d.]+)/(?P<every>[\d.]+)")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The options of one pool that is simulated, and what became of it."""
+
+    options: dict[str, Any]
+    outcome: Outcome
+
+    @property
+    def name(self) -> str:
+        """What distinguishes it from the others."""
+        return ", ".join(f"{name}={value}" for name, value in self.options.items())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line of `redpool simulate`."""
+    load = parser.add_argument_group("workload: a record, or a description")
+    load.add_argument("record", nargs="?", metavar="FILE", help="a record: `pool.record().to_json()`")
+    load.add_argument("--rate", type=positive, default=1000.0, metavar="CALLERS", help="callers a second (1000)")
+    load.add_argument(
+        "--hold", type=positive, default=2.0, metavar="MS", help="mean time that each has a connection (2)"
+    )
+    load.add_argument("--cv", type=float, default=1.0, help="holds' standard deviation over mean; 0: all alike (1)")
+    load.add_argument("--burst", type=_burst, metavar="TIMESxLENGTH/EVERY",
+                      help="so many times the rate for LENGTH s, every EVERY s: 8x2/30")  # fmt: skip
+    load.add_argument("--fan-out", type=whole, metavar="N", help="callers come in groups of N at once")
+    pool = parser.add_argument_group("pool: several values, such as 4,8,16, are compared")
+    pool.add_argument("--size", type=_listed(_size), default=[10], metavar="N", help="max_connections, or auto (10)")
+    pool.add_argument("--limits", type=_pair, default=(2, 50), metavar="LOW,HIGH", help="of auto (2,50)")
+    pool.add_argument("--timeout", type=_listed(_or_none(float)), default=[5.0], metavar="S", help="of the wait (5)")
+    pool.add_argument("--max-waiting", type=_listed(_or_none(int)), default=[None], metavar="N", help="queue (none)")
+    pool.add_argument("--shed", type=_listed(_or_none(str)), default=[None], metavar="codel", help="shedding (none)")
+    pool.add_argument("--cold", action="store_true", help="begin with no connection (default: all are open)")
+    server = parser.add_argument_group("server and callers")
+    server.add_argument("--one-by-one", action="store_true",
+                        help="the server executes one call at a time: --hold is what it takes for each")  # fmt: skip
+    server.add_argument("--round-trip", type=positive, default=1.0, metavar="MS", help="with --one-by-one (1)")
+    server.add_argument("--slow", type=_trouble, action="append", default=[], metavar="TIMESx@FROM-TO",
+                        help="so many times slower for a while: 4x@10-15; again for more")  # fmt: skip
+    server.add_argument("--dead", type=_trouble, action="append", default=[], metavar="FROM-TO",
+                        help="stands still for a while: 20-20.5; again for more")  # fmt: skip
+    server.add_argument("--deadline", type=positive, metavar="MS", help="callers give up after so long in all")
+    server.add_argument("--retries", type=int, default=0, metavar="N", help="and come again so often (0)")
+    parser.add_argument("--seconds", type=positive, default=60.0, help="length of the run (60)")
+    parser.add_argument("--seed", type=int, default=1, help="of all chance (1)")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw it")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Carry out `redpool simulate` and return its exit status."""
+    from . import screen
+
+    try:
+        callers, seconds = _callers(arguments)
+        with screen.progress() as tell:
+            variants = []
+            for options in _options(arguments):
+                tell(f"{options}", 0.0)
+                variants.append(Variant(options, _outcome(options, callers(), seconds, arguments)))
+    except OSError as error:
+        parser.error(f"{arguments.record}: {error.strerror}")
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
+    if arguments.svg:
+        from .picture import svg
+
+        arguments.svg.write_text(svg(charts(variants)), encoding="utf-8")
+    if arguments.json:
+        screen.write_json([{**variant.options, **figures(variant.outcome)} for variant in variants])
+        return 0
+    rows = [[variant.name, *map(_shown, figures(variant.outcome).values())] for variant in variants]
+    screen.show_rows(["", *(name.replace("_", "\n") for name in figures(variants[0].outcome))], rows)
+    for chart in charts(variants):
+        screen.show_lines(chart)
+    return 0
+
+
+def figures(outcome: Outcome) -> dict[str, float | None]:
+    """Return what is shown of an outcome; times are in milliseconds."""
+    return {
+        "replies_a_second": outcome.served / outcome.seconds,
+        "wait_p50_ms": _finite(outcome.wait(0.5) / _MILLISECOND),
+        "wait_p99_ms": _finite(outcome.wait(0.99) / _MILLISECOND),
+        "reply_p99_ms": _finite(outcome.reply(0.99) / _MILLISECOND),
+        "timeouts": outcome.timeouts,
+        "rejected": outcome.rejected,
+        "lost": outcome.lost,
+        "connects": outcome.connects,
+        "most_open": outcome.peak,
+        "idle_seconds": outcome.idle_seconds,
+    }
+
+
+def charts(variants: Sequence[Variant]) -> list[Chart]:
+    """Return the pictures of a comparison: replies and longest waits over time."""
+    from .picture import Chart
+
+    replies = {each.name: _rate(each.outcome) for each in variants}
+    waits = {each.name: _longest(each.outcome) for each in variants}
+    return [
+        Chart("Replies", "seconds", "a second", replies),
+        Chart("Longest wait", "seconds", "ms", waits),
+    ]
+
+
+def _rate(outcome: Outcome) -> list[tuple[float, float]]:
+    width = outcome.seconds / _BINS
+    bins = [0.0] * _BINS
+    for at in outcome.replied_at:
+        bins[min(_BINS - 1, int(at / width))] += 1 / width
+    return [(place * width, value) for place, value in enumerate(bins)]
+
+
+def _longest(outcome: Outcome) -> list[tuple[float, float]]:
+    width = outcome.seconds / _BINS
+    bins = [0.0] * _BINS
+    for at, wait in zip(outcome.waited_at, outcome.waits, strict=True):
+        place = min(_BINS - 1, int(at / width))
+        bins[place] = max(bins[place], wait / _MILLISECOND)
+    return [(place * width, value) for place, value in enumerate(bins)]
+
+
+# -- what is simulated -------------------------------------------------------------------------------------------------
+
+
+def _callers(arguments: argparse.Namespace) -> tuple[Callable[[], list[Caller]], float]:
+    """Return what makes the callers anew for each run, and for how many seconds they come."""
+    from redpool.core.record import Record
+
+    from . import workloads
+    from .replay import replayed
+
+    if arguments.record:
+        record = Record.from_json(Path(arguments.record).read_text(encoding="utf-8"))
+        found, seconds = replayed(record, arguments.seed)
+        return lambda: found, seconds
+    mean = arguments.hold * _MILLISECOND
+    if arguments.cv < 0:
+        raise ValueError(f"--cv must be 0 or more, not {arguments.cv:g}")
+    holds = workloads.fixed(mean) if arguments.cv == 0 else workloads.exponential(mean)
+    if arguments.cv not in (0, 1):
+        holds = workloads.lognormal(mean, arguments.cv)
+    workload = workloads.poisson(arguments.rate, holds)
+    if arguments.burst and arguments.fan_out:
+        raise ValueError("--burst and --fan-out: one of them")
+    if arguments.burst:
+        times, length, every = arguments.burst
+        workload = workloads.bursts(arguments.rate, holds, times=times, length=length, every=every)
+    elif arguments.fan_out:
+        workload = workloads.fan_out(arguments.rate / arguments.fan_out, holds, size=arguments.fan_out)
+    return lambda: workload(Random(f"load {arguments.seed}"), arguments.seconds), arguments.seconds
+
+
+def _options(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the options in which the pools differ; of one pool its size."""
+    named = {
+        "max_connections": arguments.size,
+        "timeout": arguments.timeout,
+        "max_waiting": arguments.max_waiting,
+        "shed": arguments.shed,
+    }
+    shown = {name: values for name, values in named.items() if len(values) > 1}
+    shown = shown or {"max_connections": arguments.size}
+    return [dict(zip(shown, values, strict=True)) for values in itertools.product(*shown.values())]
+
+
+def _outcome(options: dict[str, Any], callers: list[Caller], seconds: float, arguments: argparse.Namespace) -> Outcome:
+    from redpool.core.config import PoolConfig
+
+    from .simulator import Manner, Simulator
+
+    same = {
+        "max_connections": arguments.size[0],
+        "timeout": arguments.timeout[0],
+        "max_waiting": arguments.max_waiting[0],
+        "shed": arguments.shed[0],
+    }
+    said = {**same, **options, "ping_after_idle": None}
+    if said["max_connections"] == "auto":
+        said["limits"] = arguments.limits
+    config = PoolConfig.take(said)
+    manner = Manner(
+        deadline=math.inf if arguments.deadline is None else arguments.deadline * _MILLISECOND,
+        retries=arguments.retries,
+    )
+    simulator = Simulator(
+        config, _server(arguments), seed=arguments.seed, manner=manner, warm=not arguments.cold, keep_replies=True
+    )
+    return simulator.run(callers, seconds)
+
+
+def _server(arguments: argparse.Namespace) -> Server:
+    from .servers import OneByOne, Parallel
+
+    troubles: list[Trouble] = [*arguments.slow, *arguments.dead]
+    return OneByOne(arguments.round_trip * _MILLISECOND, troubles) if arguments.one_by_one else Parallel(troubles)
+
+
+# -- arguments ---------------------------------------------------------------------------------------------------------
+
+
+def _listed(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    def values(text: str) -> list[Any]:
+        return [read(part) for part in text.split(",")]
+
+    values.__name__ = "list"  # argparse says so where a value can't be read
+    return values
+
+
+def _or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: None if text.lower() == "none" else read(text)
+
+
+def _size(text: str) -> int | str:
+    return text if text == "auto" else whole(text)
+
+
+def _pair(text: str) -> tuple[int, int]:
+    low, high = map(whole, text.split(","))
+    return low, high
+
+
+def _trouble(text: str) -> Trouble:
+    from .servers import Trouble, in_order
+
+    found = _SLOW.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"say 4x@10-15 or 20-20.5, not {text!r}")
+    times = math.inf if found["times"] is None else float(found["times"])
+    try:
+        return in_order([Trouble(float(found["start"]), float(found["end"]), times)])[0]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _burst(text: str) -> tuple[float, float, float]:
+    found = _BURST.fullmatch(text)
+    if found is None or float(found["length"]) >= float(found["every"]):
+        raise argparse.ArgumentTypeError(f"say 8x2/30 (times x seconds / every seconds), not {text!r}")
+    return float(found["times"]), float(found["length"]), float(found["every"])
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.2f}"

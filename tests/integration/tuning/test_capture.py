@@ -1,0 +1,63 @@
+"""`redpool tune --record`: a program is run, and its pools' records are what is asked."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import redpool
+from redpool.cli import main
+from redpool.tuning import capture
+
+PROGRAM = """
+import os, sys
+import redpool
+pool = redpool.ConnectionPool.from_url(sys.argv[1], name="of-a-program")
+client = redpool.Redis(connection_pool=pool)
+parent = os.fork()
+for _ in range(50):
+    client.ping()
+if parent:
+    os.waitpid(parent, 0)
+"""
+
+
+def test_the_pools_of_a_program_are_recorded(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the process that was started and in the one that it forks, until it ends; and the server's limit is known."""
+    argv = ["tune", "--record", "60", "--target", "9000", "--json", redis_url]
+    argv += ["--", sys.executable, "-c", PROGRAM, redis_url]
+    assert main(argv) == 0
+    (said,) = json.loads(capsys.readouterr().out)
+    assert (said["name"], said["processes"], said["load"]["callers"]) == ("of-a-program", 2, 50)
+    assert said["ceiling"] > 1000
+
+
+def test_records_are_written_when_the_time_is_up(redis_url: str, tmp_path: Path) -> None:
+    """Once, though the program goes on; the file has its name when it is whole."""
+    site = runpy.run_path(capture.SITE + "/sitecustomize.py")
+    with redpool.ConnectionPool.from_url(redis_url, name="goes-on") as pool:
+        with pool.connection():
+            pass
+        writer = site["_Writer"](tmp_path, 0.0)
+        writer._wait()
+        (written,) = tmp_path.iterdir()
+        assert "goes-on" in [record.name for record in capture.read(written.read_bytes())]
+        written.unlink()
+        writer.write()
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_pool_gives_advice(redis_url: str) -> None:
+    """Of what it was asked in the last minute."""
+    with redpool.ConnectionPool.from_url(redis_url, max_connections=7) as pool:
+        with pytest.raises(ValueError, match="no caller came"):
+            pool.advice()
+        for _ in range(20):
+            with pool.connection():
+                pass
+        advice = pool.advice(target=0.5)
+        assert (advice.size, advice.now, advice.target, advice.load.callers) == (1, 7, 0.5, 20)

@@ -1,0 +1,155 @@
+"""`redpool tune` and `redpool simulate`: what they take, and what they print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from redpool.cli import main
+from redpool.core.config import PoolConfig
+from redpool.tuning import command, formulas, workloads
+from redpool.tuning.picture import Chart, svg
+from redpool.tuning.simulator import Simulator
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of a record of half a second."""
+    simulator = Simulator(PoolConfig(max_connections=20, name="shop"))
+    simulator.run(workloads.poisson(1000, workloads.exponential(0.002))(Random(1), 0.5), 0.5)
+    path = tmp_path_factory.mktemp("records") / "shop.json"
+    path.write_text(simulator.core.record(0.5).to_json())
+    return str(path)
+
+
+def asked(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0) -> str:
+    assert main(argv) == status
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_record_gets_an_answer(record: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As one line and the curve for people, as one document for programs, and as a picture."""
+    assert "shop: max_connections=" in asked(capsys, "tune", record)
+    picture = tmp_path / "curve.svg"
+    (said,) = json.loads(asked(capsys, "tune", record, record, "--json", "--svg", str(picture), "--target", "4"))
+    assert (said["name"], said["now"], said["processes"], said["target"]) == ("shop", 20, 2, 0.004)
+    assert said["size"] in [each["size"] for each in said["curve"]]
+    assert ElementTree.fromstring(picture.read_text()).tag.endswith("svg")
+
+
+def test_counters_get_one_that_says_what_is_guessed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Described ones, and those of a pool's stats: both are the same load here."""
+    (described,) = json.loads(asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--json"))
+    stats: dict[str, Any] = {"name": "other", "max_connections": 10, "acquired": 20_000, "utilization": 0.4}
+    stats["use"] = {"count": 20_000, "mean": 0.002, "p50": 0.002}
+    path = tmp_path / "stats.json"
+    path.write_text(json.dumps(stats))
+    (counted,) = json.loads(asked(capsys, "tune", str(path), "--json"))
+    assert described["guessed"]
+    assert "don't say how callers bunch" in " ".join(described["notes"])
+    assert (counted["size"], counted["name"]) == (described["size"], "other")
+    assert counted["load"]["rate"] == pytest.approx(2000)
+
+
+def test_more_dispersion_asks_for_more() -> None:
+    """The wait of Erlang's formula is scaled by it."""
+    alone, bunched = (formulas.wait(6, 2000, 0.002, 0.99, dispersion, 1.0) for dispersion in (1.0, 4.0))
+    assert bunched == pytest.approx(2.5 * alone)
+    assert formulas.wait(3, 2000, 0.002, 0.99, 1.0, 1.0) == float("inf")
+
+
+def test_a_target_out_of_reach_is_status_1(
+    record: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a script sees that the server leaves too few connections."""
+    monkeypatch.setattr(command, "_ceiling", lambda *_: 2)
+    (said,) = json.loads(asked(capsys, "tune", record, "--json", status=1))
+    assert (said["size"], said["ceiling"], said["met"]) == (2, 2, False)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ((), "of which pool?"),
+        (("/nowhere.json",), "/nowhere.json: No such file"),
+        (("--rate", "5"), "--rate and --hold"),
+        (("--record", "99", "--", "true"), "60 s at most"),
+        (("--record", "1"), "which program?"),
+        (("--record", "1", "--", "/nowhere/program"), "/nowhere/program: No such file"),
+        (("--target", "0", "x"), "must be above 0"),
+    ],
+)
+def test_wrong_words_to_tune_are_refused(argv: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With status 2 and what is wrong."""
+    assert said in refused(capsys, "tune", *argv)
+
+
+def test_pools_are_compared_with_the_same_callers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Each with its own size and bound, in one table; the same seed gives the same figures."""
+    argv = ("simulate", "--rate", "1000", "--seconds", "1", "--size", "1,4", "--max-waiting", "none,5", "--json")
+    rows = json.loads(asked(capsys, *argv))
+    assert [(row["max_connections"], row["max_waiting"]) for row in rows] == [(1, None), (1, 5), (4, None), (4, 5)]
+    assert rows[1]["rejected"] > 0
+    assert rows[0]["rejected"] == 0
+    assert rows[2]["wait_p99_ms"] < rows[0]["wait_p99_ms"]
+    assert json.loads(asked(capsys, *argv)) == rows
+
+
+def test_a_pool_that_sizes_itself_is_compared_with_others(capsys: pytest.CaptureFixture[str]) -> None:
+    """It opens what it needs, within its limits."""
+    argv = ("simulate", "--rate", "2000", "--seconds", "1", "--size", "auto,4", "--limits", "2,9", "--cold", "--json")
+    itself, _ = json.loads(asked(capsys, *argv))
+    assert itself["max_connections"] == "auto"
+    assert 2 < itself["most_open"] <= 9
+
+
+def test_a_record_is_simulated_with_a_server_in_trouble(
+    record: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The waits are longer than those of a server that is well; the picture shows both."""
+    picture = tmp_path / "trouble.svg"
+    (well,) = json.loads(asked(capsys, "simulate", record, "--size", "4", "--json"))
+    argv = ("simulate", record, "--size", "4", "--dead", "0.1-0.2", "--slow", "4x@0.3-0.4", "--svg", str(picture))
+    (ill,) = json.loads(asked(capsys, *argv, "--json"))
+    assert ill["wait_p99_ms"] > well["wait_p99_ms"] + 50
+    assert "Longest wait" in asked(capsys, *argv)
+    assert picture.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--size", "0"), "--size"),
+        (("--size", "auto", "--limits", "9,2"), "limits[1]"),
+        (("--slow", "fast"), "4x@10-15"),
+        (("--dead", "5-3"), "start < end"),
+        (("--burst", "8x2"), "8x2/30"),
+        (("--shed", "magic"), "shed"),
+        (("--burst", "8x2/30", "--fan-out", "3"), "one of them"),
+        (("/nowhere.json",), "No such file"),
+    ],
+)
+def test_wrong_words_to_simulate_are_refused(
+    argv: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With status 2 and what is wrong."""
+    assert said in refused(capsys, "simulate", "--seconds", "0.1", *argv)
+
+
+def test_a_picture_takes_any_name_and_any_figure() -> None:
+    """Names are text, not markup; what is infinite is left out."""
+    chart = Chart("<pool>", "a & b", "ms", {"x<y": [(1.0, float("inf")), (2.0, 0.0), (3.0, 5.0)]}, ("target", 2.0))
+    drawn = ElementTree.fromstring(svg([chart, Chart("empty", "", "", {})]))
+    assert "<pool>" in [element.text for element in drawn.iter()]
