@@ -42,11 +42,11 @@ class _Writer:
 
     def write(self) -> None:
         """Write the records of the pools that are there; none where no pool was used."""
-        if self._written_by == os.getpid() or "redpool.forks" not in sys.modules:
+        if self._written_by == os.getpid() or "redpool.registry" not in sys.modules:
             return
         self._written_by = os.getpid()
         records = []
-        for pool in sys.modules["redpool.forks"].noted():
+        for pool in sys.modules["redpool.registry"].noted():
             with suppress(Exception):  # one pool that can't say is no reason to lose the others
                 records.append(json.loads(pool.record().to_json()))
         if records:
