@@ -22,6 +22,10 @@ WIDE_HOLDS = 4.0
 """above this squared coefficient of variation of the holds, one connection more is advised: the next minute differs"""
 GUESSED_DISPERSION = 4.0
 """of arrivals that were not recorded"""
+LEAST_WORK = 20e-6
+"""seconds of a shared connection's time that a command takes at least: the client's and the server's work for it"""
+OF_ITS_OWN = 1.0
+"""seconds: a caller that has a connection for longer blocks on it, or listens, and needs one of its own"""
 DISPERSION_SLOTS = 10
 """arrivals are counted by so many slots together, 100 ms, to see how much they bunch"""
 
@@ -241,7 +245,7 @@ def _shared(record: Record, callers: Sequence[Caller]) -> float | None:
     A connection that is shared answers in order. What a hold takes beyond the quickest ones is taken for the server's
     time, as if each command kept it busy for so long: so the wait is rather too long than too short.
     """
-    if record.nesting or record.held:
+    if record.nesting or max([*record.held, *(lease.seconds for lease in record.longest)], default=0.0) > OF_ITS_OWN:
         return None
     holds = sorted(caller.hold for caller in callers)
     quickest = holds[len(holds) // 20]
@@ -249,10 +253,6 @@ def _shared(record: Record, callers: Sequence[Caller]) -> float | None:
     if sum(works) >= record.seconds:
         return math.inf
     return formulas.one_by_one([caller.at for caller in callers], works, SHARE)
-
-
-LEAST_WORK = 20e-6
-"""seconds of a shared connection's time that a command takes at least: the client's and the server's work for it"""
 
 
 def _notes(advice: Advice, record: Record) -> list[str]:
@@ -273,10 +273,10 @@ def _notes(advice: Advice, record: Record) -> list[str]:
         )
     if advice.ceiling is not None and advice.size == advice.ceiling and not advice.met:
         said.append(f"the server leaves {advice.ceiling} connections to each process: more would be better")
-    if advice.shared_p99 is not None and advice.shared_p99 <= advice.target:
-        said.append(
-            f"one shared connection (MultiplexedConnectionPool) would do: p99 wait {milliseconds(advice.shared_p99)}"
-        )
+    if advice.shared_p99 is not None:
+        verdict = "would do" if advice.shared_p99 <= advice.target else "would not do"
+        wait = milliseconds(advice.shared_p99)
+        said.append(f"one shared connection (MultiplexedConnectionPool) {verdict}: p99 wait {wait}")
     if record.timeouts or record.wait_p99 > advice.target:
         said.append("the pool was short when it was recorded, so callers came later than they would have: record again")
     if load.callers < 1000:
