@@ -304,6 +304,10 @@ _kept = internals.kept_by_nodes(NodeConnection)
 class _PipelineStrategy(internals.AsyncPipelineStrategy):
     """redis-py's, which would take each error of a connection for a reason to send everything again."""
 
+    def is_settled(self, error: object) -> bool:
+        """Return whether no other node is to be asked after this error."""
+        return sharing.settled(error)
+
     async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
         stack, client = self._command_queue, self._pipe.cluster_client
         await super().execute(False, allow_redirections)

@@ -705,11 +705,38 @@ try:
     AsyncTransactionStrategy = redis.asyncio.cluster.TransactionStrategy
 except AttributeError:
 
+    class _Ended(Exception):
+        """Carries an error past a pipeline that would try again."""
+
     class AsyncPipelineStrategy:  # type: ignore[no-redef]  # as above
-        """Leaves to a pipeline what it does by itself."""
+        """Leaves to a pipeline what it does by itself, but for trying again where an error is settled."""
 
         def __init__(self, pipe: Any) -> None:
-            """Take a pipeline."""
+            self._class = type(pipe)
+            pipe.execute, pipe._execute = partial(self._whole, pipe), partial(self._once, pipe)  # noqa: SLF001  there only
+
+        def is_settled(self, error: object) -> bool:
+            """Return whether no other node is to be asked after this error."""
+            raise NotImplementedError
+
+        async def _whole(self, pipe: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await self._class.execute(pipe, *args, **kwargs)
+            except _Ended as ended:
+                error = ended.args[0]
+            try:
+                raise error
+            finally:
+                del error  # else it and this frame would keep each other
+
+        async def _once(self, pipe: Any, client: Any, stack: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await self._class._execute(pipe, client, stack, *args, **kwargs)  # noqa: SLF001  as above
+            except pipe.ERRORS_ALLOW_RETRY as error:
+                for each in (error, *(command.result for command in stack)):
+                    if self.is_settled(each):
+                        raise _Ended(each) from None
+                raise
 
     AsyncTransactionStrategy: Any = AsyncPipelineStrategy  # type: ignore[no-redef]  # there are no transactions
 
