@@ -24,7 +24,7 @@ def test_a_caller_that_would_come_too_late_fails_at_once(
         assert eventually(lambda: pool.stats().waiting == 1)
         with deadline(50.0), pytest.raises(face.redpool.PoolOverloaded, match="overloaded") as raised:
             pool.get_connection()
-        assert isinstance(raised.value, redis.MaxConnectionsError)
+        assert isinstance(raised.value, redis.exceptions.MaxConnectionsError)
         assert pool.stats().shed == 1
     pool.release(waiting.result())
 
