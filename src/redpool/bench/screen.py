@@ -72,7 +72,7 @@ def figure_table(rows: Mapping[str, Figures]) -> Table:
 
 def number(value: float) -> str:
     """Return `value` with about three digits, and a space between thousands."""
-    if value == int(value) or abs(value) >= 100:
+    if abs(value) >= 100 or value == int(value):  # without end, where the other side did nothing in its time
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
