@@ -193,6 +193,7 @@ def test_every_hook_fires(face: Face, at: dict[str, Any], refusing: Listener) ->
     recorder = Recorder()
     pool = face.pool(**at, max_connections=1, timeout=0.01, leak_after=0.05, name="hooked", instruments=(recorder,))
     pool.warm_up(1)
+    assert eventually(lambda: recorder.named("connected"))
     connection = pool.get_connection()
     assert eventually(lambda: recorder.named("leaked"))
     with pytest.raises(face.redpool.PoolTimeout):
