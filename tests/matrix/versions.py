@@ -70,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _package(version: str) -> str:
     """Return what is installed, as pip has it."""
-    return "valkey==6.*" if version == VALKEY else f"redis=={version}.*"
+    return "valkey[libvalkey]==6.*" if version == VALKEY else f"redis=={version}.*"
 
 
 def _installed(version: str, folder: Path) -> bool:
     """Install the last release of a minor version, unless it is there."""
-    if (folder / _package(version).partition("==")[0]).is_dir():
+    if all((folder / each).is_dir() for each in (("valkey", "libvalkey") if version == VALKEY else ("redis",))):
         return True
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     return subprocess.run([*command, "--target", folder, _package(version)], check=False).returncode == 0
