@@ -713,7 +713,7 @@ except AttributeError:
 
         def __init__(self, pipe: Any) -> None:
             self._class = type(pipe)
-            pipe.execute, pipe._execute = partial(self._whole, pipe), partial(self._once, pipe)  # noqa: SLF001  there only
+            pipe.execute, pipe._execute = partial(self._whole, pipe), partial(self._once, pipe)
 
         def is_settled(self, error: object) -> bool:
             """Return whether no other node is to be asked after this error."""
@@ -731,7 +731,7 @@ except AttributeError:
 
         async def _once(self, pipe: Any, client: Any, stack: Any, *args: Any, **kwargs: Any) -> Any:
             try:
-                return await self._class._execute(pipe, client, stack, *args, **kwargs)  # noqa: SLF001  as above
+                return await self._class._execute(pipe, client, stack, *args, **kwargs)
             except pipe.ERRORS_ALLOW_RETRY as error:
                 for each in (error, *(command.result for command in stack)):
                     if self.is_settled(each):
@@ -859,6 +859,7 @@ PRIVATE: dict[str, dict[str, str]] = {
     "redis.cluster.TransactionStrategy": {"_reinitialize_on_error": "sync.cluster"},
     "redis.asyncio.cluster.ClusterPipeline": {"_execution_strategy": "asyncio.cluster"},
     "redis.asyncio.cluster.PipelineStrategy": {
+        "_execute": "redispy.internals",
         "_pipe": "asyncio.cluster",
         "_command_queue": "asyncio.cluster",
         "_annotate_exception": "asyncio.cluster",
