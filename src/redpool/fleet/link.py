@@ -74,6 +74,16 @@ def _kept(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name in _KEPT or name.startswith("ssl_")}
 
 
+def _moved(reply: object) -> MovedError | None:
+    """Return where a node of a cluster sends its caller, if it does."""
+    if isinstance(reply, MovedError):
+        return reply
+    # Before redis-py 6 only a cluster's own connections know this error by its class.
+    if isinstance(reply, ResponseError) and str(reply).startswith("MOVED "):
+        return MovedError(str(reply).removeprefix("MOVED "))
+    return None
+
+
 class Link:
     """A connection that opens when it is needed. On a cluster it goes to the node that has the keys."""
 
@@ -90,7 +100,7 @@ class Link:
         """
         try:
             replies = self._ask(commands)
-            moved = next((reply for reply in replies if isinstance(reply, MovedError)), None)
+            moved = next(filter(None, map(_moved, replies)), None)
             if moved is not None:
                 self._drop()
                 self._moved = {"host": moved.host, "port": moved.port} if moved.host else {"port": moved.port}
