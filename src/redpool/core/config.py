@@ -83,7 +83,7 @@ class PoolConfig:
         if not isinstance(self.service, str):
             raise TypeError(f"service must be a string, not {self.service!r}")
         if not self.service:
-            raise ValueError("service must not be empty")
+            raise ValueError("service must be a name, not ''")
         _seconds("warn_wait", self.warn_wait, positive=True)
 
     @classmethod
