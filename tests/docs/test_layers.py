@@ -114,7 +114,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.bench": {ANY},
     "redpool.demo": {ANY},
     "redpool.doctor": {
-        STDLIB, "redpool", "redpool.core", "redpool.wire", "redpool.redispy", "redpool.fleet", "redis", "rich",
+        STDLIB, "redpool", "redpool.core", "redpool.wire", "redpool.redispy", "redpool.fleet", "redpool.tuning.advice",
+        "redpool.tuning.counters", "redis", "rich",
     },
     "redpool.cli": {ANY},
     "redpool.__main__": {STDLIB, "redpool.cli"},

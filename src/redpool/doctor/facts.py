@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from ..core.histogram import Distribution
+from ..core.record import Record
 from ..fleet.model import FleetView
 from ..wire import client_names
 
@@ -207,8 +208,14 @@ class PoolFacts:
     """connections that were open as soon as it was imported; of redis-py's pools for threads it isn't known"""
     counters: Mapping[str, int] = field(default_factory=dict)
     closed: Mapping[str, int] = field(default_factory=dict)
+    wait: Distribution = field(default_factory=Distribution)
     use: Distribution = field(default_factory=Distribution)
     connect: Distribution = field(default_factory=Distribution)
+    record: Record | None = None
+    """what it was asked for in the last minute"""
+    bounded: bool | None = None
+    """its queue has a bound: `max_waiting` or `shed`; `None` where callers don't wait in one of ours"""
+    sizes_itself: bool = False
     commands: tuple[str, ...] = ()
     """the last command of each connection in use"""
     siblings: int = 1
@@ -268,12 +275,15 @@ class Facts:
     """the seconds that the callers of the pools have themselves"""
     processes: int | None = None
     """how many processes have such a pool"""
+    records: Mapping[tuple[str, str], Record] = field(default_factory=dict)
+    """what pools of other processes were asked for in the last minute, by the process's key and the pool's name"""
     unseen: tuple[Unseen, ...] = ()
 
     @property
     def known(self) -> frozenset[str]:
         """Return which kinds of facts there are, by the names that rules ask for them by."""
         found = {name for name, value in (("pool", self.pools), ("fleet", self.fleet)) if value}
+        found |= {"record"} if self.records or any(pool.record for pool in self.pools) else set()
         found |= {"code"} if self.code is not None else set()
         found |= {"redis-py"} if self.redis_py else set()
         if self.server is not None:
@@ -301,20 +311,30 @@ class Counted:
 
     label: str
     address: str
+    max_connections: int
     counters: Mapping[str, int]
     closed: Mapping[str, int]
+    wait: Distribution
     use: Distribution
     connect: Distribution
+    bounded: bool | None
+    record: Record | None
 
 
 def counted(facts: Facts) -> Iterator[Counted]:
     """Yield what the imported pools and those of the fleet have counted."""
     for pool in facts.pools:
-        yield Counted(pool.where, pool.name, pool.counters, pool.closed, pool.use, pool.connect)
+        yield Counted(
+            pool.where, pool.name, pool.max_connections, pool.counters, pool.closed, pool.wait, pool.use, pool.connect,
+            pool.bounded, pool.record,
+        )  # fmt: skip
     for process in facts.fleet.processes if facts.fleet else ():
         for report in process.pools:
-            label = f"{report.name} of {process.key}"
-            yield Counted(label, report.address, report.counters, report.closed, report.use, report.connect)
+            yield Counted(
+                f"{report.name} of {process.key}", report.address, report.max_connections, report.counters,
+                report.closed, report.wait, report.use, report.connect, report.bounded,
+                facts.records.get((process.key, report.name)),
+            )  # fmt: skip
 
 
 def _number(value: object) -> float | None:

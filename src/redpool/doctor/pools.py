@@ -117,10 +117,10 @@ def facts_of(where: str, pool: Any, all_pools: Iterable[Any]) -> PoolFacts:
 
 
 def _of_ours(pool: Any, config: Any) -> dict[str, Any]:
-    stats = pool.stats()
+    stats, record = pool.stats(), pool.record()
     spread: Distributions = pool.distributions()
     names = ("acquired", "waited", "timeouts", "rejected", "connected", "connect_failures", "released", "leaks",
-             "commands", "writes", "cancelled")  # fmt: skip
+             "commands", "writes", "cancelled", "shed", "retries_refused")  # fmt: skip
     return {
         "name": stats.name,
         "multiplexed": hasattr(config, "shared_connections"),
@@ -133,8 +133,12 @@ def _of_ours(pool: Any, config: Any) -> dict[str, Any]:
         "open": stats.open,
         "counters": {name: getattr(stats, name) for name in names if hasattr(stats, name)},
         "closed": dict(stats.closed),
+        "wait": spread.wait,
         "use": spread.use,
         "connect": spread.connect,
+        "record": record if record.arrivals else None,
+        "bounded": config.max_waiting is not None or config.shed is not None,
+        "sizes_itself": config.limits is not None,
         "commands": tuple(lease.last_command or "" for lease in pool.dump().leases),
     }
 

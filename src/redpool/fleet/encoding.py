@@ -175,6 +175,10 @@ def _truth(value: Any) -> bool:
     return _of(bool, value)
 
 
+def _optional_truth(value: Any) -> bool | None:
+    return None if value is None else _truth(value)
+
+
 def _count(value: Any) -> int:
     if not 0 <= _of(int, value) < _LARGEST:
         raise ReportError("no report: a count below 0 or above 2**63")
@@ -234,7 +238,7 @@ _pool = _record(
     in_use=_count, connecting=_count, waiting=_count, oldest_wait=_seconds, in_flight=_count, counters=_counts,
     closed=_counts, wait=_distribution, use=_distribution, connect=_distribution,
     borrowed=_several(_borrowed, _MOST_ENTRIES), waiters=_several(_waiting, _MOST_ENTRIES),
-    calls=_several(_calling, _MOST_ENTRIES),
+    calls=_several(_calling, _MOST_ENTRIES), bounded=_optional_truth, sizes_itself=_truth,
 )  # fmt: skip
 _process = _record(
     ProcessReport, service=_text, host=_text, pid=_count, started=_seconds, at=_seconds, period=_seconds, redpool=_text,

@@ -85,6 +85,10 @@ class PoolReport:
     """the oldest waiters, ten at most"""
     calls: tuple[Calling, ...] = ()
     """of a multiplexed pool the oldest calls under way, ten at most"""
+    bounded: bool | None = None
+    """whether its queue has a bound: `max_waiting` or `shed`; `None` where its process doesn't say"""
+    sizes_itself: bool = False
+    """`max_connections` is what it allows just now"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Pool(Protocol):
 
     asynchronous: ClassVar[bool]
     config: Any
-    """with its `name` and `service`"""
+    """a `PoolConfig`"""
 
     @property
     def connection_kwargs(self) -> Mapping[str, Any]:
@@ -172,6 +172,8 @@ def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
             Calling(call.age, call.command, call.sent, call.borrower, _line(call.waits_at))
             for call in dump.calls[:_SHOWN]  # the oldest first
         ),
+        bounded=pool.config.max_waiting is not None or pool.config.shed is not None,
+        sizes_itself=pool.config.limits is not None,
     )
 
 

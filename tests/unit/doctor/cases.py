@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Any, NamedTuple
 
+from redpool.core.config import PoolConfig
 from redpool.core.histogram import BOUNDS, Distribution
+from redpool.core.record import Record
 from redpool.doctor.facts import (
     Client,
     Facts,
@@ -17,6 +20,8 @@ from redpool.doctor.facts import (
     SlowCommand,
 )
 from redpool.fleet.model import FleetView, Owner, PoolReport, ProcessReport, Sample, ServerClient, ServerView
+from redpool.tuning import workloads
+from redpool.tuning.simulator import Simulator
 
 
 class Case(NamedTuple):
@@ -132,6 +137,20 @@ def sampled(connected: int) -> tuple[Sample, ...]:
     )
 
 
+def recorded(rate: float, seconds: float = 0.5) -> Record:
+    """Return the record of a pool that is large enough, whose callers keep their connections for 2 ms on average."""
+    simulator = Simulator(PoolConfig(max_connections=50))
+    simulator.run(workloads.poisson(rate, workloads.exponential(0.002))(Random(1), seconds), seconds)
+    return simulator.core.record(seconds)
+
+
+BUSY = recorded(2000)
+QUIET = recorded(25, 60.0)
+LOADED: dict[str, Any] = {
+    "counters": {"acquired": 200_000},
+    "use": Distribution((0,) * 4 + (200_000,) * (len(BOUNDS) - 3), 400.0),
+}
+"""of a process that began 100 s ago: 2 000 callers a second with 2 ms each"""
 NOTHING_IN_CODE = Facts(SERVER, code=())
 MEGABYTE = 1024 * 1024
 
@@ -190,12 +209,15 @@ CASES: dict[str, Case] = {
     "C8": Case(pool(lifetime_jitter=0.0), pool(max_lifetime=None, lifetime_jitter=0.0)),
     "C9": Case(clients(client(bytes_out=20 * MEGABYTE, commands=20)), clients(client(bytes_out=MEGABYTE, commands=20))),
     "C10": Case(clients(client(user="default"), encrypted=False), clients(client(user="default"))),
+    "P1": Case(pool(max_connections=3, record=BUSY, wait=SLOW), pool(max_connections=20, record=BUSY, wait=SLOW)),
+    "P2": Case(replace(pool(record=QUIET), processes=40), pool(max_connections=3, record=QUIET)),
     "P4": Case(pool(timeout=None), pool(timeout=5.0)),
     "P5": Case(
         code(Pattern.BLOCKING_PAST_TIMEOUT, what="BLPOP", own_timeout=8.0),
         code(Pattern.BLOCKING_PAST_TIMEOUT, what="BLPOP", own_timeout=8.0, socket_timeout=10.0),
     ),
     "P6": Case(pool(retries=10), pool(retries=1, socket_timeout=2.0)),
+    "P7": Case(pool(counters={"retries_refused": 1}), pool(counters={"retries_refused": 0})),
     "P8": Case(
         pool(counters={"released": 1000}, closed={"error": 5, "invalid": 20}),
         pool(counters={"released": 1000}, closed={"error": 5, "idle": 20}, use=SLOW, connect=FAST),
@@ -205,6 +227,10 @@ CASES: dict[str, Case] = {
     "P13": Case(code(Pattern.POOL_PER_CALL), NOTHING_IN_CODE),
     "P14": Case(pool(THEIRS, shell="asyncio", open=1), pool(THEIRS, open=1)),
     "P15": Case(code(Pattern.LOOP_PER_CALL, what="asyncio.run"), NOTHING_IN_CODE),
+    "P18": Case(
+        pool(counters={"acquired": 900, "timeouts": 20}, bounded=False, record=BUSY),
+        pool(counters={"acquired": 900, "timeouts": 20}, bounded=True, record=BUSY),
+    ),
     "F1": Case(
         fleet(process(1, report(60)), process(2, report(41))), fleet(process(1, report(25)), process(2, report(25)))
     ),
@@ -294,6 +320,46 @@ MORE: list[tuple[str, Case]] = [
     ),
     ("C6", Case(clients(client(watched=2, idle=90.0)), clients(client(watched=2)))),
     ("C9", Case(clients(client(output=2 * MEGABYTE)), clients(client(output=2 * MEGABYTE, subscriptions=1)))),
+    ("P1", Case(pool(max_connections=3, record=BUSY, wait=SLOW), pool(max_connections=3, record=BUSY, wait=FAST))),
+    ("P1", Case(fleet(process(1, report(4, wait=SLOW, **LOADED))), fleet(process(1, report(20, wait=SLOW, **LOADED))))),
+    (
+        "P1",
+        Case(
+            replace(fleet(process(1, report(3, wait=SLOW))), records={("shop@web:1", "cache"): BUSY}),
+            fleet(process(1, report(3, wait=SLOW, sizes_itself=True, **LOADED))),
+        ),
+    ),
+    ("P2", Case(pool(record=QUIET), pool(record=QUIET, sizes_itself=True))),
+    ("P2", Case(pool(record=QUIET), pool(record=BUSY))),
+    ("P7", Case(fleet(process(1, report(counters={"retries_refused": 9}))), fleet(process(1, report())))),
+    (
+        "P18",
+        Case(
+            replace(pool(counters={"acquired": 900}, bounded=False, wait=SLOW), deadline=1.0),
+            replace(pool(counters={"acquired": 900}, bounded=False, wait=FAST), deadline=1.0),
+        ),
+    ),
+    (
+        "P18",
+        Case(
+            fleet(process(1, report(counters={"acquired": 900, "timeouts": 10}, bounded=False))),
+            fleet(process(1, report(counters={"acquired": 900, "timeouts": 10}))),
+        ),
+    ),
+    (
+        "F1",
+        Case(
+            replace(pool(max_connections=4, record=BUSY), processes=10),
+            replace(pool(max_connections=4, record=BUSY), processes=7),
+        ),
+    ),
+    (
+        "F1",
+        Case(
+            fleet(process(1, report(60, **LOADED)), process(2, report(60, **LOADED))),
+            fleet(process(1, report(24, **LOADED)), process(2, report(24, **LOADED))),
+        ),
+    ),
     ("P4", Case(replace(pool(timeout=20.0), deadline=20.0), pool(timeout=20.0))),
     (
         "P5",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
+from typing import NamedTuple
 
 from ...fleet.model import FleetView, Owner, ProcessReport
-from ..facts import Facts, ServerFacts
+from ..facts import Facts
 from ..rule import Finding, Severity, rule
+from ..sizing import sized
 from .wording import count, most_common, seconds, share
 
 _FAR = 3.0  # robust standard deviations
@@ -26,7 +28,8 @@ _NORMAL = 0.6745  # the median deviation of a normal distribution
     """,
     seen="""
         The `max_connections` of all pools of all live processes (or `--pool` times `--processes`), and those of
-        others that are connected, are more than `maxclients`; or they would be with all processes twice.
+        others that are connected, are more than `maxclients`; or they would be with all processes twice. Where the
+        load of all these pools is known (see P1), the sizes that it asks for are added up, too.
     """,
     write="""
         Divide what the server takes by the processes, deploys included, and keep some for others:
@@ -43,21 +46,21 @@ _NORMAL = 0.6745  # the median deviation of a normal distribution
 )
 def over_budget(facts: Facts) -> Iterator[Finding]:
     """Compare the sum of all limits with the server's."""
-    known = _fleet_budget(facts.fleet, facts.server) if facts.fleet else _pool_budget(facts)
+    budget = _fleet_budget(facts, facts.fleet) if facts.fleet else _pool_budget(facts)
     limit = (facts.server.max_clients if facts.server else None) or _fleet_limit(facts.fleet)
-    if known is None or limit is None:
+    if budget is None or limit is None:
         return
-    asked, others, processes = known
+    asked, others, processes, needed, _ = budget
     room = limit - others
-    if asked > room or 2 * asked > room:
-        now = asked > room
-        each = max(1, room // (2 * max(1, processes)))
+    if 2 * max(asked, needed) > room:
+        figures = {"max_connections": asked, "maxclients": limit, "others": others, "processes": processes}
+        load = f" Their load asks for {needed}{_against(needed, room)}." if needed else ""
         yield Finding(
-            f"{count(processes, 'process')} may open {asked} connections{'' if now else ', twice that in a deploy'}; "
-            f"the server takes {limit}, of which others have {others}.",
-            {"max_connections": asked, "maxclients": limit, "others": others, "processes": processes},
-            f"max_connections={each}  # for each process",
-            severity=None if now else Severity.COSTLY,
+            f"{count(processes, 'process')} may open {asked} connections{_against(asked, room)}; "
+            f"the server takes {limit}, of which others have {others}.{load}",
+            figures | ({"advised": needed} if needed else {}),
+            _sizes(budget, room),
+            severity=None if asked > room else Severity.COSTLY,
         )
 
 
@@ -153,8 +156,20 @@ def mixed_versions(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _fleet_budget(fleet: FleetView, server: ServerFacts | None) -> tuple[int, int, int]:
-    """Return what the fleet's pools may open, what others have open, and how many processes there are.
+class _Budget(NamedTuple):
+    asked: int
+    """connections that all pools may open"""
+    others: int
+    """connections that others have open"""
+    processes: int
+    needed: int
+    """connections by the sizes that the load asks for; 0 where that isn't known of all pools"""
+    advised: Mapping[str, int]
+    """these sizes by the pool's name, of several processes the largest"""
+
+
+def _fleet_budget(facts: Facts, fleet: FleetView) -> _Budget:
+    """Return what the fleet's pools may open, and what their load asks for.
 
     Pools of other servers don't count. Where none has the address that the server was looked at by (it may have several
     names), the address of which most connections may be opened is taken for it.
@@ -162,18 +177,48 @@ def _fleet_budget(fleet: FleetView, server: ServerFacts | None) -> tuple[int, in
     asked: Counter[str] = Counter()
     for pool in (pool for process in fleet.processes for pool in process.pools):
         asked[pool.address] += pool.max_connections
-    at = server.url.rpartition("//")[2].partition("/")[0] if server else ""
+    at = facts.server.url.rpartition("//")[2].partition("/")[0] if facts.server else ""
     address = at if at in asked else max(asked, key=lambda each: asked[each], default="")
+    names = [pool.name for process in fleet.processes for pool in process.pools if pool.address == address]
     processes = sum(any(pool.address == address for pool in process.pools) for process in fleet.processes)
     clients = fleet.server.clients if fleet.server else ()
-    return asked[address], sum(client.owner is not Owner.KNOWN for client in clients), processes
+    others = sum(client.owner is not Owner.KNOWN for client in clients)
+    return _Budget(asked[address], others, processes, *_needed(facts, address, names))
 
 
-def _pool_budget(facts: Facts) -> tuple[int, int, int] | None:
+def _pool_budget(facts: Facts) -> _Budget | None:
     """Return the same for the imported pools, where it is known how many processes have them."""
     if facts.processes is None:
         return None
-    return facts.processes * sum(pool.max_connections for pool in facts.pools), 0, facts.processes
+    asked = facts.processes * sum(pool.max_connections for pool in facts.pools)
+    needed, advised = _needed(facts, None, [pool.name for pool in facts.pools])
+    return _Budget(asked, 0, facts.processes, facts.processes * needed, advised)
+
+
+def _needed(facts: Facts, address: str | None, names: Sequence[str]) -> tuple[int, Mapping[str, int]]:
+    """Return what the load of these pools asks for: in all, and for each name; nothing where it isn't known of all."""
+    found = [pool for pool in sized(facts) if address in (None, pool.address)]
+    if len(found) < len(names):
+        return 0, {}
+    advised: dict[str, int] = {}
+    for pool in found:
+        advised[pool.name] = max(pool.advice.size, advised.get(pool.name, 0))
+    return sum(advised[name] for name in names), advised
+
+
+def _against(connections: int, room: int) -> str:
+    return (
+        ", more than there is room for"
+        if connections > room
+        else (", twice that in a deploy" if 2 * connections > room else "")
+    )
+
+
+def _sizes(budget: _Budget, room: int) -> str:
+    """Return the sizes to write: those that the load asks for where they fit, deploys included, else even shares."""
+    if budget.needed and 2 * budget.needed <= room:
+        return "\n".join(f"max_connections={size}  # {name}" for name, size in budget.advised.items())
+    return f"max_connections={max(1, room // (2 * max(1, budget.processes)))}  # for each process"
 
 
 def _fleet_limit(fleet: FleetView | None) -> int | None:

@@ -9,14 +9,98 @@ from collections.abc import Iterator
 
 from ..facts import Facts, Pattern, PoolFacts, Sighting, counted
 from ..rule import Finding, Severity, rule
+from ..sizing import sized
 from .wording import count, seconds, share
 
 _FEW = 100  # uses below which shares say nothing
+_MANY, _LONG = 1000, 50.0  # callers, and seconds, of a record that says how busy a pool is
 _TOO_MANY_POOLS = 5
 _DEFAULT_SOCKET_TIMEOUT = 5.0  # redis-py's since 8.0
 # Hosts of services whose address moves from one machine to another, and whose tokens end.
 _MOVING = re.compile(r"\.(cache\.amazonaws\.com|redis\.cache\.windows\.net|aivencloud\.com|redis-cloud\.com)$")
 _NUMBERED = re.compile(r"#\d+$")
+
+
+@rule(
+    "P1",
+    Severity.SEVERE,
+    "The pool is too small for its load",
+    why="""
+        Callers queue for a connection for longer than they use it. What looks like a slow Redis is the queue in front
+        of the pool, and as soon as more callers come together it grows by far more than they are more.
+    """,
+    seen="""
+        The p99 of waits is above the target (the median use, and at least 2 ms), and the size that `redpool tune` would
+        advise is above `max_connections`. By the pool's record of the last minute; of a process that only reports,
+        by its counters since it was started. How callers bunch is a guess then, and the finding says so.
+    """,
+    write="""
+        ```python
+        import redpool
+
+        pool = redpool.ConnectionPool(host="localhost", max_connections=20)
+        ```
+
+        Callers of a pool that is short come later than they would, so look again after the change.
+    """,
+    source="Erlang (1917), Allen and Cunneen (1978) for counters; docs/sizing.md.",
+    needs=("record", "fleet"),
+)
+def too_small(facts: Facts) -> Iterator[Finding]:
+    """Compare the size with the one that the load asks for."""
+    for pool in sized(facts):
+        advice = pool.advice
+        if pool.sizes_itself or pool.wait_p99 <= advice.target or advice.size <= pool.max_connections:
+            continue
+        expected = next(each.wait_p99 for each in advice.curve if each.size == advice.size)
+        guess = " That is a guess by counters: they don't say how callers bunch." if advice.guessed else ""
+        shared = advice.shared_p99 is not None and advice.shared_p99 <= advice.target
+        yield Finding(
+            f"Callers of {pool.label} wait for {seconds(pool.wait_p99)} at the p99, with "
+            f"{count(pool.max_connections, 'connection')}; with {advice.size} it would be {seconds(expected)}.{guess}",
+            {"max_connections": pool.max_connections, "advised": advice.size, "p99 wait": pool.wait_p99,
+             "expected": expected, "target": advice.target, "callers/s": round(advice.load.rate, 1)},
+            f"max_connections={advice.size}" + (f", min_idle={advice.min_idle}" if advice.min_idle else "")
+            + ("\n# or one that all share: redpool.MultiplexedConnectionPool" if shared else ""),
+        )  # fmt: skip
+
+
+@rule(
+    "P2",
+    Severity.COSTLY,
+    "The pool is larger than its load asks for",
+    why="""
+        Connections that callers don't need on a good day are opened on a bad one: when the server slows down, each
+        process opens all that it may, which is more work for the server just then, and takes places in its
+        `maxclients`.
+    """,
+    seen="""
+        The record spans 50 s or more, with 1 000 callers or more; had all of them been served at once, at most half of
+        `max_connections` would have been in use at the busiest moment; and the size that `redpool tune` would advise is
+        at most half of it, too. It is one minute: look in the busy hour. Reports of a fleet don't say the busiest
+        moment.
+    """,
+    write="""
+        The advised size, or twice that where you only looked at a quiet hour.
+    """,
+    source="HikariCP's wiki, *About Pool Sizing*.",
+    needs=("record",),
+)
+def too_large(facts: Facts) -> Iterator[Finding]:
+    """Compare the size with the busiest moment of the record."""
+    for pool in sized(facts):
+        load, size = pool.advice.load, pool.advice.size
+        if pool.record is None or pool.sizes_itself or load.seconds < _LONG or load.callers < _MANY:
+            continue
+        if max(load.peak, size) <= pool.max_connections / 2:
+            spare = (facts.processes or 1) * (pool.max_connections - size)
+            yield Finding(
+                f"{pool.label} may open {count(pool.max_connections, 'connection')}; the last "
+                f"{seconds(round(load.seconds))} asked for {load.peak} at once, and {size} would do. "
+                f"{count(facts.processes or 1, 'process')} may open {spare} that callers don't need.",
+                {"max_connections": pool.max_connections, "busiest": load.peak, "advised": size, "spare": spare},
+                f"max_connections={size}",
+            )
 
 
 @rule(
@@ -129,6 +213,48 @@ def no_bound(facts: Facts) -> Iterator[Finding]:
                     "attempts": pool.retries + 1,
                     "deadline": facts.deadline,
                 },
+            )
+
+
+@rule(
+    "P7",
+    Severity.COSTLY,
+    "Retries add to the load of a server that is slow",
+    why="""
+        A late reply says that the server is slow; sending the command once more makes it slower. Where a client, a task
+        queue and an HTTP client all try again, each of them multiplies the load, and it stays when its cause is gone.
+    """,
+    seen="""
+        A pool has refused to send late commands again, since retries had used up their budget: more than one in ten
+        was late (`stats().retries_refused`). redis-py's and valkey-py's pools have no such budget, and count nothing.
+    """,
+    write="""
+        Find out why the server was late (S10, S11, S14). Retry in one place, with pauses, and don't retry what the pool
+        refused: its callers get `ReplyLate`.
+
+        ```python
+        import redpool
+
+        r = redpool.Redis(host="localhost")
+        try:
+            with redpool.deadline(0.5):
+                r.get("greeting")
+        except redpool.ReplyLate:
+            pass  # do without
+        ```
+    """,
+    source="AWS Builders' Library, *Timeouts, retries and backoff with jitter*; Bronson and others, HotOS 2021.",
+    needs=("pool", "fleet"),
+)
+def retries_amplify(facts: Facts) -> Iterator[Finding]:
+    """Look at the retry budget."""
+    for pool in counted(facts):
+        refused = pool.counters.get("retries_refused", 0)
+        if refused:
+            yield Finding(
+                f"Retries over {pool.label} have used up their budget: {count(refused, 'late command')} "
+                f"{'was' if refused == 1 else 'were'} not sent again.",
+                {"retries_refused": refused},
             )
 
 
@@ -359,6 +485,51 @@ def loop_per_call(facts: Facts) -> Iterator[Finding]:
     """Look at the code."""
     for sighting in facts.sighted(Pattern.LOOP_PER_CALL):
         yield Finding(f"{sighting.what} makes an event loop at each call of {sighting.function}.", where=sighting)
+
+
+@rule(
+    "P18",
+    Severity.COSTLY,
+    "The queue in front of the pool has no bound",
+    why="""
+        When more callers come than the server serves, each waits longer than the one before. Those with a deadline
+        leave before their turn, or just after their command was sent, and the server works for callers that are gone.
+        With a bound some are told at once, and the others are served.
+    """,
+    seen="""
+        `max_waiting` and `shed` are `None`; and after 100 callers the p99 of waits is above half of the callers'
+        deadline (`--deadline`, 30 s), or more than 1 % of the callers have waited in vain.
+    """,
+    write="""
+        ```python
+        import redpool
+
+        pool = redpool.ConnectionPool(host="localhost", shed="codel")  # needs no number
+        pool = redpool.ConnectionPool(host="localhost", max_connections=10, max_waiting=40)
+        ```
+
+        `max_waiting` must be above the largest burst, or it turns callers away that would have been served: at least
+        four times `max_connections`.
+    """,
+    source="RFC 8289; docs/overload.md, with the simulations.",
+    needs=("pool", "fleet"),
+)
+def no_bound_on_the_queue(facts: Facts) -> Iterator[Finding]:
+    """Compare waits and timeouts with what callers have."""
+    for pool in counted(facts):
+        timeouts = pool.counters.get("timeouts", 0)
+        callers, wait = pool.counters.get("acquired", 0) + timeouts, pool.wait.quantile(0.99)
+        if pool.bounded is not False or callers < _FEW:
+            continue
+        if wait > facts.deadline / 2 or timeouts > 0.01 * callers:
+            burst = max((each.callers for each in pool.record.arrivals), default=0) if pool.record else 0
+            yield Finding(
+                f"The queue of {pool.label} has no bound; callers wait {seconds(wait)} at the p99, and "
+                f"{share(timeouts / callers)} of them in vain.",
+                {"p99 wait": wait, "deadline": facts.deadline, "timeouts": timeouts, "callers": callers}
+                | ({"largest burst": burst} if burst else {}),
+                f'shed="codel"  # or max_waiting={max(4 * pool.max_connections, burst)}',
+            )
 
 
 def _home(pool: PoolFacts) -> str:
