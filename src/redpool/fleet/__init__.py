@@ -12,10 +12,10 @@ from .publisher import Publisher, publish
 from .reader import Reader
 from .reports import decode, encode, of_process
 from .source import Source
-from .unix import Listener, SocketSource, ask, listen, socket_path
+from .unix import Listener, SocketSource, ask, ask_records, listen, socket_path
 
 __all__ = [
     "FleetView", "Listener", "Owner", "PoolReport", "ProcessReport", "Publisher", "Reader", "ReportError", "Sample",
-    "ServerClient", "ServerView", "SocketSource", "Source", "ask", "decode", "encode", "listen", "of_process",
-    "publish", "socket_path",
+    "ServerClient", "ServerView", "SocketSource", "Source", "ask", "ask_records", "decode", "encode", "listen",
+    "of_process", "publish", "socket_path",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""Reports as bytes, and back: compact JSON, compressed where that pays.
+"""Reports, and the records of pools, as bytes, and back: compact JSON, compressed where that pays.
 
-What comes back is made by anyone who can write to that Redis. So sizes and types are checked, texts are cut, and what
-is wrong raises `ReportError`. What a newer version adds is passed over.
+What comes back is made by anyone who can write to that Redis, or who listens at that socket. So sizes and types are
+checked, texts are cut, and what is wrong raises `ReportError`. What a newer version adds is passed over.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import json
 import math
 import operator
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from itertools import accumulate
 from typing import Any, NoReturn, TypeVar
 
 from ..core.histogram import BOUNDS, Distribution
+from ..core.record import CONNECTS, LONGEST, SECONDS, SLOTS, Arrivals, Record, Span
 from .model import Borrowed, Calling, PoolReport, ProcessReport, Sample, Waiting
 
 VERSION = 1
@@ -23,9 +24,16 @@ MOST_POOLS = 256
 """So many pools a report has at most."""
 MOST_BYTES = 256 * 1024
 """So long a report is at most."""
+MOST_RECORDS = 32
+"""The records of so many pools come at once at most: those with the most callers."""
+MOST_BYTES_OF_RECORDS = 8 * 1024 * 1024
 _MOST_PLAIN = 4 * 1024 * 1024  # bytes when decompressed
+_MOST_PLAIN_OF_RECORDS = 32 * 1024 * 1024
 _LONGEST = 400  # characters of a text
 _MOST_ENTRIES = 64  # of counters, reasons, leases, waiters
+_MOST_HELD = 4096  # leases of a record that have not ended
+_MOST_BUCKETS = 4096  # of a record's holds
+_MOST_IN_SLOT = 0xFFFF  # callers
 _LARGEST = 2**63
 _SMALL = 160  # bytes which zlib doesn't shorten by much
 _COUNTS = len(BOUNDS) + 1
@@ -66,6 +74,30 @@ def decode_samples(data: bytes, at: float) -> tuple[Sample, ...]:
 
     samples: tuple[Sample, ...] = _decoded(data, read)
     return samples
+
+
+def encode_records(records: Iterable[Record]) -> bytes:
+    """Return records as bytes, of at most 32 pools: those with the most callers."""
+    most = sorted(records, key=lambda record: -sum(each.callers for each in record.arrivals))[:MOST_RECORDS]
+    return _pack({"records": [_plain_of_record(record) for record in most]})
+
+
+def decode_records(data: bytes) -> tuple[Record, ...]:
+    """Return the records that `encode_records` has made bytes of. Raises `ReportError` where they are none."""
+
+    def read(value: Any) -> tuple[Record, ...]:
+        if "records" not in _of(dict, value):
+            raise ReportError("no report: there are no records in it")
+        records: tuple[Record, ...] = _several(_checked_record, MOST_RECORDS)(value["records"])
+        return records
+
+    found: tuple[Record, ...] = _decoded(data, read, MOST_BYTES_OF_RECORDS, _MOST_PLAIN_OF_RECORDS)
+    return found
+
+
+def encode_refusal(why: str) -> bytes:
+    """Return as bytes why a process answers a request with nothing else; `decode` and the like raise it."""
+    return _pack({"refused": why})
 
 
 def sample_of(report: ProcessReport, pool: PoolReport) -> Sample:
@@ -120,6 +152,16 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
+def _plain_of_record(record: Record) -> dict[str, Any]:
+    plain = {each.name: getattr(record, each.name) for each in fields(record)}
+    rows = {name: [_rounded(row) for row in plain[name]] for name in ("arrivals", "holds", "longest", "connects")}
+    return plain | rows | {"name": record.name[:_LONGEST], "held": record.held[:_MOST_HELD]}
+
+
+def _rounded(row: Iterable[float]) -> list[float]:
+    return [round(each, 7) for each in row]
+
+
 def _defaults(record: Any) -> list[tuple[str, Any]]:
     made = [(f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in fields(record)]
     return [(name, object() if default is MISSING else default) for name, default in made]
@@ -130,24 +172,27 @@ _DEFAULTS = {record: _defaults(record) for record in (Borrowed, Calling, Waiting
 # -- from bytes --------------------------------------------------------------------------------------------------------
 
 
-def _decoded(data: bytes, read: _Read) -> Any:
+def _decoded(data: bytes, read: _Read, most: int = MOST_BYTES, most_plain: int = _MOST_PLAIN) -> Any:
     try:
-        return read(json.loads(_unpacked(data), parse_constant=_not_finite))
+        found = json.loads(_unpacked(data, most, most_plain), parse_constant=_not_finite)
+        if type(found) is dict and "refused" in found:
+            raise ReportError(f"no report: {_text(found['refused'])}")
+        return read(found)
     except ReportError:
         raise
     except (ValueError, TypeError, RecursionError, zlib.error) as error:
         raise ReportError(f"no report: {error}") from None
 
 
-def _unpacked(data: bytes) -> bytes:
-    if len(data) > MOST_BYTES:
-        raise ReportError(f"no report: {len(data)} bytes are more than {MOST_BYTES}")
+def _unpacked(data: bytes, most: int, most_plain: int) -> bytes:
+    if len(data) > most:
+        raise ReportError(f"no report: {len(data)} bytes are more than {most}")
     if data[:1] == b"{":
         return data
     inflate = zlib.decompressobj()
-    text = inflate.decompress(data, _MOST_PLAIN)
+    text = inflate.decompress(data, most_plain)
     if inflate.unconsumed_tail or not inflate.eof:
-        raise ReportError(f"no report: cut off, or more than {_MOST_PLAIN} bytes when decompressed")
+        raise ReportError(f"no report: cut off, or more than {most_plain} bytes when decompressed")
     return text
 
 
@@ -190,6 +235,42 @@ def _seconds(value: Any) -> float:
     if not (0 <= seconds < _LARGEST and math.isfinite(seconds)):
         raise ReportError("no report: a time below 0, or without end")
     return seconds
+
+
+def _moment(value: Any) -> float:
+    """Return a time that may be before the record's beginning."""
+    return -_seconds(-value) if type(value) in (int, float) and value < 0 else _seconds(value)
+
+
+def _below(limit: int) -> _Read:
+    def below(value: Any) -> int:
+        if _count(value) >= limit:
+            raise ReportError(f"no report: {value} is not below {limit}")
+        return int(value)
+
+    return below
+
+
+def _row(kind: Callable[..., Any], *reads: _Read) -> _Read:
+    """Return what reads a list with one entry for each of `reads`."""
+
+    def row(value: Any) -> Any:
+        if len(_of(list, value)) != len(reads):
+            raise ReportError(f"no report: {len(value)} entries in the place of {len(reads)}")
+        return kind(*(read(each) for read, each in zip(reads, value, strict=True)))
+
+    return row
+
+
+def _pair(one: float, other: int) -> tuple[float, int]:
+    return one, other
+
+
+def _checked_record(value: Any) -> Record:
+    record: Record = _pool_record(value)
+    if not 0 < record.seconds <= SECONDS + 1:
+        raise ReportError(f"no report: a record of {record.seconds} s")
+    return record
 
 
 def _counts(value: Any) -> dict[str, int]:
@@ -243,4 +324,12 @@ _pool = _record(
 _process = _record(
     ProcessReport, service=_text, host=_text, pid=_count, started=_seconds, at=_seconds, period=_seconds, redpool=_text,
     redis_py=_text, python=_text, pools=_several(_pool, MOST_POOLS), more_pools=_count,
+)  # fmt: skip
+_span = _row(Span, _moment, _seconds)
+_arrivals = _row(Arrivals, _below(SLOTS), _below(_MOST_IN_SLOT + 1), _below(_MOST_IN_SLOT + 1), _seconds)
+_pool_record = _record(
+    Record, name=_text, seconds=_seconds, max_connections=_count, arrivals=_several(_arrivals, SLOTS),
+    holds=_several(_row(_pair, _seconds, _count), _MOST_BUCKETS), longest=_several(_span, 2 * LONGEST),
+    exact_above=_seconds, held=_several(_seconds, _MOST_HELD), connects=_several(_span, CONNECTS), wait_p99=_seconds,
+    timeouts=_count, callers=_count, nesting=_count, deepest=_count, kept=_count, age=_seconds, commands=_count,
 )  # fmt: skip

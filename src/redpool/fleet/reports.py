@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from typing import Any, ClassVar, Protocol
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import redis
 
+from ..core.record import Record
 from ..core.stats import Seen
 from ..redispy.naming import program_name
 from ..version import __version__
@@ -35,6 +37,8 @@ _LINE = re.compile(r'File "(.*)", line (\d+), in (.*)')
 _LONGEST_SERVICE = 100  # characters
 _STARTED = time.time()
 
+_T = TypeVar("_T")
+
 _Look = tuple[asyncio.AbstractEventLoop | None, Callable[[], Seen]]
 
 
@@ -48,6 +52,9 @@ class Pool(Protocol):
     @property
     def connection_kwargs(self) -> Mapping[str, Any]:
         """What its connections are made with."""
+
+    def record(self) -> Record:
+        """Return what it was asked for in the last minute."""
 
     def looks(self) -> Any:
         """Return (loop, what looks at the pool's part there) of each loop."""
@@ -75,6 +82,12 @@ def of_process(pools: Iterable[Pool], *, service: str, period: float = 1.0) -> P
         pools=tuple(reports[:MOST_POOLS]),
         more_pools=max(0, len(reports) - MOST_POOLS),
     )
+
+
+def records_of(pools: Iterable[Pool]) -> list[Record]:
+    """Return what these pools of this process were asked for in the last minute; it may be called in any thread."""
+    found = [_look_outside(pool.record) for pool in pools]
+    return [replace(record, name=without_credentials(record.name)) for record in found if record is not None]
 
 
 def _look(parts: list[tuple[Pool, _Look]], within: float) -> list[tuple[Pool, Seen]]:
@@ -131,7 +144,7 @@ def _here() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _look_outside(look: Callable[[], Seen]) -> Seen | None:
+def _look_outside(look: Callable[[], _T]) -> _T | None:
     for _ in range(_AGAIN):
         try:
             return look()

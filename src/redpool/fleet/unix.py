@@ -1,6 +1,10 @@
-"""One process seen without Redis: it tells its own report to who connects to its Unix socket.
+"""One process seen without Redis: it answers who connects to its Unix socket.
 
 The socket is the user's alone. It stands in the user's runtime directory under the process's id, and goes with it.
+
+Who connects sends one line: `redpool`, the protocol's version and what it asks for. The answer, as `encoding` has it,
+goes until the connection ends. To any other line it is a refusal that says why; to one that is too long, or comes too
+late, there is none.
 """
 
 from __future__ import annotations
@@ -25,13 +29,27 @@ from typing import Any, Self
 
 from .. import registry
 from ..alarm import Alarm
+from ..core.record import Record
 from ..forks import in_child
-from .encoding import MOST_BYTES, ReportError, decode, encode, sample_of
+from .encoding import (
+    MOST_BYTES,
+    MOST_BYTES_OF_RECORDS,
+    ReportError,
+    decode,
+    decode_records,
+    encode,
+    encode_records,
+    encode_refusal,
+    sample_of,
+)
 from .model import FleetView, ProcessReport, Sample
-from .reports import checked_service, of_process, service_of
+from .reports import checked_service, of_process, records_of, service_of
 
 logger = logging.getLogger("redpool.fleet")
 
+_REPORT, _RECORDS = b"redpool 1 report", b"redpool 1 records"
+_LONGEST_REQUEST = 64  # bytes
+_ASK_WITHIN = 1.0  # seconds
 _SEND_WITHIN = 1.0  # seconds
 _CHILD_AFTER = 1.0  # seconds after which a forked child listens: by then it is no other program, and won't end at once
 _END_WITHIN = 1.0  # seconds
@@ -162,10 +180,32 @@ class Listener:
             except OSError:
                 break  # it was closed
             with peer, contextlib.suppress(OSError):
-                peer.settimeout(_SEND_WITHIN)
-                if not self._closed:
-                    peer.sendall(encode(of_process(registry.noted(), service=self._service)))
+                request = _request(peer)
+                if request and not self._closed:
+                    peer.settimeout(_SEND_WITHIN)
+                    peer.sendall(self._answer(request))
         opened.close()
+
+    def _answer(self, request: bytes) -> bytes:
+        if request == _REPORT:
+            return encode(of_process(registry.noted(), service=self._service))
+        if request == _RECORDS:
+            return encode_records(records_of(registry.noted()))
+        return encode_refusal(f"the process answers only {_REPORT.decode()!r} and {_RECORDS.decode()!r}")
+
+
+def _request(peer: socket.socket) -> bytes:
+    """Return the line that a peer has sent; nothing where it sent none in time, or one that is too long."""
+    end = time.monotonic() + _ASK_WITHIN
+    received = b""
+    while b"\n" not in received and len(received) <= _LONGEST_REQUEST:
+        peer.settimeout(max(0.001, end - time.monotonic()))
+        part = peer.recv(_LONGEST_REQUEST)
+        if not part:
+            return b""
+        received += part
+    line, ended, _ = received.partition(b"\n")
+    return line if ended and len(line) <= _LONGEST_REQUEST else b""
 
 
 class _Opened:
@@ -252,6 +292,19 @@ def ask(where: str | Path | int, timeout: float = 3.0) -> ProcessReport:
     Raises `OSError` where none listens there, or where it doesn't answer within `timeout` seconds, and `ReportError`
     where what it says is no report.
     """
+    return decode(_asked(where, _REPORT, MOST_BYTES, timeout))
+
+
+def ask_records(where: str | Path | int, timeout: float = 10.0) -> tuple[Record, ...]:
+    """Return what the pools of such a process were asked for in the last minute, as `pool.record()` has it.
+
+    Of more than 32 pools they are those with the most callers. Raises as `ask` does.
+    """
+    return decode_records(_asked(where, _RECORDS, MOST_BYTES_OF_RECORDS, timeout))
+
+
+def _asked(where: str | Path | int, request: bytes, most: int, timeout: float) -> bytes:
+    """Return what a process answers to a request."""
     _check_system()
     path = _found(where) if isinstance(where, int) else Path(where)
     end = time.monotonic() + timeout
@@ -262,12 +315,13 @@ def ask(where: str | Path | int, timeout: float = 3.0) -> ProcessReport:
             peer.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise type(error)(f"no process listens at {path}: it calls redpool.fleet.listen() for that") from None
+        peer.sendall(request + b"\n")
         while part := peer.recv(65536):
             received += part
-            if len(received) > MOST_BYTES:
-                raise ReportError(f"no report: more than {MOST_BYTES} bytes")
+            if len(received) > most:
+                raise ReportError(f"no report: more than {most} bytes")
             peer.settimeout(max(0.001, end - time.monotonic()))
-    return decode(bytes(received))
+    return bytes(received)
 
 
 def _found(pid: int) -> Path:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool tune`."""
     parser.usage = (
         "redpool tune [OPTION ...] FILE ...\n"
+        "       redpool tune --process PID|PATH [OPTION ...]\n"
         "       redpool tune --record SECONDS [OPTION ...] [URL] -- COMMAND [ARGUMENT ...]\n"
         "       redpool tune --rate CALLERS --hold MS [OPTION ...]"
     )
@@ -34,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "server's URL, if its limit counts, and the program to run",
     )  # fmt: skip
     parser.add_argument("--record", type=_seconds, metavar="SECONDS", help="run a program for so long (at most 60)")
+    parser.add_argument(
+        "--process", action="append", default=[], metavar="PID|PATH",
+        help="a process that runs, which has called redpool.fleet.listen(); again for more",
+    )  # fmt: skip
     parser.add_argument("--target", type=positive, metavar="MS", help="p99 wait (default: median hold, at least 2 ms)")
     parser.add_argument("--processes", type=whole, metavar="N", help="processes that share the server (default: seen)")
     parser.add_argument("--url", metavar="URL", help="the server, for its limit of clients")
@@ -57,12 +63,16 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.rate or arguments.hold:
         if not (arguments.rate and arguments.hold) or words:
             parser.error("--rate and --hold: both of them, and no file")
+    elif arguments.process:
+        if arguments.record or words:
+            parser.error("--process: without --record, and no file")
+        by_process = [_attached(each, parser) for each in arguments.process]
     elif arguments.record:
         by_process = _recorded(words, arguments.record, parser)
     elif words:
         by_process, counters = _read(words, parser)
     else:
-        parser.error("of which pool? Give a record, --record SECONDS -- COMMAND, or --rate and --hold")
+        parser.error("of which pool? Give a record, --process PID, --record SECONDS -- COMMAND, or --rate and --hold")
     if arguments.save:
         documents = [json.loads(record.to_json()) for records in by_process for record in records]
         arguments.save.write_text(json.dumps(documents), encoding="utf-8")
@@ -114,6 +124,23 @@ def _recorded(command: list[str], seconds: float, parser: argparse.ArgumentParse
             f"redpool tune --record {seconds:g} -- redpool run -- {' '.join(command)}"
         )
     return captured.records
+
+
+def _attached(process: str, parser: argparse.ArgumentParser) -> list[Record]:
+    """Return the records of a process that runs. Their names are shown, and come from outside."""
+    from redpool.fleet import ReportError, ask_records
+
+    try:
+        records = ask_records(int(process) if process.isascii() and process.isdecimal() else process)
+    except (OSError, ReportError) as error:
+        parser.error(f"--process {process}: {error}")
+    if not records:
+        parser.error(f"--process {process}: it has no pool of redpool's")
+    return [replace(record, name=_printable(record.name)) for record in records]
+
+
+def _printable(name: str) -> str:
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
 
 
 def _read(words: Iterable[str], parser: argparse.ArgumentParser) -> tuple[list[list[Record]], list[Mapping[str, Any]]]:

@@ -25,7 +25,7 @@ _LINE = 60
 
 def console() -> Console:
     """Return a console for standard output, of a fixed width and without color where that is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False, markup=False)
 
 
 def write_json(document: object) -> None:
@@ -37,7 +37,7 @@ def write_json(document: object) -> None:
 def progress(total: float | None = None) -> Iterator[Callable[[str, float], None]]:
     """Show on standard error what is being done, and how far it is of `total`; silent where that is no terminal."""
     on_stderr = Console(stderr=True)
-    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}")]
+    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
     columns += [BarColumn()] if total is not None else []
     with Progress(*columns, console=on_stderr, transient=True, disable=not on_stderr.is_terminal) as bar:
         task = bar.add_task("", total=total)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import redpool
-from redpool.fleet import ReportError, SocketSource, ask, listen, socket_path
+from redpool.fleet import ReportError, SocketSource, ask, ask_records, decode, listen, socket_path
 from support.faces import eventually
 
 
@@ -44,6 +46,46 @@ def test_a_process_tells_its_report(runtime: Path) -> None:
     assert not listener.path.exists()
     listener.close()
     assert pool.config.name == "unreachable"
+
+
+def test_a_process_tells_its_records(redis_url: str) -> None:
+    """Of all its pools, without the password that a name may have; a replay of them needs nothing else."""
+    url = redis_url.replace("redis://", "redis://:secret@")
+    with redpool.ConnectionPool.from_url(redis_url, name=url) as pool, listen() as listener:
+        for _ in range(20):
+            with pool.connection():
+                pass
+        told = {record.name: record for record in ask_records(listener.path)}
+    (name,) = (name for name in told if name in url.replace(":secret@", ""))
+    assert sum(arrivals.callers for arrivals in told[name].arrivals) == 20
+    assert told[name].max_connections == pool.max_connections
+    assert not [name for name in told if "secret" in name]
+
+
+@pytest.mark.parametrize("request_", [b"redpool 2 report\n", b"redpool 1 keys\n", b"GET / HTTP/1.1\r\n\r\n", b"\n"])
+def test_what_the_process_does_not_know_is_refused(request_: bytes) -> None:
+    """It says what it knows; an empty line gets no answer."""
+    with listen() as listener, socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(listener.path))
+        peer.sendall(request_)
+        said = peer.makefile("rb").read()
+    if request_ == b"\n":
+        assert said == b""
+        return
+    with pytest.raises(ReportError, match="answers only 'redpool 1 report' and 'redpool 1 records'"):
+        decode(said)
+
+
+@pytest.mark.parametrize("sent", [b"", b"redpool 1 rep", b"x" * 1000])
+def test_what_asks_for_nothing_gets_nothing_and_the_next_is_served(sent: bytes, monkeypatch: Any) -> None:
+    """One that connects and stays silent, one that leaves in the middle, and one that goes on and on."""
+    monkeypatch.setattr("redpool.fleet.unix._ASK_WITHIN", 0.05)
+    with listen() as listener, socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(listener.path))
+        peer.sendall(sent)
+        assert ask(listener.path).pid == os.getpid()
+        with contextlib.suppress(ConnectionResetError):  # it was not read to its end
+            assert peer.recv(100) == b""
 
 
 def test_on_a_signal(runtime: Path) -> None:
@@ -123,16 +165,18 @@ def test_who_listens_may_be_anyone(tmp_path: Path, said: bytes) -> None:
             ask(tmp_path / "s")
         ended.join(20)
         ended = _answer(impostor, said)
+        with pytest.raises(ReportError):
+            ask_records(tmp_path / "s")
+        ended.join(20)
+        ended = _answer(impostor, said)
         assert "no report" in source.read().error
         ended.join(20)
 
 
 def _answer(impostor: socket.socket, said: bytes) -> Any:
-    import contextlib
-    import threading
-
     def answer() -> None:
         with impostor.accept()[0] as peer, contextlib.suppress(OSError):
+            peer.recv(100)
             peer.sendall(said)
 
     thread = threading.Thread(target=answer)

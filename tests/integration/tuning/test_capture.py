@@ -11,6 +11,7 @@ import pytest
 
 import redpool
 from redpool.cli import main
+from redpool.fleet import listen
 from redpool.tuning import capture
 
 PROGRAM = """
@@ -49,6 +50,23 @@ def test_records_are_written_when_the_time_is_up(redis_url: str, tmp_path: Path)
         written.unlink()
         writer.write()
         assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_runs_is_asked(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its socket, several at once; a terminal sees no name that it would obey."""
+    with redpool.ConnectionPool.from_url(redis_url, name="[/b]\x1b[2J") as pool, listen(tmp_path / "s"):
+        for _ in range(20):
+            with pool.connection():
+                pass
+        argv = ["tune", "--process", str(tmp_path / "s"), "--target", "9000"]
+        assert main([*argv, *argv[1:3], "--json"]) == 0
+        (said,) = [each for each in json.loads(capsys.readouterr().out) if each["load"]["callers"] == 20]
+        assert (said["name"], said["processes"]) == ("[/b]\\x1b[2J", 2)
+        assert main(argv) == 0
+        assert "[/b]\\x1b[2J: max_connections=" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(argv)
+    assert f"no process listens at {tmp_path / 's'}" in capsys.readouterr().err
 
 
 def test_a_pool_gives_advice(redis_url: str) -> None:

@@ -12,13 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redpool.core.record import Arrivals, Record, Span
 from redpool.fleet.encoding import (
     MOST_BYTES,
+    MOST_BYTES_OF_RECORDS,
     MOST_POOLS,
+    MOST_RECORDS,
     ReportError,
     decode,
+    decode_records,
     decode_samples,
     encode,
+    encode_records,
+    encode_refusal,
     encode_samples,
     sample_of,
 )
@@ -110,6 +116,62 @@ def test_what_is_no_report(data: Any, why: str) -> None:
     """It raises the one error, which says why: no size, depth or type gets through."""
     with pytest.raises(ReportError, match=why):
         decode(data if isinstance(data, bytes) else json.dumps(data).encode())
+
+
+RECORD = Record(
+    "cache", 60.0, 10, arrivals=(Arrivals(0, 3, 2, 0.0001), Arrivals(7, 1, 1, 0.0)), holds=((0.0005, 3), (0.002, 1)),
+    longest=(Span(-0.5, 0.002),), exact_above=0.001, held=(0.25,), connects=(Span(0.1, 0.003),), wait_p99=0.004,
+    timeouts=1, callers=2, nesting=1, deepest=2, kept=1, age=99.5, commands=7,
+)  # fmt: skip
+
+
+def records(**more: Any) -> dict[str, Any]:
+    """A record as JSON has it, with something else in it, among no others."""
+    return {"v": 1, "records": [json.loads(zlib.decompress(encode_records([RECORD])))["records"][0] | more]}
+
+
+def test_records_come_back() -> None:
+    """Of many pools those with the most callers, in at most as many bytes as are read."""
+    assert decode_records(json.dumps(records()).encode()) == (RECORD,)
+    busy = replace(RECORD, arrivals=tuple(Arrivals(slot, slot % 99 + 1, 1, 0.0001) for slot in range(6000)))
+    many = [replace(RECORD, name=f"pool {n}") for n in range(2 * MOST_RECORDS)]
+    back = decode_records(encode_records([*many, busy]))
+    assert (back[0], len(back)) == (busy, MOST_RECORDS)
+    full = replace(busy, longest=tuple(Span(n * 0.0291237, 1.2345671 + n / 7) for n in range(2048)))
+    assert len(encode_records([full])) * MOST_RECORDS < MOST_BYTES_OF_RECORDS
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "cut off"),
+        (b"[]", "no report"),
+        (plain(), "there are no records in it"),
+        (encode_refusal("not now"), "no report: not now"),
+        (b"{" + b" " * MOST_BYTES_OF_RECORDS, "bytes are more than"),
+        (zlib.compress(b" " * 2**26), "when decompressed"),
+        ({"records": [{}] * (MOST_RECORDS + 1)}, "entries in a list"),
+        ({"records": [{}]}, "missing"),
+        (records(seconds=0.0), "a record of 0.0 s"),
+        (records(seconds=1e9), "a record of"),
+        (records(name=3), "a int in the place of a str"),
+        (records(arrivals=[[0, 70_000, 1, 0.0]]), "not below 65536"),
+        (records(arrivals=[[6000, 1, 1, 0.0]]), "not below 6000"),
+        (records(arrivals=[[0, 1, 1]]), "3 entries in the place of 4"),
+        (records(arrivals=[[0, 1, 1, 0.0]] * 6001), "entries in a list"),
+        (records(holds=[[-1.0, 1]]), "a time below 0"),
+        (records(holds=[[1.0, -1]]), "a count below 0"),
+        (records(longest=[["0", 1.0]]), "a str in the place of a float"),
+        (records(longest=[[float("nan"), 1.0]]), "NaN is no number"),
+        (records(longest=[[-1e300, 1.0]]), "a time below 0, or without end"),
+        (records(held=[0.0] * 5000), "entries in a list"),
+    ],
+    ids=itertools.count(),
+)
+def test_what_are_no_records(data: Any, why: str) -> None:
+    """It raises the one error, as for reports."""
+    with pytest.raises(ReportError, match=why):
+        decode_records(data if isinstance(data, bytes) else json.dumps(data).encode())
 
 
 def test_the_history() -> None:

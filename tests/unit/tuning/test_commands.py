@@ -87,6 +87,8 @@ def test_a_target_out_of_reach_is_status_1(
         (("--rate", "5"), "--rate and --hold"),
         (("--record", "99", "--", "true"), "60 s at most"),
         (("--record", "1"), "which program?"),
+        (("--process", "/nowhere", "x.json"), "--process: without"),
+        (("--process", "/nowhere"), "no process listens at /nowhere"),
         (("--record", "1", "--", "/nowhere/program"), "/nowhere/program: No such file"),
         (("--target", "0", "x"), "must be above 0"),
     ],
