@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a pool or client of yours, which is imported; may be given again")  # fmt: skip
     parser.add_argument("--code", nargs="+", default=[], metavar="PATH", help="files and folders of code to read")
     parser.add_argument("--fleet", metavar="URL", help="the Redis that processes report to (default: the same server)")
+    parser.add_argument("--process", metavar="PID|PATH",
+                        help="a process that listens (redpool.fleet.listen()), in place of a fleet")  # fmt: skip
     parser.add_argument("--look", type=_seconds, default=1.0, metavar="SECONDS",
                         help="how long to look at the server for rates (default: 1)")  # fmt: skip
     parser.add_argument("--deadline", type=_seconds, default=30.0, metavar="SECONDS",
@@ -64,6 +66,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             pools=arguments.pool,
             code=arguments.code,
             fleet=arguments.fleet,
+            process=arguments.process,
             seconds=arguments.look,
             deadline=arguments.deadline,
             processes=arguments.processes,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ..core.record import Record
+from ..fleet import ReportError, ask, ask_records
 from ..fleet.model import FleetView
 from ..fleet.reader import Reader
 from ..redispy.options import as_redis
@@ -28,6 +31,7 @@ def gather(
     pools: Sequence[str] = (),
     code: Sequence[str] = (),
     fleet: str | None = None,
+    process: str | None = None,
     seconds: float = 1.0,
     deadline: float = 30.0,
     processes: int | None = None,
@@ -35,17 +39,24 @@ def gather(
     """Return the facts, and what was looked at.
 
     The server is the one of `url`, else that of the first of `pools` (each `module:attribute`), else, where there is no
-    `code` to read (files and folders) either, the one at home. It is looked at for so many `seconds`.
+    `code` to read (files and folders) and no `process` (its id, or the path of its socket) either, the one at home. It
+    is looked at for so many `seconds`.
 
     Raises `BadUsage`, and redis-py's errors where the server can't be reached.
     """
     loaded, options = _loaded(pools), dict[str, Any]()
     if url is None and loaded:
         url, options = _server_of(loaded[0][1])
-    elif url is None and not code:
+    elif url is None and not code and process is None:
         url = HERE
     seen, unseen = _server(url, options, seconds) if url is not None else (None, ())
-    reports, unread = _fleet(fleet or (None if options else url), fleet is not None)
+    records: dict[tuple[str, str], Record] = {}
+    if process is None:
+        reports, unread = _fleet(fleet or (None if options else url), fleet is not None)
+    elif fleet is None:
+        (reports, records), unread = _process(process), ()
+    else:
+        raise BadUsage("--process, or --fleet: one of them")
     sightings, unreadable = _code(code)
     everything = of_pools.find_all() if loaded else ()
     facts = Facts(
@@ -56,9 +67,11 @@ def gather(
         redis_py=_version("redis"),
         deadline=deadline,
         processes=processes,
+        records=records,
         unseen=(*unseen, *unread, *unreadable),
     )
-    return facts, [*([seen.url] if seen else []), *(where for where, _ in loaded), *code]
+    asked = [] if process is None else [f"process {process}"]
+    return facts, [*([seen.url] if seen else []), *asked, *(where for where, _ in loaded), *code]
 
 
 def _loaded(pools: Sequence[str]) -> list[tuple[str, Any]]:
@@ -105,6 +118,18 @@ def _fleet(url: str | None, asked: bool) -> tuple[FleetView | None, tuple[Unseen
     if why is None and asked:
         why = "no process reports there: redpool.publish(pool) makes one"
     return None, () if why is None else (Unseen("the fleet", why),)
+
+
+def _process(where: str) -> tuple[FleetView, dict[tuple[str, str], Record]]:
+    """Return a fleet of this process alone, and the records of its pools, where a name is only one pool's."""
+    place = int(where) if where.isascii() and where.isdecimal() else where
+    try:
+        report, records = ask(place), ask_records(place)
+    except (OSError, ReportError) as error:
+        raise BadUsage(f"--process {where!r}: {error}") from None
+    named = Counter(record.name for record in records)
+    known = {(report.key, each.name): each for each in records if each.arrivals and named[each.name] == 1}
+    return FleetView(report.at, (report,)), known
 
 
 def _code(paths: Sequence[str]) -> tuple[tuple[Sighting, ...] | None, tuple[Unseen, ...]]:

@@ -59,7 +59,10 @@ def _by_record(record: Record | None) -> Advice | None:
     """Return the advice that `redpool tune` would give; several rules ask, and it takes up to some seconds."""
     if record is None or sum(arrivals.callers for arrivals in record.arrivals) < FEW:
         return None
-    return advise(record)
+    try:
+        return advise(record)
+    except ValueError:  # another process has made it up
+        return None
 
 
 def _by_counters(process: ProcessReport, report: PoolReport) -> Advice | None:

@@ -17,9 +17,9 @@ from redis.exceptions import ResponseError
 import redpool
 from redpool import embedded
 from redpool.cli import main
-from redpool.doctor.gathering import gather
+from redpool.doctor.gathering import BadUsage, gather
 from redpool.doctor.rules import RULES
-from redpool.fleet import publish
+from redpool.fleet import listen, publish
 from redpool.testing import ScriptedServer
 
 QUICKLY = ("--look", "0.02")
@@ -176,6 +176,27 @@ def test_what_a_pool_has_counted_is_read(sick: embedded.Server) -> None:
     assert (seen.counters["acquired"], seen.open, seen.commands) == (2, 2, ("BLPOP", "BLPOP"))
     assert "2 of the 3 connections" in str([finding.what for finding in RULES["C4"].findings(facts)])
     pool.disconnect()
+
+
+def test_a_process_is_asked_what_its_pools_were_asked_for(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its counters, its bounds and its records; no server is looked at unless one is named."""
+    options: dict[str, Any] = {"max_connections": 2, "timeout": 0.0, "max_waiting": None}
+    with redpool.ConnectionPool.from_url(redis_url, name="asked", **options) as pool, listen(tmp_path / "s"):
+        for _ in range(150):
+            with pool.connection(), pool.connection(), pytest.raises(redpool.PoolTimeout):
+                pool.get_connection()
+        facts, looked_at = gather(None, process=str(tmp_path / "s"), processes=7)
+        _, said = doctor(capsys, "--process", str(tmp_path / "s"), "--json")
+    assert looked_at == [f"process {tmp_path / 's'}"]
+    (record,) = (record for (_, name), record in facts.records.items() if name == "asked")
+    assert sum(arrivals.callers for arrivals in record.arrivals) >= 300
+    (found,) = (each for each in RULES["P18"].findings(facts) if each.what.startswith("The queue of asked of"))
+    assert found.figures["timeouts"] == 150
+    assert "P18" in {each["rule"] for each in json.loads(said)["findings"]}
+    with pytest.raises(BadUsage, match="no process listens"):
+        gather(None, process=str(tmp_path / "s"))
 
 
 # -- fleets ------------------------------------------------------------------------------------------------------------

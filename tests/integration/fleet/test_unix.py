@@ -55,11 +55,11 @@ def test_a_process_tells_its_records(redis_url: str) -> None:
         for _ in range(20):
             with pool.connection():
                 pass
-        told = {record.name: record for record in ask_records(listener.path)}
-    (name,) = (name for name in told if name in url.replace(":secret@", ""))
-    assert sum(arrivals.callers for arrivals in told[name].arrivals) == 20
-    assert told[name].max_connections == pool.max_connections
-    assert not [name for name in told if "secret" in name]
+        given = {record.name: record for record in ask_records(listener.path)}
+    (name,) = (name for name in given if name in url.replace(":secret@", ""))
+    assert sum(arrivals.callers for arrivals in given[name].arrivals) == 20
+    assert given[name].max_connections == pool.max_connections
+    assert not [name for name in given if "secret" in name]
 
 
 @pytest.mark.parametrize("request_", [b"redpool 2 report\n", b"redpool 1 keys\n", b"GET / HTTP/1.1\r\n\r\n", b"\n"])

@@ -356,6 +356,13 @@ MORE: list[tuple[str, Case]] = [
     (
         "F1",
         Case(
+            Facts(SERVER, fleet=FleetView(100.0, (process(1, report(30)),)), processes=4),
+            Facts(SERVER, fleet=FleetView(100.0, (process(1, report(30)),))),
+        ),
+    ),
+    (
+        "F1",
+        Case(
             fleet(process(1, report(60, **LOADED)), process(2, report(60, **LOADED))),
             fleet(process(1, report(24, **LOADED)), process(2, report(24, **LOADED))),
         ),

@@ -27,9 +27,9 @@ _NORMAL = 0.6745  # the median deviation of a normal distribution
         the old and the new processes side by side.
     """,
     seen="""
-        The `max_connections` of all pools of all live processes (or `--pool` times `--processes`), and those of
-        others that are connected, are more than `maxclients`; or they would be with all processes twice. Where the
-        load of all these pools is known (see P1), the sizes that it asks for are added up, too.
+        The `max_connections` of all pools of all live processes (or of `--pool` or `--process`, times `--processes`),
+        and those of others that are connected, are more than `maxclients`; or they would be with all processes twice.
+        Where the load of all these pools is known (see P1), the sizes that it asks for are added up, too.
     """,
     write="""
         Divide what the server takes by the processes, deploys included, and keep some for others:
@@ -183,7 +183,10 @@ def _fleet_budget(facts: Facts, fleet: FleetView) -> _Budget:
     processes = sum(any(pool.address == address for pool in process.pools) for process in fleet.processes)
     clients = fleet.server.clients if fleet.server else ()
     others = sum(client.owner is not Owner.KNOWN for client in clients)
-    return _Budget(asked[address], others, processes, *_needed(facts, address, names))
+    needed, advised = _needed(facts, address, names)
+    # Of a process that was asked itself the siblings don't show.
+    times = (facts.processes or 1) if fleet.server is None else 1
+    return _Budget(times * asked[address], others, times * processes, times * needed, advised)
 
 
 def _pool_budget(facts: Facts) -> _Budget | None:

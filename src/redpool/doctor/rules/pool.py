@@ -93,12 +93,12 @@ def too_large(facts: Facts) -> Iterator[Finding]:
         if pool.record is None or pool.sizes_itself or load.seconds < _LONG or load.callers < _MANY:
             continue
         if max(load.peak, size) <= pool.max_connections / 2:
-            spare = (facts.processes or 1) * (pool.max_connections - size)
+            surplus = (facts.processes or 1) * (pool.max_connections - size)
             yield Finding(
                 f"{pool.label} may open {count(pool.max_connections, 'connection')}; the last "
                 f"{seconds(round(load.seconds))} asked for {load.peak} at once, and {size} would do. "
-                f"{count(facts.processes or 1, 'process')} may open {spare} that callers don't need.",
-                {"max_connections": pool.max_connections, "busiest": load.peak, "advised": size, "spare": spare},
+                f"{count(facts.processes or 1, 'process')} may open {surplus} that callers don't need.",
+                {"max_connections": pool.max_connections, "busiest": load.peak, "advised": size, "surplus": surplus},
                 f"max_connections={size}",
             )
 

@@ -454,9 +454,9 @@ def churn(facts: Facts) -> Iterator[Finding]:
     server = _of(facts)
     rate = server.rate("total_connections_received") or 0.0
     opened = server.grew("total_connections_received") or 0.0
-    processes = len(facts.fleet.processes) if facts.fleet else 0
+    processes = max(len(facts.fleet.processes) if facts.fleet else 0, facts.processes or 0)
     pools = _pools_open_per_second(facts)
-    if opened < 2 or rate <= max(1, processes or facts.processes or 1) or (pools is not None and rate < 2 * pools):
+    if opened < 2 or rate <= max(1, processes) or (pools is not None and rate < 2 * pools):
         return
     seen = most_common(client.owner for client in server.newcomers)
     whose = f" Those that are still there: {seen}." if seen else " None of them stayed."
