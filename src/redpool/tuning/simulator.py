@@ -108,7 +108,7 @@ def quantile(values: Iterable[float], share: float, zeros: int = 0) -> float:
     return ordered[place - 1] if place >= 1 else 0.0
 
 
-class _Call:
+class Call:
     """One attempt of a caller: when it came, and what is left for it to do."""
 
     __slots__ = ("caller", "hold", "lease", "retries", "since")
@@ -150,14 +150,14 @@ class Simulator:
         keep_replies: bool = False,
         stop_above: tuple[float, int] | None = None,
     ) -> None:
-        self.core = PoolCore(config, 0.0, Random(f"pool {seed}"), connect_budget)
+        self.core = self.make_core(config, Random(f"pool {seed}"), connect_budget)
         self.server: Server = Parallel() if server is None else server
         self.manner = Manner() if manner is None else manner
         self._plain = self.manner == Manner()  # each caller waits for its reply, however long
         self._connect = connect
         self._keep_replies = keep_replies
         self._stop_above = stop_above
-        self._due: list[tuple[float, int, Slot | None, Event | _Call]] = []
+        self._due: list[tuple[float, int, Slot | None, Event | Call]] = []
         self._numbers = itertools.count()
         self._open, self._open_since = 0, 0.0
         self._outcome = Outcome(0.0)
@@ -165,6 +165,10 @@ class Simulator:
             self._warm_up(config.max_connections)
 
     # -- for those that derive ---------------------------------------------------------------------------------------
+
+    def make_core(self, config: PoolConfig, random: Random, connect_budget: float) -> PoolCore:
+        """Return the core that decides."""
+        return PoolCore(config, 0.0, random, connect_budget)
 
     def ask(self, _caller: Caller, now: float) -> Slot | Ticket:
         """Ask the core for a connection for this caller."""
@@ -229,7 +233,7 @@ class Simulator:
 
     def _arrive(self, caller: Caller, hold: float, retries: int, now: float) -> None:
         self._outcome.attempts += 1
-        call = _Call(caller, hold, now, retries)
+        call = Call(caller, hold, now, retries)
         got = self.ask(caller, now)
         if type(got) is Slot:
             self._use(got, call, now)
@@ -240,7 +244,7 @@ class Simulator:
         else:
             self._fail(got, call, now)
 
-    def _use(self, slot: Slot, call: _Call, now: float) -> None:
+    def _use(self, slot: Slot, call: Call, now: float) -> None:
         self._outcome.granted += 1
         slot.needs_validation = None
         call.lease = slot.lease
@@ -252,7 +256,7 @@ class Simulator:
                 return
         heapq.heappush(self._due, (end, next(self._numbers), slot, call))
 
-    def _release(self, slot: Slot, call: _Call, now: float) -> None:
+    def _release(self, slot: Slot, call: Call, now: float) -> None:
         outcome = self._outcome
         outcome.served += 1
         outcome.used_seconds += now - slot.since
@@ -263,25 +267,25 @@ class Simulator:
         if call.caller.then is not None:
             self._go_on(call, now)
 
-    def _cut(self, slot: Slot, call: _Call, now: float) -> None:
+    def _cut(self, slot: Slot, call: Call, now: float) -> None:
         """End a call whose reply came too late: the connection is no good any more."""
         self._outcome.lost += 1
         self._outcome.used_seconds += now - slot.since
         self.core.release(slot, now, Reason.ERROR)
         self._try_again(call, now)
 
-    def _go_on(self, call: _Call, now: float) -> None:
+    def _go_on(self, call: Call, now: float) -> None:
         step = None if call.caller.then is None else next(call.caller.then, None)
         if step is not None:
             pause, hold = step
             self.after(now, pause, lambda now: self._arrive(call.caller, hold, self.manner.retries, now))
 
-    def _give_up(self, ticket: Ticket, call: _Call, now: float) -> None:
+    def _give_up(self, ticket: Ticket, call: Call, now: float) -> None:
         if ticket.state is TicketState.WAITING:
             self.core.give_up(ticket, now, timed_out=True)
             self._fail(ticket, call, now)
 
-    def _fail(self, ticket: Ticket, call: _Call, now: float) -> None:
+    def _fail(self, ticket: Ticket, call: Call, now: float) -> None:
         """Note that a caller got no connection."""
         if ticket.state is TicketState.REJECTED:
             self._outcome.rejected += 1
@@ -290,7 +294,7 @@ class Simulator:
             self._note_wait(now - ticket.since, now)
         self._try_again(call, now)
 
-    def _try_again(self, call: _Call, now: float) -> None:
+    def _try_again(self, call: Call, now: float) -> None:
         if call.retries:
             self.after(now, self.manner.pause, lambda now: self._arrive(call.caller, call.hold, call.retries - 1, now))
         else:

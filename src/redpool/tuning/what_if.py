@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .command import positive, whole
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .picture import Chart
     from .servers import Server, Trouble
     from .simulator import Outcome
-    from .workloads import Caller
+    from .workloads import Caller, Holds, Workload
 
 _MILLISECOND = 1e-3
 _BINS = 60
@@ -32,6 +32,8 @@ class Variant:
 
     options: dict[str, Any]
     outcome: Outcome
+    by_class: dict[str, Outcome]
+    """of the callers of each class, where there are classes"""
 
     @property
     def name(self) -> str:
@@ -51,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--burst", type=_burst, metavar="TIMESxLENGTH/EVERY",
                       help="so many times the rate for LENGTH s, every EVERY s: 8x2/30")  # fmt: skip
     load.add_argument("--fan-out", type=whole, metavar="N", help="callers come in groups of N at once")
+    load.add_argument("--class", type=_class, action="append", default=[], dest="classes",
+                      metavar="NAME:rate=CALLERS,hold=MS,cv=CV,reserved=N",
+                      help="a class of callers, in place of --rate; again for more")  # fmt: skip
     pool = parser.add_argument_group("pool: several values, such as 4,8,16, are compared")
     pool.add_argument("--size", type=_listed(_size), default=[10], metavar="N", help="max_connections, or auto (10)")
     pool.add_argument("--limits", type=_pair, default=(2, 50), metavar="LOW,HIGH", help="of auto (2,50)")
@@ -84,7 +89,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             variants = []
             for options in _options(arguments):
                 tell(f"{options}", 0.0)
-                variants.append(Variant(options, _outcome(options, callers(), seconds, arguments)))
+                variants.append(_variant(options, callers(), seconds, arguments))
     except OSError as error:
         parser.error(f"{arguments.record}: {error.strerror}")
     except (TypeError, ValueError) as error:
@@ -94,9 +99,9 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
         arguments.svg.write_text(svg(charts(variants)), encoding="utf-8")
     if arguments.json:
-        screen.write_json([{**variant.options, **figures(variant.outcome)} for variant in variants])
+        screen.write_json([_document(variant) for variant in variants])
         return 0
-    rows = [[variant.name, *map(_shown, figures(variant.outcome).values())] for variant in variants]
+    rows = [row for variant in variants for row in _rows(variant)]
     screen.show_rows(["", *(name.replace("_", "\n") for name in figures(variants[0].outcome))], rows)
     for chart in charts(variants):
         screen.show_lines(chart)
@@ -117,6 +122,24 @@ def figures(outcome: Outcome) -> dict[str, float | None]:
         "most_open": outcome.peak,
         "idle_seconds": outcome.idle_seconds,
     }
+
+
+def _rows(variant: Variant) -> list[list[str]]:
+    """Return the rows of a pool: of all its callers, then of each class."""
+    rows = {variant.name: figures(variant.outcome)}
+    rows |= {f"  {name}": _of_callers(outcome) for name, outcome in variant.by_class.items()}
+    return [[name, *map(_shown, row.values())] for name, row in rows.items()]
+
+
+def _document(variant: Variant) -> dict[str, Any]:
+    classes = {name: _of_callers(outcome) for name, outcome in variant.by_class.items()}
+    return {**variant.options, **figures(variant.outcome), **({"classes": classes} if classes else {})}
+
+
+def _of_callers(outcome: Outcome) -> dict[str, float | None]:
+    """Return the figures of one class; those of connections are the pool's."""
+    connections = ("connects", "most_open", "idle_seconds")
+    return {name: None if name in connections else value for name, value in figures(outcome).items()}
 
 
 def charts(variants: Sequence[Variant]) -> list[Chart]:
@@ -158,17 +181,16 @@ def _callers(arguments: argparse.Namespace) -> tuple[Callable[[], list[Caller]],
     from . import workloads
     from .replay import replayed
 
+    if arguments.classes and (arguments.record or arguments.burst or arguments.fan_out):
+        raise ValueError("--class: without a record, --burst and --fan-out")
     if arguments.record:
         record = Record.from_json(Path(arguments.record).read_text(encoding="utf-8"))
         found, seconds = replayed(record, arguments.seed)
         return lambda: found, seconds
-    mean = arguments.hold * _MILLISECOND
-    if arguments.cv < 0:
-        raise ValueError(f"--cv must be 0 or more, not {arguments.cv:g}")
-    holds = workloads.fixed(mean) if arguments.cv == 0 else workloads.exponential(mean)
-    if arguments.cv not in (0, 1):
-        holds = workloads.lognormal(mean, arguments.cv)
+    holds = _holds(arguments.hold, arguments.cv)
     workload = workloads.poisson(arguments.rate, holds)
+    if arguments.classes:
+        workload = workloads.both(*(_of_class(each, arguments) for each in arguments.classes))
     if arguments.burst and arguments.fan_out:
         raise ValueError("--burst and --fan-out: one of them")
     if arguments.burst:
@@ -177,6 +199,25 @@ def _callers(arguments: argparse.Namespace) -> tuple[Callable[[], list[Caller]],
     elif arguments.fan_out:
         workload = workloads.fan_out(arguments.rate / arguments.fan_out, holds, size=arguments.fan_out)
     return lambda: workload(Random(f"load {arguments.seed}"), arguments.seconds), arguments.seconds
+
+
+def _of_class(described: _Class, arguments: argparse.Namespace) -> Workload:
+    from . import workloads
+
+    hold = arguments.hold if described.hold is None else described.hold
+    holds = _holds(hold, arguments.cv if described.cv is None else described.cv)
+    return workloads.of_class(described.name, workloads.poisson(described.rate, holds))
+
+
+def _holds(milliseconds: float, cv: float) -> Holds:
+    from . import workloads
+
+    mean = milliseconds * _MILLISECOND
+    if cv < 0:
+        raise ValueError(f"--cv must be 0 or more, not {cv:g}")
+    if cv in (0, 1):
+        return workloads.exponential(mean) if cv else workloads.fixed(mean)
+    return workloads.lognormal(mean, cv)
 
 
 def _options(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -192,9 +233,10 @@ def _options(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return [dict(zip(shown, values, strict=True)) for values in itertools.product(*shown.values())]
 
 
-def _outcome(options: dict[str, Any], callers: list[Caller], seconds: float, arguments: argparse.Namespace) -> Outcome:
+def _variant(options: dict[str, Any], callers: list[Caller], seconds: float, arguments: argparse.Namespace) -> Variant:
     from redpool.core.config import PoolConfig
 
+    from .classes import ClassedSimulator
     from .simulator import Manner, Simulator
 
     same = {
@@ -202,6 +244,7 @@ def _outcome(options: dict[str, Any], callers: list[Caller], seconds: float, arg
         "timeout": arguments.timeout[0],
         "max_waiting": arguments.max_waiting[0],
         "shed": arguments.shed[0],
+        "reserved": {each.name: each.reserved for each in arguments.classes if each.reserved} or None,
     }
     said = {**same, **options, "ping_after_idle": None}
     if said["max_connections"] == "auto":
@@ -211,10 +254,13 @@ def _outcome(options: dict[str, Any], callers: list[Caller], seconds: float, arg
         deadline=math.inf if arguments.deadline is None else arguments.deadline * _MILLISECOND,
         retries=arguments.retries,
     )
-    simulator = Simulator(
-        config, _server(arguments), seed=arguments.seed, manner=manner, warm=not arguments.cold, keep_replies=True
-    )
-    return simulator.run(callers, seconds)
+    server = _server(arguments)
+    more: dict[str, Any] = {"seed": arguments.seed, "manner": manner, "warm": not arguments.cold, "keep_replies": True}
+    if not arguments.classes:
+        return Variant(options, Simulator(config, server, **more).run(callers, seconds), {})
+    classed = ClassedSimulator(config, server, **more)
+    outcome = classed.run(callers, seconds)
+    return Variant(options, outcome, {each.name: classed.by_class[each.name] for each in arguments.classes})
 
 
 def _server(arguments: argparse.Namespace) -> Server:
@@ -246,6 +292,27 @@ def _size(text: str) -> int | str:
 def _pair(text: str) -> tuple[int, int]:
     low, high = map(whole, text.split(","))
     return low, high
+
+
+class _Class(NamedTuple):
+    """A class of callers, as it is described."""
+
+    name: str
+    rate: float
+    hold: float | None = None
+    cv: float | None = None
+    reserved: int | None = None
+
+
+def _class(text: str) -> _Class:
+    name, _, rest = text.partition(":")
+    readers: dict[str, Callable[[str], Any]] = {"rate": positive, "hold": positive, "cv": float, "reserved": whole}
+    try:
+        said = dict(part.split("=") for part in rest.split(","))
+        return _Class(name, **{what: readers[what](value) for what, value in said.items()})
+    except (argparse.ArgumentTypeError, KeyError, TypeError, ValueError):
+        example = "interactive:rate=200,hold=2,cv=1,reserved=4"
+        raise argparse.ArgumentTypeError(f"say {example} (all but the rate may be left out), not {text!r}") from None
 
 
 def _trouble(text: str) -> Trouble:

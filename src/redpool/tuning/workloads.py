@@ -136,6 +136,11 @@ def workers(count: int, holds: Holds, pause: Holds) -> Workload:
     return callers
 
 
+def of_class(name: str, part: Workload) -> Workload:
+    """Return a workload whose callers are all of this class."""
+    return lambda random, seconds: [caller._replace(kind=name) for caller in part(random, seconds)]
+
+
 def both(*parts: Workload) -> Workload:
     """Return a workload of all these together."""
 

@@ -117,6 +117,18 @@ def test_a_pool_that_sizes_itself_is_compared_with_others(capsys: pytest.Capture
     assert 2 < itself["most_open"] <= 9
 
 
+def test_classes_of_callers_have_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is reserved keeps one class quick while the other brings twice of what is served; without it, none is."""
+    argv = ("simulate", "--size", "8", "--seconds", "2", "--hold", "10", "--cv", "0", "--class", "batch:rate=1600")
+    (kept,) = json.loads(asked(capsys, *argv, "--class", "web:rate=100,reserved=4", "--json"))
+    (mixed,) = json.loads(asked(capsys, *argv, "--class", "web:rate=100", "--json"))
+    assert kept["classes"]["web"]["wait_p99_ms"] < 10
+    assert mixed["classes"]["web"]["wait_p99_ms"] > 100
+    for figure in ("replies_a_second", "timeouts"):
+        assert sum(each[figure] for each in kept["classes"].values()) == pytest.approx(kept[figure])
+    assert "  web " in asked(capsys, *argv, "--class", "web:rate=100,reserved=4")
+
+
 def test_a_record_is_simulated_with_a_server_in_trouble(
     record: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -140,6 +152,11 @@ def test_a_record_is_simulated_with_a_server_in_trouble(
         (("--burst", "8x2"), "8x2/30"),
         (("--shed", "magic"), "shed"),
         (("--burst", "8x2/30", "--fan-out", "3"), "one of them"),
+        (("--class", "web"), "say interactive:rate=200"),
+        (("--class", "web:hold=2"), "say interactive:rate=200"),
+        (("--class", "web:rate=1,reserved=0"), "say interactive:rate=200"),
+        (("--class", "web:rate=1,reserved=11"), "reserved"),
+        (("--class", "web:rate=1", "--fan-out", "3"), "--class: without"),
         (("/nowhere.json",), "No such file"),
     ],
 )
