@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .budget import Budget
 from .core.instrument import Instrument
 from .core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from .deadline import deadline
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlockingConnectionPool",
+    "Budget",
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",

@@ -25,9 +25,9 @@ NOT_SHIPPED = {"benchmarks", "tests"}
 MAY_IMPORT: dict[str, set[str]] = {
     # The four last are imported when they are first used.
     "redpool": {
-        STDLIB, "redpool.core", "redpool.errors", "redpool.deadline", "redpool.priority", "redpool.sync",
-        "redpool.asyncio", "redpool.embedded", "redpool.installation", "redpool.valkey", "redpool.registry",
-        "redpool.signals", "redpool.version", "redpool.fleet.publisher",
+        STDLIB, "redpool.budget", "redpool.core", "redpool.errors", "redpool.deadline", "redpool.priority",
+        "redpool.sync", "redpool.asyncio", "redpool.embedded", "redpool.installation", "redpool.valkey",
+        "redpool.registry", "redpool.signals", "redpool.version", "redpool.fleet.publisher",
     },
     "redpool.installation": {STDLIB, "redpool.core", "redpool.redispy", "redpool.sync", "redpool.asyncio"},
     "redpool.errors": {STDLIB, "redis.exceptions"},
@@ -38,6 +38,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.signals": {STDLIB, "redpool.registry", "redpool.metrics.logs"},
     "redpool.deadline": {STDLIB},
     "redpool.priority": {STDLIB},
+    "redpool.budget": {
+        STDLIB, "redpool.core", "redpool.alarm", "redpool.redispy.options", "redpool.sync.threads",
+        "redis.backoff", "redis.connection", "redis.exceptions", "redis.retry",
+    },
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
     "redpool.redispy": {
@@ -59,9 +63,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "redis.maint_notifications",
     },
     "redpool.asyncio": {
-        STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.registry",
-        "redpool.deadline", "redpool.priority", "redpool.redispy", "redis.asyncio.client", "redis.asyncio.connection",
-        "redis.exceptions",
+        STDLIB, "redpool.budget", "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks",
+        "redpool.registry", "redpool.deadline", "redpool.priority", "redpool.redispy", "redis.asyncio.client",
+        "redis.asyncio.connection", "redis.exceptions",
         "redis.maint_notifications",
     },
     # redis-py's own code knows the topology.
@@ -83,7 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.embedded": {STDLIB},
     # `redpool.valkey.sync` and the like are the modules above, once more.
-    "redpool.valkey": {STDLIB, "redpool.core", "redpool.deadline", "redpool.priority"},
+    "redpool.valkey": {STDLIB, "redpool.budget", "redpool.core", "redpool.deadline", "redpool.priority"},
     "redpool.valkey.keywords": {STDLIB, "redpool.core.config", "redpool.redispy.keywords", "valkey"},
     "redpool.valkey.edition": {STDLIB, "redpool.valkey.complements"},
     "redpool.valkey.complements": {STDLIB, "hiredis", "valkey"},
@@ -127,7 +131,7 @@ IMPURE = {"threading", "asyncio", "socket", "ssl", "select", "selectors", "time"
 PURE = ("redpool.core", "redpool.wire")
 
 NAMES = [
-    "BlockingConnectionPool", "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool",
+    "BlockingConnectionPool", "Budget", "ConnectionPool", "DeadlineExceeded", "Instrument", "MultiplexedConnectionPool",
     "MultiplexedPoolStats", "PoolClosed", "PoolDump", "PoolFull", "PoolOverloaded", "PoolStats", "PoolTimeout", "Redis",
     "RedisCluster", "ReplyLate", "ReplyLost", "Sentinel", "deadline", "from_url", "priority",
 ]  # fmt: skip

@@ -6,6 +6,7 @@
     r = redis.asyncio.Redis(connection_pool=pool)
 """
 
+from ..budget import Budget
 from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
@@ -20,6 +21,7 @@ from .sentinel import Sentinel
 
 __all__ = [
     "BlockingConnectionPool",
+    "Budget",
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",

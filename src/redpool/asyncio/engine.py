@@ -59,9 +59,11 @@ class Engine(EngineBase):
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._at_work: dict[Slot, asyncio.Task[None]] = {}  # what is at each slot's connect or validation
+        self._granted = 0  # of a budget, written by its thread
         self._progress = asyncio.Event()  # a pool that was shut down has one connection less
         super().__init__(owner, config, hooks, factory, max_connections)
         self._arm()
+        self.join_budget()
 
     # -- changes to the core -----------------------------------------------------------------------------------------
 
@@ -112,6 +114,8 @@ class Engine(EngineBase):
     async def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         ticket.borrower = asyncio.current_task()
         ticket.waker = self.loop.create_future()
+        if self._config.budget is not None:
+            self._config.budget.hunger()
         if self.core.outbox or self.core.wake_at < self.armed:
             self.carry_out()
         if ticket.state is not TicketState.WAITING:
@@ -172,6 +176,20 @@ class Engine(EngineBase):
                     await self._progress.wait()
         # Transports close in the loop's next turn; the caller may be about to end the loop.
         await asyncio.sleep(0)
+
+    def is_over(self) -> bool:
+        """Return whether none is open any more, nor will be."""
+        return self.inherited or self.loop.is_closed() or (self.core.closed and self.core.is_empty)
+
+    def take_share(self, granted: int) -> None:
+        """Have no more than so many connections; more of them from the loop's next turn on."""
+        self._granted = granted
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._take_share, granted)
+
+    def may_hold(self) -> int:
+        """Return how many connections may be open, at most, before the share changes; the loop may be late with it."""
+        return max(self._granted, super().may_hold())
 
     def on_its_loop(self, act: Callable[[Engine], None]) -> None:
         """Let `act` change the core, on this engine's loop, and carry out what follows."""

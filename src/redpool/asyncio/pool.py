@@ -308,7 +308,7 @@ class ConnectionPool(AsyncSurface):
     @property
     def max_connections(self) -> int:  # type: ignore[override]  # an attribute in redis-py
         """The most connections open at once, on each loop; of a pool that sizes itself, what it allows on this one."""
-        here = self._view() if self.config.limits else None
+        here = self._view() if self.config.limits or self.config.budget else None
         return self._max_connections if here is None else here.core.max_connections
 
     def drain(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
+from .shares import Budgeted
+
 Order = Literal["lifo", "fifo", "random"]
 Shed = Literal["codel"]
 RetrySent = Literal["safe", "all", "none"]
@@ -36,6 +38,7 @@ class PoolConfig:
     shed: Shed | None = None
     reserved: Mapping[str, int] | None = None
     limits: tuple[int, int] | None = None
+    budget: Budgeted | None = None
     min_idle: int = 0
     max_idle_time: float | None = 300.0
     max_lifetime: float | None = 3600.0
@@ -62,6 +65,8 @@ class PoolConfig:
             _one_of("shed", self.shed, ("codel",))
         if self.limits is not None:
             _check_limits(self.limits, self.min_idle)
+        if self.budget is not None and not isinstance(self.budget, Budgeted):
+            raise TypeError(f"budget must be a redpool.Budget, not {self.budget!r}")
         if self.reserved is not None:
             _check_reserved(self.reserved, self.max_connections)
         whole_number("min_idle", self.min_idle, at_least=0)

@@ -66,6 +66,7 @@ class PoolCore:
         "_uses",
         "_validate_after",
         "_waits",
+        "asked",
         "available_at",
         "closed",
         "closed_at",
@@ -76,6 +77,7 @@ class PoolCore:
         "empty",
         "expired",
         "generation",
+        "granted",
         "idle",
         "inconsistent",
         "leak_after",
@@ -99,7 +101,9 @@ class PoolCore:
 
     def __init__(self, config: PoolConfig, now: float, random: Random, connect_budget: float = _NEVER) -> None:
         self.config = config
-        self.max_connections = config.max_connections
+        self.asked = config.max_connections  # what its user allows
+        self.granted = MOST_CONNECTIONS if config.budget is None else 0  # its share of a budget
+        self.max_connections = min(self.asked, self.granted)
         self.generation = 0
         self.closed = False  # shut down
         self.closed_at = -_NEVER  # when it was last closed, or all was disconnected
@@ -122,7 +126,7 @@ class PoolCore:
         # `None` where the pool doesn't size itself.
         self.sizing = None if config.limits is None else Sizing(config.limits, recent, now)
 
-        self.slots = [Slot() for _ in range(config.max_connections)]
+        self.slots = [Slot() for _ in range(self.max_connections)]
         self.empty = list(self.slots)
         self.closing: set[Slot] = set()
         # Idle or in use beyond their lifetime, waiting for a replacement.
@@ -446,6 +450,7 @@ class PoolCore:
         last = self.connector.last_error
         error = PoolTimeout(
             f"{self.config.name}: no connection within {now - since:.3f} s: {self.counts(now)}"
+            + (f"; its share of the budget is {self.granted}" if self.granted < self.asked else "")
             + (f"; last connect failed: {last}" if last else "")
         )
         error.__cause__ = last
@@ -930,8 +935,9 @@ class PoolCore:
 
     def warm_up(self, opens: int, now: float, deadline: float) -> Ticket:
         """Return a ticket that is granted when `opens` connections are open, or rejected with what a connect raised."""
-        if whole_number("n", opens, at_least=0) > self.max_connections:
-            raise ValueError(f"n={opens!r} is more than max_connections={self.max_connections!r}")
+        most = self.max_connections if self.config.budget is None else self.asked
+        if whole_number("n", opens, at_least=0) > most:
+            raise ValueError(f"n={opens!r} is more than max_connections={most!r}")
         ticket = Ticket(now, deadline, opens=opens)
         if self.closed:
             self._reject(ticket, self._pool_closed())
@@ -950,7 +956,33 @@ class PoolCore:
         """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
         whole_number("max_connections", max_connections, at_least=max(1, self.config.min_idle))
         refuse_to_resize(self.config, max_connections)
-        self._resize(min(max_connections, MOST_CONNECTIONS), now)
+        self.asked = min(max_connections, MOST_CONNECTIONS)
+        self._resize(min(self.asked, self.granted), now)
+
+    def share(self, granted: int, now: float) -> None:
+        """Allow no more than this share of a budget, whatever the pool's own options allow."""
+        self.granted = granted
+        sizing = self.sizing
+        size = min(self.asked, granted) if sizing is None else sizing.share(granted, self.max_connections)
+        if size != self.max_connections:
+            self._resize(size, now)
+
+    @property
+    def may_hold(self) -> int:
+        """The most connections that may be open before the share is changed, those being connected or closed, too.
+
+        Another thread may look: `share` lowers `granted` before all else, and what is beyond that only becomes fewer.
+        """
+        granted = self.granted
+        slots = len(self.slots)
+        return max(granted, slots - len(self.empty))
+
+    def wants(self, now: float) -> int:
+        """Return how many connections could be used: one more than were in use at the busiest moment of late."""
+        unneeded = sum(since <= now - LOOKS_BACK for since in self._idle_since.copy())
+        most = self.asked if self.config.limits is None else self.config.limits[1]
+        wanted = len(self.slots) - len(self.empty) - unneeded + len(self._tickets) + 1
+        return min(most, max(self.min_idle, wanted))
 
     def _resize(self, max_connections: int, now: float) -> None:
         self.counters.capacity_changes(self.max_connections, now)
@@ -966,7 +998,7 @@ class PoolCore:
         while self.idle.slots and self.surplus:
             self._close(self.idle.take_oldest(), Reason.SURPLUS, now)
         for ticket in self.queue.warming:
-            ticket.opens = min(ticket.opens, max_connections)
+            ticket.opens = max(1, min(ticket.opens, max_connections))  # without a share, it waits for one
         self._end_warming()
         self._grow(now)
 

@@ -57,12 +57,13 @@ class Sizing:
         "decisions",
         "due_at",
         "high",
+        "limits",
         "low",
         "uses",
     )  # fmt: skip
 
     def __init__(self, limits: tuple[int, int], uses: RecentUses, now: float) -> None:
-        self.low, self.high = limits
+        self.limits = self.low, self.high = limits
         self.uses = uses
         self.due_at = math.inf
         """when to look whether it is too large"""
@@ -71,6 +72,11 @@ class Sizing:
         self._base, self._base_at = math.inf, now
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
         self._answered, self._sampled_at = 0, -math.inf
+
+    def share(self, granted: int, size: int) -> int:
+        """Return the size that is allowed from now on, of a share that bounds the limits."""
+        self.low, self.high = (min(limit, granted) for limit in self.limits)
+        return min(max(size, self.low), self.high)
 
     # -- growing -----------------------------------------------------------------------------------------------------
 

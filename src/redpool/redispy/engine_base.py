@@ -31,6 +31,7 @@ from ..core.stats import Decision, Lease, PoolDump
 from ..core.waiters import Ticket, TicketState
 from ..deadline import deadline
 from ..errors import DeadlineExceeded
+from ..forks import same_process
 from ..priority import current as current_priority
 from ..registry import crowd_advice
 from . import lifecycle, options, pubsub, retry
@@ -107,7 +108,7 @@ class EngineBase:
         self.reports = Reports(config.name, hooks, self.borrower_name)
         self.core = _core(config, factory.connect_budget)
         self.retries_changed()
-        if max_connections != self.core.max_connections and self.core.sizing is None:
+        if max_connections != self.core.asked and self.core.sizing is None:
             self.core.resize(max_connections, _monotonic())
         self.armed = _NEVER
         """when time makes the core tick next"""
@@ -330,6 +331,37 @@ class EngineBase:
         ):
             self.apply_later(self.take_back, slot, slot.lease, Reason.LEAKED, None)
 
+    # -- a share of a budget -----------------------------------------------------------------------------------------
+
+    # The budget's thread calls these, and looks at what changes meanwhile: see `PoolCore.may_hold`.
+
+    def join_budget(self) -> None:
+        """Have a part of the process's share, where the pool has a budget; this is complete."""
+        if self._config.budget is not None:
+            needs_some = bool(self._config.min_idle) or self._config.timeout == 0
+            self._config.budget.join(self, at_once=needs_some and same_process[0])  # a child begins with its callers
+
+    def may_hold(self) -> int:
+        """Return how many connections may be open, at most, before the share changes."""
+        return self.core.may_hold
+
+    def wants(self) -> int:
+        """Return how many connections could be used."""
+        return self.core.wants(_monotonic())
+
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Return whether none is open any more, nor will be."""
+
+    @abstractmethod
+    def take_share(self, granted: int) -> None:
+        """Have no more than so many connections, as soon as what is in use beyond that comes back."""
+
+    def _take_share(self, granted: int) -> None:
+        self.apply(self.core.share, granted)
+        if self.multiplexed is not None and self.core.surplus:
+            self.multiplexed.make_room()  # the pool's own leases come back
+
     # -- the whole pool ----------------------------------------------------------------------------------------------
 
     def retries_changed(self) -> None:
@@ -391,10 +423,14 @@ class EngineBase:
             for age, borrower, taken, connection in seen
         ]
         dumped = describe(self._config.name, leases, waiters, self.borrower_name)
-        if (sizing := self.core.sizing) is None:
-            return dumped
-        now = _monotonic()
-        return replace(dumped, decisions=tuple(Decision(now - at, what) for at, what in sizing.decisions.copy()))
+        return replace(dumped, decisions=self._decisions(_monotonic()))
+
+    def _decisions(self, now: float) -> tuple[Decision, ...]:
+        sizing, budget = self.core.sizing, self._config.budget
+        decided = [] if sizing is None else [Decision(now - at, what) for at, what in sizing.decisions.copy()]
+        if budget is not None:
+            decided += budget.decisions()
+        return tuple(sorted(decided, key=lambda decision: -decision.age))
 
     def seen(self) -> tuple[list[Any], list[Any]]:
         """Return (age, borrower, where it was taken, connection) of the leases, and (age, borrower) of the waiters."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from redis.retry import Retry
 
     from ..core.config import MaxConnections, Order, RetrySent, Shed
+    from ..core.shares import Budgeted
 
 
 class OwnOptions(TypedDict, total=False):
@@ -35,6 +36,7 @@ class OwnOptions(TypedDict, total=False):
     shed: Shed | None
     reserved: Mapping[str, int] | None
     limits: tuple[int, int] | None
+    budget: Budgeted | None
     min_idle: int
     max_idle_time: float | None
     max_lifetime: float | None

@@ -104,6 +104,7 @@ class Engine(EngineBase):
         self._workers = Workers(
             self.core, self.apply, self.decide, self.adopt, self._expect_upkeep, factory, self.reports
         )
+        self.join_budget()
 
     # -- changes to the core -----------------------------------------------------------------------------------------
 
@@ -218,6 +219,8 @@ class Engine(EngineBase):
 
     def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         core = self.core
+        if self._config.budget is not None:
+            self._config.budget.hunger()
         if core.outbox or core.inconsistent or self.inbox:
             self.flush()
         elif core.wake_at < self.armed:
@@ -364,6 +367,14 @@ class Engine(EngineBase):
         return ticket
 
     # -- the whole pool ----------------------------------------------------------------------------------------------
+
+    def is_over(self) -> bool:
+        """Return whether none is open any more, nor will be."""
+        return self.inherited or (self.core.closed and self.core.is_empty)
+
+    def take_share(self, granted: int) -> None:
+        """Have no more than so many connections, as soon as what is in use beyond that comes back."""
+        self._take_share(granted)
 
     def emptied(self, timeout: float | None) -> None:
         """Wait, for so many seconds at most, until a pool that was shut down has only listeners and the caller left."""

@@ -65,6 +65,7 @@ class ConnectionPool(SyncSurface):
     - `max_waiting` (`None`): the most callers in the queue; one more gets `PoolFull` at once.
     - `shed` (`None`): with "codel", callers are turned away with `PoolOverloaded` while more come than are served.
     - `reserved` (`None`): connections that are kept for classes of callers (`redpool.priority`): `{"interactive": 4}`.
+    - `budget` (`None`): a `redpool.Budget`, of which the pool has a share: a number of connections for many processes.
     - `min_idle` (0): connections kept ready, connected in the background.
     - `max_idle_time` (300.0): idle connections above `min_idle` are closed after this long; `None` never.
     - `max_lifetime` (3600.0): the age at which a connection is replaced; `None` never.
@@ -349,7 +350,7 @@ class ConnectionPool(SyncSurface):
     def reset(self) -> None:
         """Begin anew without connections, also after a shutdown: idle ones close now, others when they are released."""
         before = self._engine_here()
-        self._engine = self._new_engine(before.core.max_connections)
+        self._engine = self._new_engine(before.core.asked)
         before.do(before.core.shutdown)
         self._engine.arm()
 
@@ -482,7 +483,7 @@ class ConnectionPool(SyncSurface):
         parents = self._engine
         parents.inherited = True
         inherited = [slot.current for slot in parents.core.slots if slot.current is not None]
-        fresh = Engine(self, self.config, self._hooks, self._factory, parents.core.max_connections)
+        fresh = Engine(self, self.config, self._hooks, self._factory, parents.core.asked)
         if parents.multiplexed is not None:
             parents.multiplexed.begin_in_child()
             self.sharing = False  # until the first call has found that callers may

@@ -8,6 +8,7 @@
 The twin for event loops is `redpool.valkey.asyncio`. Type checkers read `__init__.pyi`.
 """
 
+from ..budget import Budget
 from ..core.instrument import Instrument
 from ..core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ..deadline import deadline
@@ -27,6 +28,7 @@ for _client, _name in ((Valkey, "Valkey"), (ValkeyCluster, "ValkeyCluster")):
 
 __all__ = [
     "BlockingConnectionPool",
+    "Budget",
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",

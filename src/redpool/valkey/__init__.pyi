@@ -11,6 +11,7 @@ from valkey.exceptions import MaxConnectionsError
 
 import redpool
 
+from ..budget import Budget as Budget
 from ..core.config import MaxConnections
 from ..core.instrument import Instrument as Instrument
 from ..core.stats import MultiplexedPoolStats as MultiplexedPoolStats

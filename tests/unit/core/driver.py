@@ -206,6 +206,16 @@ class Driver:
             self.core.resize(max_connections, now)
         self.collect(now)
 
+    def share(self, granted: int, now: float) -> None:
+        """Allow no more than this share of a budget, of what there may be at most before and after."""
+        self.resized = True
+        before = self.core.may_hold
+        with self._watching():
+            self.core.share(granted, now)
+        assert self.core.may_hold <= max(before, granted)
+        assert self.core.max_connections <= granted
+        self.collect(now)
+
     def drain(self, now: float) -> None:
         """Replace every connection."""
         self.core.drain(now)

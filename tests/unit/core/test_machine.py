@@ -147,6 +147,11 @@ class PoolMachine(RuleBasedStateMachine):
     def resize(self, max_connections: int) -> None:
         self.driver.resize(max_connections, self.now)
 
+    # Without any, callers wait for what only others can give back.
+    @rule(granted=st.integers(1, 6))
+    def share(self, granted: int) -> None:
+        self.driver.share(granted, self.now)
+
     @rule()
     def drain(self) -> None:
         self.driver.drain(self.now)

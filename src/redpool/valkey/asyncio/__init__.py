@@ -1,5 +1,6 @@
 """redpool for valkey-py on event loops: the names of `redpool.valkey`, with `await` where valkey-py's twin has it."""
 
+from ...budget import Budget
 from ...core.instrument import Instrument
 from ...core.stats import MultiplexedPoolStats, PoolDump, PoolStats
 from ...deadline import deadline
@@ -18,6 +19,7 @@ for _client, _name in ((Valkey, "Valkey"), (ValkeyCluster, "ValkeyCluster")):
 
 __all__ = [
     "BlockingConnectionPool",
+    "Budget",
     "ConnectionPool",
     "DeadlineExceeded",
     "Instrument",

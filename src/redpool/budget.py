@@ -1,0 +1,349 @@
+"""One number of connections for many processes: `redpool.Budget`. What is shared out, and how: `core.shares`.
+
+A thread of its own speaks with the server that keeps the table, over a connection of its own, for pools of threads and
+of event loops alike. It begins when a pool first needs a connection, so that a process that only forks has none.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import redis.connection
+from redis.backoff import NoBackoff
+from redis.exceptions import MovedError, NoScriptError, ResponseError
+from redis.retry import Retry
+
+from .alarm import Alarm
+from .core.config import whole_number
+from .core.shares import TABLE_SCRIPT, Budgeted, Member, Outcome, Share, Word, give_out
+from .core.stats import Decision
+from .redispy.options import as_redis
+from .sync import threads
+
+logger = logging.getLogger("redpool")
+
+_monotonic = time.monotonic
+
+PATIENCE = 1.0
+"""Seconds within which the server is to be connected, and to answer."""
+
+GIVEN_OUT_EVERY = 1.0
+"""Seconds from one look at what a process's pools want to the next."""
+
+KEPT = 20
+
+
+class Budget(Budgeted):
+    """A number of connections that the pools of many processes share.
+
+        budget = redpool.Budget("redis://localhost:6379", "checkout", connections=200)
+        pool = redpool.ConnectionPool(host="localhost", port=6379, budget=budget)
+
+    All processes that name the same budget have no more than `connections` together: each its max-min fair share by
+    what it can use, and two at least, as far as there are so many. `url` is a server that all of them reach, which
+    keeps who has how many, in one hash; `options` are for the connection to it, as redis-py's connections take them.
+    Where it can't be reached, each process keeps the share that it has. `name` is what the processes call the budget.
+
+    Several pools of a process may have the same budget. The `max_connections` of each, or its `limits`, still hold.
+
+    Raises `TypeError` or `ValueError` for a wrong option.
+    """
+
+    def __init__(self, url: str, name: str, *, connections: int, **options: Any) -> None:
+        if not isinstance(url, str):
+            raise TypeError(f"url must be a string such as 'redis://localhost:6379', not {type(url).__qualname__}")
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string, not {name!r}")
+        if not name or "{" in name or "}" in name:
+            raise ValueError(f"name={name!r}: a budget has a name, without braces")
+        self.name = name
+        self.connections = whole_number("connections", connections, at_least=1)
+        self._arguments = {**redis.connection.parse_url(as_redis(url)), **options}
+        self._agent = _Agent(self, self._arguments)
+
+    @property
+    def share(self) -> int:
+        """How many of the connections the pools of this process may have; 0 until one of them needs one."""
+        return self._here().share.may_hold
+
+    def decisions(self) -> Sequence[Decision]:
+        """Return the latest changes of this process's share; pools show them in `dump()`."""
+        now = _monotonic()
+        return [Decision(now - at, what) for at, what in self._here().decided.copy()]
+
+    def close(self) -> None:
+        """Give the share back: pools with this budget close what is idle now, and what is in use when it comes back.
+
+        They have no connections from then on. At the end of a process that isn't needed.
+        """
+        agent = self._here()
+        agent.closing = True
+        agent.alarm.ring()
+
+    def __enter__(self) -> Budget:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<redpool.Budget {self.name!r}: {self.share} of {self.connections} connections>"
+
+    def join(self, member: Member, at_once: bool) -> None:
+        """Have a part of a pool get a part of this process's share; `at_once`: before a caller needs it."""
+        self._here().join(member, at_once)
+
+    def hunger(self) -> None:
+        """Note that a caller waits: the shares are given out anew soon. It may be called anywhere."""
+        self._here().hunger()
+
+    def _here(self) -> _Agent:
+        """Return what speaks for this process. A child has no share yet: all that there is is its parent's."""
+        agent = self._agent
+        if agent.pid != os.getpid():
+            agent = self._agent = _Agent(self, self._arguments)
+        return agent
+
+
+class _Agent:
+    """What speaks for one process: its thread alone changes the share and the connection."""
+
+    def __init__(self, budget: Budget, arguments: dict[str, Any]) -> None:
+        self.pid = os.getpid()
+        self.name, self.connections = budget.name, budget.connections
+        self.alarm = Alarm()
+        self.share = _new_share()
+        self.decided: deque[tuple[float, str]] = deque(maxlen=KEPT)
+        self.closing = False
+        """written by any thread"""
+        self._budget = weakref.ref(budget, self.alarm.ring)
+        self._table = _RemoteTable(f"redpool:budget:{{{budget.name}}}", arguments)
+        # Any thread appends; the agent's own takes out those that are over.
+        self._members: list[weakref.ref[Any]] = []
+        self._given_out_at = -PATIENCE
+        # Which run of the thread goes on; a caller writes it that begins one. Should two begin at once, or one be
+        # interrupted, a further thread waits for its turn and ends: only threads of the agent's own take the lock.
+        self._run_now: object = None
+        self._turn = threading.Lock()
+        self._unanswered = False
+        _agents.add(self)
+
+    # -- called by any thread ----------------------------------------------------------------------------------------
+
+    def join(self, member: Member, at_once: bool) -> None:
+        """Have a part of a pool get a part of the share."""
+        self._members.append(weakref.ref(member))
+        if self._run_now is not None:
+            self.alarm.ring()
+        elif at_once:
+            self.hunger()
+
+    def hunger(self) -> None:
+        """Have the thread look, which begins where there is none."""
+        if self._run_now is not None:
+            if _monotonic() >= self._given_out_at + GIVEN_OUT_EVERY:
+                self.alarm.ring()
+        elif not self.closing:
+            self._run_now = run = object()
+            try:
+                threads.start(self._run, f"redpool budget {self.name}", run)
+            except threads.NoThread:  # as when the interpreter is going down
+                self._run_now = None
+            except BaseException:
+                self._run_now = None
+                raise
+
+    # -- its thread --------------------------------------------------------------------------------------------------
+
+    def _run(self, run: object) -> None:
+        with self._turn:
+            self._go_on(run)
+
+    def _go_on(self, run: object) -> None:
+        pause: float | None = 0.0
+        while pause is not None:
+            self.alarm.sleep(pause)
+            if self._run_now is not run or self.pid != os.getpid():  # greenlets are forked, too
+                return
+            try:
+                pause = self._look()
+            except Exception:
+                logger.exception("budget %s: giving out the share failed", self.name)
+                pause = PATIENCE
+
+    def _look(self) -> float | None:
+        """Do what is due; return the seconds until the next look, `None` where there will be none."""
+        members = self._current()
+        ends = self.closing or not members
+        leaves = ends and not _held(members)
+        if self.share.known if leaves else _monotonic() >= self.share.due_at():
+            self._speak(members, ends, leaves)
+        if leaves:
+            return self._rest()
+        self._given_out_at = now = _monotonic()
+        give_out(0 if ends else self.share.may_hold, members)
+        self.share.holds(_held(members), now)
+        return max(0.0, min(self.share.due_at() - now, GIVEN_OUT_EVERY))
+
+    def _rest(self) -> float | None:
+        """End the thread, once it has said goodbye; the next pool that joins begins anew."""
+        self._table.close()
+        self.share = _new_share()
+        self._run_now = None
+        if self._budget() is not None and self._current():
+            self.hunger()
+        return None
+
+    def _speak(self, members: Sequence[Member], ends: bool, leaves: bool) -> None:
+        share, held, before = self.share, _held(members), self.share.may_hold
+        if ends:
+            share.may_hold = 0
+        wanted = 0 if ends else sum(member.wants() for member in members)
+        word, sent_at = share.say(held, wanted, leaves), _monotonic()
+        try:
+            answer = self._table.hear(word, self.connections)
+        except Exception as error:  # whatever it is, the pools go on
+            share.unanswered(self._table.outcome(error), _monotonic())
+            if not leaves:
+                self._failed(error)
+        else:
+            share.answered(answer, sent_at, _monotonic())
+            self._answered()
+        if share.may_hold != before:
+            self._decide(f"the budget {self.name!r} allows this process {share.may_hold} of {self.connections} "
+                         f"connections, in place of {before}: it may hold {held}, and could use {wanted}")  # fmt: skip
+
+    def _current(self) -> list[Any]:
+        """Return the parts of pools that may hold connections."""
+        there = []
+        for reference in self._members.copy():
+            member = reference()
+            if member is None or member.is_over():
+                self._members.remove(reference)
+            else:
+                there.append(member)
+        return there
+
+    def _decide(self, what: str) -> None:
+        self.decided.append((_monotonic(), what))
+        logger.debug("%s", what)
+
+    def _failed(self, error: BaseException) -> None:
+        if not self._unanswered:
+            logger.warning("budget %s: no answer, so the share stays as it is: %s", self.name, error)
+        self._unanswered = True
+
+    def _answered(self) -> None:
+        if self._unanswered:
+            logger.info("budget %s: it answers again", self.name)
+        self._unanswered = False
+
+    def leave(self) -> None:
+        """Say goodbye as the process ends, over a connection of its own; the thread may be at its own."""
+        if self.pid != os.getpid() or self._run_now is None or self._unanswered or not self.share.known:
+            return
+        self.closing = True
+        table = self._table.another()
+        with contextlib.suppress(Exception):
+            table.hear(self.share.say(_held(self._current()), 0, leaves=True), self.connections)
+        table.close()
+
+
+_agents: weakref.WeakSet[_Agent] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    for agent in list(_agents):
+        agent.leave()
+
+
+def _new_share() -> Share:
+    return Share(secrets.token_hex(8), Random(), _monotonic())
+
+
+def _held(members: Sequence[Member]) -> int:
+    return sum(member.may_hold() for member in members)
+
+
+class _RemoteTable:
+    """The table, as a server keeps it, and the connection to that."""
+
+    def __init__(self, key: str, arguments: dict[str, Any]) -> None:
+        defaults = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+        self._key, self._arguments = key, {**defaults, **arguments, "retry": Retry(NoBackoff(), 0)}
+        self._make()  # raises at once where an option is wrong
+        self._connection: Any = None
+        self._digest = ""
+
+    def another(self) -> _RemoteTable:
+        """Return one with a connection of its own."""
+        return _RemoteTable(self._key, self._arguments)
+
+    def hear(self, word: Word, connections: int) -> int:
+        """Tell it a word, and return the answer: see `Table.hear`."""
+        said = (word.process, word.number, word.held, word.wanted, int(word.known), int(word.leaves), connections)
+        try:
+            return self._run_script(said)
+        except MovedError as moved:
+            self.close()
+            self._arguments.update(host=moved.host, port=moved.port)
+            return self._run_script(said)
+        except BaseException:
+            self.close()
+            raise
+
+    def _run_script(self, said: tuple[object, ...]) -> int:
+        arguments = (1, self._key, "", *said)
+        if self._digest:
+            with contextlib.suppress(NoScriptError):
+                return int(self._call("EVALSHA", self._digest, *arguments))
+        self._digest = _text(self._call("SCRIPT", "LOAD", TABLE_SCRIPT))
+        return int(self._call("EVALSHA", self._digest, *arguments))
+
+    def _call(self, *command: object) -> Any:
+        if self._connection is None:
+            connection = self._make()
+            connection.connect()
+            self._connection = connection
+        self._connection.send_command(*command)
+        return self._connection.read_response()
+
+    def _make(self) -> Any:
+        arguments = self._arguments.copy()
+        return arguments.pop("connection_class", redis.connection.Connection)(**arguments)
+
+    def close(self) -> None:
+        """Close the connection; the next word has another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def outcome(self, error: BaseException) -> Outcome:
+        """Return whether the server is away for all, or maybe for this process alone."""
+        if isinstance(error, ResponseError) or "path" in self._arguments:
+            return Outcome.AWAY
+        address = self._arguments.get("host", "localhost"), self._arguments.get("port", 6379)
+        try:
+            socket.create_connection(address, PATIENCE).close()
+        except ConnectionRefusedError:
+            return Outcome.AWAY
+        except OSError:
+            return Outcome.CUT_OFF
+        return Outcome.AWAY
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()
