@@ -147,6 +147,10 @@ class MultiplexedConnection(Multiplexed, asyncio.Protocol):
     def _last_flow(self, request: Request) -> float:
         return max(request.flowed_at, self._moved_at)
 
+    def has_unread(self) -> bool:
+        """Return whether bytes have come that are not read yet."""
+        return bool(self._readable(0))
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def end_turn(self) -> None:

@@ -120,7 +120,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             or _running_loop() is not self.loop
             or connection is None
             or connection.state is not _OPEN
-            or self.large.known
+            or self.apart.known
             or self.yields
             or connection.connection.shaped
         ):
@@ -241,7 +241,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
 
     async def _await_connection(self, request: Request) -> MultiplexedConnection:
         """Return the next one that is connected, of those that the request may take."""
-        if self.large.stands_apart(request):
+        if self.apart.stands_apart(request):
             connection = await self._await_bulk() or self._least_loaded()  # there may be no room for a bulk connection
             if connection is not None:
                 return connection
@@ -363,6 +363,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         if self.inherited:
             return
         now = _monotonic()
+        within = min(self.looks_within(_LOOK_EVERY), self.look_for_slow(now))
         for connection in self.all_there_are():
             if self.home.core() is None:
                 connection.lose(ServerClosed())
@@ -373,7 +374,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self.look_for_others()
         self.look_for_long_waits(now)
         if self.all_there_are():
-            self._looking = self.loop.call_later(self.looks_within(_LOOK_EVERY), self._look)
+            self._looking = self.loop.call_later(within, self._look)
 
 
 def _wake_all(waiting: _Waiting, _ended: asyncio.Task[MultiplexedConnection]) -> None:

@@ -134,6 +134,7 @@ class MultiplexedConfig(PoolConfig):
     shared_connections: int = 1
     max_in_flight: int = 4096
     shareable_commands: tuple[str, ...] = ()
+    slow_after: float | None = None
 
     def __post_init__(self) -> None:
         PoolConfig.__post_init__(self)
@@ -143,6 +144,7 @@ class MultiplexedConfig(PoolConfig):
             raise TypeError(
                 f"shareable_commands must be a sequence of names of commands, not {self.shareable_commands!r}"
             )
+        _seconds("slow_after", self.slow_after, positive=True)
         whole_number("shared_connections", self.shared_connections, at_least=1)
         whole_number("max_in_flight", self.max_in_flight, at_least=1)
         if self.shared_connections > self.max_connections:

@@ -66,6 +66,7 @@ class SharingOptions(TypedDict, total=False):
     shared_connections: int
     max_in_flight: int
     shareable_commands: Iterable[str]
+    slow_after: float | None
 
 
 class _Anywhere(TypedDict, total=False):

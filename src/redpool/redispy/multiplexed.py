@@ -65,6 +65,10 @@ class Multiplexed:
         """Detach the connection where nothing is under way over it any more. Return whether it is over."""
         raise NotImplementedError
 
+    def has_unread(self) -> bool:
+        """Return whether bytes have come that are not read yet."""
+        raise NotImplementedError
+
     def _measure_backlog(self) -> int:
         """Return how many bytes of a large request are still here; 0 where it is none."""
         raise NotImplementedError

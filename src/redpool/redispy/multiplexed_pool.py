@@ -129,9 +129,11 @@ class MultiplexedPool:
         self, own: PoolDump, multiplexed: Routing[Any, Any], caller: Caller, borrower_name: Callable[[Any], str]
     ) -> PoolDump:
         """Return the pool's dump with callers that wait for a connect, calls under way, and what was decided."""
-        decisions, now = tuple(multiplexed.spread.decisions.copy()), _monotonic()
+        decided, now = multiplexed.spread.decisions.copy(), _monotonic()
+        if multiplexed.slow is not None:
+            decided += multiplexed.slow.decisions.copy()
         calls, more = under_way(multiplexed.all_there_are(), caller)
-        said = tuple(Decision(now - at, what) for at, what in decisions)
+        said = tuple(Decision(now - at, what) for at, what in sorted(decided))
         waiters = [Waiter(now - since, borrower_name(borrower)) for since, borrower in multiplexed.awaiting_connect()]
         waiters = sorted([*own.waiters, *waiters], key=lambda waiter: -waiter.age)
         return replace(own, waiters=tuple(waiters), decisions=(*own.decisions, *said), calls=calls, more_calls=more)

@@ -46,8 +46,9 @@ from ..wire.routing import (
     LONG_PIPELINE,
     MOST_ENDING,
     MOST_MOVES,
+    Apart,
     HealthAction,
-    LargeReplies,
+    SlowCommands,
     Spread,
     health_action,
 )
@@ -122,7 +123,9 @@ class Routing(Generic[C, H]):
     def _start_empty(self, changing: contextlib.AbstractContextManager[Any]) -> None:
         """Have no connection, and know nothing of any, as at first: also in a forked child."""
         self.batches = [0] * (LARGEST_BATCH + 1)
-        self.large = LargeReplies()
+        self.apart = Apart()
+        after = self.config.slow_after
+        self.slow = None if after is None else SlowCommands(after, self.apart)
         self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._changing = changing
@@ -158,19 +161,19 @@ class Routing(Generic[C, H]):
             or best.state is not _OPEN
             or len(request.data) > LARGE_REQUEST
             or request.expects
-            or self.large.known
+            or self.apart.known
         ):
             return self._choose(request)
         return best
 
     def _choose(self, request: Request) -> C | None:
-        request.bulk = self.large.knows(request)
+        request.bulk = self.apart.knows(request)
         if request.bulk or len(request.data) > LARGE_REQUEST or request.expects > LONG_PIPELINE:
             bulk = self._open_bulk()
             if bulk is not None:
                 return bulk
             self.connect_bulk()
-            if request.bulk and self.large.stands_apart(request):
+            if request.bulk and self.apart.stands_apart(request):
                 return None  # it waits for it; others don't
         return self._least_loaded()
 
@@ -230,7 +233,7 @@ class Routing(Generic[C, H]):
 
     def afterwards(self, connection: C, request: Request) -> None:
         """See to what a call leaves behind that is done."""
-        self.large.note(request)
+        self.apart.note(request)
         request.outdated = connection.state is not _OPEN
         if self.yields:  # where callers wait for a slot, it is their turn
             self.yields = self._is_crowded()
@@ -300,7 +303,7 @@ class Routing(Generic[C, H]):
     def connect_failed(self, error: BaseException) -> None:
         """Take note that no connection was to be had. Where that is the server's fault, it has hung up on everybody."""
         if not sharing.settled(error):
-            self.large.forget_hang_ups()
+            self.apart.forget_hang_ups()
 
     def has_enough(self) -> bool:
         """Return whether no further one is wanted."""
@@ -420,7 +423,7 @@ class Routing(Generic[C, H]):
         core, slot = self.home.core(), released._redpool.slot
         is_current = core is not None and not core.closed and slot.generation == core.generation
         if is_current and sharing.hung_up(connection.error):  # else the pool itself has cut it
-            self.large.note_hang_up(connection.pipeline.awaited())
+            self.apart.note_hang_up(connection.pipeline.awaited())
         self.home.release(released)
 
     def all_there_are(self) -> list[C]:
@@ -486,6 +489,17 @@ class Routing(Generic[C, H]):
         """Return for how long, up to so many seconds, maintenance may stay away for all that long waits want."""
         warn_wait = self.config.warn_wait
         return seconds if warn_wait is None else min(seconds, max(LEAST_IDLE_TIME, warn_wait / 4))
+
+    def look_for_slow(self, now: float) -> float:
+        """Have commands that are slow go over the bulk connection; return the seconds until the next look."""
+        if self.slow is None:
+            return math.inf
+        heads = {each: head for each in self.all_there_are() if (head := each.pipeline.head) is not None}
+        return self.slow.look(heads, now, self._unread)
+
+    @staticmethod
+    def _unread(connection: C) -> bool:
+        return connection.has_unread()
 
     def look_for_long_waits(self, now: float) -> None:
         """Report a caller that waits for room or for a connect since `warn_wait`, once."""

@@ -81,6 +81,10 @@ class MultiplexedConnection(Multiplexed):
         self._send, self._receive, self._buffer = stream.send, stream.receive, stream.buffer
         self._readable = stream.readable  # asked by the writer alone
 
+    def has_unread(self) -> bool:
+        """Return whether bytes have come that are not read yet. Maintenance asks, with a probe of its own."""
+        return bool(sockets.readable(self._stream.sock)(0))
+
     # -- a call ------------------------------------------------------------------------------------------------------
 
     def call(self, request: Request, limit: deadline | None) -> bool:

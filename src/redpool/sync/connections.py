@@ -96,7 +96,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
             connection is None
             or connection.state is not _OPEN
             or not _same_process[0]
-            or self.large.known
+            or self.apart.known
             or self._never_waits
             or (connection.pipeline.queued and connection.pipeline.full)
             or connection.writer.mine()
@@ -204,7 +204,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
         if self._changes() or self.home.reentered():  # what connects would wait for this thread, which was interrupted
             raise Reentered
         self.check_open()
-        if self.large.stands_apart(request):
+        if self.apart.stands_apart(request):
             connection = self._await_bulk() or self._least_loaded()  # there may be no room for a bulk connection
             if connection is not None:
                 return connection
@@ -247,7 +247,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
 
     def tick(self, now: float) -> float:
         """Do what is due. Return the seconds until the next look: called by maintenance."""
-        every = self.looks_within(_LONGEST_SLEEP)
+        every = min(self.looks_within(_LONGEST_SLEEP), self.look_for_slow(now))
         self.look_for_long_waits(now)
         for connection in self.all_there_are():
             every = min(every, connection.look_every)

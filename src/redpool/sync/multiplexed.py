@@ -48,6 +48,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
       seconds at most.
     - `shareable_commands` (`()`): names of further commands (of modules) that may share, such as `("JSON.GET",
       "FT.SEARCH")`. Name only commands that never block, and that leave the connection as it is.
+    - `slow_after` (`None`): commands that were seen to take the server so many seconds go over a connection apart.
 
     Raises `TypeError` or `ValueError` for a wrong option.
     """

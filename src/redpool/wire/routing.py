@@ -1,6 +1,6 @@
 """Which multiplexed connection a request had better take, what is to be done about one, and how many pay.
 
-What holds others up, long pipelines and what was large the last time, goes over a connection apart.
+What holds others up goes over a connection apart: long pipelines, what was large the last time, and what is slow.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from .commands import Args, Sent, may_answer_at_length, read_only
-from .pipeline import Activity, Pipeline, Request
+from .commands import Args, Sent, may_answer_at_length, read_only, upper
+from .pipeline import Activity, Connection, Pipeline, Request
 
 MOST_ENDING = 4
 """So many connections may still be ending when another one is taken to be stalled: the server may be at fault."""
@@ -38,33 +38,41 @@ STALLED_AFTER = 1.0
 
 _MOST_LARGE = 1024
 _WORDS = (str, bytes, int)
-_Key = tuple[object, ...] | None
+_Key: TypeAlias = tuple[object, ...] | None
 
 # A server that is busy is silent, too: only after so many times the patience of a caller is a path taken to be dead.
 _TIMES_SILENT = 3
 
 
-class LargeReplies:
-    """The commands whose last reply was large, or because of which a server has hung up, by name and key."""
+class Why(Enum):
+    """Why a command goes over a connection apart."""
+
+    LARGE = "its last reply was large"
+    HUNG_UP = "the server has hung up because of it"
+    SLOW = "the server takes long for it"
+
+
+class Apart:
+    """The commands that go over a connection apart, by name and first argument, or by name."""
 
     def __init__(self) -> None:
-        self.known: dict[_Key, bool] = {}  # whether the server has hung up
+        self.known: dict[_Key, Why] = {}
 
     def knows(self, request: Request) -> bool:
-        """Return whether its reply was large the last time, or never came since the server has hung up."""
-        return bool(self.known) and self._key(request) in self.known
+        """Return whether a request had better go there: its reply was large the last time, or is slow, for one."""
+        return bool(self.known) and self._why(request) is not None
 
     def stands_apart(self, request: Request) -> bool:
         """Return whether it must not go over a connection that others share, if there can be another one."""
-        return bool(self.known) and self.known.get(self._key(request), False)
+        return bool(self.known) and self._why(request) is Why.HUNG_UP
 
     def note(self, request: Request) -> None:
         """Remember a request whose reply was large; forget one whose reply no longer is."""
-        key = self._key(request)
-        if key is None:
+        key = key_of(request)
+        if key is None or self.known.get(key) is Why.SLOW:
             return
         if request.large:
-            self._remember(key, hung_up=False)
+            self.remember(key, Why.LARGE)
         else:
             self.known.pop(key, None)
 
@@ -77,30 +85,207 @@ class LargeReplies:
         for request in pending:
             if request.done:
                 continue
-            key = self._key(request)
+            key = key_of(request)
             if key is None or request.commands is PROBE:
                 return
             if may_answer_at_length(request.commands):
-                self._remember(key, hung_up=True)
+                self.remember(key, Why.HUNG_UP)
                 return
 
     def forget_hang_ups(self) -> None:
         """Clear all: the server can't be reached, so that it has hung up on everybody."""
-        for key in [key for key, hung_up in self.known.copy().items() if hung_up]:
+        for key in [key for key, why in self.known.copy().items() if why is Why.HUNG_UP]:
             self.known.pop(key, None)
 
-    def _remember(self, key: _Key, hung_up: bool) -> None:
-        self.known[key] = hung_up
+    def remember(self, key: _Key, why: Why) -> None:
+        """Have a command go over a connection apart. The oldest is forgotten where there are too many."""
+        self.known[key] = why
         if len(self.known) > _MOST_LARGE:
             with contextlib.suppress(StopIteration, RuntimeError):  # other threads are at it
                 self.known.pop(next(iter(self.known)), None)
 
+    def _why(self, request: Request) -> Why | None:
+        key = key_of(request)
+        return None if key is None else self.known.get(key) or self.known.get(name_of(key))
+
+
+def key_of(request: Request) -> _Key:
+    """Return a command's name and first argument; `None` for a pipeline."""
+    if type(request.commands) is not tuple:
+        return None
+    key = request.commands[:2]
+    return key if isinstance(key[0], _WORDS) and isinstance(key[-1], _WORDS) else None
+
+
+def name_of(key: tuple[object, ...]) -> tuple[object, ...]:
+    """Return what stands for all commands of that name."""
+    return (upper(key[0]),)
+
+
+# -- what is slow ------------------------------------------------------------------------------------------------------
+
+SLOW_FOR = 300.0
+"""Seconds after which a command that was slow is forgotten, unless it was seen to be slow again."""
+
+SLOW_TIMES, SLOW_NAMES = 2, 3
+"""So often a command is to be slow; or so many commands of one name, which differ in their first argument."""
+
+IN_VAIN = 3
+"""So often in a row others have to wait all the same for a command to share again."""
+
+_MOST_SEEN = 256
+_LONGEST_WORD = 128
+
+
+class _Head(NamedTuple):
+    request: Request
+    since: float
+    """it is at the head at least since then"""
+    blamed: bool
+
+
+class _Seen:
+    """How often a command was found at the head, and how often it stayed there for long."""
+
+    __slots__ = ("looked", "since", "slow")
+
+    def __init__(self, now: float) -> None:
+        self.since, self.looked, self.slow = now, 0, 0
+
+
+class _Slow:
+    """A command that goes apart as it is slow: until when, and how often in a row others have waited all the same."""
+
+    __slots__ = ("in_vain", "until")
+
+    def __init__(self, until: float) -> None:
+        self.until, self.in_vain = until, 0
+
+
+class SlowCommands:
+    """Which commands take the server long, by looks at the heads of in-flight queues: calls themselves are not timed.
+
+    The server works for the head alone. So what is at the head at two looks, `after` seconds apart, has taken as long
+    by itself, whatever it has waited for before; what waits behind it is never blamed. Nor is it where the look is
+    late, as this process stood still; where bytes have come that are not read yet; or where the head of another
+    connection has been there for as long, since a server that works for one client at a time has all others wait.
+
+    A server that stands still for a moment is slow for what happens to be at the head then. So once is not enough, and
+    a command that is mostly gone by the next look is not slow: it takes half of the times that it was seen. And where
+    others have waited all the same, while a command was slow that had gone apart, it shares again.
+    """
+
+    def __init__(self, after: float, apart: Apart) -> None:
+        self.decisions: deque[tuple[float, str]] = deque(maxlen=_MOST_DECISIONS)
+        self._after, self._apart = after, apart
+        self._heads: dict[object, _Head] = {}  # by connection
+        self._due_at = math.inf
+        self._seen: dict[tuple[object, ...], _Seen] = {}
+        self._slow: dict[tuple[object, ...], _Slow] = {}
+        self._in_vain: dict[tuple[object, ...], float] = {}  # until when they are not tried again
+
+    def look(self, heads: Mapping[Connection, Request], now: float, unread: Callable[[Connection], bool]) -> float:
+        """Take note of the requests at the heads; return the seconds until the next look.
+
+        `unread` says of a connection whether bytes have come over it that are not read yet.
+        """
+        self._forget(now)
+        before = self._heads if now <= self._due_at + self._after else {}
+        self._heads = {}
+        stay = [head.since for each, head in before.items() if heads.get(each) is head.request]
+        first = min(stay, default=math.inf)
+        for connection, request in heads.items():
+            head = before.get(connection)
+            if head is None or head.request is not request:
+                head = _Head(request, now, False)
+                self._note(request, now)
+            elif not head.blamed and self._is_slow(head, now) and not unread(connection):
+                head = _Head(request, head.since, True)
+                self._note_slow(request, now, alone=head.since == first and stay.count(first) == 1)
+            self._heads[connection] = head
+        self._due_at = now + self._after if heads else math.inf
+        return self._due_at - now
+
+    def _is_slow(self, head: _Head, now: float) -> bool:
+        return now - head.since > 0.99 * self._after and not head.request.done  # timers may be early
+
+    def _note(self, request: Request, now: float) -> None:
+        """Note that it has come to the head."""
+        key = self._key_of(request)
+        if key is not None:
+            for each in {key, name_of(key)}:
+                self._count(each, now).looked += 1
+
+    def _note_slow(self, request: Request, now: float, alone: bool) -> None:
+        """Note that it stays there for long; `alone`: no other connection's head has been there for as long."""
+        key = self._key_of(request)
+        if key is None:
+            return
+        name = name_of(key)
+        known = key if key in self._slow else name
+        if known in self._slow:
+            self._see_whether_it_helps(known, now, alone)
+        elif alone and key not in self._in_vain and name not in self._in_vain:
+            self._blame(key, name, now)
+
+    def _blame(self, key: tuple[object, ...], name: tuple[object, ...], now: float) -> None:
+        of_command, of_name = self._count(key, now), self._count(name, now)
+        of_command.slow += 1
+        if key != name and of_command.slow == 1:  # of each command the first time counts for its name
+            of_name.slow += 1
+            if of_name.slow >= SLOW_NAMES and 2 * of_name.slow >= of_name.looked:
+                self._learn(name, f"all of {name[0]}", of_name, now)
+        if of_command.slow >= SLOW_TIMES and 2 * of_command.slow >= of_command.looked:
+            self._learn(key, f"all of {name[0]}" if key == name else f"one {name[0]}", of_command, now)
+
+    def _see_whether_it_helps(self, key: tuple[object, ...], now: float, alone: bool) -> None:
+        slow = self._slow[key]
+        slow.until = now + SLOW_FOR
+        slow.in_vain = 0 if alone else slow.in_vain + 1
+        if slow.in_vain >= IN_VAIN:
+            self._in_vain[key] = now + SLOW_FOR
+            if len(self._in_vain) > _MOST_SEEN:
+                del self._in_vain[next(iter(self._in_vain))]
+            self._share_again(key, f"{upper(key[0])} shares again: other connections wait for it as well", now)
+
     @staticmethod
-    def _key(request: Request) -> _Key:
-        if type(request.commands) is not tuple:
+    def _key_of(request: Request) -> _Key:
+        """Return what is remembered of it: of a long word, such as a script, nothing."""
+        key = key_of(request)
+        if key is None or request.commands is PROBE:
             return None
-        key = request.commands[:2]
-        return key if isinstance(key[0], _WORDS) and isinstance(key[-1], _WORDS) else None
+        is_long = any(isinstance(word, str | bytes) and len(word) > _LONGEST_WORD for word in key)
+        return name_of(key) if is_long else key
+
+    def _count(self, key: tuple[object, ...], now: float) -> _Seen:
+        seen = self._seen.pop(key, None)
+        if seen is None or now >= seen.since + SLOW_FOR:
+            seen = _Seen(now)
+        self._seen[key] = seen  # the one seen last stands last
+        if len(self._seen) > _MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        return seen
+
+    def _learn(self, key: tuple[object, ...], what: str, seen: _Seen, now: float) -> None:
+        self._slow[key] = _Slow(now + SLOW_FOR)
+        self._apart.remember(key, Why.SLOW)
+        times = f"{seen.slow} of the {seen.looked} times that it was seen"
+        self.decisions.append((now, f"{what} goes over the bulk connection: slower than {self._after:g} s, {times}"))
+
+    def _forget(self, now: float) -> None:
+        for key, slow in list(self._slow.items()):
+            if now >= slow.until or key not in self._apart.known:
+                self._share_again(key, f"{upper(key[0])} shares again: it was not slow of late", now)
+        for key, until in list(self._in_vain.items()):
+            if now >= until:
+                del self._in_vain[key]
+
+    def _share_again(self, key: tuple[object, ...], what: str, now: float) -> None:
+        del self._slow[key]
+        self._seen.pop(key, None)
+        if self._apart.known.get(key) is Why.SLOW:
+            self._apart.known.pop(key, None)
+        self.decisions.append((now, what))
 
 
 class HealthAction(Enum):

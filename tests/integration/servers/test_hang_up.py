@@ -13,7 +13,7 @@ from redpool import embedded
 from redpool.redispy.sharing import as_raised, hung_up
 from redpool.testing import ScriptedServer
 from redpool.wire.pipeline import Request, ServerClosed
-from redpool.wire.routing import PROBE, LargeReplies
+from redpool.wire.routing import PROBE, Apart
 from support.faces import PATIENCE, Doing, Face, eventually
 
 LIMIT = ("--client-output-buffer-limit", "normal", "2mb", "0", "0")
@@ -112,7 +112,7 @@ def request(*command: Any) -> Request:
 @pytest.mark.parametrize("command", [("GET", "k"), ("LRANGE", "l", 0, -1), ("EVAL", "return 1", 0), ("FT.SEARCH", "i")])
 def test_the_head_is_remembered(command: tuple[Any, ...]) -> None:
     """But for those whose replies are short: the server may have been about to send them."""
-    large = LargeReplies()
+    large = Apart()
     head, other = request(*command), request("HGETALL", "h")
     large.note_hang_up([request("INCR", "n"), request("SET", "k", 1), head, other])
     assert large.stands_apart(head)
@@ -121,7 +121,7 @@ def test_the_head_is_remembered(command: tuple[Any, ...]) -> None:
 
 def test_a_small_reply_clears_it() -> None:
     """And a large one says that it came after all."""
-    large = LargeReplies()
+    large = Apart()
     innocent, large_one = request("GET", "k"), request("LRANGE", "l", 0, -1)
     large.note_hang_up([innocent, request("PING")])
     large.note_hang_up([large_one, innocent])
@@ -135,7 +135,7 @@ def test_a_small_reply_clears_it() -> None:
 
 def test_what_is_not_remembered() -> None:
     """A pipeline has no key, and a probe is the pool's own."""
-    large = LargeReplies()
+    large = Apart()
     large.note_hang_up([Request([("GET", "k"), ("GET", "l")], b"", 2), request("GET", "k")])
     large.note_hang_up([Request(PROBE, b""), request("GET", "k")])
     large.note_hang_up([])
@@ -144,7 +144,7 @@ def test_what_is_not_remembered() -> None:
 
 def test_a_server_that_cannot_be_reached_has_hung_up_on_everybody() -> None:
     """That says nothing of any request; what was large stays known."""
-    large = LargeReplies()
+    large = Apart()
     request_of_a_large_reply = request("HGETALL", "h")
     request_of_a_large_reply.large = True
     large.note(request_of_a_large_reply)
@@ -186,4 +186,4 @@ def test_what_the_pool_cuts_is_no_hang_up(face: Face, scripted: ScriptedServer) 
     assert isinstance(asking.ended(), redis.ConnectionError)
     target = getattr(pool, "_target", pool)
     engine = target._engine if hasattr(target, "_engine") else target._here
-    assert not engine.multiplexed.large.known
+    assert not engine.multiplexed.apart.known
