@@ -180,7 +180,7 @@ def _decoded(data: bytes, read: _Read, most: int = MOST_BYTES, most_plain: int =
         return read(found)
     except ReportError:
         raise
-    except (ValueError, TypeError, RecursionError, zlib.error) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, zlib.error) as error:
         raise ReportError(f"no report: {error}") from None
 
 

@@ -99,6 +99,7 @@ def test_what_a_newer_version_adds_is_passed_over() -> None:
         (plain(at=float("nan")), "NaN is no number"),
         (plain(at=-1.0), "a time below 0"),
         (plain(at=1e400), "Infinity is no number"),
+        (plain(at=10**400), "no report: int too large"),
         (plain(pools={}), "a dict in the place of a list"),
         (plain(pools=[3]), "a int in the place of a dict"),
         (plain(pools=[{}] * (MOST_POOLS + 1)), "more than 256 entries"),
