@@ -170,7 +170,7 @@ def _several(pipe: Any, _args: tuple[Any, ...]) -> tuple[str, int, int] | None:
 def _name(word: Any) -> str:
     """Return the name of a command that begins with this; a user may have written all of the command in it."""
     text = word if type(word) is str else word.decode(errors="replace") if isinstance(word, bytes) else str(word)
-    if not text.isspace() and " " not in text:
+    if text.isalpha():
         return text.upper()
     first, *more = text.upper().split()[:2] or [""]
     return " ".join((first, *more)) if first in _WITH_SUBCOMMANDS else first

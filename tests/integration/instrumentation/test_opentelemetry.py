@@ -75,7 +75,7 @@ def _commands(client: Any) -> None:
     """Commands, pipelines, transactions, a WATCH and errors; each has a secret in it."""
     client.set(SECRET, SECRET)
     client.get(SECRET)
-    client.execute_command(f"get {SECRET}")
+    client.execute_command(f"get\t{SECRET}")
     client.pipeline(transaction=False).get(SECRET).set(SECRET, SECRET).execute()
     client.pipeline().get(SECRET).get(SECRET).execute()
     with client.pipeline() as pipe:
