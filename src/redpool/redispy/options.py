@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeGuard
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis.asyncio.connection
 import redis.cluster
@@ -197,14 +197,27 @@ def as_redis(url: str) -> str:
 def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[str, Any]:
     """Return the options in a URL, the pool's and those that redis-py reads.
 
-    It begins with `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`.
+    It begins with `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`. Raises `ValueError`, without a
+    password in it, where it can't be read.
     """
     base, _, text = as_redis(url).partition("?")
+    _check_address(base)
     query = parse_qsl(text, keep_blank_values=True)
     ours = config.from_strings({name: value for name, value in query if name in config.names()})
     theirs = urlencode([(name, value) for name, value in query if name not in ours])
     parse = redis.asyncio.connection.parse_url if asynchronous else redis.connection.parse_url
     return {**parse(f"{base}?{theirs}" if theirs else base), **ours}
+
+
+def _check_address(base: str) -> None:
+    """Raise `ValueError` where the host or port of a URL can't be read; Python's own error may quote the password."""
+    try:
+        _ = base.startswith("unix:") or urlsplit(base).port
+    except ValueError:
+        raise ValueError(
+            "the URL's host and port can't be read: write redis://user:password@host:6379/0, with the password as "
+            "urllib.parse.quote(password, safe='') returns it"
+        ) from None
 
 
 def _check_retry(retry: object, wanted: type[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import pytest
@@ -120,6 +121,14 @@ def test_a_refused_option_never_shows_a_password(face: Face, option: str) -> Non
     with pytest.raises((TypeError, ValueError)) as caught:
         face.pool(**{option: "s3cret"})
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:s3cret/word@host:1/0", "redis://me:s3cret#word@host", "redis://:s3cret?@[h"])
+def test_a_url_that_cannot_be_read_never_shows_a_password(face: Face, url: str) -> None:
+    """What should have been quoted in it ends the host too soon, and a port is looked for in the password."""
+    with pytest.raises(ValueError, match="host and port") as caught:
+        face.pool_from_url(url)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 class OnlyThreads(CredentialProvider):
