@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
@@ -22,6 +23,8 @@ DEFAULT_MAX_CONNECTIONS = 50
 DEFAULT_LIMITS = (2, 50)
 # A machine has no more ports than that to reach one address from; redis-py's own default once was 2**31.
 MOST_CONNECTIONS = 65_535
+# A user may have named a pool after its URL.
+_CREDENTIALS = re.compile(r"(?<=//).*@", re.DOTALL)
 MOST_SECONDS = 1e9  # thirty years; what waits longer than that waits for ever, and says so with None
 
 
@@ -96,7 +99,7 @@ class PoolConfig:
         """Return a config from the options in `options` that belong to a pool; they are removed from it.
 
         `max_connections` and `name` take their defaults where they are `None`, as in redis-py. No more connections are
-        allowed than there can be.
+        allowed than there can be. Where `name` or `service` is a URL, its credentials are left out.
         """
         known = {field.name: field for field in fields(cls)}
         chosen = {name: options.pop(name) for name in list(options) if name in known}
@@ -109,6 +112,9 @@ class PoolConfig:
             raise ValueError(f'limits={chosen["limits"]!r} goes with max_connections="auto" only')
         if chosen.get("name", "") is None:
             del chosen["name"]
+        for name in chosen.keys() & {"name", "service"}:
+            if isinstance(chosen[name], str):
+                chosen[name] = without_credentials(chosen[name])
         if isinstance(chosen.get("max_connections"), int):
             chosen["max_connections"] = min(chosen["max_connections"], MOST_CONNECTIONS)
         for name in chosen.keys() & {"instruments", "shareable_commands"}:
@@ -151,6 +157,11 @@ class MultiplexedConfig(PoolConfig):
             raise ValueError(
                 f"shared_connections={self.shared_connections!r} is more than max_connections={self.max_connections!r}"
             )
+
+
+def without_credentials(name: str) -> str:
+    """Return a name without what stands before the host where it is a URL."""
+    return _CREDENTIALS.sub("", name)
 
 
 def suggest(unknown: str, known: Iterable[str]) -> str:

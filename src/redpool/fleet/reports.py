@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import redis
 
+from ..core.config import without_credentials
 from ..core.record import Record
 from ..core.stats import Seen
 from ..redispy.naming import program_name
 from ..version import __version__
-from ..wire.client_names import without_credentials
 from .encoding import MOST_POOLS, decode, encode
 from .model import Borrowed, Calling, PoolReport, ProcessReport, Waiting
 
@@ -155,7 +155,7 @@ def _look_outside(look: Callable[[], _T]) -> _T | None:
 
 def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
     stats, distributions, dump = seen
-    name = without_credentials(stats.name)
+    name = stats.name
     names[name] = number = names.get(name, 0) + 1
     leases = sorted(dump.leases, key=lambda lease: -lease.age)[:_SHOWN]
     waiters = sorted(dump.waiters, key=lambda waiter: -waiter.age)[:_SHOWN]
@@ -206,7 +206,7 @@ def checked_service(service: Any) -> str:
     """Return the name of a service. Raises `ValueError` for one that can't be shown."""
     if not isinstance(service, str) or not 0 < len(service) <= _LONGEST_SERVICE or not service.isprintable():
         raise ValueError(f"service={service!r}: must be 1 to {_LONGEST_SERVICE} printable characters")
-    return service
+    return without_credentials(service) or "_"
 
 
 def address(pool: Pool) -> str:

@@ -9,8 +9,6 @@ from typing import NamedTuple
 _REFUSED = re.compile(r"[^!-~]")
 _NOT_IN_SERVICE = re.compile(r"[^!-~]|[/@]")
 _NOT_IN_HOST = re.compile(r"[^!-~]|[@]")
-# A user may have named a pool after its URL.
-_CREDENTIALS = re.compile(r"(?<=//).*@", re.DOTALL)
 
 _LONGEST_SERVICE, _LONGEST_POOL, _LONGEST_HOST = 40, 80, 64
 # `\Z`, as the pool's name may contain what separates the others.
@@ -31,27 +29,19 @@ class ClientName(NamedTuple):
 
 
 def prefix(service: str, pool: str, host: str) -> str:
-    """Return such a name up to the process id, 187 characters at most; what CLIENT SETNAME refuses is replaced.
-
-    Credentials in it, as in a pool's name that is a URL, are left out.
-    """
+    """Return such a name up to the process id, 187 characters at most; what CLIENT SETNAME refuses is replaced."""
     service = _NOT_IN_SERVICE.sub("_", service)[:_LONGEST_SERVICE] or "_"
     return f"{service}/{pool_part(pool)}@{host_part(host)}:"
 
 
 def pool_part(pool: str) -> str:
     """Return what such a name has of a pool's name."""
-    return _REFUSED.sub("_", without_credentials(pool))[:_LONGEST_POOL]
+    return _REFUSED.sub("_", pool)[:_LONGEST_POOL]
 
 
 def host_part(host: str) -> str:
     """Return what such a name has of a host's name."""
     return _NOT_IN_HOST.sub("_", host)[:_LONGEST_HOST]
-
-
-def without_credentials(name: str) -> str:
-    """Return the name of a pool without what stands before the host where it is a URL."""
-    return _CREDENTIALS.sub("", name)
 
 
 def read(name: str) -> ClientName | None:

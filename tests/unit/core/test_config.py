@@ -213,3 +213,11 @@ def test_whole_number_returns_what_it_accepts() -> None:
     assert whole_number("n", 3, at_least=3) == 3
     with pytest.raises(ValueError, match="n must be at least 3, not 2"):
         whole_number("n", 2, at_least=3)
+
+
+@pytest.mark.parametrize("url", ["redis://:hush@host/0", "redis://me:hu/sh@host/0", "rediss://hush@a@host"])
+def test_a_name_that_is_a_url_shows_no_password(url: str) -> None:
+    """It stands in messages, logs, metrics and spans."""
+    taken = PoolConfig.take({"name": url, "service": url})
+    assert "sh" not in taken.name + taken.service
+    assert taken.name.partition("//")[2].startswith("host")

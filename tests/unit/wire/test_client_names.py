@@ -34,9 +34,3 @@ def test_the_server_takes_any_such_name(service: str, pool: str, host: str) -> N
     assert found is not None
     assert str(found) == name
     assert found.pid == 1
-
-
-@pytest.mark.parametrize("pool", ["redis://:hush@host/0", "redis://me:hu/sh@host/0", "rediss://hush@a@host"])
-def test_a_pool_that_is_named_after_its_url_shows_no_password(pool: str) -> None:
-    """Its name is what its user has chosen."""
-    assert "sh" not in prefix("service", pool, "here").replace("service", "")
