@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -194,6 +197,8 @@ class Top(App[None]):
         Binding("c", "clients", "clients"),
         Binding("space", "pause", "pause"),
         Binding("enter", "whole", "rows", show=False),
+        Binding("enter", "keep_filter", "keep", show=False, priority=True),
+        Binding("escape", "leave_filter", "leave", show=False, priority=True),
         Binding("d", "details", "pane", show=False),
         Binding("escape", "leave", "back", show=False),
     ]
@@ -221,6 +226,8 @@ class Top(App[None]):
             CLIENT_COLUMNS, DEFAULT_CLIENT_SORT, self._client_rows, client_words, client_detail, lambda _: Tone.PLAIN
         )
         self.sheet: Sheet[Any] = self.pools
+        self.in_table = self.sheet
+        """the one whose rows stand in the table"""
 
     def compose(self) -> ComposeResult:
         """Put the parts onto the screen, from the top."""
@@ -242,6 +249,9 @@ class Top(App[None]):
         self.draw()
         self.looks.start()
         self.set_interval(1.0, self.draw_head)
+        # So that it gives the terminal back. There is no such handler on Windows, nor beside the main thread.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
 
     def on_unmount(self) -> None:
         """Have the source closed."""
@@ -278,6 +288,7 @@ class Top(App[None]):
 
     def draw(self) -> None:
         """Draw all of it."""
+        self._follow_cursor()
         self.sheet.arrange(self.wanted)
         self.draw_head()
         self._draw_rows()
@@ -307,6 +318,7 @@ class Top(App[None]):
         widths = {column.heading: self._width(column) for column in columns[1:]}
         name_width = width - 2 - sum(each + 2 for each in widths.values())
         with self.prevent(DataTable.RowHighlighted):
+            self.in_table = sheet
             top = table.scroll_y
             table.clear(columns=True)
             for column in columns:
@@ -319,6 +331,12 @@ class Top(App[None]):
                 table.add_row(Text(f"{more} more rows: filter with /", STYLES[Tone.QUIET]))
             table.move_cursor(row=min(sheet.place, _MOST), scroll=False)
             table.scroll_to(y=top, animate=False, force=True)
+
+    def _follow_cursor(self) -> None:
+        """Choose the row under the cursor. To be called before rows are drawn anew: the table's messages come late."""
+        sheet, row = self.in_table, self.table.cursor_row
+        if row < min(_MOST, len(sheet.shown)) and row != sheet.place:
+            sheet.chosen = sheet.shown[row].key if row else None
 
     def _width(self, column: Column[Any]) -> int:
         """Return how wide a column is: the one that is sorted by has an arrow."""
@@ -340,12 +358,10 @@ class Top(App[None]):
 
     # -- what users ask ------------------------------------------------------------------------------------------------
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+    def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
         """Follow the cursor."""
-        shown = self.sheet.shown
-        if event.cursor_row < min(_MOST, len(shown)):
-            self.sheet.chosen = shown[event.cursor_row].key if event.cursor_row else None
-            self._draw_detail()
+        self._follow_cursor()
+        self._draw_detail()
 
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
         """Show the details alone, as Enter asks."""
@@ -411,15 +427,23 @@ class Top(App[None]):
         self.wanted = event.value
         self.draw()
 
-    def on_input_submitted(self, _: Input.Submitted) -> None:
-        """Go back to the rows; the filter stays, and so does its line."""
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether an action makes sense now: those that end the typing of a filter while it is typed."""
+        return self.focused is self.filter if action in ("keep_filter", "leave_filter") else True
+
+    def action_keep_filter(self) -> None:
+        """Go back to the rows; the filter stays, and so does its line. It comes first for the same reason."""
         self.set_focus(self.table)
 
     def action_leave(self) -> None:
         """Leave the details, or else the filter."""
         if self.whole:
             self.action_whole()
-            return
+        else:
+            self.action_leave_filter()
+
+    def action_leave_filter(self) -> None:
+        """Show all rows again."""
         self.filter.value = ""
         self.filter.display = False
         self.set_focus(self.table)

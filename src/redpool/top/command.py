@@ -52,7 +52,9 @@ def _seconds(text: str) -> float:
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Carry out `redpool top` and return its exit status: 2 where a single look found nothing to read."""
     where, source = _source(arguments, parser)
-    on_screen = not (arguments.once or arguments.json) and sys.stdin.isatty() and sys.stdout.isatty()
+    # Python has no such file where it was closed.
+    on_terminal = all(file is not None and file.isatty() for file in (sys.stdin, sys.stdout))
+    on_screen = on_terminal and not (arguments.once or arguments.json)
     missing = (
         [] if arguments.json else [name for name in ("rich", *(["textual"] * on_screen)) if find_spec(name) is None]
     )

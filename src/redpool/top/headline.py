@@ -112,10 +112,13 @@ def instead_of_rows(where: str, look: Look, interval: float, filter_text: str, o
     if filter_text:
         return [((f"Nothing matches {as_text(filter_text)!r}. Esc shows all.", Tone.PLAIN),)]
     if of_clients:
-        unseen = "; ".join(look.view.server.unseen) if look.view.server else "only the process was asked"
-        return [(("The server's clients can't be seen here" + (f": {as_text(unseen)}" if unseen else ""), Tone.PLAIN),)]
-    lines: list[Line] = [(("No process reports its pools here.", Tone.PLAIN),)]
-    lines.append((("A process does so once it calls  redpool.publish(pool, ...)", Tone.QUIET),))
+        why = "; ".join(look.view.server.unseen) if look.view.server else "only the process was asked"
+        return [(("The server's clients can't be seen here" + (f": {as_text(why)}" if why else ""), Tone.PLAIN),)]
+    unseen = look.view.server.unseen if look.view.server is not None else ()
+    lines: list[Line] = [((f"Not seen: {as_text(each)}", Tone.BAD),) for each in unseen if each.startswith("reports: ")]
+    if not lines:
+        lines.append((("No process reports its pools here.", Tone.PLAIN),))
+        lines.append((("A process does so once it calls  redpool.publish(pool, ...)", Tone.QUIET),))
     if look.view.server is not None and look.view.server.clients:
         number = plural(len(look.view.server.clients), "client")
         lines.append(((f"The server has {number} all the same: press c to see whose they are.", Tone.QUIET),))

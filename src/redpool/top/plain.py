@@ -54,9 +54,12 @@ def print_view(where: str, look: Look, past: Past, interval: float) -> None:
 def _table(found: list[Row], width: int) -> Table:
     columns: list[Column[Row]] = [c for c in fitting(COLUMNS, width - 20, 1) if c.heading != _WITHOUT_TERMINAL]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    # A long name leaves the figures their room.
+    left = max(20, width - sum(max(column.width, len(column.heading)) + 2 for column in columns[1:]) - 2)
     for column in columns:
         justify: Literal["left", "right"] = "left" if column.is_name else "right"
-        table.add_column(column.heading, justify=justify, no_wrap=True, overflow="ellipsis")
+        most = left if column.is_name else None
+        table.add_column(column.heading, justify=justify, no_wrap=True, overflow="ellipsis", max_width=most)
     for row in found:
         name = text_of(((row.name, row.tone), (f"  {row.place}", Tone.QUIET)))
         table.add_row(name, *(text_of(((column.text(row), column.tone(row)),)) for column in columns[1:]))

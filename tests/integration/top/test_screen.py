@@ -100,12 +100,15 @@ def test_keys_sort_filter_group_and_show_the_clients() -> None:
         await press(pilot, "slash s h o p space c a enter", "shop ca")
         await until(lambda: names(pilot) == ["shop/cache"] and isinstance(pilot.app.focused, Table))
         await press(pilot, "slash x y", "Nothing matches 'xy'")
-        await press(pilot, "escape")
+        await press(pilot, "escape c", "orphaned")  # behind it comes a command, not a word
+        await press(pilot, "c")
         await until(lambda: len(names(pilot)) == 4)
         await press(pilot, "g g g", "2 pools")
         assert sorted(names(pilot)) == ["api", "shop"]
         await press(pilot, "c", "api/mail  web-1:9", "orphaned")
         await press(pilot, "question_mark", "how many they are")
+        await press(pilot, "escape q")
+        await until(lambda: not pilot.app.is_running)
 
     on_screen(FLEET, act)
 
@@ -206,6 +209,21 @@ def test_the_place_in_a_long_list_is_kept() -> None:
         await until(lambda: "shop/pool-050" in names(pilot) and "60 pools" in text(pilot))
 
     on_screen(many, act)
+
+
+def test_the_cursor_stays_where_it_was_moved_just_now() -> None:
+    """Rows are drawn anew before the message that it has moved comes."""
+
+    async def act(pilot: Pilot[None]) -> None:
+        app = pilot.app
+        assert isinstance(app, Top)
+        app.table.move_cursor(row=2)
+        app.draw()
+        assert (app.table.cursor_row, app.sheet.place) == (2, 2)
+        await pilot.pause()
+        assert (app.table.cursor_row, app.sheet.place) == (2, 2)
+
+    on_screen(FLEET, act)
 
 
 def test_hostile_names_are_text_on_the_screen() -> None:

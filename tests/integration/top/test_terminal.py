@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -20,6 +21,7 @@ import pytest
 import redpool
 from redpool import fleet
 from redpool.cli import main
+from support.faces import eventually
 
 PATIENCE = 60.0
 SIZE = (24, 80)
@@ -36,6 +38,8 @@ class Terminal:
         os.close(its)
         self._screen = pyte.Screen(SIZE[1], SIZE[0])
         self._stream = pyte.ByteStream(self._screen)
+        self.rest = ""
+        """what was written at the end"""
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +73,7 @@ class Terminal:
         """Return the exit status, once the command has ended; what it writes meanwhile is read."""
         while self.process.poll() is None:
             try:
-                os.read(self._ours, 65536)
+                self.rest += os.read(self._ours, 65536).decode(errors="replace")
             except OSError:  # Linux: the other side has closed
                 break
         return self.process.wait(PATIENCE)
@@ -108,8 +112,9 @@ def test_a_terminal_shows_who_waits_for_whom(exhausted: redpool.ConnectionPool, 
         terminal.until(lambda text: "shop/quiet" in text and "shop/orders" not in text)
         terminal.press(" ")
         terminal.sees("paused for")
-        terminal.press("q")
-        assert terminal.status() == 0
+        terminal.process.terminate()
+        assert terminal.status() == 128 + signal.SIGTERM
+        assert "\x1b[?1049l" in terminal.rest  # the screen that was there before
 
 
 def test_without_a_terminal_it_prints_tables(
@@ -123,6 +128,21 @@ def test_without_a_terminal_it_prints_tables(
     assert f"{line_of_the_holder()}" in said
     assert main(("top", redis_url, "--once", "--interval", "0.1", "--service", "other")) == 0
     assert "No process reports its pools here." in capsys.readouterr().out
+
+
+def test_it_prints_tables_without_any_stdin(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it was closed. However long a pool's name is, its figures stay."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with (
+        redpool.ConnectionPool.from_url(redis_url, max_connections=12_345, name="n" * 300) as pool,
+        fleet.publish(pool, service="shop", url=redis_url, period=0.2),
+    ):
+        assert eventually(lambda: fleet.Reader(redis_url).read().processes)
+        assert main(("top", redis_url, "--interval", "0.1")) == 0
+    said = capsys.readouterr().out
+    assert next(line for line in said.splitlines() if "shop/nnn" in line).split()[2] == "12345"
 
 
 def test_one_process_is_seen_without_a_redis(

@@ -175,6 +175,7 @@ def test_a_state_is_said_in_words(look: Look, now: float, paused: bool, said: st
         (Look(None, "refused"), "", False, "can't be read: refused"),
         (Look(view()), "", False, "redpool.publish("),
         (Look(view(server=server(client(1)))), "", False, "The server has 1 client all the same: press c"),
+        (Look(view(server=server(unseen=("reports: no permission",)))), "", False, "Not seen: reports: no permission"),
         (Look(view()), "abc", False, "Nothing matches 'abc'. Esc shows all."),
         (Look(view()), "", True, "can't be seen here"),
         (Look(view(server=server(unseen=("CLIENT LIST: no permission",)))), "", True, "no permission"),
