@@ -35,7 +35,7 @@ def load(where: str) -> list[tuple[str, Any]]:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:  # the user's module runs: anything may come
+    except (Exception, SystemExit) as error:  # the user's module runs: anything may come
         raise NotAPool(f"--pool {where!r}: {module} can't be imported: {type(error).__name__}") from error
     for name in attribute.split("."):
         try:

@@ -54,12 +54,14 @@ def connect(url: str, options: Mapping[str, Any]) -> redis.Redis:
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL's scheme, host, port and path."""
+    """Return a URL's scheme, host, port and path, as far as these can't be parts of a password that isn't quoted."""
     parts = urlsplit(url)
     try:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        port = ""
+        return f"{parts.scheme}://{parts.hostname or ''}"
+    if "@" not in parts.netloc and "@" in parts.path + parts.fragment:
+        return f"{parts.scheme}://"
     host = parts.hostname or ""
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
 

@@ -19,6 +19,7 @@ from redpool import embedded
 from redpool.cli import main
 from redpool.doctor.gathering import BadUsage, gather
 from redpool.doctor.rules import RULES
+from redpool.doctor.server import without_credentials
 from redpool.fleet import listen, publish
 from redpool.testing import ScriptedServer
 
@@ -300,6 +301,7 @@ def test_a_rule_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
         (("--code", "no/such/folder"), "no/such/folder"),
         ((f"http://user:{SECRET}@host/x",), "'http://host/x'"),
         ((f"redis://:{SECRET}@host:{SECRET}",), "'redis://host'"),
+        ((f"redis://user:hush/{SECRET}@host",), "'redis://user'"),
     ],
 )
 def test_bad_usage_names_the_option_and_the_value(
@@ -313,6 +315,24 @@ def test_bad_usage_names_the_option_and_the_value(
     assert said.out == ""
     assert named in said.err
     assert SECRET not in said.err
+
+
+def test_a_url_is_shown_without_what_may_be_a_password() -> None:
+    """A slash in a password that isn't quoted ends the host."""
+    assert without_credentials(f"redis://me:{SECRET}@host:7000/3?client_name=x") == "redis://host:7000/3"
+    assert without_credentials(f"redis://me:6379/{SECRET}@host") == "redis://"
+
+
+def test_a_module_that_ends_the_program_is_bad_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A status of 0 would say that nothing was found."""
+    tmp_path.joinpath("ends_at_once.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(("doctor", "--pool", "ends_at_once:pool"))
+    assert stop.value.code == 2
+    assert "can't be imported: SystemExit" in capsys.readouterr().err
 
 
 def test_a_server_that_cannot_be_reached_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:

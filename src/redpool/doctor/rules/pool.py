@@ -411,7 +411,8 @@ def made_again(facts: Facts) -> Iterator[Finding]:
     for name, pools in _by_address(facts).items():
         if pools[0].siblings >= _TOO_MANY_POOLS:
             yield Finding(
-                f"Importing {pools[0].where} makes {pools[0].siblings} pools for {name}.", {"pools": pools[0].siblings}
+                f"Importing {pools[0].where} makes {pools[0].siblings} pools for the server of {name}.",
+                {"pools": pools[0].siblings},
             )
     for process in facts.fleet.processes if facts.fleet else ():
         alike = Counter((pool.address, _NUMBERED.sub("", pool.name)) for pool in process.pools)
