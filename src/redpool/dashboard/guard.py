@@ -164,7 +164,7 @@ class Guard:
 def _foreign(scope: Scope, headers: Mapping[str, str]) -> str | None:
     """Return why a request seems to come from a page of another site, or `None`."""
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
         return "it comes from a page of another origin"
     # A person may follow a link from anywhere; a page of another site may not load anything.
     site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "navigate")

@@ -427,7 +427,7 @@ class Top(App[None]):
         self.wanted = event.value
         self.draw()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def check_action(self, action: str, _: tuple[object, ...]) -> bool | None:
         """Return whether an action makes sense now: those that end the typing of a filter while it is typed."""
         return self.focused is self.filter if action in ("keep_filter", "leave_filter") else True
 

@@ -56,6 +56,7 @@ def test_a_visitor_from_elsewhere_is_refused_without_a_token(local: Any, client:
     [
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://localhost:9999"},
         {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"},
         {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"},
