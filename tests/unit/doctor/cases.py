@@ -378,8 +378,15 @@ MORE: list[tuple[str, Case]] = [
     (
         "P8",
         Case(
+            pool(counters={"released": 1000}, closed={"idle": 50}, use=SLOW, connect=SLOW),
+            pool(counters={"released": 10}, closed={"idle": 50}, use=SLOW, connect=SLOW),
+        ),
+    ),
+    (
+        "P8",
+        Case(
+            pool(counters={"released": 1000}, closed={"idle": 50}, use=SLOW, connect=SLOW),
             pool(counters={"released": 1000}, use=SLOW, connect=SLOW),
-            pool(counters={"released": 10}, use=SLOW, connect=SLOW),
         ),
     ),
     (

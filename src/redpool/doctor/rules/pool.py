@@ -267,8 +267,8 @@ def retries_amplify(facts: Facts) -> Iterator[Finding]:
         closes them: a load balancer, the server's `timeout`, or code that leaves replies unread.
     """,
     seen="""
-        After 100 uses: more than 1 % of them ended with the connection closed for `error` or `invalid`; or connects
-        took more than 1 % of the time that connections were in use.
+        After 100 uses: more than 1 % of them ended with the connection closed for `error` or `invalid`; or connects in
+        the place of closed connections took more than 1 % of the time that connections were in use.
     """,
     write="""
         By the reason in `stats().closed`: `invalid` (closed by the other side while idle) asks for a shorter
@@ -291,12 +291,15 @@ def short_lived(facts: Facts) -> Iterator[Finding]:
                 f"{share(sum(broken.values()) / uses)} of the uses of {pool.label} broke a connection: {shown}.",
                 {"uses": uses, **broken},
             )
-        elif pool.use.sum and pool.connect.sum > 0.01 * pool.use.sum and pool.connect.count > 0.01 * uses:
+            continue
+        # Each connection that still stands had to be connected once.
+        again = min(pool.connect.count, sum(pool.closed.values()))
+        took = again and pool.connect.sum / pool.connect.count * again
+        if pool.use.sum and took > 0.01 * pool.use.sum and again > 0.01 * uses:
             yield Finding(
-                f"{pool.label} has spent {seconds(round(pool.connect.sum, 2))} on "
-                f"{count(pool.connect.count, 'connect')}, {share(pool.connect.sum / pool.use.sum)} of the time that "
-                f"connections were in use.",
-                {"connects": pool.connect.count, "connecting": pool.connect.sum, "in use": pool.use.sum},
+                f"{pool.label} has spent {seconds(round(took, 2))} on {count(again, 'connect')} in the place of "
+                f"connections that were closed, {share(took / pool.use.sum)} of the time that connections were in use.",
+                {"connects": again, "connecting": took, "in use": pool.use.sum},
             )
 
 
