@@ -73,7 +73,7 @@ def _directories() -> list[Path]:
 
 
 def listen(path: str | Path | None = None, *, service: str | None = None, signum: int | None = None) -> Listener:
-    """Tell what the pools of this process are like to who connects to a Unix socket, such as `redpool top --pid`.
+    """Tell what the pools of this process are like to who connects to a Unix socket, such as `redpool top --process`.
 
     - `path`: where the socket is; by default `PID.sock` in the user's runtime directory. Others can't connect.
     - `service`: what the process is a part of; by default the `service` of the first pool, else the

@@ -60,4 +60,5 @@ def _pool(row: Row) -> Plain:
         "wait_p99": row.recent.wait.quantile(0.99) if known else None,
         "borrowed": [asdict(lease) for lease in pool.borrowed],
         "waiters": [asdict(waiter) for waiter in pool.waiters],
+        "calls": [asdict(call) for call in pool.calls],
     }

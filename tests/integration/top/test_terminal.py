@@ -159,6 +159,7 @@ def test_one_process_is_seen_without_a_redis(
     assert found["oldest_wait"] > 0
     assert found["borrowed"][0]["taken_at"].endswith(line_of_the_holder())
     assert "web-7" in found["waiters"][0]["borrower"]
+    assert found["calls"] == []
 
 
 def test_a_look_that_finds_nothing_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
