@@ -28,7 +28,7 @@ TOKEN = "correct-horse-battery-staple"
         (("--host", "0.0.0.0", "--token", "short"), "16 characters"),
         (("--token", "short"), "16 characters"),
         (("--port", "70000"), "0 to 65535"),
-        (("redis://localhost:many",), "many"),
+        (("redis://localhost:many",), "host and port"),
         (("--fleet", "x", "--process", "1"), "no fleet"),
     ],
 )
