@@ -177,12 +177,14 @@ class _Reporter:
         """Report, and return for how many seconds to pause."""
         try:
             self._report(report)
-        except Exception as error:  # also what a user's credential provider raises
+        except Exception as error:
+            # What a user's credential provider raises may quote a secret.
+            why = error if isinstance(error, RedisError | OSError) else type(error).__name__
             self._number = 0
             self._failures += 1
             self._link.close()
             if self._failures == 1:
-                logger.warning("can't report to the fleet at %s, and tries again: %s", self._link.shown, error)
+                logger.warning("can't report to the fleet at %s, and tries again: %s", self._link.shown, why)
             longest = max(_LONGEST_PAUSE, report.period)
             return min(longest, report.period * 2.0 ** min(self._failures, 16)) * random.uniform(0.5, 1.0)
         if self._failures:

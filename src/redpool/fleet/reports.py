@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import redis
@@ -87,7 +86,7 @@ def of_process(pools: Iterable[Pool], *, service: str, period: float = 1.0) -> P
 def records_of(pools: Iterable[Pool]) -> list[Record]:
     """Return what these pools of this process were asked for in the last minute; it may be called in any thread."""
     found = [_look_outside(pool.record) for pool in pools]
-    return [replace(record, name=without_credentials(record.name)) for record in found if record is not None]
+    return [record for record in found if record is not None]
 
 
 def _look(parts: list[tuple[Pool, _Look]], within: float) -> list[tuple[Pool, Seen]]:

@@ -289,6 +289,21 @@ def user(url: str, rules: str) -> Iterator[str]:
         client.acl_deluser("narrow")
 
 
+def test_what_a_credential_provider_raises_is_in_no_log(
+    caplog: pytest.LogCaptureFixture, publish: Publish, redis_url: str
+) -> None:
+    """Its class is; the text may quote a secret."""
+
+    class Refusing(redis.CredentialProvider):
+        def get_credentials(self) -> tuple[str]:
+            raise LookupError("top-secret")
+
+    with redpool.ConnectionPool.from_url(redis_url, credential_provider=Refusing()) as pool:
+        publish(pool, url=None)
+        assert eventually(lambda: "LookupError" in caplog.text)
+    assert "top-secret" not in caplog.text
+
+
 def test_a_redis_that_goes_and_comes_back(caplog: pytest.LogCaptureFixture, publish: Publish) -> None:
     """The reporter says so once; the reader shows the last view, with what is wrong; both find it again."""
     caplog.set_level(logging.INFO, "redpool.fleet")
