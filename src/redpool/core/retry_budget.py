@@ -37,7 +37,9 @@ class RetryBudget:
 
         Answers are counted only here, by their difference: on their own way they cost nothing.
         """
-        since, self._answered = max(0, answered - self._answered), answered
+        # A count may fall for a moment, while a connection's answers go over to those of all that are gone.
+        since = max(0, answered - self._answered)
+        self._answered += since
         tokens = min(MOST, self._tokens + since * SHARE)
         if tokens < 1:
             self._tokens = tokens

@@ -364,6 +364,10 @@ class EngineBase:
 
     # -- the whole pool ----------------------------------------------------------------------------------------------
 
+    def may_send_again(self) -> bool:
+        """Return whether a command whose reply was late may be sent again; answers over shared connections count."""
+        return self.core.may_send_again(0 if self.multiplexed is None else self.multiplexed.answers())
+
     def retries_changed(self) -> None:
         """Callers sit through another number of failed connects from now on."""
         self.core.sit_through(self._factory.retries.failures)

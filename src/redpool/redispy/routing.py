@@ -459,7 +459,7 @@ class Routing(Generic[C, H]):
         if spread.most == 1 or self.closed:
             return
         sound = self._sound()
-        spread.look(now, self._answers(), sum(each.pipeline.load for each in self._shared), len(sound))
+        spread.look(now, self.answers(), sum(each.pipeline.load for each in self._shared), len(sound))
         with self._changing:
             self._choose_among()
         if len(sound) > spread.wanted:
@@ -467,13 +467,13 @@ class Routing(Generic[C, H]):
         elif 0 < len(sound) < spread.wanted and not spread.quiet:
             self.connect_shared()
 
-    def _answers(self) -> int:
+    def answers(self) -> int:
         """Return how many commands were answered; those of a connection that is just released may be missed once."""
         return self._answered + sum(each.pipeline.answered for each in self.all_there_are())
 
     def _may_send_again(self) -> bool:
         core = self.home.core()
-        return core is None or core.may_send_again(self._answers())
+        return core is None or core.may_send_again(self.answers())
 
     def look_for_claims(self) -> None:
         """Give a slot up where callers wait that only a release can serve."""

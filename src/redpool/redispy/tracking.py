@@ -332,7 +332,7 @@ class Tracked:
         if once is not None:
             raise reply_lost(commands.command_name(once), error) from error
         late = isinstance(error, RedisTimeoutError) and not self.subscribed
-        if late and self._redpool is not None and not self._redpool.engine.core.may_send_again():
+        if late and self._redpool is not None and not self._redpool.engine.may_send_again():
             raise reply_late(commands.first_name(self.sent), error) from error
 
     def _must_run_once(self) -> Sequence[Any] | None:

@@ -67,6 +67,10 @@ class Overflow:
         """Return that it isn't replaced."""
         return False
 
+    def may_send_again(self) -> bool:
+        """Return whether a command whose reply was late may be sent again."""
+        return self.core.may_send_again()
+
     def lends(self, _connection: object) -> bool:
         """Return that it is not on lease: it goes on to no caller."""
         return False

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import redis
 
+import redpool
 from redpool import DeadlineExceeded, deadline, embedded
+from redpool.core import retry_budget
 from redpool.testing import ScriptedServer
 from support.faces import PATIENCE as TESTS_PATIENCE
 from support.faces import Doing, Face, eventually
@@ -169,3 +171,18 @@ def test_reading_goes_on_while_the_server_takes_nothing(multiplexed_threads: Fac
     scripted.resume()
     assert client.get("key") == b"key"
     assert threading.active_count() < 50
+
+
+def test_answers_over_a_shared_connection_count_once_for_all_commands(
+    threads: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late commands that share take from the same budget as late ones that have a connection of their own."""
+    monkeypatch.setattr(retry_budget, "MOST", 1.0)
+    with redpool.MultiplexedConnectionPool(**at, retry=threads.retry(1)) as pool:
+        client = redpool.Redis(connection_pool=pool)
+        shared, own = pool._engine.multiplexed._may_send_again, pool._engine.may_send_again
+        assert own()
+        for _ in range(15):
+            client.get("key")
+        assert own()
+        assert not any([shared(), own(), shared(), own()])

@@ -44,7 +44,8 @@ def test_at_most_a_tenth_of_the_answers_beside_the_first_ten(answers: list[int])
 
 
 def test_a_count_that_falls_adds_nothing() -> None:
-    """The answers of a connection that is just released may be missed once."""
+    """The answers of a connection that is just released may be missed once. That it rises again adds nothing either."""
     budget = RetryBudget()
     tokens(budget, 100)
     assert tokens(budget, 50) == 0
+    assert tokens(budget, 100) == 0
