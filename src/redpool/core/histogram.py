@@ -22,6 +22,9 @@ from itertools import accumulate
 GATHER = 512
 """How many values are gathered before they are sorted in."""
 
+LATEST = 31
+"""So many, the latest ones, are known as they came."""
+
 BOUNDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
@@ -119,11 +122,12 @@ class Distributions:
 class Histogram:
     """Counts durations of 0 seconds and more by their size. Not safe for threads: the owner holds its lock."""
 
-    __slots__ = ("_buckets", "_max", "_order", "_sorted", "_summary", "_summed", "_total", "gathered")
+    __slots__ = ("_before", "_buckets", "_max", "_order", "_sorted", "_summary", "_summed", "_total", "gathered")
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self.gathered: list[float] = []  # stays the same list: the hot path appends to it by itself
+        self._before: list[float] = []  # the latest of those that are in buckets
         self._order: list[int] = []  # the buckets in ascending order, when they were last asked for
         self._summary, self._summed = Summary(), (0, 0)  # the last one, and of how many, without and with zeros
         self._sorted = 0  # how many are in buckets
@@ -148,6 +152,7 @@ class Histogram:
             gathered = [max(0.0, seconds) for seconds in gathered]
             packed = _packed(gathered)
         self._count(packed)
+        self._before = [*self._before, *gathered[-LATEST:]][-LATEST:]
         self._sorted += len(gathered)
         self._total += sum(gathered)
         self._note_largest(gathered)
@@ -164,6 +169,12 @@ class Histogram:
 
     def _note_largest(self, gathered: list[float]) -> None:
         self._max = max(self._max, max(gathered))  # noqa: PLW3301  to unpack them would take twice as long
+
+    @property
+    def latest(self) -> list[float]:
+        """The latest durations in seconds, `LATEST` at most, the newest last."""
+        newest = self.gathered[-LATEST:]
+        return newest if len(newest) == LATEST else [*self._before, *newest][-LATEST:]
 
     @property
     def count(self) -> int:

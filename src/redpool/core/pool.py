@@ -121,7 +121,7 @@ class PoolCore:
         self.connector = Connector(config, connect_budget, random)
 
         # `None` where none is turned away before its time.
-        recent = RecentUses(self.counters.use.gathered)
+        recent = RecentUses(self.counters.use)
         self.shedding = Shedding(recent, now) if config.shed else None
         # `None` where the pool doesn't size itself.
         self.sizing = None if config.limits is None else Sizing(config.limits, recent, now)

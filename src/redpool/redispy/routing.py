@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..core.config import MultiplexedConfig
+from ..core.histogram import Histogram
 from ..core.long_waits import APART
 from ..core.policy import LEAST_IDLE_TIME
 from ..core.pool import PoolCore
@@ -129,7 +130,7 @@ class Routing(Generic[C, H]):
         self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._changing = changing
-        self.shedding = Shedding(RecentUses(()), _monotonic()) if self.config.shed else None
+        self.shedding = Shedding(RecentUses(Histogram()), _monotonic()) if self.config.shed else None
         self.spread = Spread(self.config.shared_connections)
         self._shared: tuple[C, ...] = ()
         self.only: C | None = None

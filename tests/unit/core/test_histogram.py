@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpool.core.histogram import BOUNDS, Distribution, Histogram, Summary
+from redpool.core.histogram import BOUNDS, LATEST, Distribution, Histogram, Summary
 
 durations = st.floats(min_value=1e-9, max_value=1e6)
 
@@ -32,6 +32,18 @@ def test_zeros_count_as_values(values: list[float], zeros: int, share: float) ->
     """Counting so many zeros besides is the same as having added them."""
     assert filled(values).quantile(share, zeros) == filled(values + [0.0] * zeros).quantile(share)
     assert filled(values).summary(zeros).count == len(values) + zeros
+
+
+@given(st.lists(st.lists(durations, max_size=70), max_size=4))
+def test_the_latest_are_known_however_often_it_is_looked_at(parts: list[list[float]]) -> None:
+    """A look sorts what came so far into buckets."""
+    histogram, came = Histogram(), list[float]()
+    for part in parts:
+        for value in part:
+            histogram.add(value)
+        came += part
+        assert histogram.latest == came[-LATEST:]
+        histogram.summary()
 
 
 @given(st.lists(durations, max_size=100), st.lists(durations, max_size=100))
