@@ -132,7 +132,7 @@ class Engine(EngineBase):
 
     def _end_wait_at(self, ticket: Ticket, limit: deadline) -> asyncio.TimerHandle:
         def end_wait() -> None:
-            self.core.give_up(ticket, _monotonic(), timed_out=True)
+            self.apply(lambda now: self.core.give_up(ticket, now, timed_out=True))
             if not ticket.waker.done():
                 ticket.waker.set_result(None)
 

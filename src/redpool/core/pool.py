@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
 
 from ..errors import PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
@@ -62,6 +62,7 @@ class PoolCore:
         "_pick",
         "_ping_after",
         "_random",
+        "_recent",
         "_tickets",
         "_uses",
         "_validate_after",
@@ -121,7 +122,7 @@ class PoolCore:
         self.connector = Connector(config, connect_budget, random)
 
         # `None` where none is turned away before its time.
-        recent = RecentUses(self.counters.use)
+        self._recent = recent = RecentUses(self.counters.use)
         self.shedding = Shedding(recent, now) if config.shed else None
         # `None` where the pool doesn't size itself.
         self.sizing = None if config.limits is None else Sizing(config.limits, recent, now)
@@ -326,10 +327,12 @@ class PoolCore:
         None is turned away where a connection may be free for it without a release, or where it is the only one.
         """
         ticket.end = end
-        if ticket not in self._tickets or self.shedding is None or not self.crowded:
-            return
-        ahead = len(self._tickets) - 1
-        if ahead and self.shedding.comes_too_late(ahead, self.in_use, ticket, now):
+        if self.shedding is not None and ticket in self._tickets and self._servable < 0:
+            self._turn_away(self.shedding, ticket, len(self._tickets) - 1, now)
+
+    def _turn_away(self, shedding: Shedding, ticket: Ticket, ahead: int, now: float) -> None:
+        """Turn the last of those that wait away where it can't be served in time, with so many `ahead` of it."""
+        if ahead and shedding.comes_too_late(ahead, self.in_use, ticket, now):
             self.queue.leave(ticket, TicketState.REJECTED, self._overloaded("it would wait for too long", now))
 
     def _overloaded(self, why: str, now: float) -> PoolOverloaded:
@@ -337,10 +340,15 @@ class PoolCore:
         self.shedding.shed += 1
         return PoolOverloaded(f"{self.config.name}: overloaded: {why}: {self.counts(now)}")
 
-    def _shed(self, shedding: Shedding, now: float) -> None:
+    def _shed_first(self, now: float) -> None:
+        """Turn those away, where callers are shed, that are not to get the connection that is free for the first."""
+        if self.shedding is not None:
+            self._shed(self.shedding, self._tickets, now)
+
+    def _shed(self, shedding: Shedding, waiting: Mapping[Ticket, None], now: float) -> None:
         """Turn those away whose turn comes and that have waited too long, or can't be done in time; never the last."""
-        while len(self._tickets) > 1:
-            first = self.queue.first()
+        while len(waiting) > 1:
+            first = next(iter(waiting))
             waited = now - first.since
             if shedding.turn_comes(waited, now):
                 why = f"the queue stands, and this caller has waited {waited:.3f} s"
@@ -370,9 +378,13 @@ class PoolCore:
         """Whether callers wait that only a release can serve."""
         return self._servable < 0
 
+    @property
+    def _kept(self) -> int:
+        """How many connections are kept for callers that may come, on top of those that were needed of late."""
+        return 0
+
     def _grant(self, slot: Slot, now: float) -> None:
-        if self.shedding is not None:
-            self._shed(self.shedding, now)
+        self._shed_first(now)
         ticket = next(iter(self._tickets))
         ticket.slot = slot  # from here on `repair` would complete it
         slot.borrower = ticket
@@ -497,8 +509,6 @@ class PoolCore:
         """
         if self.closed:
             return
-        if self.sizing is not None and self._tickets:
-            self._size_up(self.sizing, now)
         if self.queue.reconnects:
             self._let_reconnect(now)
         # Most often there is nothing to plan for.
@@ -510,30 +520,41 @@ class PoolCore:
             or self.connector.failures
         ):
             self._order_connects(now)
+        if self.sizing is not None and len(self.queue):
+            self._size_up(self.sizing, now)
 
     def _size_up(self, sizing: Sizing, now: float) -> None:
         """Allow a connection more where callers wait that only a release can serve, and it pays."""
         sizing.due_at = min(sizing.due_at, now + SHRINKS_EVERY)
         sizing.sample(self.in_use, self.counters.use.count, now)
-        oldest = self.queue.oldest_wait(now)
-        left = sizing.target - oldest
-        self.wake_by(now + max(policy.LEAST_SIZING_TIME, left if left > 0 else sizing.target))
-        while not self.empty:
+        while self._lacks_slots and self.max_connections < sizing.high:
+            oldest = self.queue.oldest_wait(now)
             why = sizing.why_grow(self.max_connections, oldest, len(self.connector), now)
             if why is None:
+                left = sizing.target - oldest
+                self.wake_by(now + max(policy.LEAST_SIZING_TIME, left if left > 0 else sizing.target))
                 return
             self._resize_itself(sizing, self.max_connections + 1, why, now)
-            if self.empty:
-                self._order_connects(now)
+            self._use_empty(now)
+
+    def _use_empty(self, now: float) -> None:
+        """Have callers that wait make use of a slot that was added."""
+        if self.empty:
+            self._order_connects(now)
+
+    @property
+    def _lacks_slots(self) -> bool:
+        """Whether no slot is left for a further connect."""
+        return not self.empty
 
     def _size_down(self, sizing: Sizing, now: float) -> None:
         """Allow fewer connections where fewer were needed of late."""
-        if self._tickets:
+        if len(self.queue):
             sizing.due_at = now + SHRINKS_EVERY
             return
         unneeded = sum(since <= now - LOOKS_BACK for since in self._idle_since)
         busiest = self.open - unneeded
-        size = sizing.smaller(self.max_connections, busiest, now)
+        size = sizing.smaller(self.max_connections, busiest + self._kept, now)
         if size < self.max_connections:
             why = f"{busiest} were in use at the busiest moment of the last {LOOKS_BACK:g} s"
             self._resize_itself(sizing, size, why, now)
@@ -958,6 +979,7 @@ class PoolCore:
         refuse_to_resize(self.config, max_connections)
         self.asked = min(max_connections, MOST_CONNECTIONS)
         self._resize(min(self.asked, self.granted), now)
+        self._grow(now)
 
     def share(self, granted: int, now: float) -> None:
         """Allow no more than this share of a budget, whatever the pool's own options allow."""
@@ -966,6 +988,7 @@ class PoolCore:
         size = min(self.asked, granted) if sizing is None else sizing.share(granted, self.max_connections)
         if size != self.max_connections:
             self._resize(size, now)
+            self._grow(now)
 
     @property
     def may_hold(self) -> int:
@@ -981,7 +1004,7 @@ class PoolCore:
         """Return how many connections could be used: one more than were in use at the busiest moment of late."""
         unneeded = sum(since <= now - LOOKS_BACK for since in self._idle_since.copy())
         most = self.asked if self.config.limits is None else self.config.limits[1]
-        wanted = len(self.slots) - len(self.empty) - unneeded + len(self._tickets) + 1
+        wanted = len(self.slots) - len(self.empty) - unneeded + len(self.queue) + 1
         return min(most, max(self.min_idle, wanted))
 
     def _resize(self, max_connections: int, now: float) -> None:
@@ -1000,7 +1023,6 @@ class PoolCore:
         for ticket in self.queue.warming:
             ticket.opens = max(1, min(ticket.opens, max_connections))  # without a share, it waits for one
         self._end_warming()
-        self._grow(now)
 
     def drain(self, now: float) -> None:
         """Replace every connection: a new generation begins, and the old one ends as it comes back."""

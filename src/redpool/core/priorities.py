@@ -21,8 +21,16 @@ from random import Random
 from ..errors import PoolFull
 from .config import PoolConfig
 from .pool import PoolCore
+from .shedding import Shedding
 from .slot import Reason, Slot, State
 from .waiters import Ticket, TicketState, WaitQueue
+
+
+class Held(OrderedDict[Ticket, None]):
+    """The callers of one class that are held, in the order in which they came."""
+
+    shedding: Shedding | None = None
+    """where callers are shed: how long one class waits says nothing of another"""
 
 
 class ClassedQueue(WaitQueue):
@@ -34,8 +42,8 @@ class ClassedQueue(WaitQueue):
         super().__init__()
         self.joining = ""
         """the class of the caller that joins next"""
-        self.held: OrderedDict[str, OrderedDict[Ticket, None]] = OrderedDict()
-        """by class; the class that was admitted last stands last"""
+        self.held: OrderedDict[str, Held] = OrderedDict()
+        """by class, as far as any are held; the class that was admitted last stands last"""
 
     def __len__(self) -> int:
         return len(self.tickets) + sum(map(len, self.held.values()))
@@ -48,21 +56,31 @@ class ClassedQueue(WaitQueue):
         ticket.priority = ticket.priority or self.joining
         super().join(ticket, now)
 
-    def hold(self, ticket: Ticket) -> None:
-        """Take the last position of its class."""
-        self.held.setdefault(ticket.priority, OrderedDict())[ticket] = None
+    def hold(self, ticket: Ticket) -> Held:
+        """Take the last position of its class; return those that are held of it."""
+        held = self.held.setdefault(ticket.priority, Held())
+        held[ticket] = None
+        return held
 
     def admit(self, name: str, now: float) -> None:
         """Have the first caller of a class join the queue; the other classes come before it next time."""
-        self.held.move_to_end(name)
-        ticket, _ = self.held[name].popitem(last=False)
-        self.join(ticket, now)
+        held = self.held[name]
+        ticket = next(iter(held))
+        self.join(ticket, now)  # first: where it stands in both, `rebuild` has it stay there
+        self._remove(ticket)
+        if held:
+            self.held.move_to_end(name)
 
-    def leave(self, ticket: Ticket, state: TicketState, error: BaseException | None = None) -> None:
-        """End a ticket, wherever it stands."""
+    def _remove(self, ticket: Ticket) -> None:
         held = self.held.get(ticket.priority)
         if held is not None:
             held.pop(ticket, None)
+            if not held:  # else each name that was ever used would stay
+                del self.held[ticket.priority]
+
+    def leave(self, ticket: Ticket, state: TicketState, error: BaseException | None = None) -> None:
+        """End a ticket, wherever it stands."""
+        self._remove(ticket)
         super().leave(ticket, state, error)
 
     def oldest_wait(self, now: float) -> float:
@@ -82,9 +100,9 @@ class ClassedQueue(WaitQueue):
 
     def rebuild(self, connecting: Container[Ticket], now: float) -> list[Ticket]:
         """Complete what an interruption has left half-done; return the tickets that are still to be woken."""
-        for held in self.held.values():
-            for ticket in [ticket for ticket in held if ticket in self.tickets or _has_left(ticket)]:
-                del held[ticket]
+        for ticket in list(chain(*self.held.values())):
+            if ticket in self.tickets or _has_left(ticket):
+                self._remove(ticket)
         return super().rebuild(connecting, now)
 
 
@@ -144,9 +162,24 @@ class PrioritizedCore(PoolCore):
         elif timeout == 0:
             self._time_out(ticket, now)
         else:
-            self.queue.hold(ticket)
+            if self.resting:
+                self._serve_again(now)
+            held = self.queue.hold(ticket)
+            if self.shedding is not None and held.shedding is None:
+                held.shedding = Shedding(self._recent, now)
             self._wake_for(ticket)
+            self._grow(now)
         return ticket
+
+    def bound(self, ticket: Ticket, end: float, now: float) -> None:
+        """Take note that a caller that has just joined must be done by `end`; turn it away where it can't be."""
+        super().bound(ticket, end, now)
+        held = self.queue.held.get(ticket.priority)
+        if held is not None and held.shedding is not None and ticket in held:
+            self._turn_away(held.shedding, ticket, len(held) - 1, now)
+
+    def _shed_first(self, now: float) -> None:
+        """Turn none away that was admitted: those that are held are turned away before."""
 
     def _admit_held(self, now: float) -> None:
         """Admit those for which there is room now, the classes in turn."""
@@ -156,6 +189,9 @@ class PrioritizedCore(PoolCore):
             name = next((each for each, held in queue.held.items() if held and self._admits(each, admitted)), None)
             if name is None:
                 return
+            held = queue.held[name]
+            if held.shedding is not None:
+                self._shed(held.shedding, held, now)
             queue.admit(name, now)
             if self.idle.slots:
                 self._grant(self.idle.take(), now)
@@ -177,6 +213,25 @@ class PrioritizedCore(PoolCore):
         if not self.closed:
             self._admit_held(now)
         super()._grow(now)
+
+    # What holds of callers that wait holds of those that are held.
+
+    @property
+    def crowded(self) -> bool:
+        """Whether callers wait that only a release can serve."""
+        return super().crowded or bool(self.queue.held)
+
+    @property
+    def _lacks_slots(self) -> bool:
+        return super()._lacks_slots or bool(self.queue.held)
+
+    @property
+    def _kept(self) -> int:
+        return self._guaranteed
+
+    def _use_empty(self, now: float) -> None:
+        self._admit_held(now)
+        super()._use_empty(now)
 
     def _grant(self, slot: Slot, now: float) -> None:
         super()._grant(slot, now)

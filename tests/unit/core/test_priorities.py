@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from redpool.core.config import PoolConfig
-from redpool.core.priorities import PrioritizedCore
+from redpool.core.priorities import ClassedQueue, PrioritizedCore
 from redpool.core.slot import Slot
 from redpool.core.waiters import Ticket, TicketState
-from redpool.errors import PoolClosed, PoolFull, PoolTimeout
+from redpool.errors import PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
 from redpool.tuning import workloads
 from redpool.tuning.simulator import Simulator
 from redpool.tuning.workloads import Caller
@@ -137,6 +137,104 @@ def test_a_connect_is_made_for_a_class_that_may_have_one() -> None:
     ask(driver, "web", 2.0)
     driver.run_until(3.0)
     assert driver.core.open == 2
+
+
+def test_a_caller_is_not_lost_though_its_admission_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits without end, and nothing else would ever tell of it."""
+    driver = pool(timeout=None)
+    first, _ = take(driver, "batch", 2)
+    held = wait(driver, "batch")
+    held.waker = object()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassedQueue, "join", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            driver.core.release(first, 1.0)
+    driver.core.repair(2.0)
+    assert held.state is GRANTED
+
+
+def test_a_pool_that_sizes_itself_grows_for_callers_that_are_held() -> None:
+    """It keeps a connection for the web, used or not; when the callers are gone, it shrinks to what is reserved."""
+    driver = Driver(max_connections=3, limits=(3, 6), reserved={"web": 2}, prompt=True, timeout=None)
+    tickets = [wait(driver, "batch") for _ in range(4)]
+    driver.run_until(1.0)
+    assert [ticket.state for ticket in tickets] == [GRANTED] * 4
+    assert driver.core.max_connections == 6
+    for ticket in tickets:
+        assert ticket.slot is not None
+        give_back(driver, ticket.slot, 1.0)
+    driver.run_until(60.0)
+    assert driver.core.max_connections == 3
+
+
+def test_a_pool_that_sizes_itself_does_not_shrink_under_callers_that_are_held() -> None:
+    """What is idle is the web's."""
+    driver = Driver(max_connections=3, limits=(3, 4), reserved={"web": 2}, prompt=True, timeout=None)
+    for _ in range(3):
+        wait(driver, "batch")
+    driver.run_until(60.0)
+    assert driver.core.max_connections == 4
+
+
+def test_each_class_is_shed_by_its_own_waits() -> None:
+    """The queue of batch jobs stands; callers of "mail" come one at a time, and none is turned away."""
+    driver = pool(3, shed="codel", timeout=None)
+    (slot,) = take(driver, "batch")
+    batch, now = [wait(driver, "batch") for _ in range(200)], 0.0
+    for _ in range(60):
+        mail = wait(driver, "mail", now)
+        now += 0.01
+        give_back(driver, slot, now)
+        slot = next(slot for slot in driver.core.slots if slot.borrower is not None and slot.since == now)
+        assert mail.state in (GRANTED, WAITING)
+        if mail.state is WAITING:
+            driver.give_up(mail, now)
+    assert any(isinstance(ticket.error, PoolOverloaded) for ticket in batch)
+    assert driver.stats(now).shed == sum(ticket.state is TicketState.REJECTED for ticket in batch)
+
+
+def test_a_caller_that_is_held_is_turned_away_where_its_deadline_comes_first() -> None:
+    """At once; but not where it is the only one of its class that waits."""
+    driver = pool(3, shed="codel", timeout=None)
+    now = 0.0
+    for _ in range(31):
+        (slot,) = take(driver, "batch")
+        now += 0.1
+        slot.since = now - 0.1
+        give_back(driver, slot, now)
+    driver.caller_class = "batch"
+    driver.acquire(now)
+    for state in (WAITING, TicketState.REJECTED):
+        ticket = wait(driver, "batch", now)
+        driver.core.bound(ticket, now + 0.05, now)
+        assert ticket.state is state
+        driver.waiting = [each for each in driver.waiting if each.state is WAITING]
+
+
+def test_a_caller_that_is_held_wakes_a_pool_that_was_closed() -> None:
+    """It has asked, though a connection in use is what it waits for."""
+    driver = pool(min_idle=1)
+    first, _ = take(driver, "batch", 2)
+    driver.close(1.0)
+    assert driver.core.resting
+    held = wait(driver, "batch", 2.0)
+    assert driver.core.crowded
+    give_back(driver, first, 3.0)
+    assert held.state is WAITING  # for a new connection
+
+
+def test_names_of_classes_do_not_stay() -> None:
+    """A program may make them up as it goes."""
+    driver = pool()
+    first, _ = take(driver, "batch", 2)
+    tickets = [wait(driver, f"of user {number}") for number in range(3)]
+    driver.give_up(tickets[0], 1.0)
+    give_back(driver, first, 1.0)
+    assert list(driver.core.queue.held) == ["of user 2"]  # type: ignore[attr-defined]  # a classed one
 
 
 class Classed(Simulator):
