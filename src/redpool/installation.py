@@ -120,7 +120,9 @@ def _preset(theirs: Any, ours: Any, options: Mapping[str, Any]) -> Any:
             said = {**dict(zip(places, args, strict=False)), **kwargs}
             if said.get("max_connections") is None:  # redis-py's clients say None for their users who say nothing
                 said.pop("max_connections", None)
-            super().__init__(**{**options, **said})
+            sized = said.get("max_connections", "auto") != "auto"  # by the call, so that limits have no meaning
+            preset = {name: options[name] for name in options if name != "limits" or not sized}
+            super().__init__(**{**preset, **said})
 
     Preset.__name__, Preset.__qualname__ = ours.__name__, ours.__qualname__
     Preset.__module__, Preset.__doc__ = ours.__module__, ours.__doc__

@@ -136,6 +136,10 @@ def test_options_of_the_pools_stand_beside_redis_pys(face: Face, empty: Cluster)
         for pool in pools_of(client):
             assert (pool.config.max_connections, pool.config.max_in_flight) == (3, 7)
         client.close()
+        client = face._wrap(make({"max_connections": "auto", "limits": (1, 3)}))
+        client.ping(target_nodes=client.ALL_NODES)
+        assert all(pool.config.limits == (1, 3) for pool in pools_of(client))
+        client.close()
 
 
 def test_another_pool_may_be_given(empty: Cluster) -> None:

@@ -147,7 +147,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
     async def take_own(self) -> Any:
         """Check out a dedicated connection, for a command that can't share."""
         here = self._enter()
-        if not here.core.idle and here.core.open >= here.core.max_connections:
+        if not here.core.idle and here.core.open >= here.core.most_connections:
             here.multiplexed.make_room()
         connection = await ConnectionPool.get_connection(self)
         connection._redpool.slot.taken = take_site(_calling_frame(1))

@@ -378,6 +378,21 @@ class PoolCore:
         """Whether callers wait that only a release can serve."""
         return self._servable < 0
 
+    def claims(self, now: float) -> bool:
+        """Return whether callers wait to which the pool is to leave what it keeps open for all: no slot is added soon.
+
+        A pool that sizes itself adds slots for them first, while that pays. This may be asked without the guard.
+        """
+        stalled_since = max(self.queue.since, self.available_at)
+        if self.max_connections < self.most_connections and now < stalled_since + policy.MOST_PATIENCE:
+            return False
+        return self.crowded
+
+    @property
+    def most_connections(self) -> int:
+        """The most connections that are ever allowed, as things stand."""
+        return self.max_connections if self.sizing is None else self.sizing.high
+
     @property
     def _kept(self) -> int:
         """How many connections are kept for callers that may come, on top of those that were needed of late."""

@@ -46,6 +46,8 @@ def make_pool(client_class: Any, pool_class: Any, args: tuple[Any, ...], kwargs:
         name: kwargs.pop(name) for name in pool_class.option_names() if name in kwargs and name != "max_connections"
     }
     silent = {**kwargs, "single_connection_client": False}
+    if kwargs.get("max_connections") == "auto":  # which redis-py doesn't know
+        silent["max_connections"] = None
     if has("events"):
         silent["event_dispatcher"] = _NullDispatcher()
     with suspended():  # the template's pool is redis-py's, after `redpool.install()`, too

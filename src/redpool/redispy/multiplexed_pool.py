@@ -84,7 +84,7 @@ class MultiplexedPool:
 
     def _check_slot_left(self, core: PoolCore) -> None:
         """Raise `PoolTimeout` where a further multiplexed connection would take the last slot."""
-        if not core.idle and core.open >= core.max_connections - 1:
+        if not core.idle and core.open >= core.most_connections - 1:
             raise PoolTimeout(f"{self.config.name}: no slot is left for a further multiplexed connection")
 
     def starts_over(self, request: Request | None) -> bool:

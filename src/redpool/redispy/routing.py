@@ -375,7 +375,7 @@ class Routing(Generic[C, H]):
 
     def _is_crowded(self) -> bool:
         core = self.home.core()
-        return core is not None and core.crowded
+        return core is not None and core.claims(_monotonic())
 
     def _suspect(self, connection: C) -> None:
         """Have another one connected. Once it is, requests go there: the server may be at fault, and answer none."""

@@ -66,7 +66,9 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
             kwargs["url"] = as_redis(kwargs["url"])
         if "connection_pool_class" not in kwargs:
             sharing_names = sharing.sharing_names(kwargs.get("shareable_commands", ()))
-            names = MultiplexedConnectionPool.option_names() - {"max_connections"}
+            names = MultiplexedConnectionPool.option_names()
+            if kwargs.get("max_connections") != "auto":  # else redis-py makes of it what each node is to have
+                names -= {"max_connections"}
             check_cluster_names(kwargs, names)
             options = {name: kwargs.pop(name) for name in names if name in kwargs}
             kwargs["connection_pool_class"] = partial(_node_pool, options, kwargs.get("url") is not None)
@@ -237,7 +239,7 @@ def _node_pool(options: dict[str, Any], from_url: bool, **asked: Any) -> _NodePo
     """Make a node's pool, from what redis-py would make a pool with, or a client."""
     asked["redis_connect_func"] = _weakly(asked["redis_connect_func"])
     if from_url:
-        return _NodePool(**asked, **options)
+        return _NodePool(**{**asked, **options})
     pool: _NodePool = clients.make_pool(_client_class, _NodePool, (), {**asked, **options})
     return pool
 

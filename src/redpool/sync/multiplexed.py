@@ -121,7 +121,7 @@ class MultiplexedConnectionPool(MultiplexedPool, ConnectionPool):
         """Check out a dedicated connection, for a command that can't share."""
         engine = self._engine_here()
         core = engine.core
-        if not core.idle and core.open >= core.max_connections:
+        if not core.idle and core.open >= core.most_connections:
             if engine.multiplexed.is_mine():  # a signal handler's call, which might wait for its own thread
                 return engine.overflow_connection()
             engine.multiplexed.make_room()

@@ -36,3 +36,24 @@ def test_a_url_can_ask_for_it(face: Face, redis_url: str) -> None:
     pool = face.pool_from_url(f"{redis_url}?max_connections=auto")
     assert pool.max_connections == 2
     assert pool.config.limits == (2, 50)
+
+
+def test_a_client_of_ours_can_ask_for_it(shell: Face, at: dict[str, Any]) -> None:
+    """redis-py's clients, from which it takes the other options, don't know it."""
+    client = shell.own(**at, max_connections="auto", limits=(1, 4))
+    assert client.ping()
+    assert client.connection_pool.config.limits == (1, 4)
+
+
+def test_large_replies_have_a_connection_of_their_own(shell: Face, at: dict[str, Any]) -> None:
+    """Though the pool begins with one, which all share: it grows for it, and the one that is shared stays."""
+    client = shell.own(**at, max_connections="auto", limits=(1, 4))
+    pool = client.connection_pool
+    client.set("large", b"x" * 1_000_000)
+
+    def grown() -> bool:
+        client.get("large")
+        return bool(pool.max_connections >= 2 and pool.stats().open >= 2)
+
+    assert eventually(grown)
+    assert pool.stats().closed.get("surplus", 0) == 0

@@ -107,6 +107,13 @@ def test_what_the_maker_says_comes_first() -> None:
     assert BlockingConnectionPool().timeout == 20, "redis-py's own default"
 
 
+def test_limits_are_for_those_that_say_nothing_of_their_size() -> None:
+    """A library that asks for seven connections gets a pool of seven."""
+    redpool.install(max_connections="auto", limits=(3, 9))
+    assert redis.Redis().connection_pool.config.limits == (3, 9)
+    assert redis.Redis(max_connections=7).connection_pool.max_connections == 7
+
+
 def test_our_own_clients_are_made_as_before() -> None:
     """A client of ours reads redis-py's defaults from a pool of redis-py's, which the options don't concern."""
     redpool.install("multiplexed", shared_connections=3, max_connections=4)
