@@ -910,7 +910,7 @@ class PoolCore:
             due.append(self.connector.due_at())
         if self.idle.slots:
             due += [self.idle.excess_at(), self.validation.due_at(self.idle, len(self.idle.validating))]
-        if self.sizing is not None:
+        if self.sizing is not None and not self.closed:  # else maintenance would come for it without end
             due.append(self.sizing.due_at)
         for slot in self.slots:
             if slot.state is _LEASED and slot.leak_reported_for != slot.lease:

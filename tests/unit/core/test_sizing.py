@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -189,3 +190,39 @@ def test_the_limits_have_defaults() -> None:
     """From 2 to 50; the pool begins with the lower one."""
     config = PoolConfig.take({"max_connections": "auto"})
     assert (config.max_connections, config.limits) == (2, (2, 50))
+
+
+def test_nothing_is_due_of_a_pool_that_was_shut_down() -> None:
+    """Maintenance would come again and again, though there is nothing left to make smaller."""
+    driver = Driver(max_connections=1, limits=(1, 4), timeout=None, prompt=True)
+    tickets = [driver.ask(0.0) for _ in range(4)]
+    driver.run_until(0.1)
+    assert driver.core.max_connections == 4
+    driver.shutdown(0.2)
+    for ticket in tickets:
+        assert ticket.slot is not None
+        driver.release(ticket.slot, 0.2)
+    driver.tick(0.3)
+    assert driver.core.wake_at == math.inf
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+def test_it_does_not_look_for_callers_for_which_it_can_not_grow(is_down: bool) -> None:
+    """It has grown as far as it may; or it connects no more than it does, as the server is down."""
+    driver = Driver(max_connections=1, limits=(1, 2), timeout=None, connect_retries=math.inf)
+    driver.prompt = not is_down
+    driver.ask(0.0)
+    driver.ask(0.0)
+    if is_down:
+        driver.begin_connects(0.0)
+        driver.fail_connects(ConnectionError(), 0.0)
+    else:
+        driver.run_until(0.1)
+        driver.ask(0.1)
+    now = driver.core.wake_at
+    driver.tick(now)
+    looks = 0
+    while driver.core.wake_at < now + 0.01:
+        driver.tick(driver.core.wake_at)
+        looks += 1
+    assert looks <= 1
