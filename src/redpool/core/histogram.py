@@ -122,12 +122,12 @@ class Distributions:
 class Histogram:
     """Counts durations of 0 seconds and more by their size. Not safe for threads: the owner holds its lock."""
 
-    __slots__ = ("_before", "_buckets", "_max", "_order", "_sorted", "_summary", "_summed", "_total", "gathered")
+    __slots__ = ("_buckets", "_latest", "_max", "_order", "_sorted", "_summary", "_summed", "_total", "gathered")
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self.gathered: list[float] = []  # stays the same list: the hot path appends to it by itself
-        self._before: list[float] = []  # the latest of those that are in buckets
+        self._latest: list[float] = []  # the latest of those that are in buckets
         self._order: list[int] = []  # the buckets in ascending order, when they were last asked for
         self._summary, self._summed = Summary(), (0, 0)  # the last one, and of how many, without and with zeros
         self._sorted = 0  # how many are in buckets
@@ -152,7 +152,7 @@ class Histogram:
             gathered = [max(0.0, seconds) for seconds in gathered]
             packed = _packed(gathered)
         self._count(packed)
-        self._before = [*self._before, *gathered[-LATEST:]][-LATEST:]
+        self._latest = [*self._latest, *gathered[-LATEST:]][-LATEST:]
         self._sorted += len(gathered)
         self._total += sum(gathered)
         self._note_largest(gathered)
@@ -174,7 +174,7 @@ class Histogram:
     def latest(self) -> list[float]:
         """The latest durations in seconds, `LATEST` at most, the newest last."""
         newest = self.gathered[-LATEST:]
-        return newest if len(newest) == LATEST else [*self._before, *newest][-LATEST:]
+        return newest if len(newest) == LATEST else [*self._latest, *newest][-LATEST:]
 
     @property
     def count(self) -> int:

@@ -206,7 +206,7 @@ class PoolCore:
         """Sort in what was gathered of checkouts and releases."""
         self.recorder.sort_in()
         if now >= self.recorder.sample_at:
-            self.recorder.sample(self.slots, self._tickets, now)
+            self.recorder.sample(self.slots, self.queue, now)
 
     def release_to_validate(self, slot: Slot, now: float) -> None:
         """End the lease; what it leaves behind on the connection has to be cleared away first."""
@@ -292,10 +292,7 @@ class PoolCore:
     def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
         ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.connector.retries)
-        if len(self._arrived) >= GATHER:
-            self._sort_in(now)
-        elif now >= self.recorder.sample_at:
-            self.recorder.sample(self.slots, self._tickets, now)
+        self._look_at_arrivals(now)
         if self.resting:
             self._serve_again(now)
         servable = self._servable
@@ -314,6 +311,13 @@ class PoolCore:
             self._wake_for(ticket)
             self._grow(now)
         return ticket
+
+    def _look_at_arrivals(self, now: float) -> None:
+        """Record what is known of callers, one of which has just come and waits."""
+        if len(self._arrived) >= GATHER:
+            self._sort_in(now)
+        elif now >= self.recorder.sample_at:
+            self.recorder.sample(self.slots, self.queue, now)
 
     def _wake_for(self, ticket: Ticket) -> None:
         """Have `tick` be due when a wait that begins is to be ended, or reported."""
@@ -468,7 +472,7 @@ class PoolCore:
     def _time_out(self, ticket: Ticket, now: float) -> None:
         """End a wait whose time is up: the error says how things stand."""
         if now >= self.recorder.sample_at:
-            self.recorder.sample(self.slots, self._tickets, now)
+            self.recorder.sample(self.slots, self.queue, now)
         self.queue.leave(ticket, TicketState.TIMED_OUT, self.timeout_error(ticket.since, now))
         self.counters.timeouts += not (ticket.opens or ticket.reconnects)
 

@@ -227,6 +227,18 @@ def test_a_caller_that_is_held_wakes_a_pool_that_was_closed() -> None:
     assert held.state is WAITING  # for a new connection
 
 
+def test_callers_that_are_held_are_recorded() -> None:
+    """For advice on the pool's size: that they came, and that one waits while it has a connection."""
+    driver = pool()
+    first, _ = take(driver, "batch", 2)
+    first.borrower = 1
+    for _ in range(3):
+        wait(driver, "batch").borrower = 1
+    record = driver.core.record(1.0)
+    assert sum(arrivals.callers for arrivals in record.arrivals) == 5
+    assert record.deepest == 4
+
+
 def test_names_of_classes_do_not_stay() -> None:
     """A program may make them up as it goes."""
     driver = pool()
