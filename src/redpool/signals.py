@@ -98,6 +98,8 @@ class _Dump:
         except RuntimeError:  # none is to be had
             done.release()
             os.write(2, b"redpool: no thread can be started, so there is no dump\n")
+            if ends:
+                os.kill(os.getpid(), signum)
         if callable(self.before):
             self.before(signum, frame)
 

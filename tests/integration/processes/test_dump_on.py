@@ -117,3 +117,19 @@ time.sleep(20)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
     assert "last words: 0 in use, 0 waiting" in done.stderr
     assert done.returncode == (3 if handler else -signal.SIGTERM)
+
+
+def test_a_process_that_is_to_end_ends_though_no_thread_is_to_be_had() -> None:
+    """It says that nothing was written."""
+    script = """
+import _thread, os, signal, time, redpool
+redpool.dump_on(signal.SIGTERM)
+def start_new_thread(*_):
+    raise RuntimeError("can't start new thread")
+_thread.start_new_thread = start_new_thread
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(20)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
+    assert "there is no dump" in done.stderr
+    assert done.returncode == -signal.SIGTERM
