@@ -15,7 +15,8 @@ import redis.asyncio.connection
 from redis.crc import key_slot
 
 import redpool
-from redpool import ReplyLost
+from redpool import ReplyLate, ReplyLost
+from redpool.core import retry_budget
 from redpool.fleet import Reader
 from redpool.fleet.keys import DEFAULT, Keys
 from redpool.testing import FaultProxy
@@ -345,3 +346,22 @@ def test_a_fleet_reports_to_a_cluster(cluster: Cluster) -> None:
     assert seen is not None
     assert seen.url == f"redis://{other.host}:{other.port}/0"
     reader.close()
+
+
+def test_late_commands_share_the_budget_of_their_nodes_pool(
+    face: Face, empty: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the cluster's client that would send them again."""
+    monkeypatch.setattr(retry_budget, "MOST", 0.0)
+    with client_of(face, empty, socket_timeout=0.3) as client:
+        port = client.get_node_from_key("a").port
+        server = next(each for each in empty.servers if each.port == port)
+        server.pause()
+        try:
+            with pytest.raises(ReplyLate):
+                client.get("a")
+        finally:
+            server.resume()
+        assert client.get("a") is None
+        assert eventually(lambda: not any(pool.stats().connecting for pool in pools_of(client)))
+        assert sum(pool.stats().retries_refused for pool in pools_of(client)) == 1

@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..deadline import current
 from ..redispy import internals, packing, recording, sharing
-from ..redispy.cluster import EARLIER, FIRST, OF_THE_CALLER, REFUSED, ShortcutCluster
+from ..redispy.cluster import EARLIER, FIRST, OF_THE_CALLER, REFUSED, ShortcutCluster, tries_again
 from ..redispy.keywords import LoopClusterOptions
 from ..redispy.options import as_redis
 from ..redispy.sentinel import check_settled
@@ -57,7 +57,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
         options = {name: others.pop(name) for name in names if name in others}
         others["max_connections"] = sys.maxsize  # the nodes' pools have a limit of their own
         super().__init__(host, port, startup_nodes, *args, **others)
-        self._pools = _Pools(self.connection_kwargs["connection_class"], options)
+        self._pools = _Pools(self.connection_kwargs["connection_class"], options, tries_again(others))
         self.connection_kwargs["connection_class"] = self._pools
         for node in self.nodes_manager.startup_nodes.values():
             node.connection_class = self._pools
@@ -155,9 +155,9 @@ def _note(pool: Any, name: str, started: float | None, error: Exception | None =
 class _Pools:
     """The nodes' pools; in the place of a connection class it makes virtual connections over them."""
 
-    def __init__(self, connection_class: Any, options: dict[str, Any]) -> None:
+    def __init__(self, connection_class: Any, options: dict[str, Any], again: bool) -> None:
         self.by_name: dict[str, MultiplexedConnectionPool] = {}  # as redis-py names the nodes
-        self._connection_class, self._options = connection_class, options
+        self._connection_class, self._options, self._again = connection_class, options, again
 
     def __call__(self, **kwargs: Any) -> NodeConnection:
         host, port = kwargs["host"], kwargs["port"]
@@ -165,6 +165,8 @@ class _Pools:
         if name not in self.by_name:
             options = {**internals.node_options(kwargs), **self._options}
             pool = MultiplexedConnectionPool(connection_class=self._connection_class, **options)
+            if self._again:
+                pool.retried_by_client()
             self.by_name[name] = pool
         connection: NodeConnection = _kept(self.by_name[name], host, port)
         return connection

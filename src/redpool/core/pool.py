@@ -96,6 +96,7 @@ class PoolCore:
         "slots",
         "steady",
         "surplus",
+        "tries_again",
         "validation",
         "wake_at",
     )
@@ -115,6 +116,7 @@ class PoolCore:
         self.counters = Counters(now)
         self.recorder = self.counters.use  # by what else it does
         self.retry_budget = RetryBudget()
+        self.tries_again = False  # whether a policy does so with late commands: the connections', or a cluster's
 
         self.queue = WaitQueue()
         self.idle = IdleSet(config, random)
@@ -280,7 +282,7 @@ class PoolCore:
 
         So many commands were `answered` over shared connections. Where no policy tries again, nothing is bounded.
         """
-        if not self.connector.retries:
+        if not self.tries_again:
             return True
         counters = self.counters
         return self.retry_budget.take(answered + counters.use.count - counters.closed[Reason.ERROR])
@@ -766,9 +768,9 @@ class PoolCore:
         for waiting in list(self.queue.reconnects):
             self._end_wait(waiting, TicketState.REJECTED, own_copy(error))
 
-    def sit_through(self, failures: float) -> None:
-        """Have callers sit through so many failed connects in a row from now on."""
-        self.connector.retries = failures
+    def sit_through(self, failures: float, tries_again: bool) -> None:
+        """Have callers sit through so many failed connects in a row; say whether any policy tries commands again."""
+        self.connector.retries, self.tries_again = failures, tries_again
 
     # -- closing a connection ----------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MaxConnectionsError, MovedError, TryAgainError
 
 from ..errors import DeadlineExceeded, PoolClosed
-from .internals import CLUSTER_METHODS, policy_resolver, untouched
+from .internals import CLUSTER_METHODS, policy_resolver, retries_of, untouched
 from .packing import EMPTY_RESPONSE, NEVER_DECODE
 
 FIRST = "redpool_first"
@@ -33,12 +33,20 @@ REFUSED = (MovedError, AskError, TryAgainError)
 EARLIER: ContextVar[float] = ContextVar("redpool_earlier", default=0.0)
 """How long the try took that redis-py's code goes on from, while its recorder is on: its own clock begins then."""
 
+_ATTEMPTS = 3  # of redis-py's, where neither its `retry` nor its `cluster_error_retry_attempts` says anything
+
 _LAST_SLOT = 16383
 _OTHERWISE = frozenset({"target_nodes", NEVER_DECODE, EMPTY_RESPONSE})
 _NAMES = frozenset({*CLUSTER_METHODS, "_policy_resolver", "read_from_replicas", "load_balancing_strategy"})
 
 # What the server says of commands whose keys redis-py finds in another way.
 _OTHER_KEYS = frozenset({"movablekeys", "pubsub"})
+
+
+def tries_again(options: Mapping[str, Any]) -> bool:
+    """Return whether a cluster's client with these options tries late commands again, whichever node's they are."""
+    policy = options.get("retry")
+    return bool(options.get("cluster_error_retry_attempts", _ATTEMPTS) if policy is None else retries_of(policy))
 
 
 class ShortcutCluster:

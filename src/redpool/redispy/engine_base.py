@@ -370,7 +370,8 @@ class EngineBase:
 
     def retries_changed(self) -> None:
         """Callers sit through another number of failed connects from now on."""
-        self.core.sit_through(self._factory.retries.failures)
+        failures = self._factory.retries.failures
+        self.core.sit_through(failures, failures > 0 or self._factory.client_tries_again)
 
     def close(self) -> None:
         """Close what is idle now, what is in use when it comes back, and what is shared once all is answered."""

@@ -39,6 +39,8 @@ class ConnectionFactory:
         self.connection_class = connection_class
         self.retries = options.connect_retries(arguments)
         """how many failed connects a caller sits through, and of which kind"""
+        self.client_tries_again = False
+        """whether late commands are tried again by what is above the pool: the client of a cluster"""
         self.pool: Callable[[], Any] = _none
         """returns the pool, `None` once it is gone: the user may have given it another `make_connection`"""
         self.namer: Callable[[], str] | None = None

@@ -216,6 +216,11 @@ class _Surface:
         rule = f"retry_sent={self.config.retry_sent!r}"
         return f"<{self.config.name} {state}: {counts}; {rule}; {type(self).__module__}.{type(self).__name__}({made})>"
 
+    def retried_by_client(self) -> None:
+        """Have late commands share the retry budget, though the pool tries none again: a cluster's client does."""
+        self._factory.client_tries_again = True
+        self._connect_retries_changed()
+
     @abstractmethod
     def _connect_retries_changed(self) -> None:
         """Have callers sit through another number of failed connects from now on."""

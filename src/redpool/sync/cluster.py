@@ -15,7 +15,7 @@ from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 from ..deadline import current
 from ..errors import DeadlineExceeded, ReplyLost
 from ..redispy import clients, internals, packing, recording, sharing
-from ..redispy.cluster import EARLIER, FIRST, OF_THE_CALLER, ShortcutCluster
+from ..redispy.cluster import EARLIER, FIRST, OF_THE_CALLER, ShortcutCluster, tries_again
 from ..redispy.keywords import ClusterOptions, ClusterUrlOptions
 from ..redispy.options import as_redis, check_cluster_names
 from ..redispy.sentinel import check_settled
@@ -71,7 +71,9 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
                 names -= {"max_connections"}
             check_cluster_names(kwargs, names)
             options = {name: kwargs.pop(name) for name in names if name in kwargs}
-            kwargs["connection_pool_class"] = partial(_node_pool, options, kwargs.get("url") is not None)
+            kwargs["connection_pool_class"] = partial(
+                _node_pool, options, kwargs.get("url") is not None, tries_again(kwargs)
+            )
             if kwargs.get("url") is None and (host is not None or startup_nodes):
                 # redis-py asks for the class only where it was given a URL.
                 first = (host, port) if host is not None else (startup_nodes[0].host, startup_nodes[0].port)
@@ -235,12 +237,16 @@ class _NodePool(MultiplexedConnectionPool):
     _virtual_class = _EagerConnection
 
 
-def _node_pool(options: dict[str, Any], from_url: bool, **asked: Any) -> _NodePool:
-    """Make a node's pool, from what redis-py would make a pool with, or a client."""
+def _node_pool(options: dict[str, Any], from_url: bool, again: bool, **asked: Any) -> _NodePool:
+    """Make a node's pool, from what redis-py would make a pool with, or a client that tries `again` or not."""
     asked["redis_connect_func"] = _weakly(asked["redis_connect_func"])
+    pool: _NodePool
     if from_url:
-        return _NodePool(**{**asked, **options})
-    pool: _NodePool = clients.make_pool(_client_class, _NodePool, (), {**asked, **options})
+        pool = _NodePool(**{**asked, **options})
+    else:
+        pool = clients.make_pool(_client_class, _NodePool, (), {**asked, **options})
+    if again:
+        pool.retried_by_client()
     return pool
 
 
