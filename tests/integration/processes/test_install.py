@@ -110,7 +110,8 @@ def test_what_the_maker_says_comes_first() -> None:
 def test_limits_are_for_those_that_say_nothing_of_their_size() -> None:
     """A library that asks for seven connections gets a pool of seven."""
     redpool.install(max_connections="auto", limits=(3, 9))
-    assert redis.Redis().connection_pool.config.limits == (3, 9)
+    pool: Any = redis.Redis().connection_pool
+    assert pool.config.limits == (3, 9)
     assert redis.Redis(max_connections=7).connection_pool.max_connections == 7
 
 
