@@ -32,7 +32,7 @@ options = st.fixed_dictionaries(
         "leak_after": st.sampled_from([None, 4.0]),
         "reserved": st.sampled_from([None, {"a": 1}]),
         "shed": st.sampled_from([None, "codel"]),
-        "limits": st.sampled_from([None, None, (1, 4)]),
+        "limits": st.sampled_from([None, None, (1, 4), (2, 4)]),
         "warn_wait": st.sampled_from([None, 0.3]),
     }
 )
