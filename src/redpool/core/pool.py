@@ -128,6 +128,8 @@ class PoolCore:
         self.shedding = Shedding(recent, now) if config.shed else None
         # `None` where the pool doesn't size itself.
         self.sizing = None if config.limits is None else Sizing(config.limits, recent, now)
+        if self.sizing is not None:
+            self.sizing.share(self.granted, 0)  # without a share of its budget it must not grow
 
         self.slots = [Slot() for _ in range(self.max_connections)]
         self.empty = list(self.slots)

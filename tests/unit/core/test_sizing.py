@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from redpool.core.config import PoolConfig
+from redpool.core.shares import Budgeted
 from redpool.core.sizing import TARGET
 from redpool.core.slot import Slot
+from redpool.core.stats import Decision
 from redpool.tuning import workloads
 from redpool.tuning.servers import OneByOne, Parallel, Server, Trouble
 from redpool.tuning.simulator import Outcome, Simulator, quantile
@@ -226,3 +228,27 @@ def test_it_does_not_look_for_callers_for_which_it_can_not_grow(is_down: bool) -
         driver.tick(driver.core.wake_at)
         looks += 1
     assert looks <= 1
+
+
+class SharedBudget(Budgeted):
+    """One whose server has said nothing so far."""
+
+    def join(self, member: Any, at_once: bool) -> None: ...
+
+    def hunger(self) -> None: ...
+
+    def decisions(self) -> tuple[Decision, ...]:
+        return ()
+
+
+def test_it_does_not_grow_before_it_has_a_share_of_its_budget() -> None:
+    """However long callers wait for the first one."""
+    driver = Driver(max_connections=2, limits=(2, 6), timeout=None, prompt=True, budget=SharedBudget())
+    for _ in range(6):
+        driver.ask(0.0)
+    driver.run_until(1.0)
+    assert driver.core.open == 0
+    driver.core.share(3, 1.0)
+    driver.collect(1.0)
+    driver.run_until(2.0)
+    assert driver.core.open == 3
