@@ -68,6 +68,15 @@ def pages_of_code() -> Iterator[Any]:
 # -- Python ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _recording_ends() -> Iterator[None]:
+    """Switch redis-py's recorder off after a page: before 7.4 its own `shutdown` leaves it on."""
+    yield
+    for name in ("redis.observability.recorder", "redis.asyncio.observability.recorder"):
+        if name in sys.modules:
+            sys.modules[name].reset_collector()
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the pages name: those of an authority, which signs for itself, and of a client."""
