@@ -34,8 +34,13 @@ demo: server ## see the pool at work
 	@$(BIN)/redpool demo
 	@echo "Next: a small fleet in your browser, by $(BIN)/redpool demo --dashboard"
 
-test: server ## lint, types and unit; all of them run, any failure counts
-	@$(MAKE) --no-print-directory --keep-going lint types unit
+test: server ## lint, unit, and types meanwhile; all of them run, any failure counts
+	@status=0; \
+	$(MAKE) --no-print-directory types >$(VENV)/types.log 2>&1 & types=$$!; \
+	$(MAKE) --no-print-directory --keep-going lint unit || status=1; \
+	wait $$types || status=1; \
+	cat $(VENV)/types.log; \
+	exit $$status
 
 lint: $(STAMP) ## ruff: rules and layout
 	@echo "== ruff"; status=0; \

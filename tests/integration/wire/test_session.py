@@ -170,7 +170,7 @@ def send(sock: socket.socket, *lines: str) -> None:
 
 
 @given(st.sampled_from([2, 3]), st.lists(st.sampled_from(LINES), max_size=7))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(2, ["SELECT 1", "MULTI", "SELECT 0", "DISCARD"])
 @example(2, ["SELECT 1", "SUBSCRIBE c", "SELECT 0", "UNSUBSCRIBE"])
 @example(

@@ -137,7 +137,7 @@ def noticed_in(chunks: Iterator[bytes], reuse: bool) -> range | None:
 @example(b"*2\r\n:1\r\n|1\r\n+key\r\n+value\r\n:2\r\n", [8], False, attributes.KEEP)
 @example(b"+x\r\n|1\r\n+key\r\n+value\r\n:2\r\n", [3, 2], True, attributes.KEEP)
 @example(b"$1\r\n|\r\n", [1], False, 0)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_an_attribute_is_noticed_before_hiredis_sees_it(
     stream: bytes, sizes: list[int], reuse: bool, keep: int
 ) -> None:
