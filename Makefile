@@ -14,8 +14,8 @@ INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compil
 FIND_SERVER := $(BIN)/python -c 'import sys; sys.tracebacklimit = 0; \
 	from redpool.embedded import find_server; find_server()'
 OTHER_SERVERS := $(BIN)/python -c 'from redpool.embedded import find_servers; print(*find_servers()[1:])'
-# Most tests wait for a server or a clock for most of their time: two cores are enough for three files.
-THREE_FILES := --numprocesses 3 --dist loadfile
+# Most tests wait for a server or a clock for most of their time: two cores are enough for four files.
+FOUR_FILES := --numprocesses 4 --dist loadfile
 # What each server answers in its own way, and one of each kind of client, pool and topology.
 ON_EACH_SERVER := tests/topology $(addprefix tests/integration/,wire connecting/test_healthy.py \
 	deadlines/test_blocking_commands.py interruption/test_dropped.py servers/test_hello.py \
@@ -55,14 +55,14 @@ pyright: $(STAMP) ## what users' type checkers see, by pyright, too; installs it
 	@$(BIN)/$(INSTALL) 'basedpyright>=1.30'
 	@$(BIN)/pytest -q tests/typing
 
-unit: server ## pytest, three files at a time; then `make servers`
-	@echo "== pytest"; $(BIN)/pytest -q $(THREE_FILES)
+unit: server ## pytest, four files at a time; then `make servers`
+	@echo "== pytest"; $(BIN)/pytest -q $(FOUR_FILES)
 	@$(MAKE) --no-print-directory servers
 
 servers: server ## what servers differ in, on each that was found but the first; SERVERS='/path/to/one ...' on those
 	@for each in $${SERVERS-$$($(OTHER_SERVERS))}; do \
 		echo "== pytest on $$each"; \
-		REDPOOL_SERVER=$$each $(BIN)/pytest -q $(THREE_FILES) $(ON_EACH_SERVER) || exit 1; \
+		REDPOOL_SERVER=$$each $(BIN)/pytest -q $(FOUR_FILES) $(ON_EACH_SERVER) || exit 1; \
 	done
 
 docs: $(STAMP) ## the docs as a site, in site/
@@ -70,7 +70,7 @@ docs: $(STAMP) ## the docs as a site, in site/
 	@echo "See site/index.html"
 
 integrations: server $(INTEGRATIONS)/.installed ## frameworks, tracers and uWSGI over redpool, in an environment of their own
-	@echo "== pytest with the packages of others"; $(INTEGRATIONS)/bin/python -m pytest -q $(THREE_FILES) $(ARGS) tests/integrations
+	@echo "== pytest with the packages of others"; $(INTEGRATIONS)/bin/python -m pytest -q $(FOUR_FILES) $(ARGS) tests/integrations
 
 browser: server $(BROWSER)/.installed ## the dashboard in a real Chromium: CHROMIUM=/path/to/one, or what is on the PATH
 	@echo "== pytest in a browser"; $(BROWSER)/bin/python -m pytest -q $(ARGS) tests/browser
@@ -98,7 +98,7 @@ storms: server ## every bytecode interrupted, and storms at full length: 100 000
 	@SOAK=1 $(BIN)/pytest -q tests/stress/storms $(addprefix tests/integration/interruption/test_,every_bytecode.py unused.py)
 
 stalls: server ## the tests while the machine stalls now and again; ARGS='tests/docs -k pages' some of them
-	@PYTHONPATH=tests $(BIN)/python -m stress.stalls -q $(THREE_FILES) $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m stress.stalls -q $(FOUR_FILES) $(ARGS)
 
 bench: server ## measure against redis-py, then against a bare socket; ARGS='checkout --rounds 1' one case, once
 	@$(BIN)/redpool bench $(ARGS)

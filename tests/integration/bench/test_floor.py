@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from importlib.util import find_spec
 
 import pytest
 
 from redpool.bench import floor
-from redpool.bench.floor import ROWS, UVLOOP, own_client_tasks
+from redpool.bench.floor import ASYNCIO, ROWS, UVLOOP, own_client_tasks
 from redpool.bench.place import APART, FREE
 from redpool.cli import main
 
@@ -21,6 +22,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(floor, "_BATCH", 1)
     monkeypatch.setattr(floor, "_FEWEST_EACH", 1)
     monkeypatch.setattr(floor, "_THREAD_BATCH", 10)
+    crowd = "asyncio-10000"  # a few of them will do
+    monkeypatch.setitem(ROWS, crowd, dataclasses.replace(own_client_tasks(ASYNCIO, 10), name=crowd))
 
 
 def test_every_row_is_measured(few: None, capsys: pytest.CaptureFixture[str]) -> None:
