@@ -1086,6 +1086,7 @@ class PoolCore:
         Callers that wait have asked: they are served.
         """
         self.closed_at = now
+        self.reclaim(now)  # else maintenance would have to find what was dropped unnoticed before all is closed
         if not (len(self.queue) or self.queue.warming):
             self.resting = True
             self.min_idle = 0
@@ -1107,6 +1108,7 @@ class PoolCore:
 
     def shutdown(self, now: float) -> None:
         """Lend nothing any more, for good: waiters fail, idle connections close now, used ones as they come back."""
+        self.reclaim(now)  # as `close` does
         self.closed = True
         self._update_steady()
         for ticket in (*self.queue, *self.queue.warming):

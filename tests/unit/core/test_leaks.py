@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from redpool.core.actions import Close
+
 from .driver import Driver
 
 
@@ -65,3 +69,16 @@ def test_without_leak_after_nothing_is_reported() -> None:
     driver.take(0.0)
     driver.tick(1e6)
     assert driver.leaks == []
+
+
+@pytest.mark.parametrize("end", ["close", "shutdown"])
+def test_a_pool_that_ends_looks_for_leases_that_were_dropped_unnoticed(end: str) -> None:
+    """Where the word of a collected connection was lost, its slot is closed with the others, not a minute later."""
+    driver = Driver(max_connections=2)
+    dropped, kept = driver.take_many(2, 0.0)
+    connection = kept.connection
+    for slot in (dropped, kept):
+        slot.connection = None  # as while a caller has it
+    dropped.reference, kept.reference = lambda: None, lambda: connection
+    getattr(driver.core, end)(1.0)
+    assert [action.slot for action in driver.core.take_actions() if isinstance(action, Close)] == [dropped]
