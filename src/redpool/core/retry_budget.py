@@ -14,8 +14,11 @@ from __future__ import annotations
 SHARE = 0.1
 """Tokens that each answered command adds."""
 
-MOST = 10.0
-"""The most tokens that are kept, and how many there are at first."""
+FIRST = 10.0
+"""Tokens that there are at first."""
+
+MOST = 1000.0
+"""The most tokens that are kept, as gRPC allows: callers of a busy pool that wait together are late together."""
 
 
 class RetryBudget:
@@ -27,7 +30,7 @@ class RetryBudget:
     __slots__ = ("_answered", "_tokens", "refused")
 
     def __init__(self) -> None:
-        self._tokens = MOST
+        self._tokens = min(FIRST, MOST)
         self._answered = 0
         self.refused = 0
         """late commands that were not sent again since there was no token left"""
