@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from numbers import Real
-from typing import Any, TypeVar
 
-F = TypeVar("F", bound=Callable[..., Any])
+from .blocks import F, each_call
 
 _monotonic = time.monotonic
 _current: ContextVar[deadline | None] = ContextVar("redpool_deadline", default=None)
@@ -75,13 +72,7 @@ class deadline:  # noqa: N801  a context manager, spelled as the call that it is
 
         Raises `TypeError` for a generator function, whose body runs when its call is over.
         """
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function!r} is a generator function: open the block of the deadline inside of it")
-        # An object that is called may have a coroutine function for that.
-        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-        dressed: Any = functools.wraps(function)
-        bound: F = dressed((_bound_async if is_async else _bound)(function, self.seconds))
-        return bound
+        return each_call(function, "deadline", functools.partial(deadline, self.seconds))
 
     def left(self) -> float:
         """Return the seconds left, never below 0."""
@@ -93,19 +84,3 @@ class deadline:  # noqa: N801  a context manager, spelled as the call that it is
 
     def __repr__(self) -> str:
         return f"<deadline of {self.seconds:g} s, {self.left():.3f} s left>"
-
-
-def _bound(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with deadline(seconds):
-            return function(*args, **kwargs)
-
-    return call
-
-
-def _bound_async(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        with deadline(seconds):
-            return await function(*args, **kwargs)
-
-    return call

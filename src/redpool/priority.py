@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, TypeVar
 
-F = TypeVar("F", bound=Callable[..., Any])
+from .blocks import F, each_call
 
 _DEFAULT = "default"
 _current: ContextVar[str] = ContextVar("redpool_priority", default=_DEFAULT)
@@ -63,28 +60,7 @@ class priority:  # noqa: N801  a context manager, spelled as the call that it is
 
         Raises `TypeError` for a generator function, whose body runs when its call is over.
         """
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function!r} is a generator function: open the block of the priority inside of it")
-        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-        dressed: Any = functools.wraps(function)
-        bound: F = dressed((_bound_async if is_async else _bound)(function, self.name))
-        return bound
+        return each_call(function, "priority", functools.partial(priority, self.name))
 
     def __repr__(self) -> str:
         return f"<priority {self.name!r}>"
-
-
-def _bound(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with priority(name):
-            return function(*args, **kwargs)
-
-    return call
-
-
-def _bound_async(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        with priority(name):
-            return await function(*args, **kwargs)
-
-    return call

@@ -36,8 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.forks": {STDLIB, "redpool.registry"},
     "redpool.alarm": {STDLIB},
     "redpool.signals": {STDLIB, "redpool.registry", "redpool.metrics.logs"},
-    "redpool.deadline": {STDLIB},
-    "redpool.priority": {STDLIB},
+    "redpool.blocks": {STDLIB},
+    "redpool.deadline": {STDLIB, "redpool.blocks"},
+    "redpool.priority": {STDLIB, "redpool.blocks"},
     "redpool.budget": {
         STDLIB, "redpool.core", "redpool.alarm", "redpool.redispy.options", "redpool.sync.threads",
         "redis.backoff", "redis.connection", "redis.exceptions", "redis.retry",
