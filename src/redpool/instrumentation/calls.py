@@ -309,9 +309,7 @@ def _awaiting_shared(method: Any) -> Any:
             found = method(multiplexed, request)
             return found
         finally:
-            if type(request) is _Followed:  # it is queued from now on
-                request.made_at = _monotonic()
-            _note_wait(call, since, _slot_of(found), None if found is None else found.connection)
+            _note_shared(call, since, request, found)
 
     return await_connection
 
@@ -326,11 +324,15 @@ def _awaiting_shared_task(method: Any) -> Any:
             found = await method(multiplexed, request)
             return found
         finally:
-            if type(request) is _Followed:  # it is queued from now on
-                request.made_at = _monotonic()
-            _note_wait(call, since, _slot_of(found), None if found is None else found.connection)
+            _note_shared(call, since, request, found)
 
     return await_connection
+
+
+def _note_shared(call: Call, since: float, request: Any, found: Any) -> None:
+    if type(request) is _Followed:  # it is queued from now on
+        request.made_at = _monotonic()
+    _note_wait(call, since, _slot_of(found), None if found is None else found.connection)
 
 
 def _slot_of(found: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 try:
     from prometheus_client import REGISTRY
@@ -20,8 +20,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from ..core.histogram import BOUNDS, Distribution
+from ..core.stats import PoolStats
 from . import intervals, multiprocess
-from .numbers import COUNTERS, GAUGES, HISTOGRAMS, values
+from .numbers import COUNTERS, GAUGES, HISTOGRAMS, Counter, Gauge, values
 from .pools import HasStats, Pools
 
 _BUCKETS = (*map(floatToGoString, BOUNDS), "+Inf")
@@ -69,20 +70,8 @@ class PoolCollector(Collector):
         """Yield every metric of every pool; gauges and counters of one pool are all of one moment."""
         pools = self._pools.alive()
         every = [pool.stats() for pool in pools]
-        for name, gauge in GAUGES.items():
-            labels = ("pool",) if gauge.label is None else ("pool", gauge.label)
-            of_gauge = GaugeMetricFamily(f"redpool_{name}", gauge.text, labels=labels)
-            for stats in every:
-                for each, value in values(stats, name).items():
-                    of_gauge.add_metric((stats.name, each)[: len(labels)], value)
-            yield of_gauge
-        for name, counter in COUNTERS.items():
-            labels = ("pool",) if counter.label is None else ("pool", counter.label)
-            of_counter = CounterMetricFamily(f"redpool_{name}", counter.text, labels=labels)
-            for stats in every:
-                for each, value in values(stats, name).items():
-                    of_counter.add_metric((stats.name, each)[: len(labels)], value)
-            yield of_counter
+        yield from _families(GaugeMetricFamily, GAUGES, every)
+        yield from _families(CounterMetricFamily, COUNTERS, every)
         durations = [(stats.name, pool.distributions()) for stats, pool in zip(every, pools, strict=True)]
         for name, text in HISTOGRAMS.items():
             of_histogram = HistogramMetricFamily(f"redpool_{name}_seconds", text, labels=("pool",))
@@ -91,3 +80,17 @@ class PoolCollector(Collector):
                 buckets = list(zip(_BUCKETS, distribution.counts, strict=True))
                 of_histogram.add_metric((pool_name,), buckets, distribution.sum)
             yield of_histogram
+
+
+def _families(
+    kind: type[GaugeMetricFamily] | type[CounterMetricFamily],
+    numbers: Mapping[str, Gauge] | Mapping[str, Counter],
+    every: list[PoolStats],
+) -> Iterator[Metric]:
+    for name, number in numbers.items():
+        labels = ("pool",) if number.label is None else ("pool", number.label)
+        family = kind(f"redpool_{name}", number.text, labels=labels)
+        for stats in every:
+            for each, value in values(stats, name).items():
+                family.add_metric((stats.name, each)[: len(labels)], value)
+        yield family
