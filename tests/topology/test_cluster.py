@@ -352,7 +352,7 @@ def test_late_commands_share_the_budget_of_their_nodes_pool(
     face: Face, empty: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the cluster's client that would send them again."""
-    monkeypatch.setattr(retry_budget, "MOST", 0.0)
+    monkeypatch.setattr(retry_budget, "FIRST", 0.0)
     with client_of(face, empty, socket_timeout=0.3) as client:
         port = client.get_node_from_key("a").port
         server = next(each for each in empty.servers if each.port == port)

@@ -30,7 +30,7 @@ class RetryBudget:
     __slots__ = ("_answered", "_tokens", "refused")
 
     def __init__(self) -> None:
-        self._tokens = min(FIRST, MOST)
+        self._tokens = FIRST
         self._answered = 0
         self.refused = 0
         """late commands that were not sent again since there was no token left"""

@@ -60,7 +60,7 @@ class Sizing:
         "limits",
         "low",
         "uses",
-    )  # fmt: skip
+    )
 
     def __init__(self, limits: tuple[int, int], uses: RecentUses, now: float) -> None:
         self.limits = self.low, self.high = limits

@@ -177,7 +177,7 @@ def test_answers_over_a_shared_connection_count_once_for_all_commands(
     threads: Face, at: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Late commands that share take from the same budget as late ones that have a connection of their own."""
-    monkeypatch.setattr(retry_budget, "MOST", 1.0)
+    monkeypatch.setattr(retry_budget, "FIRST", 1.0)
     with redpool.MultiplexedConnectionPool(**at, retry=threads.retry(1)) as pool:
         client = redpool.Redis(connection_pool=pool)
         shared, own = pool._engine.multiplexed._may_send_again, pool._engine.may_send_again

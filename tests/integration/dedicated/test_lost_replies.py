@@ -59,7 +59,7 @@ def test_late_commands_are_sent_again_as_long_as_there_are_tokens(
     face: Face, mute: Mute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one token a GET is tried once more, then it ends as a `ReplyLate`; ten answers later there is one again."""
-    monkeypatch.setattr(retry_budget, "MOST", 1.0)
+    monkeypatch.setattr(retry_budget, "FIRST", 1.0)
     pool = face.pool(**mute.at, **impatient("late"), retry=face.retry(5))
     client = face.client(pool)
     client.set("key", "value")
@@ -81,7 +81,7 @@ def test_a_connection_that_is_closed_needs_no_token(
     face: Face, mute: Mute, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does its reconnect: connects are limited by themselves."""
-    monkeypatch.setattr(retry_budget, "MOST", 0.0)
+    monkeypatch.setattr(retry_budget, "FIRST", 0.0)
     client = face.client(face.pool(**mute.at, **impatient(how), retry=face.retry(1)))
     client.set("key", "value")
     mute.withhold("GET")
