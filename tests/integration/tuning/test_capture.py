@@ -37,6 +37,15 @@ def test_the_pools_of_a_program_are_recorded(redis_url: str, capsys: pytest.Capt
     assert said["ceiling"] > 1000
 
 
+def test_the_pools_that_redpool_run_makes_are_recorded(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a program that makes redis-py's own; each of the two begins Python with a file of its own."""
+    program = f"import redis; r = redis.Redis.from_url({redis_url!r}); [r.ping() for _ in range(50)]"
+    argv = ["tune", "--record", "60", "--target", "9000", "--json", "--", sys.executable, "-m", "redpool", "run"]
+    assert main([*argv, "--", sys.executable, "-c", program]) == 0
+    (said,) = json.loads(capsys.readouterr().out)
+    assert said["load"]["callers"] == 50
+
+
 def test_records_are_written_when_the_time_is_up(redis_url: str, tmp_path: Path) -> None:
     """Once, though the program goes on; the file has its name when it is whole."""
     site = runpy.run_path(capture.SITE + "/sitecustomize.py")

@@ -51,9 +51,13 @@ def _install() -> None:
 
 
 def _run_the_one_that_is_hidden() -> None:
-    """Run the `sitecustomize` that Python would have found without this one."""
+    """Run the `sitecustomize` that Python would have found without this one.
+
+    It stands further back in the path. In front there may be one that is running this one: `redpool tune --record` and
+    `redpool run` go together.
+    """
     here = str(Path(__file__).parent)
-    spec = PathFinder.find_spec(__name__, [entry for entry in sys.path if entry != here])
+    spec = PathFinder.find_spec(__name__, sys.path[sys.path.index(here) + 1 :] if here in sys.path else [])
     if spec is not None and spec.loader is not None:
         module = sys.modules[__name__] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
