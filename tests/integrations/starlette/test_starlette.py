@@ -29,6 +29,13 @@ def test_the_application_on_the_page(load: Load) -> None:
         asyncio.run(app.app.state.redis.ping())
 
 
+def test_the_metrics_of_the_application_on_the_page(load: Load) -> None:
+    """They are those of its pool."""
+    (measured,) = load("fastapi", "measured")
+    with TestClient(measured.app) as visitor:
+        assert 'redpool_connections_max{pool="visits"} 50.0' in visitor.get("/metrics/").text
+
+
 def test_starlette_alone(load: Load) -> None:
     """The application's own lifespan stands within, with the client, and keeps its state."""
     (plain,) = load("fastapi", "plain")
