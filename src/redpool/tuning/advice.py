@@ -73,7 +73,7 @@ class Advice:
 
     name: str
     now: int
-    """`max_connections` of the pool that was recorded"""
+    """`max_connections` of the pool that was recorded; 0 where that is unknown"""
     size: int
     """what `max_connections` should be"""
     target: float
@@ -107,7 +107,7 @@ class Advice:
         return "\n".join(
             [
                 f"{self.name}: max_connections={self.size}{keep}{wait}, {met} {milliseconds(self.target)}"
-                f" (now {self.now})",
+                + (f" (now {self.now})" if self.now else ""),
                 *(f"  {note}" for note in self.notes),
             ]
         )
@@ -261,7 +261,9 @@ def _notes(advice: Advice, record: Record) -> list[str]:
         f"{load.rate:.0f} callers/s keep {load.busy:.1f} connections busy on average, {load.peak} at most",
     ]
     if load.dispersion > 2:
-        said.append(f"callers bunch: 100 ms see {load.dispersion:.1f} times the variance of independent ones")
+        said.append(
+            f"callers bunch: in 100 ms their number has {load.dispersion:.0f} times the variance of independent ones"
+        )
     if load.variation > WIDE_HOLDS:
         said.append("some hold a connection far longer than most: one connection more than the minute needed")
     if advice.min_idle:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,16 +152,25 @@ def _read(words: Iterable[str], parser: argparse.ArgumentParser) -> tuple[list[l
     for word in words:
         try:
             text = sys.stdin.read() if word == "-" else Path(word).read_text(encoding="utf-8")
-            document = json.loads(text)
-            if isinstance(document, dict) and "acquired" in document:
+            if (document := _counters(text)) is not None:
                 counters.append(document)
             else:
                 records.append(capture.read(text))
         except OSError as error:
-            parser.error(f"{word}: {error.strerror}")
+            where = "; a server's URL goes before -- COMMAND, or after --url" if "://" in word else ""
+            parser.error(f"{word}: {error.strerror}{where}")
         except ValueError as error:
             parser.error(f"{word}: {error}")
     return records, counters
+
+
+def _counters(text: str) -> Mapping[str, Any] | None:
+    """Return a pool's stats; `None` where the text is something else."""
+    with suppress(ValueError):
+        document = json.loads(text)
+        if isinstance(document, dict) and "acquired" in document:
+            return document
+    return None
 
 
 def _ceiling(url: str | None, processes: int) -> int | None:
@@ -263,15 +273,21 @@ def _seconds(text: str) -> float:
 
 def positive(text: str) -> float:
     """Return an argument as a number above 0. Raises `ArgumentTypeError` for others."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return value
 
 
 def whole(text: str) -> int:
     """Return an argument as a whole number of at least 1. Raises `ArgumentTypeError` for others."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, not {text!r}")
     return value

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
@@ -51,13 +52,13 @@ def show_advice(advice: Advice, processes: int) -> None:
     if processes > 1:
         out.print(f"  of {processes} processes, the one with the most callers")
     for note in advice.notes:
-        out.print(f"  {note}", style="yellow" if advice.guessed else None)
+        out.print(Padding(note, (0, 0, 0, 2), expand=False), style="yellow" if advice.guessed else None)
     finite = [each.wait_p99 for each in advice.curve if math.isfinite(each.wait_p99)]
     longest = max([*finite, advice.target])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("size", "p99 wait", "had to wait", "idle connection-seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("p99 wait, ┃ target")
     for each in advice.curve:
         bar = _bar(each.wait_p99, longest, advice.target)
         table.add_row(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MILLISECOND = 1e-3
 _BINS = 60
+_OF_A_DESCRIPTION = ("rate", "hold", "cv", "burst", "fan_out", "seconds")
+"""the options that a record makes meaningless"""
 _SLOW = re.compile(r"(?:(?P<times>[\d.]+)x@)?(?P<start>[\d.]+)-(?P<end>[\d.]+)")
 _BURST = re.compile(r"(?P<times>[\d.]+)x(?P<length>[\d.]+)/(?P<every>[\d.]+)")
 
@@ -84,7 +86,10 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from . import screen
 
     try:
-        callers, seconds = _callers(arguments)
+        if arguments.record:
+            callers, seconds = _recorded(arguments, parser)
+        else:
+            callers, seconds = _described(arguments)
         with screen.progress() as tell:
             variants = []
             for options in _options(arguments):
@@ -174,19 +179,36 @@ def _longest(outcome: Outcome) -> list[tuple[float, float]]:
 # -- what is simulated -------------------------------------------------------------------------------------------------
 
 
-def _callers(arguments: argparse.Namespace) -> tuple[Callable[[], list[Caller]], float]:
-    """Return what makes the callers anew for each run, and for how many seconds they come."""
-    from redpool.core.record import Record
-
-    from . import workloads
+def _recorded(
+    arguments: argparse.Namespace, parser: argparse.ArgumentParser
+) -> tuple[Callable[[], list[Caller]], float]:
+    """Return what gives a record's callers for each run, and for how many seconds they come."""
+    from . import capture
     from .replay import replayed
 
-    if arguments.classes and (arguments.record or arguments.burst or arguments.fan_out):
-        raise ValueError("--class: without a record, --burst and --fan-out")
-    if arguments.record:
-        record = Record.from_json(Path(arguments.record).read_text(encoding="utf-8"))
-        found, seconds = replayed(record, arguments.seed)
-        return lambda: found, seconds
+    path = arguments.record
+    try:
+        records = capture.read(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if len(records) != 1:
+        names = ", ".join(record.name for record in records)
+        raise ValueError(f"{path}: it has {len(records)} records ({names}), and one is simulated")
+    for name in _OF_A_DESCRIPTION:
+        if getattr(arguments, name) != parser.get_default(name):
+            raise ValueError(f"--{name.replace('_', '-')}: a record has its callers; leave this out, or {path}")
+    if arguments.classes:
+        raise ValueError(f"--class: a record has its callers; leave this out, or {path}")
+    found, seconds = replayed(records[0], arguments.seed)
+    return lambda: found, seconds
+
+
+def _described(arguments: argparse.Namespace) -> tuple[Callable[[], list[Caller]], float]:
+    """Return what makes the callers anew for each run, and for how many seconds they come."""
+    from . import workloads
+
+    if arguments.classes and (arguments.burst or arguments.fan_out):
+        raise ValueError("--class: without --burst and --fan-out")
     holds = _holds(arguments.hold, arguments.cv)
     workload = workloads.poisson(arguments.rate, holds)
     if arguments.classes:
@@ -275,9 +297,11 @@ def _server(arguments: argparse.Namespace) -> Server:
 
 def _listed(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     def values(text: str) -> list[Any]:
-        return [read(part) for part in text.split(",")]
+        try:
+            return [read(part) for part in text.split(",")]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"say a number, or several such as 4,8,16, not {text!r}") from None
 
-    values.__name__ = "list"  # argparse says so where a value can't be read
     return values
 
 
@@ -290,7 +314,10 @@ def _size(text: str) -> int | str:
 
 
 def _pair(text: str) -> tuple[int, int]:
-    low, high = map(whole, text.split(","))
+    try:
+        low, high = map(whole, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"say 2,50, not {text!r}") from None
     return low, high
 
 

@@ -90,7 +90,9 @@ def test_a_target_out_of_reach_is_status_1(
         (("--process", "/nowhere", "x.json"), "--process: without"),
         (("--process", "/nowhere"), "no process listens at /nowhere"),
         (("--record", "1", "--", "/nowhere/program"), "/nowhere/program: No such file"),
-        (("--target", "0", "x"), "must be above 0"),
+        (("--target", "0", "x"), "must be a number above 0"),
+        (("--target", "x", "x"), "must be a number above 0, not 'x'"),
+        (("redis://nowhere",), "after --url"),
     ],
 )
 def test_wrong_words_to_tune_are_refused(argv: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,10 +144,25 @@ def test_a_record_is_simulated_with_a_server_in_trouble(
     assert picture.read_text().startswith("<svg")
 
 
+def test_what_tune_saves_can_be_simulated(record: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A record that stands alone in its list. Its callers are its own: what would describe others is refused."""
+    saved = str(tmp_path / "saved.json")
+    asked(capsys, "tune", record, "--save", saved)
+    assert "max_connections=4" in asked(capsys, "simulate", saved, "--size", "4")
+    assert f"--rate: a record has its callers; leave this out, or {saved}" in refused(
+        capsys, "simulate", saved, "--rate", "5"
+    )
+    asked(capsys, "tune", record, record, "--save", saved)
+    assert "it has 2 records (shop, shop)" in refused(capsys, "simulate", saved)
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (("--size", "0"), "--size"),
+        (("--size", "x"), "--size: must be a whole number of 1 or more, not 'x'"),
+        (("--timeout", "x"), "--timeout: say a number, or several such as 4,8,16, not 'x'"),
+        (("--limits", "2"), "say 2,50, not '2'"),
         (("--size", "auto", "--limits", "9,2"), "limits[1]"),
         (("--slow", "fast"), "4x@10-15"),
         (("--dead", "5-3"), "start < end"),
