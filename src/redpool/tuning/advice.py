@@ -260,6 +260,8 @@ def _notes(advice: Advice, record: Record) -> list[str]:
     said = [
         f"{load.rate:.0f} callers/s keep {load.busy:.1f} connections busy on average, {load.peak} at most",
     ]
+    if record.commands:
+        said.append(f"beside them {record.commands} commands have gone over shared connections, of which one is enough")
     if load.dispersion > 2:
         said.append(
             f"callers bunch: in 100 ms their number has {load.dispersion:.0f} times the variance of independent ones"
@@ -279,9 +281,9 @@ def _notes(advice: Advice, record: Record) -> list[str]:
         verdict = "would do" if advice.shared_p99 <= advice.target else "would not do"
         wait = milliseconds(advice.shared_p99)
         said.append(f"one shared connection (MultiplexedConnectionPool) {verdict}: p99 wait {wait}")
-    if record.timeouts or record.wait_p99 > advice.target:
+    if record.timeouts or (record.wait_p99 > advice.target and load.peak >= record.max_connections):
         said.append("the pool was short when it was recorded, so callers came later than they would have: record again")
-    if load.callers < 1000:
+    if load.callers < 1000 and record.commands < 1000:
         said.append(f"only {load.callers} callers came: record while there is load")
     return said
 

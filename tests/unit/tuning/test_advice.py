@@ -68,6 +68,16 @@ def test_sharing_is_advised_where_it_would_do() -> None:
     assert advise(slow).shared_p99 == math.inf
 
 
+def test_the_notes_say_what_else_a_record_tells() -> None:
+    """A pool of whose connections one was in use is not short: its callers have waited for the connect."""
+    assert "was short" not in str(advise(a_record(wait_p99=0.1)))
+    assert "was short" in str(advise(a_record(wait_p99=0.1, max_connections=2)))
+    assert "callers came: record while there is load" in str(advise(a_record()))
+    shared = str(advise(a_record(commands=5000)))
+    assert "5000 commands have gone over shared connections" in shared
+    assert "record while there is load" not in shared
+
+
 def test_what_is_held_all_the_time_needs_a_connection_beside() -> None:
     """A subscriber has its connection for the whole record."""
     assert advise(a_record(held=(100.0,))).size == advise(a_record()).size + 2  # one, as holds differ so much
