@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Iterator, Mapping
-from itertools import chain
+from itertools import chain, takewhile
 from random import Random
 
 from ..errors import PoolFull
@@ -94,9 +94,8 @@ class ClassedQueue(WaitQueue):
 
     def expired(self, now: float) -> list[Ticket]:
         """Return the tickets whose time is up."""
-        return super().expired(now) + [
-            ticket for held in self.held.values() for ticket in held if ticket.deadline <= now
-        ]
+        due = [takewhile(lambda ticket: ticket.deadline <= now, held) for held in self.held.values()]
+        return super().expired(now) + list(chain(*due))
 
     def rebuild(self, connecting: Container[Ticket], now: float) -> list[Ticket]:
         """Complete what an interruption has left half-done; return the tickets that are still to be woken."""
