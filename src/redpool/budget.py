@@ -29,7 +29,7 @@ from .alarm import Alarm
 from .core.config import whole_number
 from .core.shares import TABLE_SCRIPT, Budgeted, Member, Outcome, Share, Word, give_out
 from .core.stats import Decision
-from .redispy.options import as_redis
+from .redispy.options import readable
 from .sync import threads
 
 logger = logging.getLogger("redpool")
@@ -70,7 +70,7 @@ class Budget(Budgeted):
             raise ValueError(f"name={name!r}: a budget has a name, without braces")
         self.name = name
         self.connections = whole_number("connections", connections, at_least=1)
-        self._arguments = {**redis.connection.parse_url(as_redis(url)), **options}
+        self._arguments = {**redis.connection.parse_url(readable(url)), **options}
         self._agent = _Agent(self, self._arguments)
 
     @property

@@ -194,14 +194,20 @@ def as_redis(url: str) -> str:
     return {"valkey": "redis", "valkeys": "rediss"}.get(scheme.lower(), scheme) + colon + rest
 
 
+def readable(url: str) -> str:
+    """Return a URL as redis-py knows it. Raises `ValueError` where its host can't be read, and quotes no password."""
+    url = as_redis(url)
+    _check_address(url.partition("?")[0])
+    return url
+
+
 def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[str, Any]:
     """Return the options in a URL, the pool's and those that redis-py reads.
 
     It begins with `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`. Raises `ValueError`, without a
     password in it, where it can't be read.
     """
-    base, _, text = as_redis(url).partition("?")
-    _check_address(base)
+    base, _, text = readable(url).partition("?")
     query = parse_qsl(text, keep_blank_values=True)
     ours = config.from_strings({name: value for name, value in query if name in config.names()})
     theirs = urlencode([(name, value) for name, value in query if name not in ours])

@@ -230,6 +230,7 @@ def test_a_child_has_a_share_of_its_own(at: dict[str, Any], redis_url: str, clie
         ({"name": ""}, ValueError, "name='': a budget has a name, without braces"),
         ({"name": b"x"}, TypeError, "name must be a string, not b'x'"),
         ({"connections": 0}, ValueError, "connections must be at least 1, not 0"),
+        ({"url": "redis://me:sec?ret@localhost"}, ValueError, "^the URL's host and port can't be read"),
         ({"sockettimeout": 9}, TypeError, "sockettimeout"),
         ({"connections": "9"}, TypeError, "connections must be a whole number, not '9'"),
     ],
