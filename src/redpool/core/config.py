@@ -71,7 +71,7 @@ class PoolConfig:
         if self.budget is not None and not isinstance(self.budget, Budgeted):
             raise TypeError(f"budget must be a redpool.Budget, not {self.budget!r}")
         if self.reserved is not None:
-            _check_reserved(self.reserved, self.max_connections)
+            _check_reserved(self.reserved, self.least, self.max_connections)
         whole_number("min_idle", self.min_idle, at_least=0)
         if self.min_idle > self.max_connections:
             raise ValueError(f"min_idle={self.min_idle!r} is more than max_connections={self.max_connections!r}")
@@ -94,6 +94,11 @@ class PoolConfig:
             raise ValueError("service must be a name, not ''")
         _seconds("warn_wait", self.warn_wait, positive=True)
 
+    @property
+    def least(self) -> str:
+        """What the user calls `max_connections`: of a pool that sizes itself it is the lower limit."""
+        return "max_connections" if self.limits is None else "limits[0]"
+
     @classmethod
     def take(cls, options: Options) -> PoolConfig:
         """Return a config from the options in `options` that belong to a pool; they are removed from it.
@@ -106,7 +111,8 @@ class PoolConfig:
         if chosen.get("max_connections", 0) is None:
             del chosen["max_connections"]
         if chosen.get("max_connections") == "auto":
-            limits = chosen["limits"] = _pair(chosen.get("limits") or DEFAULT_LIMITS)
+            asked = chosen.get("limits")
+            limits = chosen["limits"] = _pair(DEFAULT_LIMITS if asked is None else asked)
             chosen["max_connections"] = limits[0]
         elif chosen.get("limits") is not None:
             raise ValueError(f'limits={chosen["limits"]!r} goes with max_connections="auto" only')
@@ -155,7 +161,7 @@ class MultiplexedConfig(PoolConfig):
         whole_number("max_in_flight", self.max_in_flight, at_least=1)
         if self.shared_connections > self.max_connections:
             raise ValueError(
-                f"shared_connections={self.shared_connections!r} is more than max_connections={self.max_connections!r}"
+                f"shared_connections={self.shared_connections!r} is more than {self.least}={self.max_connections!r}"
             )
 
 
@@ -165,8 +171,11 @@ def without_credentials(name: str) -> str:
 
 
 def suggest(unknown: str, known: Iterable[str]) -> str:
-    """`; did you mean 'max_idle_time'?` where an option is close to a known one, else nothing."""
-    names = [*known, *(field.name for field in fields(MultiplexedConfig))]
+    """`; did you mean 'max_idle_time'?` where an option is close to a known one, or another pool's; else nothing."""
+    ours = [field.name for field in fields(MultiplexedConfig)]
+    if unknown in ours:
+        return "; only a MultiplexedConnectionPool has it"
+    names = [*known, *ours]
     # A word of two or three letters is close to anything.
     close = difflib.get_close_matches(unknown, names, n=1) if len(unknown) > 3 else []
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -200,13 +209,13 @@ def _check_limits(limits: tuple[int, int], min_idle: int) -> None:
         raise ValueError(f"min_idle={min_idle!r} is more than limits[0]={limits[0]!r}, to which the pool may shrink")
 
 
-def _check_reserved(reserved: object, max_connections: int) -> None:
+def _check_reserved(reserved: object, least: str, max_connections: int) -> None:
     if not isinstance(reserved, Mapping) or not all(isinstance(name, str) and name for name in reserved):
         raise TypeError(f"reserved must be a dict of numbers of connections by names of classes, not {reserved!r}")
     for name, count in reserved.items():
         whole_number(f"reserved[{name!r}]", count, at_least=1)
     if sum(reserved.values()) >= max_connections:
-        raise ValueError(f"reserved={reserved!r} leaves none of max_connections={max_connections!r} for other classes")
+        raise ValueError(f"reserved={reserved!r} leaves none of {least}={max_connections!r} for other classes")
 
 
 def _seconds(name: str, value: object, *, may_be_none: bool = True, positive: bool = False) -> None:
@@ -246,11 +255,21 @@ def _optional_int(text: str) -> int | None:
     return None if text.lower() == "none" else int(text)
 
 
+def _optional_text(text: str) -> str | None:
+    return None if text.lower() == "none" else text
+
+
+def _optional_pair(text: str) -> tuple[int, ...] | None:
+    return None if text.lower() == "none" else tuple(int(part) for part in text.split(","))
+
+
 _READERS: dict[str, Callable[[str], object]] = {
     "int": int,
     "float": float,
     "float | None": _optional_float,
     "int | None": _optional_int,
+    "tuple[int, int] | None": _optional_pair,
+    "Shed | None": _optional_text,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redpool.core.config import PoolConfig, suggest, whole_number
+from redpool.core.config import MultiplexedConfig, PoolConfig, suggest, whole_number
 
 WHOLE = ["max_connections", "max_waiting", "min_idle", "max_connecting", "break_after"]
 SECONDS = [
@@ -206,6 +206,24 @@ def test_a_slip_of_the_pen_gets_a_suggestion() -> None:
     assert suggest("max_idle_tiem", []) == "; did you mean 'max_idle_time'?"
     assert suggest("hots", ["host"]) == "; did you mean 'host'?"
     assert suggest("zzz", ["host"]) == ""
+    assert suggest("slow_after", ["host"]) == "; only a MultiplexedConnectionPool has it"
+
+
+def test_text_says_limits_and_that_none_are_shed() -> None:
+    """In a URL and in the environment."""
+    asked = PoolConfig.from_strings({"max_connections": "auto", "limits": "3,9", "shed": "none"})
+    assert asked == {"max_connections": "auto", "limits": (3, 9), "shed": None}
+    assert PoolConfig.take(asked).limits == (3, 9)
+    with pytest.raises(ValueError, match=r"limits.*3-9"):
+        PoolConfig.from_strings({"limits": "3-9"})
+
+
+def test_the_lower_limit_is_named_where_it_is_too_low() -> None:
+    """The user of a pool that sizes itself never said `max_connections=2`."""
+    with pytest.raises(ValueError, match=r"reserved=.* leaves none of limits\[0\]=2"):
+        PoolConfig.take({"max_connections": "auto", "reserved": {"web": 2}})
+    with pytest.raises(ValueError, match=r"shared_connections=3 is more than limits\[0\]=2"):
+        MultiplexedConfig.take({"max_connections": "auto", "shared_connections": 3})
 
 
 def test_whole_number_returns_what_it_accepts() -> None:

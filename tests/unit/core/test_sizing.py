@@ -178,6 +178,8 @@ def test_it_is_not_resized_by_hand() -> None:
         ({"max_connections": "auto", "limits": (0, 5)}, ValueError, r"limits\[0\] must be at least 1, not 0"),
         ({"max_connections": "auto", "limits": (6, 5)}, ValueError, r"limits\[1\] must be at least 6, not 5"),
         ({"max_connections": "auto", "limits": 5}, TypeError, "limits must be two whole numbers"),
+        ({"max_connections": "auto", "limits": ()}, TypeError, r"limits must be two whole numbers.*not \(\)"),
+        ({"max_connections": "auto", "limits": 0}, TypeError, "limits must be two whole numbers.*not 0"),
         ({"max_connections": "auto", "min_idle": 3}, ValueError, r"min_idle=3 is more than limits\[0\]=2"),
         ({"max_connections": "automatic"}, ValueError, "must be a positive integer"),
     ],
