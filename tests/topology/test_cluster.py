@@ -367,3 +367,16 @@ def test_late_commands_share_the_budget_of_their_nodes_pool(
         assert client.get("a") is None
         assert eventually(lambda: not any(pool.stats().connecting for pool in pools_of(client)))
         assert sum(pool.stats().retries_refused for pool in pools) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"shed": "magic"}, "shed must be one of 'codel', not 'magic'"),
+        ({"max_connections": 2, "reserved": {"web": 2}}, "leaves none of max_connections=2"),
+    ],
+)
+def test_a_wrong_option_says_nothing_of_the_nodes(face: Face, wrong: dict[str, Any], says: str) -> None:
+    """It is refused by its name and value before any is asked."""
+    with pytest.raises(ValueError, match=says):
+        face.redpool.RedisCluster(host="localhost", port=1, **wrong)

@@ -55,6 +55,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
     ) -> None:
         names, others = MultiplexedConnectionPool.option_names(), dict[str, Any](kwargs)
         options = {name: others.pop(name) for name in names if name in others}
+        MultiplexedConnectionPool.check_options(options)  # else redis-py would say that no node can be reached
         others["max_connections"] = sys.maxsize  # the nodes' pools have a limit of their own
         super().__init__(host, port, startup_nodes, *args, **others)
         self._pools = _Pools(self.connection_kwargs["connection_class"], options, tries_again(others))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
@@ -72,6 +72,12 @@ class MultiplexedPool:
     def option_names(cls) -> frozenset[str]:
         """Return the names of the pool's own options."""
         return cls._config_class.names()
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Raise `TypeError` or `ValueError` where one of the pool's own among `options` is wrong."""
+        names = cls.option_names() - {"instruments", "shareable_commands"}  # may be iterators, to be read once
+        cls._config_class.take({name: options[name] for name in names if name in options})
 
     def may_share(self) -> bool:
         """Find out anew whether callers share connections: not where others have a say in what is sent and read."""

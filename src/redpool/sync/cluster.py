@@ -70,6 +70,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
             if kwargs.get("max_connections") != "auto":  # else redis-py makes of it what each node is to have
                 names -= {"max_connections"}
             check_cluster_names(kwargs, names)
+            MultiplexedConnectionPool.check_options(kwargs)  # else redis-py would say that no node can be reached
             options = {name: kwargs.pop(name) for name in names if name in kwargs}
             kwargs["connection_pool_class"] = partial(
                 _node_pool, options, kwargs.get("url") is not None, tries_again(kwargs)
