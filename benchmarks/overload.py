@@ -29,8 +29,6 @@ import redpool
 import redpool.asyncio
 from redpool import embedded
 from redpool.core.config import PoolConfig
-from redpool.core.slot import Slot
-from redpool.core.waiters import Ticket
 from redpool.tuning import workloads
 from redpool.tuning.servers import OneByOne, Trouble
 from redpool.tuning.simulator import Manner, Outcome, Simulator, quantile
@@ -68,17 +66,6 @@ ROWS = (
 )
 
 
-class Impatient(Simulator):
-    """Callers whose deadline the pool knows."""
-
-    def ask(self, _caller: Caller, now: float) -> Slot | Ticket:
-        """Ask as both shells do."""
-        got = self.core.acquire(now)
-        if isinstance(got, Ticket) and self.core.shedding is not None:
-            self.core.bound(got, now + self.manner.deadline, now)
-        return got
-
-
 def virtual(row: Row, options: dict[str, Any]) -> Outcome:
     """Return what becomes of a row's callers."""
     execution = workloads.fixed(1 / CAPACITY)
@@ -87,7 +74,7 @@ def virtual(row: Row, options: dict[str, Any]) -> Outcome:
         turns = range(int(10 * SECONDS))
         at_once = [Caller(0.1 * turn, 1 / CAPACITY) for turn in turns for _ in range(row.bursts)]
         workload = workloads.both(workload, lambda _random, _seconds: at_once)
-    simulator = Impatient(
+    simulator = Simulator(
         PoolConfig(max_connections=SIZE, **options), OneByOne(0.001, row.troubles), seed=1, warm=True,
         keep_replies=True, manner=Manner(deadline=DEADLINE, retries=row.retries),
     )  # fmt: skip

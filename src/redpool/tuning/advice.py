@@ -133,7 +133,7 @@ def advise(
     if ceiling is not None and ceiling < 1:
         raise ValueError(f"ceiling must be at least 1, not {ceiling!r}")
     callers, seconds = replayed(record, seed)
-    if not callers:
+    if came(record) <= 0 or not callers:
         raise ValueError(f"{record.name}: no caller came in the {record.seconds:.0f} s of the record")
     load = load_of(record, callers, seconds)
     wanted = max(load.median_hold, LEAST_TARGET) if target is None else target
@@ -205,6 +205,11 @@ class _Search:
             max(outcome.waits, default=0.0),
             outcome.idle_seconds,
         )
+
+
+def came(record: Record) -> int:
+    """Return how many callers took a connection of their own. The pool itself is one for each that callers share."""
+    return sum(each.callers for each in record.arrivals) - (record.kept if record.commands else 0)
 
 
 def load_of(record: Record, callers: Sequence[Caller], seconds: float) -> Load:

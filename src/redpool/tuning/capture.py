@@ -18,6 +18,7 @@ from ..core.record import Record
 
 DIRECTORY, SECONDS = "REDPOOL_TUNE_DIRECTORY", "REDPOOL_TUNE_SECONDS"
 SITE = str(Path(__file__).parent / "site")
+_STDERR = 2
 _GRACE = 5.0
 """seconds for processes to write after the time is up"""
 _QUIET = 0.5
@@ -32,16 +33,17 @@ class Captured(NamedTuple):
     status: int | None
 
 
-def run(command: Sequence[str], seconds: float, tell: Callable[[float], None]) -> Captured:
+def run(command: Sequence[str], seconds: float, tell: Callable[[float], None], silent: bool = False) -> Captured:
     """Run a program for so long, and return the records of its pools; it is ended where it is still running then.
 
-    `tell` hears how many seconds have passed. Raises `OSError` where the program can't be started.
+    `tell` hears how many seconds have passed.
+    With `silent` the program prints to standard error alone. Raises `OSError` where it can't be started.
     """
     with tempfile.TemporaryDirectory(prefix="redpool-tune-") as directory:
         environment = {**os.environ, DIRECTORY: directory, SECONDS: str(seconds)}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (SITE, environment.get("PYTHONPATH"))))
         began = time.monotonic()
-        program = subprocess.Popen(command, env=environment)
+        program = subprocess.Popen(command, env=environment, stdout=_STDERR if silent else None)
         try:
             while program.poll() is None and (passed := time.monotonic() - began) < seconds:
                 tell(passed)

@@ -46,10 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", metavar="URL", help="the server, for its limit of clients")
     parser.add_argument("--rate", type=positive, metavar="CALLERS", help="of counters: callers a second")
     parser.add_argument("--hold", type=positive, metavar="MS", help="of counters: mean time that each has a connection")
-    parser.add_argument("--cv", type=positive, default=1.0, help="of counters: holds' standard deviation over mean (1)")
+    parser.add_argument(
+        "--cv", type=not_negative, default=1.0, help="of counters: holds' standard deviation over mean (1)"
+    )
     parser.add_argument("--dispersion", type=positive, help="of counters: how callers bunch; 1: not at all (4)")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the records, to ask again")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curves")
+    parser.add_argument("--save", type=new_file, metavar="FILE", help="write the records, to ask again")
+    parser.add_argument("--svg", type=new_file, metavar="FILE", help="draw the curves")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -59,17 +61,18 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     words = list(arguments.words)
     url = arguments.url or (words.pop(0) if arguments.record and words and "://" in words[0] else None)
+    limit = None if url is None else _limit(url, parser)  # before a minute is spent on a record
     by_process: list[list[Record]] = []
     counters: list[Mapping[str, Any]] = []
     if arguments.rate or arguments.hold:
-        if not (arguments.rate and arguments.hold) or words:
-            parser.error("--rate and --hold: both of them, and no file")
+        if not (arguments.rate and arguments.hold) or words or arguments.process or arguments.record:
+            parser.error("--rate and --hold: both of them, and no file, --process or --record")
     elif arguments.process:
         if arguments.record or words:
             parser.error("--process: without --record, and no file")
         by_process = [_attached(each, parser) for each in arguments.process]
     elif arguments.record:
-        by_process = _recorded(words, arguments.record, parser)
+        by_process = _recorded(words, arguments, parser)
     elif words:
         by_process, counters = _read(words, parser)
     else:
@@ -77,7 +80,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.save:
         documents = [json.loads(record.to_json()) for records in by_process for record in records]
         arguments.save.write_text(json.dumps(documents), encoding="utf-8")
-    ceiling = _ceiling(url, arguments.processes or max(1, len(by_process)))
+    ceiling = _ceiling(limit, arguments.processes or max(1, len(by_process)))
     said = _from_records(by_process, arguments, ceiling, parser)
     said += [(each, 1) for each in _from_counters(counters, arguments, ceiling, parser)]
     if arguments.svg:
@@ -108,14 +111,17 @@ def charts(advice: Advice) -> list[Chart]:
 # -- where the figures come from ---------------------------------------------------------------------------------------
 
 
-def _recorded(command: list[str], seconds: float, parser: argparse.ArgumentParser) -> list[list[Record]]:
+def _recorded(command: list[str], arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> list[list[Record]]:
     from . import capture, screen
 
+    seconds = arguments.record
     if not command:
         parser.error("which program? redpool tune --record 60 redis://localhost -- python app.py")
     with screen.progress(seconds) as tell:
         try:
-            captured = capture.run(command, seconds, lambda passed: tell(f"{' '.join(command)} runs", passed))
+            captured = capture.run(
+                command, seconds, lambda passed: tell(f"{' '.join(command)} runs", passed), silent=arguments.json
+            )
         except OSError as error:
             parser.error(f"{command[0]}: {error.strerror}")
     if not captured.records:
@@ -173,19 +179,26 @@ def _counters(text: str) -> Mapping[str, Any] | None:
     return None
 
 
-def _ceiling(url: str | None, processes: int) -> int | None:
-    """Return how many connections the server leaves to each of so many processes."""
-    if url is None:
-        return None
+def _limit(url: str, parser: argparse.ArgumentParser) -> int | None:
+    """Return how many clients the server takes; `None` where it doesn't tell."""
     import redis
 
-    from redpool.redispy.options import as_redis
+    from redpool.redispy.options import readable
 
-    with redis.Redis.from_url(as_redis(url)) as client:
+    try:
+        client = redis.Redis.from_url(readable(url))
+    except ValueError as error:
+        parser.error(f"the server's URL: {error}")
+    with client:
         try:
-            limit = int(client.config_get("maxclients")["maxclients"])
+            limit: Any = client.config_get("maxclients")["maxclients"]
         except (redis.ResponseError, KeyError):
-            limit = int(client.info("clients").get("maxclients", 0))
+            limit = client.info("clients").get("maxclients", 0)
+    return int(limit) or None
+
+
+def _ceiling(limit: int | None, processes: int) -> int | None:
+    """Return how many connections a server that takes so many clients leaves to each of so many processes."""
     return max(1, int(limit * (1 - _LEFT_TO_OTHERS)) // processes) if limit else None
 
 
@@ -196,17 +209,17 @@ def _from_records(
     by_process: list[list[Record]], arguments: argparse.Namespace, ceiling: int | None, parser: argparse.ArgumentParser
 ) -> list[tuple[Advice, int]]:
     from . import screen
-    from .advice import advise
+    from .advice import advise, came
 
     by_name: dict[str, list[Record]] = {}
-    for record in (record for records in by_process for record in records if record.arrivals):
+    for record in (record for records in by_process for record in records if came(record) > 0):
         by_name.setdefault(record.name, []).append(record)
     if by_process and not by_name:
         parser.error("no caller took a connection of its own while it was recorded" + _shared(by_process))
     said = []
     with screen.progress() as tell:
         for name, records in by_name.items():
-            busiest = max(records, key=lambda record: sum(each.callers for each in record.arrivals))
+            busiest = max(records, key=came)
             try:
                 advice = advise(
                     busiest, target=_scaled(arguments.target), ceiling=ceiling, tell=_teller(tell, name)
@@ -226,7 +239,6 @@ def _from_counters(
     counters: list[Mapping[str, Any]], arguments: argparse.Namespace, ceiling: int | None,
     parser: argparse.ArgumentParser,
 ) -> list[Advice]:  # fmt: skip
-    from .advice import GUESSED_DISPERSION
     from .counters import advise_from_counters
 
     loads: list[tuple[str, int, float, float, float | None]] = []
@@ -241,7 +253,7 @@ def _from_counters(
         return [
             advise_from_counters(
                 name, now, rate, hold, median_hold=median, variation=arguments.cv**2, ceiling=ceiling,
-                dispersion=arguments.dispersion or GUESSED_DISPERSION, target=_scaled(arguments.target),
+                dispersion=arguments.dispersion, target=_scaled(arguments.target),
             )
             for name, now, rate, hold, median in loads
         ]  # fmt: skip
@@ -280,6 +292,22 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return value
+
+
+def not_negative(text: str) -> float:
+    """Return an argument as a number of 0 or more. Raises `ArgumentTypeError` for others."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return value
+
+
+def new_file(text: str) -> Path:
+    """Return an argument as the path of a file to write. Raises `ArgumentTypeError` where there can be none."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"no file can be written there: {text}")
+    return path
 
 
 def whole(text: str) -> int:

@@ -19,17 +19,20 @@ def advise_from_counters(
     *,
     median_hold: float | None = None,
     variation: float = 1.0,
-    dispersion: float = GUESSED_DISPERSION,
+    dispersion: float | None = None,
     target: float | None = None,
     ceiling: int | None = None,
 ) -> Advice:
     """Return the smallest size that meets the target by Erlang's formula, with the wait scaled by the dispersion.
 
     `rate` callers a second keep a connection for `hold` seconds on average; `variation` and `dispersion` are those of
-    `formulas.wait`. Nothing in counters says how callers bunch, so the advice says that this is guessed.
+    `formulas.wait`. Nothing in counters says how callers bunch: where `dispersion` is `None` it is guessed, which
+    the advice says.
 
     Raises `ValueError` with the name and the value of an argument that makes no sense.
     """
+    guessed = dispersion is None
+    dispersion = GUESSED_DISPERSION if dispersion is None else dispersion
     for what, value in (("rate", rate), ("hold", hold), ("variation", variation), ("dispersion", dispersion)):
         if not 0 <= value < math.inf or (what in ("rate", "hold") and value == 0):
             raise ValueError(f"{what} must be a number above 0, not {value!r}")
@@ -53,14 +56,15 @@ def advise_from_counters(
     advice = Advice(
         name, now, size, wanted, candidate(size).wait_p99 <= wanted, load, curve, ceiling=ceiling, guessed=True
     )
-    return replace(advice, notes=_notes(advice))
+    return replace(advice, notes=_notes(advice, guessed))
 
 
-def _notes(advice: Advice) -> tuple[str, ...]:
+def _notes(advice: Advice, guessed: bool) -> tuple[str, ...]:
     load = advice.load
+    dispersion = f"{'guessed is ' if guessed else 'taken is '}a dispersion of {load.dispersion:g}"
     return (
         f"{load.rate:.0f} callers/s keep {load.busy:.1f} connections busy on average, for "
         f"{milliseconds(load.mean_hold)} each",
-        f"from counters alone, which don't say how callers bunch: guessed is a dispersion of {load.dispersion:g}; where"
+        f"from counters alone, which don't say how callers bunch: {dispersion}; where"
         " they come in bursts, a record of redpool's own pool says more",
     )

@@ -237,7 +237,10 @@ class Simulator:
         got = self.ask(caller, now)
         if type(got) is Slot:
             self._use(got, call, now)
-        elif got.state is TicketState.WAITING or got.state is TicketState.GRANTED:
+            return
+        if self.core.shedding is not None:  # as both shells do
+            self.core.bound(got, now + self.manner.deadline, now)
+        if got.state is TicketState.WAITING or got.state is TicketState.GRANTED:
             got.borrower = got.waker = call
             if self.manner.deadline < math.inf:
                 self.after(now, self.manner.deadline, lambda now: self._give_up(got, call, now))

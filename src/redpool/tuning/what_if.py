@@ -12,9 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .command import positive, whole
+from .command import new_file, not_negative, positive, whole
 
 if TYPE_CHECKING:
+    from redpool.core.record import Record
+
     from .picture import Chart
     from .servers import Server, Trouble
     from .simulator import Outcome
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 _MILLISECOND = 1e-3
 _BINS = 60
-_OF_A_DESCRIPTION = ("rate", "hold", "cv", "burst", "fan_out", "seconds")
-"""the options that a record makes meaningless"""
 _SLOW = re.compile(r"(?:(?P<times>[\d.]+)x@)?(?P<start>[\d.]+)-(?P<end>[\d.]+)")
 _BURST = re.compile(r"(?P<times>[\d.]+)x(?P<length>[\d.]+)/(?P<every>[\d.]+)")
 
@@ -51,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument(
         "--hold", type=positive, default=2.0, metavar="MS", help="mean time that each has a connection (2)"
     )
-    load.add_argument("--cv", type=float, default=1.0, help="holds' standard deviation over mean; 0: all alike (1)")
+    load.add_argument("--cv", type=not_negative, default=1.0,
+                      help="holds' standard deviation over mean; 0: all alike (1)")  # fmt: skip
     load.add_argument("--burst", type=_burst, metavar="TIMESxLENGTH/EVERY",
                       help="so many times the rate for LENGTH s, every EVERY s: 8x2/30")  # fmt: skip
     load.add_argument("--fan-out", type=whole, metavar="N", help="callers come in groups of N at once")
@@ -74,10 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--dead", type=_trouble, action="append", default=[], metavar="FROM-TO",
                         help="stands still for a while: 20-20.5; again for more")  # fmt: skip
     server.add_argument("--deadline", type=positive, metavar="MS", help="callers give up after so long in all")
-    server.add_argument("--retries", type=int, default=0, metavar="N", help="and come again so often (0)")
+    server.add_argument("--retries", type=_count, default=0, metavar="N", help="and come again so often (0)")
     parser.add_argument("--seconds", type=positive, default=60.0, help="length of the run (60)")
     parser.add_argument("--seed", type=int, default=1, help="of all chance (1)")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw it")
+    parser.add_argument("--svg", type=new_file, metavar="FILE", help="draw it")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -86,10 +87,8 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from . import screen
 
     try:
-        if arguments.record:
-            callers, seconds = _recorded(arguments, parser)
-        else:
-            callers, seconds = _described(arguments)
+        _check_none_is_idle(arguments, parser)
+        callers, seconds = _callers(arguments)
         with screen.progress() as tell:
             variants = []
             for options in _options(arguments):
@@ -179,48 +178,56 @@ def _longest(outcome: Outcome) -> list[tuple[float, float]]:
 # -- what is simulated -------------------------------------------------------------------------------------------------
 
 
-def _recorded(
-    arguments: argparse.Namespace, parser: argparse.ArgumentParser
-) -> tuple[Callable[[], list[Caller]], float]:
-    """Return what gives a record's callers for each run, and for how many seconds they come."""
-    from . import capture
-    from .replay import replayed
-
-    path = arguments.record
-    try:
-        records = capture.read(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if len(records) != 1:
-        names = ", ".join(record.name for record in records)
-        raise ValueError(f"{path}: it has {len(records)} records ({names}), and one is simulated")
-    for name in _OF_A_DESCRIPTION:
-        if getattr(arguments, name) != parser.get_default(name):
-            raise ValueError(f"--{name.replace('_', '-')}: a record has its callers; leave this out, or {path}")
-    if arguments.classes:
-        raise ValueError(f"--class: a record has its callers; leave this out, or {path}")
-    found, seconds = replayed(records[0], arguments.seed)
-    return lambda: found, seconds
-
-
-def _described(arguments: argparse.Namespace) -> tuple[Callable[[], list[Caller]], float]:
+def _callers(arguments: argparse.Namespace) -> tuple[Callable[[], list[Caller]], float]:
     """Return what makes the callers anew for each run, and for how many seconds they come."""
     from . import workloads
+    from .replay import replayed
 
-    if arguments.classes and (arguments.burst or arguments.fan_out):
-        raise ValueError("--class: without --burst and --fan-out")
+    if arguments.record:
+        found, seconds = replayed(_record(arguments.record), arguments.seed)
+        return lambda: found, seconds
     holds = _holds(arguments.hold, arguments.cv)
     workload = workloads.poisson(arguments.rate, holds)
     if arguments.classes:
         workload = workloads.both(*(_of_class(each, arguments) for each in arguments.classes))
-    if arguments.burst and arguments.fan_out:
-        raise ValueError("--burst and --fan-out: one of them")
     if arguments.burst:
         times, length, every = arguments.burst
         workload = workloads.bursts(arguments.rate, holds, times=times, length=length, every=every)
     elif arguments.fan_out:
         workload = workloads.fan_out(arguments.rate / arguments.fan_out, holds, size=arguments.fan_out)
     return lambda: workload(Random(f"load {arguments.seed}"), arguments.seconds), arguments.seconds
+
+
+def _record(path: str) -> Record:
+    """Return the record in a file. Raises `ValueError` where there are several of pools that callers used."""
+    from . import capture
+
+    records = capture.read(Path(path).read_text(encoding="utf-8"))
+    used = [record for record in records if record.arrivals] or records
+    if len(used) != 1:
+        raise ValueError(f"{path}: one record can be simulated, not {len(used)}: {[each.name for each in used]}")
+    return used[0]
+
+
+def _check_none_is_idle(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raise `ValueError` where an option was said that would change nothing, or two of which one would."""
+
+    def said(*names: str) -> list[str]:
+        return [name for name in names if getattr(arguments, name) != parser.get_default(name)]
+
+    if said("classes") and said("record", "rate", "burst", "fan_out"):
+        raise ValueError("--class: without a record, --rate, --burst and --fan-out")
+    names = [each.name for each in arguments.classes]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--class: each has a name of its own, not {', '.join(names)}")
+    if len(said("burst", "fan_out")) == 2:
+        raise ValueError("--burst and --fan-out: one of them")
+    if arguments.record and (idle := said("rate", "hold", "cv", "burst", "fan_out", "seconds")):
+        raise ValueError(f"--{idle[0].replace('_', '-')}: without a record, which has its own")
+    if said("limits") and "auto" not in arguments.size:
+        raise ValueError("--limits: with --size auto")
+    if said("round_trip") and not arguments.one_by_one:
+        raise ValueError("--round-trip: with --one-by-one")
 
 
 def _of_class(described: _Class, arguments: argparse.Namespace) -> Workload:
@@ -235,8 +242,6 @@ def _holds(milliseconds: float, cv: float) -> Holds:
     from . import workloads
 
     mean = milliseconds * _MILLISECOND
-    if cv < 0:
-        raise ValueError(f"--cv must be 0 or more, not {cv:g}")
     if cv in (0, 1):
         return workloads.exponential(mean) if cv else workloads.fixed(mean)
     return workloads.lognormal(mean, cv)
@@ -314,11 +319,17 @@ def _size(text: str) -> int | str:
 
 
 def _pair(text: str) -> tuple[int, int]:
-    try:
-        low, high = map(whole, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"say 2,50, not {text!r}") from None
-    return low, high
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise argparse.ArgumentTypeError(f"say 2,50 (the least and the most), not {text!r}")
+    return whole(parts[0]), whole(parts[1])
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return value
 
 
 class _Class(NamedTuple):
@@ -333,7 +344,8 @@ class _Class(NamedTuple):
 
 def _class(text: str) -> _Class:
     name, _, rest = text.partition(":")
-    readers: dict[str, Callable[[str], Any]] = {"rate": positive, "hold": positive, "cv": float, "reserved": whole}
+    readers: dict[str, Callable[[str], Any]]
+    readers = {"rate": positive, "hold": positive, "cv": not_negative, "reserved": whole}
     try:
         said = dict(part.split("=") for part in rest.split(","))
         return _Class(name, **{what: readers[what](value) for what, value in said.items()})

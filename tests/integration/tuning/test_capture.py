@@ -17,6 +17,7 @@ from redpool.tuning import capture
 PROGRAM = """
 import os, sys
 import redpool
+print("hello")
 pool = redpool.ConnectionPool.from_url(sys.argv[1], name="of-a-program")
 client = redpool.Redis(connection_pool=pool)
 parent = os.fork()
@@ -27,12 +28,17 @@ if parent:
 """
 
 
-def test_the_pools_of_a_program_are_recorded(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the process that was started and in the one that it forks, until it ends; and the server's limit is known."""
+def test_the_pools_of_a_program_are_recorded(redis_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """In the process that was started and in the one that it forks, until it ends; and the server's limit is known.
+
+    What the program prints is no part of the document.
+    """
     argv = ["tune", "--record", "60", "--target", "9000", "--json", redis_url]
     argv += ["--", sys.executable, "-c", PROGRAM, redis_url]
     assert main(argv) == 0
-    (said,) = json.loads(capsys.readouterr().out)
+    printed = capfd.readouterr()
+    (said,) = json.loads(printed.out)
+    assert "hello" in printed.err
     assert (said["name"], said["processes"], said["load"]["callers"]) == ("of-a-program", 2, 50)
     assert said["ceiling"] > 1000
 

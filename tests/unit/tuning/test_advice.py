@@ -112,6 +112,8 @@ def test_a_record_without_callers_gives_no_advice() -> None:
     """The error names the pool."""
     with pytest.raises(ValueError, match="shop: no caller came"):
         advise(a_record(arrivals=()))
+    with pytest.raises(ValueError, match="shop: no caller came"):
+        advise(a_record(arrivals=(Arrivals(0, 1, 1, 0.0),), kept=1, commands=9))  # the pool's own lease
 
 
 def test_erlang_s_formula() -> None:

@@ -63,6 +63,12 @@ def test_counters_get_one_that_says_what_is_guessed(capsys: pytest.CaptureFixtur
     assert counted["load"]["rate"] == pytest.approx(2000)
 
 
+def test_what_was_said_is_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A dispersion of the user's; and holds that are all alike."""
+    said = asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--cv", "0", "--dispersion", "1")
+    assert "taken is a dispersion of 1;" in said
+
+
 def test_more_dispersion_asks_for_more() -> None:
     """The wait of Erlang's formula is scaled by it."""
     alone, bunched = (formulas.wait(6, 2000, 0.002, 0.99, dispersion, 1.0) for dispersion in (1.0, 4.0))
@@ -85,6 +91,13 @@ def test_a_target_out_of_reach_is_status_1(
         ((), "of which pool?"),
         (("/nowhere.json",), "/nowhere.json: No such file"),
         (("--rate", "5"), "--rate and --hold"),
+        (("--rate", "5", "--hold", "2", "--record", "1", "--", "true"), "--rate and --hold"),
+        (
+            ("--rate", "5", "--hold", "2", "--url", "redis://me:sec?ret@localhost"),
+            "the URL's host and port can't be read",
+        ),
+        (("--rate", "5", "--hold", "2", "--svg", "/nowhere/x.svg"), "no file can be written there: /nowhere/x.svg"),
+        (("--record", "9", "--save", "/nowhere/x.json", "--", "true"), "no file can be written there: /nowhere/x.json"),
         (("--record", "99", "--", "true"), "60 s at most"),
         (("--record", "1"), "which program?"),
         (("--process", "/nowhere", "x.json"), "--process: without"),
@@ -117,6 +130,26 @@ def test_a_pool_that_sizes_itself_is_compared_with_others(capsys: pytest.Capture
     itself, _ = json.loads(asked(capsys, *argv))
     assert itself["max_connections"] == "auto"
     assert 2 < itself["most_open"] <= 9
+
+
+def test_what_tune_has_saved_is_simulated(record: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The record of the pool that was used; not of several."""
+    saved = tmp_path / "saved.json"
+    asked(capsys, "tune", record, "--save", str(saved))
+    (row,) = json.loads(asked(capsys, "simulate", str(saved), "--json"))
+    assert row["replies_a_second"] == pytest.approx(1000, rel=0.2)
+    saved.write_text(json.dumps(2 * json.loads(saved.read_text())))
+    assert "one record can be simulated, not 2" in refused(capsys, "simulate", str(saved))
+
+
+def test_callers_that_would_come_too_late_are_turned_away_where_the_pool_sheds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At once, as a pool does that knows their deadlines: no call that is made comes too late."""
+    argv = ("simulate", "--one-by-one", "--rate", "1500", "--hold", "1", "--cv", "0", "--size", "4", "--deadline", "20")
+    without, with_it = json.loads(asked(capsys, *argv, "--seconds", "2", "--shed", "none,codel", "--json"))
+    assert with_it["lost"] == 0 < without["lost"]
+    assert with_it["replies_a_second"] > 950
 
 
 def test_classes_of_callers_have_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +207,16 @@ def test_what_tune_saves_can_be_simulated(record: str, capsys: pytest.CaptureFix
         (("--class", "web:rate=1,reserved=0"), "say interactive:rate=200"),
         (("--class", "web:rate=1,reserved=11"), "reserved"),
         (("--class", "web:rate=1", "--fan-out", "3"), "--class: without"),
-        (("/nowhere.json",), "No such file"),
+        (("--class", "web:rate=1", "--rate", "3"), "--class: without"),
+        (("--class", "web:rate=1", "--class", "web:rate=2"), "a name of its own"),
+        (("--retries", "-1"), "must be 0 or more, not -1"),
+        (("--cv", "nan"), "must be 0 or more, not nan"),
+        (("--limits", "3"), "say 2,50"),
+        (("--limits", "3,5"), "--limits: with --size auto"),
+        (("--round-trip", "5"), "--round-trip: with --one-by-one"),
+        (("--svg", "/nowhere/x.svg"), "no file can be written there"),
+        (("/nowhere.json",), "--seconds: without a record"),
+        (("/nowhere.json", "--seconds", "60"), "No such file"),
     ],
 )
 def test_wrong_words_to_simulate_are_refused(

@@ -11,8 +11,6 @@ import pytest
 
 from redpool.core.config import PoolConfig
 from redpool.core.shedding import TARGET
-from redpool.core.slot import Slot
-from redpool.core.waiters import Ticket
 from redpool.tuning import workloads
 from redpool.tuning.servers import OneByOne, Trouble
 from redpool.tuning.simulator import Manner, Outcome, Simulator, quantile
@@ -25,20 +23,10 @@ USE = 16 / CAPACITY + 0.001
 """what a call takes while all connections are busy: its turn at the server, and a round trip"""
 
 
-class Impatient(Simulator):
-    """Callers whose deadline the pool knows."""
-
-    def ask(self, _caller: Caller, now: float) -> Slot | Ticket:
-        got = self.core.acquire(now)
-        if isinstance(got, Ticket):
-            self.core.bound(got, now + self.manner.deadline, now)
-        return got
-
-
 def simulated(
     workload: Workload, seconds: float, troubles: Sequence[Trouble] = (), retries: int = 0, **options: Any
 ) -> Outcome:
-    simulator = Impatient(
+    simulator = Simulator(
         PoolConfig(max_connections=16, **options), OneByOne(0.001, troubles), seed=1, warm=True, keep_replies=True,
         manner=Manner(deadline=DEADLINE, retries=retries),
     )  # fmt: skip
