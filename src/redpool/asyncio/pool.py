@@ -290,8 +290,10 @@ class ConnectionPool(AsyncSurface):
     async def warm_up(self, n: int | None = None, timeout: float | None = 30.0) -> None:
         """Connect until `n` connections (default `min_idle`) are open on the running loop, within `timeout` seconds.
 
+        A pool that sizes itself allows so many, up to its upper limit, and shrinks again where they aren't needed.
+
         Raises the error of a failed connect, `PoolTimeout` where time runs out, and `ValueError` where `n` is more than
-        `max_connections`.
+        `max_connections` or the upper limit.
         """
         await self._enter().warm_up(self.config.min_idle if n is None else n, timeout)
 

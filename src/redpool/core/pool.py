@@ -572,7 +572,7 @@ class PoolCore:
 
     def _size_down(self, sizing: Sizing, now: float) -> None:
         """Allow fewer connections where fewer were needed of late."""
-        if len(self.queue):
+        if len(self.queue) or self.queue.warming:
             sizing.due_at = now + SHRINKS_EVERY
             return
         unneeded = sum(since <= now - LOOKS_BACK for since in self._idle_since)
@@ -979,9 +979,9 @@ class PoolCore:
 
     def warm_up(self, opens: int, now: float, deadline: float) -> Ticket:
         """Return a ticket that is granted when `opens` connections are open, or rejected with what a connect raised."""
-        most = self.max_connections if self.config.budget is None else self.asked
+        most, limit = self._most_asked, "max_connections" if self.config.limits is None else "limits[1]"
         if whole_number("n", opens, at_least=0) > most:
-            raise ValueError(f"n={opens!r} is more than max_connections={most!r}")
+            raise ValueError(f"n={opens!r} is more than {limit}={most!r}")
         ticket = Ticket(now, deadline, opens=opens)
         if self.closed:
             self._reject(ticket, self._pool_closed())
@@ -991,10 +991,21 @@ class PoolCore:
             self.queue.leave(ticket, TicketState.REJECTED, self.connector.last_error_again())
         else:
             self._serve_again(now)
+            if self.sizing is not None:
+                self._size_for_warm_up(self.sizing, ticket, now)
             self.queue.join(ticket, now)
             self.wake_by(deadline)
             self._grow(now)
         return ticket
+
+    def _size_for_warm_up(self, sizing: Sizing, ticket: Ticket, now: float) -> None:
+        """Allow as many connections as are to be open, as far as the limits and the share go; without one it waits."""
+        size = min(ticket.opens, sizing.high)
+        if size > self.max_connections:
+            self._resize_itself(sizing, size, f"warm_up({ticket.opens}) asks for them", now)
+            sizing.due_at = min(sizing.due_at, now + SHRINKS_EVERY)
+            self.wake_by(sizing.due_at)
+        ticket.opens = size or ticket.opens
 
     def resize(self, max_connections: int, now: float) -> None:
         """Allow so many connections; what is open beyond that closes, idle ones now, used ones as they come back."""
@@ -1026,9 +1037,13 @@ class PoolCore:
     def wants(self, now: float) -> int:
         """Return how many connections could be used: one more than were in use at the busiest moment of late."""
         unneeded = sum(since <= now - LOOKS_BACK for since in self._idle_since.copy())
-        most = self.asked if self.config.limits is None else self.config.limits[1]
         wanted = len(self.slots) - len(self.empty) - unneeded + len(self.queue) + 1
-        return min(most, max(self.min_idle, wanted))
+        return min(self._most_asked, max(self.min_idle, wanted))
+
+    @property
+    def _most_asked(self) -> int:
+        """The most connections that the pool's user allows, whatever its share of a budget is."""
+        return self.asked if self.config.limits is None else self.config.limits[1]
 
     def _resize(self, max_connections: int, now: float) -> None:
         self.counters.capacity_changes(self.max_connections, now)

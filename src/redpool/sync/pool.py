@@ -302,8 +302,10 @@ class ConnectionPool(SyncSurface):
     def warm_up(self, n: int | None = None, timeout: float | None = 30.0) -> None:
         """Connect until `n` connections (default `min_idle`) are open, within `timeout` seconds.
 
+        A pool that sizes itself allows so many, up to its upper limit, and shrinks again where they aren't needed.
+
         Raises the error of a failed connect, `PoolTimeout` where time runs out, and `ValueError` where `n` is more than
-        `max_connections`.
+        `max_connections` or the upper limit.
         """
         self._engine_here().warm_up(self.config.min_idle if n is None else n, timeout)
 

@@ -31,6 +31,16 @@ def test_a_pool_grows_for_callers_that_wait(face: Face, at: dict[str, Any], capl
         pool.resize(3)
 
 
+def test_it_warms_up_as_far_as_its_upper_limit(face: Face, at: dict[str, Any]) -> None:
+    """It allows so many connections, and says so."""
+    pool = face.pool(**at, max_connections="auto", limits=(2, 6), timeout=PATIENCE)
+    pool.warm_up(5)
+    assert (pool.max_connections, pool.stats().idle) == (5, 5)
+    assert "warm_up(5) asks for them" in pool.dump().decisions[0].what
+    with pytest.raises(ValueError, match=r"n=7 is more than limits\[1\]=6"):
+        pool.warm_up(7)
+
+
 def test_a_url_can_ask_for_it(face: Face, redis_url: str) -> None:
     """As for any option; the limits have defaults."""
     pool = face.pool_from_url(f"{redis_url}?max_connections=auto")

@@ -15,6 +15,7 @@ from redpool.core.shares import Budgeted
 from redpool.core.sizing import TARGET
 from redpool.core.slot import Slot
 from redpool.core.stats import Decision
+from redpool.core.waiters import TicketState
 from redpool.tuning import workloads
 from redpool.tuning.servers import OneByOne, Parallel, Server, Trouble
 from redpool.tuning.simulator import Outcome, Simulator, quantile
@@ -154,6 +155,25 @@ def test_it_shrinks_by_a_tenth_a_second_to_what_was_needed_in_the_last_ten() -> 
     assert "at the busiest moment" in driver.notes[-1]
 
 
+def test_it_grows_to_what_is_to_be_warmed_up_and_shrinks_by_its_rule() -> None:
+    """Not while that is being connected, however long it takes."""
+    driver = auto(max_idle_time=None)
+    ticket = driver.warm_up(6, 0.0)
+    assert driver.core.max_connections == 6
+    assert driver.notes == ["6 connections are allowed in place of 2: warm_up(6) asks for them"]
+    driver.run_until(30.0)
+    while driver.answer_connects(30.0):
+        pass
+    assert ticket.state is TicketState.GRANTED
+    assert driver.core.open == 6
+    driver.run_until(39.0)
+    assert driver.core.max_connections == 6
+    driver.run_until(60.0)
+    assert driver.core.max_connections == 2
+    with pytest.raises(ValueError, match=r"n=9 is more than limits\[1\]=8"):
+        driver.warm_up(9, 60.0)
+
+
 def test_its_decisions_are_kept_with_their_reasons() -> None:
     """The latest twenty, with their times."""
     driver = auto()
@@ -241,6 +261,18 @@ class SharedBudget(Budgeted):
 
     def decisions(self) -> tuple[Decision, ...]:
         return ()
+
+
+def test_no_more_is_warmed_up_than_its_share_allows() -> None:
+    """Before it has one, that waits for it."""
+    driver = Driver(max_connections=1, limits=(1, 6), prompt=True, budget=SharedBudget())
+    first = driver.warm_up(4, 0.0)
+    assert (first.state, driver.core.open) == (TicketState.WAITING, 0)
+    driver.core.share(3, 1.0)
+    driver.collect(1.0)
+    second = driver.warm_up(4, 1.0)
+    assert (first.state, second.state) == (TicketState.GRANTED, TicketState.GRANTED)
+    assert driver.core.open == 3
 
 
 def test_it_does_not_grow_before_it_has_a_share_of_its_budget() -> None:
