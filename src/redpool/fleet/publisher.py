@@ -65,7 +65,7 @@ def publish(
 
     It returns at once what `close()` ends; it ends with the process, too, and with the pools that it was given. A
     forked child that goes on for longer than a period reports itself. Raises `TypeError` or `ValueError` for a wrong
-    option.
+    option, and `ValueError` where this process reports the same service to the same fleet already.
     """
     return Publisher(pools, service, url, fleet, period)
 
