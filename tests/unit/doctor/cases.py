@@ -89,6 +89,11 @@ def code(pattern: Pattern, **fields: Any) -> Facts:
     return Facts(code=(seen,), redis_py="8.1.0")
 
 
+def started_at_once(connections: int, **fields: Any) -> Facts:
+    """Return the facts of a server to which four processes have connected in the same second."""
+    return clients(*(client(n, name=f"shop/cache@web:{n % 4}", age=9.0) for n in range(connections)), **fields)
+
+
 def process(number: int, *pools: PoolReport, **fields: Any) -> ProcessReport:
     """Return the report of a process."""
     given = {"redpool": "1.0", "redis_py": "8.1.0"} | fields
@@ -238,10 +243,7 @@ CASES: dict[str, Case] = {
         fleet(*(process(n, report(1, wait=SLOW if n == 3 else FAST)) for n in range(6))),
         fleet(*(process(n, report(1)) for n in range(6))),
     ),
-    "F3": Case(
-        clients(*(client(n, name=f"shop/cache@web:{n % 4}", age=9.0) for n in range(20))),
-        clients(*(client(n, age=9.0 + n) for n in range(20))),
-    ),
+    "F3": Case(started_at_once(100), started_at_once(99)),
     "F4": Case(fleet(process(1), process(2, redis_py="7.4.0")), fleet(process(1), process(2))),
     "V1": Case(replace(server(hello=False), redis_py="8.1.0"), replace(server(hello=False), redis_py="7.4.0")),
     "V2": Case(Facts(redis_py="8.0.0"), Facts(redis_py="8.1.0")),
@@ -409,6 +411,8 @@ MORE: list[tuple[str, Case]] = [
     ("P14", Case(code(Pattern.ASYNC_BEFORE_FORK), NOTHING_IN_CODE)),
     ("F1", Case(replace(pool(max_connections=30), processes=4), replace(pool(max_connections=30), processes=1))),
     ("F1", Case(fleet(process(1, report(60))), fleet(process(1, report(50))))),
+    ("F3", Case(started_at_once(511, encrypted=False), started_at_once(510, encrypted=False))),
+    ("F3", Case(started_at_once(100), clients(*(client(n, age=9.0 + n) for n in range(100))))),
     (
         "F1",
         Case(
