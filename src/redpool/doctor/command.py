@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Carry out `redpool doctor` and return its exit status: 1 where something severe was found."""
+    """Carry out `redpool doctor` and return its exit status.
+
+    It is 1 where something severe was found, else 2 where what was asked for has told nothing, else 0.
+    """
     from . import screen
     from .gathering import BadUsage, gather
     from .report import examine
@@ -80,4 +83,4 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         screen.write_json(as_sarif(report, RULES.values(), __version__))
     else:
         screen.show(report)
-    return 1 if report.severe else 0
+    return 1 if report.severe else 2 if report.silent else 0

@@ -125,6 +125,12 @@ class ServerFacts:
     machine: Mapping[str, str] = field(default_factory=dict)
     """settings of its operating system, where it runs on this machine"""
 
+    @property
+    def silent(self) -> bool:
+        """Whether it has told nothing of itself, its clients or its commands."""
+        lists = self.clients, self.slow, self.latency
+        return not (self.info or self.config) and all(each is None for each in lists)
+
     def number(self, name: str) -> float | None:
         """Return a figure of INFO at the second look."""
         return _number(self.info.get(name))
@@ -278,6 +284,8 @@ class Facts:
     records: Mapping[tuple[str, str], Record] = field(default_factory=dict)
     """what pools of other processes were asked for in the last minute, by the process's key and the pool's name"""
     unseen: tuple[Unseen, ...] = ()
+    silent: tuple[str, ...] = ()
+    """what was asked for and has told nothing at all"""
 
     @property
     def known(self) -> frozenset[str]:

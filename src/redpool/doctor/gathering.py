@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from redis.exceptions import ConnectionError, TimeoutError
+
 from ..core.record import Record
 from ..fleet import ReportError, ask, ask_records
 from ..fleet.model import FleetView
@@ -69,6 +71,7 @@ def gather(
         processes=processes,
         records=records,
         unseen=(*unseen, *unread, *unreadable),
+        silent=(*([seen.url] if seen and seen.silent else []), *(["the fleet"] if fleet and reports is None else [])),
     )
     asked = [] if process is None else [f"process {process}"]
     return facts, [*([seen.url] if seen else []), *asked, *(where for where, _ in loaded), *code]
@@ -95,8 +98,11 @@ def _server(url: str, options: Mapping[str, Any], seconds: float) -> tuple[Serve
         # The error of what takes a URL apart may quote a part of a password.
         shown = of_server.without_credentials(url)
         raise BadUsage(f"URL {shown!r}: not the URL of a server, such as redis://host:6379/0") from None
-    with client:
-        return of_server.look(client, as_redis(url), seconds)
+    try:
+        with client:
+            return of_server.look(client, as_redis(url), seconds)
+    except (ConnectionError, TimeoutError) as error:
+        raise type(error)(f"{of_server.without_credentials(url)}: {error}") from error
 
 
 def _fleet(url: str | None, asked: bool) -> tuple[FleetView | None, tuple[Unseen, ...]]:

@@ -53,6 +53,8 @@ class Report:
     """the rules that there were facts for"""
     unchecked: tuple[str, ...]
     unseen: tuple[Unseen, ...]
+    silent: tuple[str, ...]
+    """what was asked for and has told nothing: that nothing was found there says nothing"""
 
     @property
     def severe(self) -> bool:
@@ -67,6 +69,7 @@ class Report:
             "checked": list(self.checked),
             "unchecked": list(self.unchecked),
             "unseen": [asdict(each) for each in self.unseen],
+            "silent": list(self.silent),
         }
 
 
@@ -81,4 +84,5 @@ def examine(facts: Facts, rules: Iterable[Rule], looked_at: Iterable[str] = ()) 
         checked=tuple(rule.id for rule in rules if rule.id in checked),
         unchecked=tuple(rule.id for rule in rules if rule.id not in checked),
         unseen=facts.unseen,
+        silent=facts.silent,
     )

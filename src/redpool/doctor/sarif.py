@@ -18,10 +18,11 @@ def as_sarif(report: Report, rules: Iterable[Rule], version: str) -> dict[str, o
     rules = list(rules)
     places = {rule.id: number for number, rule in enumerate(rules)}
     notices = [{"level": "note", "message": {"text": f"{each.what}: {each.why}"}} for each in report.unseen]
+    notices += [{"level": "error", "message": {"text": f"{name}: it told nothing"}} for name in report.silent]
     driver = {"name": "redpool doctor", "version": version, "rules": [_rule(rule) for rule in rules]}
     run = {
         "tool": {"driver": driver},
-        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": notices}],
+        "invocations": [{"executionSuccessful": not report.silent, "toolExecutionNotifications": notices}],
         "results": [_result(each, places[each.rule.id], report.looked_at) for each in report.found],
         "columnKind": "unicodeCodePoints",
     }

@@ -39,6 +39,8 @@ def show(report: Report) -> None:
         console.print(Text("Not seen:", style="bold"))
         for unseen in report.unseen:
             console.print(Padding(Text(f"{clean(unseen.what)}: {clean(unseen.why)}"), (0, 0, 0, 2)))
+    for name in report.silent:
+        console.print(Text(f"Nothing is known of {clean(name)}: it told nothing.", style=_COLORS[Severity.SEVERE]))
 
 
 def explain(rule: Rule) -> None:

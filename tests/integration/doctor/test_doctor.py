@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -85,15 +86,47 @@ def test_a_text_says_what_why_and_what_to_write(sick: embedded.Server, capsys: p
 
 
 def test_what_a_user_may_not_see_is_said(sick: embedded.Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is found then, and the status is 0."""
+    """Nothing is found where nothing at all is told, but the status is 2: it may be as sick as this one."""
     status, said = doctor(capsys, url_of(sick, "doctor"), *QUICKLY, "--json")
     unseen = {each["what"]: each["why"] for each in json.loads(said)["unseen"]}
-    assert status == 0
+    assert status == 2
+    assert json.loads(said)["silent"] == [f"redis://{sick.host}:{sick.port}"]
     assert {"INFO", "CONFIG GET", "CLIENT LIST", "SLOWLOG GET", "LATENCY LATEST"} <= unseen.keys()
     assert "permissions" in unseen.pop("the fleet")
     assert set(unseen.values()) == {"this user may not (ACL)"}
     _, said = doctor(capsys, url_of(sick, "doctor"), *QUICKLY)
     assert "CONFIG GET: this user may not (ACL)" in said
+    assert f"Nothing is known of redis://{sick.host}:{sick.port}" in said
+    _, said = doctor(capsys, url_of(sick, "doctor"), *QUICKLY, "--sarif")
+    assert json.loads(said)["runs"][0]["invocations"][0]["executionSuccessful"] is False
+    with client_of(sick) as admin:
+        admin.execute_command("ACL SETUSER", "some", "on", f">{SECRET}", "resetkeys", "-@all", "+ping", "+slowlog")
+    status, said = doctor(capsys, url_of(sick, "some"), *QUICKLY, "--json")
+    assert (status, json.loads(said)["silent"]) == (0, [])
+
+
+def test_a_fleet_that_was_asked_for_and_is_not_there_is_status_2(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without `--fleet` there need be none."""
+    assert doctor(capsys, redis_url, *QUICKLY)[0] == 0
+    status, said = doctor(capsys, redis_url, "--fleet", f"{redis_url}/7", *QUICKLY)
+    assert status == 2
+    assert "Nothing is known of the fleet" in said
+    assert "no process reports there" in said
+
+
+def test_a_server_that_says_nothing_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes connections, and answers nothing."""
+    monkeypatch.setattr("redpool.doctor.server._PATIENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        assert main(("doctor", f"redis://:{SECRET}@127.0.0.1:{port}")) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"redpool: redis://127.0.0.1:{port}: Timeout")
+    assert SECRET not in said.err
 
 
 def test_the_rights_that_the_page_names_are_enough(sick: embedded.Server) -> None:
