@@ -10,11 +10,13 @@ A caller that would get its connection too late for its deadline is turned away,
 call takes is estimated by the median of the last 31 uses: a mean would follow a few slow ones. An estimate that only
 successes renew could shut a pool for ever, so that the last waiter always goes, and a caller that is alone is never
 turned away. What was simulated: `docs/overload.md`.
+
+Room on a shared connection is shed alike; there a use is the time for which a command is in flight.
 """
 
 from __future__ import annotations
 
-from .recent import RecentUses
+from .recent import Usual
 from .waiters import Ticket
 
 TARGET = 0.005
@@ -29,7 +31,7 @@ class Shedding:
 
     __slots__ = ("_interval_ends", "_shortest", "_uses", "overloaded", "shed")
 
-    def __init__(self, uses: RecentUses, now: float) -> None:
+    def __init__(self, uses: Usual, now: float) -> None:
         self._uses = uses
         self._interval_ends = now
         self._shortest = 0.0  # wait in this interval

@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..core.config import MultiplexedConfig
-from ..core.histogram import Histogram
 from ..core.long_waits import APART
 from ..core.policy import LEAST_IDLE_TIME
 from ..core.pool import PoolCore
-from ..core.recent import RecentUses
+from ..core.recent import TimeInFlight
 from ..core.shedding import Shedding
 from ..core.slot import Slot
 from ..deadline import current, deadline
@@ -130,7 +129,8 @@ class Routing(Generic[C, H]):
         self.closings = 0  # how often it was closed until it is asked again
         self.yields = False  # a connection is to be given up as soon as a call over it has ended
         self._changing = changing
-        self.shedding = Shedding(RecentUses(Histogram()), _monotonic()) if self.config.shed else None
+        self._time_in_flight = TimeInFlight()
+        self.shedding = Shedding(self._time_in_flight, _monotonic()) if self.config.shed else None
         self.spread = Spread(self.config.shared_connections)
         self._shared: tuple[C, ...] = ()
         self.only: C | None = None
@@ -210,6 +210,7 @@ class Routing(Generic[C, H]):
     def _check_wait(self, shedding: Shedding, pipeline: Pipeline) -> None:
         now, limit = _monotonic(), current()
         waited = pipeline.oldest_wait(now)
+        self._time_in_flight.look(sum(each.pipeline.in_flight for each in self.in_use()), self.answers(), now)
         left = self.config.timeout if limit is None else limit.left()
         if shedding.turn_comes(waited, now) or (left is not None and waited > left):
             shedding.shed += 1

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 
-from redpool import deadline
+from redpool import PoolOverloaded, deadline
+from redpool.core.config import MultiplexedConfig
 from redpool.core.shedding import Shedding
+from redpool.redispy import routing
+from redpool.testing import Clock
 from support.faces import PATIENCE, Doing, Face, eventually
 from support.mute import Mute
 
@@ -47,3 +52,21 @@ def test_so_is_one_that_would_wait_too_long_for_room(shell: Face, mute: Mute) ->
     for call in calls:
         call.ended()
     assert mute.server.count("INCRBY") == 0
+
+
+@pytest.mark.parametrize(("rate", "stands"), [(8_000, False), (100_000, True)])
+def test_the_queue_for_room_stands_by_the_time_for_which_commands_are_in_flight(
+    rate: int, stands: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first always waits for 30 ms, six times the least target: no reason where commands are in flight for 50."""
+    clock = Clock(60.0)
+    monkeypatch.setattr(routing, "_monotonic", clock)
+    pipeline: Any = SimpleNamespace(in_flight=400, waiting=9, oldest_wait=lambda _now: 0.03)
+    shared: Any = routing.Routing(MultiplexedConfig(shed="codel"), SimpleNamespace(decodes=False))
+    shared._start_empty(nullcontext())
+    shared.in_use = lambda: [SimpleNamespace(pipeline=pipeline)]
+    shared.answers = lambda: round(clock() * rate)
+    with pytest.raises(PoolOverloaded, match="400 commands in flight") if stands else nullcontext():
+        for _ in range(50):
+            clock.advance(0.01)
+            shared.check_queue(pipeline)
