@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from random import Random
 
 from ..errors import PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
@@ -34,7 +35,7 @@ from .idle import IdleSet
 from .long_waits import MOST_HOLDERS, LongWaits
 from .recent import RecentUses
 from .record import Basics, Record
-from .retry_budget import RetryBudget
+from .retry_budget import RetryBudget, unbounded
 from .shedding import Shedding
 from .sizing import LOOKS_BACK, SHRINKS_EVERY, Sizing
 from .slot import Borrower, Callsite, Connection, Reason, Slot, State
@@ -279,15 +280,15 @@ class PoolCore:
         over = self.closed or since <= self.closed_at
         self._report_leak(ReportLeak(slot, now - since, borrower, taken, dropped=True, over=over))
 
-    def may_send_again(self, answered: int = 0) -> bool:
-        """Return whether a command whose reply was late may be sent again; it is taken for sent where it may.
+    def retry_token(self, answered: int = 0) -> Callable[[], bool]:
+        """Return what a command needs to be sent again whose reply was late: called then, it says whether it may be.
 
         So many commands were `answered` over shared connections. Where no policy tries again, nothing is bounded.
         """
         if not self.tries_again:
-            return True
+            return unbounded
         counters = self.counters
-        return self.retry_budget.take(answered + counters.use.count - counters.closed[Reason.ERROR])
+        return partial(self.retry_budget.take, answered + counters.use.count - counters.closed[Reason.ERROR])
 
     def _report_leak(self, leak: ReportLeak) -> None:
         self.counters.leaks += 1

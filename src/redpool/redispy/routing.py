@@ -23,6 +23,7 @@ from ..core.long_waits import APART
 from ..core.policy import LEAST_IDLE_TIME
 from ..core.pool import PoolCore
 from ..core.recent import TimeInFlight
+from ..core.retry_budget import unbounded
 from ..core.shedding import Shedding
 from ..core.slot import Slot
 from ..deadline import current, deadline
@@ -264,7 +265,7 @@ class Routing(Generic[C, H]):
         if limit is not None and limit.reached():
             return deadline_exceeded(limit.seconds, request.sent)
         if request.sent:
-            return sharing.late(request, connection.connection, self.config.retry_sent, self._may_send_again)
+            return sharing.late(request, connection.connection, self.config.retry_sent, self.retry_token())
         if request.room_until == math.inf:
             return stopped_reading()
         flying = connection.pipeline.in_flight
@@ -473,9 +474,10 @@ class Routing(Generic[C, H]):
         """Return how many commands were answered; those of a connection that is just released may be missed once."""
         return self._answered + sum(each.pipeline.answered for each in self.all_there_are())
 
-    def _may_send_again(self) -> bool:
+    def retry_token(self) -> Callable[[], bool]:
+        """Return what says whether a late command may be sent again."""
         core = self.home.core()
-        return core is None or core.may_send_again(self.answers())
+        return unbounded if core is None else core.retry_token(self.answers())
 
     def look_for_claims(self) -> None:
         """Give a slot up where callers wait that only a release can serve."""
