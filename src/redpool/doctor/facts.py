@@ -145,6 +145,14 @@ class ServerFacts:
         grown = self.grew(name)
         return None if grown is None or self.seconds <= 0 else grown / self.seconds
 
+    @property
+    def core_used(self) -> float:
+        """Return how much of a core its main thread used between the two looks; all threads where it doesn't tell."""
+        rates = [self.rate(f"used_cpu_{kind}_main_thread") for kind in ("user", "sys")]
+        if None in rates:
+            rates = [self.rate(f"used_cpu_{kind}") for kind in ("user", "sys")]
+        return sum(rate or 0.0 for rate in rates)
+
     def setting(self, name: str) -> int | None:
         """Return a setting that is a whole number."""
         try:

@@ -21,6 +21,7 @@ from redpool.doctor.facts import (
 )
 from redpool.fleet.model import FleetView, Owner, PoolReport, ProcessReport, Sample, ServerClient, ServerView
 from redpool.tuning import workloads
+from redpool.tuning.servers import OneByOne, Parallel, Server
 from redpool.tuning.simulator import Simulator
 
 
@@ -79,6 +80,11 @@ def client(number: int = 1, **fields: Any) -> Client:
 def pool(like: PoolFacts = POOL, **fields: Any) -> Facts:
     """Return the facts of one imported pool, on a sound server."""
     return Facts(SERVER, pools=(replace(like, **fields),))
+
+
+def on_busy_server(**fields: Any) -> Facts:
+    """Return the facts of one imported pool, on a server whose main thread uses three quarters of a core."""
+    return replace(pool(**fields), server=server({"used_cpu_user_main_thread": 1.75}).server)
 
 
 def code(pattern: Pattern, **fields: Any) -> Facts:
@@ -149,7 +155,16 @@ def recorded(rate: float, seconds: float = 0.5) -> Record:
     return simulator.core.record(seconds)
 
 
+def crowded(server: Server) -> Record:
+    """Return the record of half a minute, in which five times as many callers come for a third of a second in two."""
+    simulator = Simulator(PoolConfig(max_connections=50), server, warm=True)
+    callers = workloads.bursts(100, workloads.exponential(0.001), times=5, length=0.3, every=2)
+    simulator.run(callers(Random(1), 30.0), 30.0)
+    return simulator.core.record(30.0)
+
+
 BUSY = recorded(2000)
+SLOWER_TOGETHER, AS_FAST = crowded(OneByOne(0.001)), crowded(Parallel())
 QUIET = recorded(25, 60.0)
 LOADED: dict[str, Any] = {
     "counters": {"acquired": 200_000},
@@ -216,6 +231,7 @@ CASES: dict[str, Case] = {
     "C10": Case(clients(client(user="default"), encrypted=False), clients(client(user="default"))),
     "P1": Case(pool(max_connections=3, record=BUSY, wait=SLOW), pool(max_connections=20, record=BUSY, wait=SLOW)),
     "P2": Case(replace(pool(record=QUIET), processes=40), pool(max_connections=3, record=QUIET)),
+    "P3": Case(on_busy_server(record=SLOWER_TOGETHER), on_busy_server(record=AS_FAST)),
     "P4": Case(pool(timeout=None), pool(timeout=5.0)),
     "P5": Case(
         code(Pattern.BLOCKING_PAST_TIMEOUT, what="BLPOP", own_timeout=8.0),
@@ -333,6 +349,8 @@ MORE: list[tuple[str, Case]] = [
     ),
     ("P2", Case(pool(record=QUIET), pool(record=QUIET, sizes_itself=True))),
     ("P2", Case(pool(record=QUIET), pool(record=BUSY))),
+    ("P3", Case(on_busy_server(record=SLOWER_TOGETHER), pool(record=SLOWER_TOGETHER))),
+    ("P3", Case(on_busy_server(record=SLOWER_TOGETHER), on_busy_server(record=BUSY))),
     ("P7", Case(fleet(process(1, report(counters={"retries_refused": 9}))), fleet(process(1, report())))),
     (
         "P18",

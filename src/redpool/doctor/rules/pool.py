@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from ..facts import Facts, Pattern, PoolFacts, Sighting, counted
 from ..rule import Finding, Severity, rule
 from ..sizing import sized
+from ..slowing import CERTAIN, slowing
 from .wording import count, seconds, share
 
 _FEW = 100  # uses below which shares say nothing
 _MANY, _LONG = 1000, 50.0  # callers, and seconds, of a record that says how busy a pool is
+_BUSY = 0.5  # of a core: it is full while many come
+_TWICE = 2.0
 _TOO_MANY_POOLS = 5
 _DEFAULT_SOCKET_TIMEOUT = 5.0  # redis-py's since 8.0
 # Hosts of services whose address moves from one machine to another, and whose tokens end.
@@ -101,6 +104,54 @@ def too_large(facts: Facts) -> Iterator[Finding]:
                 {"max_connections": pool.max_connections, "busiest": load.peak, "advised": size, "surplus": surplus},
                 f"max_connections={size}",
             )
+
+
+@rule(
+    "P3",
+    Severity.SEVERE,
+    "More calls at once make each of them slower",
+    why="""
+        The server carries out one command at a time. Where it has no time left, calls that are made at once wait for
+        each other there: a larger pool only has more of them wait at the server in place of the pool, and each is held
+        for longer. Callers that wait in the pool can be told so; those that wait at the server can't.
+    """,
+    seen="""
+        By the pool's record, 1 000 callers or more in 20 s or more: of those that came while many came (in the same
+        100 ms), at least twice as large a share was among the slowest leases as of the others, which chance does in
+        less than one of a hundred records (a trend test); and the server used at least half of a core while the doctor
+        looked, so that it isn't the callers' own process that is short of time. A queue that is there all the time
+        doesn't show so: see S14.
+    """,
+    write="""
+        Don't make the pool larger, whatever P1 says. Let callers share a connection, which costs the server less for
+        each command; or have those turned away that would come too late:
+
+        ```python
+        import redpool
+
+        shared = redpool.MultiplexedConnectionPool(host="localhost")
+        pool = redpool.ConnectionPool(host="localhost", max_connections=10, shed="codel")
+        ```
+    """,
+    source="""
+        Gunther, *Guerrilla Capacity Planning* (the universal scalability law); Armitage, *Tests for linear trends in
+        proportions and frequencies* (1955).
+    """,
+    needs=("record info",),
+)
+def slower_together(facts: Facts) -> Iterator[Finding]:
+    """Compare calls that came while many came with the others, where the server is busy."""
+    used = facts.server.core_used if facts.server else 0.0
+    for pool in counted(facts):
+        seen = slowing(pool.record) if pool.record and used >= _BUSY and pool.max_connections > 1 else None
+        if seen is not None and seen.certainty >= CERTAIN and seen.times >= _TWICE:
+            yield Finding(
+                f"Of the callers of {pool.label} that came while many came, {share(seen.crowded)} kept their "
+                f"connection for more than {seconds(seen.slow)}, of the others {share(seen.other)}; the server uses "
+                f"{share(used)} of a core.",
+                {"max_connections": pool.max_connections, "slow": seen.slow, "where many came": seen.crowded,
+                 "of the others": seen.other, "core": round(used, 2)},
+            )  # fmt: skip
 
 
 @rule(

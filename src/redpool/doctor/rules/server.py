@@ -533,10 +533,7 @@ def machine_settings(facts: Facts) -> Iterator[Finding]:
 def core_is_full(facts: Facts) -> Iterator[Finding]:
     """Look at how much of a core its main thread used."""
     server = _of(facts)
-    rates = [server.rate(f"used_cpu_{kind}_main_thread") for kind in ("user", "sys")]
-    if None in rates:
-        rates = [server.rate(f"used_cpu_{kind}") for kind in ("user", "sys")]
-    used = sum(rate or 0.0 for rate in rates)
+    used = server.core_used
     if used >= 0.9:
         operations = server.number("instantaneous_ops_per_sec") or 0
         yield Finding(
