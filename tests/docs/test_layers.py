@@ -97,13 +97,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "redpool.core.instrument", "prometheus_client", "opentelemetry", "datadog",
     },
     "redpool.fleet": {
-        STDLIB, "redpool.core.config", "redpool.core.histogram", "redpool.core.record", "redpool.core.stats",
-        "redpool.alarm", "redpool.forks",
-        "redpool.registry", "redpool.redispy.naming", "redpool.redispy.options", "redpool.version",
+        STDLIB, "redpool.core.arrivals", "redpool.core.config", "redpool.core.histogram", "redpool.core.record",
+        "redpool.core.stats", "redpool.alarm", "redpool.forks", "redpool.registry",
+        "redpool.redispy.naming", "redpool.redispy.options", "redpool.version",
         "redpool.wire.client_names", "redis",
     },
     "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
-    "redpool.fleet.encoding": {STDLIB, "redpool.core.histogram", "redpool.core.record", "redpool.fleet.model"},
+    "redpool.fleet.encoding": {
+        STDLIB, "redpool.core.arrivals", "redpool.core.histogram", "redpool.core.record", "redpool.fleet.model",
+    },
     # The core's layer is that of what reports are made of.
     "redpool.top": {STDLIB, "redpool.fleet", "redpool.core.histogram", "rich", "textual"},
     "redpool.dashboard": {STDLIB, "redpool.fleet", "redpool.core.histogram", "starlette"},

@@ -122,7 +122,9 @@ class Distributions:
 class Histogram:
     """Counts durations of 0 seconds and more by their size. Not safe for threads: the owner holds its lock."""
 
-    __slots__ = ("_buckets", "_latest", "_max", "_order", "_sorted", "_summary", "_summed", "_total", "gathered")
+    __slots__ = (
+        "_buckets", "_latest", "_max", "_order", "_sorted", "_summary", "_summed", "_top", "_total", "gathered",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
@@ -133,6 +135,7 @@ class Histogram:
         self._sorted = 0  # how many are in buckets
         self._total = 0.0
         self._max = 0.0
+        self._top = 0  # the highest bucket
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
@@ -145,30 +148,38 @@ class Histogram:
         """Sort what was gathered into buckets."""
         gathered = self.gathered[:]
         self.gathered.clear()
-        if not gathered:
-            return
-        packed = _packed(gathered)
-        if not packed[_SIGN::8].isascii():
-            gathered = [max(0.0, seconds) for seconds in gathered]
-            packed = _packed(gathered)
-        self._count(packed)
-        self._latest = [*self._latest, *gathered[-LATEST:]][-LATEST:]
-        self._sorted += len(gathered)
-        self._total += sum(gathered)
-        self._note_largest(gathered)
+        if gathered:
+            self.add_all(gathered)
 
-    def _count(self, packed: bytes) -> None:
-        """Count doubles by their upper sixteen bits: by the lower eight of these where the others are all the same."""
+    def add_all(self, durations: list[float]) -> int:
+        """Count many durations, one at least, and return the highest bucket that one of them falls into."""
+        packed = _packed(durations)
+        if not packed[_SIGN::8].isascii():
+            durations = [max(0.0, seconds) for seconds in durations]
+            packed = _packed(durations)
+        top = self._count(packed)
+        self._latest = [*self._latest, *durations[-LATEST:]][-LATEST:]
+        self._sorted += len(durations)
+        self._total += sum(durations)
+        if top >= self._top:
+            self._max = max(self._max, max(durations))  # noqa: PLW3301  to unpack them would take twice as long
+            self._top = top
+        return top
+
+    def _count(self, packed: bytes) -> int:
+        """Count doubles by their upper sixteen bits, and return the highest bucket among them.
+
+        It is by the lower eight of these bits where the others are all the same.
+        """
         upper = packed[_SIGN::8]
         if upper.count(upper[0]) == len(upper):
-            first = upper[0] << 8
-            for rest, count in Counter(packed[_REST::8]).items():
+            first, rests = upper[0] << 8, Counter(packed[_REST::8])
+            for rest, count in rests.items():
                 self._buckets[first | rest] += count
-        else:
-            self._buckets.update(array("H", packed)[_UPPER::4])
-
-    def _note_largest(self, gathered: list[float]) -> None:
-        self._max = max(self._max, max(gathered))  # noqa: PLW3301  to unpack them would take twice as long
+            return first | max(rests)
+        found = Counter(array("H", packed)[_UPPER::4])
+        self._buckets.update(found)
+        return max(found)
 
     @property
     def latest(self) -> list[float]:
@@ -200,7 +211,7 @@ class Histogram:
         self._buckets.update(other._buckets)
         self._sorted += other._sorted
         self._total += other._total
-        self._max = max(self._max, other._max)
+        self._max, self._top = max(self._max, other._max), max(self._top, other._top)
 
     def quantile(self, share: float, zeros: int = 0) -> float:
         """Return the duration that `share` (0 to 1) of all are at or below, `zeros` durations of 0 counted besides."""
@@ -262,6 +273,11 @@ def members(counts: Sequence[int]) -> list[tuple[int, int]]:
             found += [(place, count) for place, count in enumerate(part, begin) if count]
         begin, end = end, 2 * end
     return found
+
+
+def bucket_of(seconds: float) -> int:
+    """Return the bucket that a duration of 0 seconds or more falls into: the larger it is, the higher."""
+    return int.from_bytes(struct.pack(">d", seconds)[:2])
 
 
 def _packed(durations: list[float]) -> bytes:

@@ -25,7 +25,7 @@ class IdleSet:
     __slots__ = ("_min_idle", "max_idle_time", "pick", "since", "slots", "validating")
 
     def __init__(self, config: PoolConfig, random: Random) -> None:
-        self.slots: list[Slot] = []
+        self.slots: deque[Slot] = deque()  # a list that has one now and then would be allocated anew each time
         self.validating: set[Slot] = set()
         self.since: deque[float] = deque()
         self.pick = policy.picker(config.order, random)
@@ -46,8 +46,14 @@ class IdleSet:
 
     def take(self) -> Slot:
         """Take one out, in the pool's order."""
-        slot = self.slots.pop() if self.pick is None else self.slots.pop(self.pick(len(self.slots)))
+        slot = self.slots.pop() if self.pick is None else self.take_at(self.pick(len(self.slots)))
         self.since.pop()
+        return slot
+
+    def take_at(self, place: int) -> Slot:
+        """Take out the one at that place, without what is said of how many there are."""
+        slot = self.slots[place]
+        del self.slots[place]
         return slot
 
     def put(self, slot: Slot, now: float) -> None:
@@ -61,7 +67,7 @@ class IdleSet:
         """Put in one that was validated; it is no newer for that, and has not been needed since then."""
         slot.state = State.IDLE
         slot.verified_at = now
-        self.slots.insert(0, slot)
+        self.slots.appendleft(slot)
         self.since.append(since)
 
     def remove(self, slot: Slot) -> None:
@@ -76,7 +82,7 @@ class IdleSet:
     def take_oldest(self) -> Slot:
         """Take out the one that was put in first: of those that are not needed there is one less."""
         self.since.popleft()
-        return self.slots.pop(0)
+        return self.slots.popleft()
 
     def excess_at(self) -> float:
         """Return when there is one too many, unless it is needed before."""
@@ -114,7 +120,9 @@ class IdleSet:
     def rebuild(self, slots: Iterable[Slot], now: float) -> None:
         """Hold the slots that are idle or being validated by their state; those that were idle keep their order."""
         slots = list(slots)
-        self.slots[:] = [slot for slot in dict.fromkeys((*self.slots, *slots)) if slot.state is State.IDLE]
+        idle = [slot for slot in dict.fromkeys((*self.slots, *slots)) if slot.state is State.IDLE]
+        self.slots.clear()
+        self.slots.extend(idle)
         validating = [slot for slot in slots if slot.state is State.VALIDATING]
         self.validating.clear()
         self.validating.update(validating)

@@ -34,11 +34,11 @@ from .histogram import GATHER, Distributions
 from .idle import IdleSet
 from .long_waits import MOST_HOLDERS, LongWaits
 from .recent import RecentUses
-from .record import Basics, Record
+from .record import MOST_ENDED, Basics, Record
 from .retry_budget import RetryBudget, unbounded
 from .shedding import Shedding
 from .sizing import LOOKS_BACK, SHRINKS_EVERY, Sizing
-from .slot import Borrower, Callsite, Connection, Reason, Slot, State
+from .slot import Borrower, Callsite, Connection, Granted, Reason, Slot, State
 from .stats import PoolStats
 from .validation import Validation
 from .waiters import Ticket, TicketState, WaitQueue
@@ -60,12 +60,12 @@ class PoolCore:
         "_arrived",
         "_idle",
         "_idle_since",
+        "_leases",
         "_pick",
         "_ping_after",
         "_random",
         "_recent",
         "_tickets",
-        "_uses",
         "_validate_after",
         "_waits",
         "asked",
@@ -149,7 +149,7 @@ class PoolCore:
         self._random = random
 
         # What a checkout and a release look up, without the way there; none of these is ever replaced by another.
-        self._uses = self.counters.use.gathered  # in place of `counters.use.add`
+        self._leases = self.recorder.leases  # in place of `recorder.end`
         self._waits = self.counters.wait.gathered  # in place of `counters.wait.add`
         self._arrived = self.recorder.arrived
         self._tickets = self.queue.tickets  # in place of `len(queue)` and `queue.leave`
@@ -166,11 +166,10 @@ class PoolCore:
 
         Where the slot `needs_validation`, the caller validates and calls `reject_at_checkout` if it is no good.
         """
-        self._arrived.append(now)
         idle = self._idle
         if not idle:
             return self._join_queue(now)
-        slot = idle.pop() if self._pick is None else idle.pop(self._pick(len(idle)))
+        slot = idle.pop() if self._pick is None else self.idle.take_at(self._pick(len(idle)))
         self._idle_since.pop()
         rest = now - slot.verified_at
         slot.needs_validation = None if rest < self._validate_after else "ping" if rest >= self._ping_after else "peek"
@@ -184,12 +183,10 @@ class PoolCore:
     def release(self, slot: Slot, now: float, fault: Reason | None = None) -> None:
         """End the lease. With a `fault` the connection must not be used again."""
         slot.taken = None
-        use = now - slot.since
-        uses = self._uses
-        uses.append(use)
-        if use > self.recorder.kept_above:
-            self.recorder.keep(slot.asked_at, use, now)
-        if len(uses) >= GATHER:
+        since, leases = slot.since, self._leases
+        leases.append(since)
+        leases.append(now - since)
+        if len(leases) >= MOST_ENDED:
             self._sort_in(now)
         if fault is not None or not self.steady or slot.generation != self.generation or now >= slot.expires_at:
             self._release_to_close(slot, now, fault)
@@ -201,21 +198,15 @@ class PoolCore:
             self._idle.append(slot)
             self._idle_since.append(now)
 
-    def _count_use(self, slot: Slot, now: float) -> None:
-        """Count a lease that has ended, as `release` does."""
-        use = now - slot.since
-        self.counters.use.add(use)
-        self.recorder.keep(slot.asked_at, use, now)
-
     def _sort_in(self, now: float) -> None:
-        """Sort in what was gathered of checkouts and releases."""
+        """Sort in what was gathered of arrivals and leases."""
         self.recorder.sort_in()
         if now >= self.recorder.sample_at:
             self.recorder.sample(self.slots, self.queue, now)
 
     def release_to_validate(self, slot: Slot, now: float) -> None:
         """End the lease; what it leaves behind on the connection has to be cleared away first."""
-        self._count_use(slot, now)
+        self.recorder.end(slot.since, now)
         slot.taken = None
         if self._may_stay(slot, now):
             self.idle.set_aside_returned(slot, now)
@@ -226,7 +217,7 @@ class PoolCore:
 
     def release_closed(self, slot: Slot, now: float, fault: Reason) -> Close:
         """End the lease of a connection that was closed: its slot is free at once. Return what is to be reported."""
-        self._count_use(slot, now)
+        self.recorder.end(slot.since, now)
         closed = self._end_closed(slot, self._why_ended(slot, now) if self.closed else fault, now)
         if self._idle:
             self.validation.suspect(self._idle, now)
@@ -238,7 +229,7 @@ class PoolCore:
 
         Return what is to be reported.
         """
-        self._count_use(slot, now)
+        self.recorder.end(slot.since, now)
         asked_at = slot.since if slot.since - slot.verified_at >= self._ping_after else None
         closed = self._end_closed(slot, Reason.INVALID, now)
         if asked_at is not None:
@@ -297,7 +288,7 @@ class PoolCore:
     def _join_queue(self, now: float) -> Ticket:
         timeout = self.config.timeout
         ticket = Ticket(now, _NEVER if timeout is None else now + timeout, self.connector.retries)
-        self._look_at_arrivals(now)
+        self._note_arrival(now)
         if self.resting:
             self._serve_again(now)
         servable = self._servable
@@ -317,8 +308,9 @@ class PoolCore:
             self._grow(now)
         return ticket
 
-    def _look_at_arrivals(self, now: float) -> None:
-        """Record what is known of callers, one of which has just come and waits."""
+    def _note_arrival(self, now: float) -> None:
+        """Record that a caller has come that finds no idle connection; and what is known of the others."""
+        self._arrived.append(now)
         if len(self._arrived) >= GATHER:
             self._sort_in(now)
         elif now >= self.recorder.sample_at:
@@ -417,8 +409,11 @@ class PoolCore:
         slot.state = _LEASED
         # Its last borrower may have lost it without noticing; one just opened, which had none, is taken as it is.
         slot.needs_validation = None if self._validate_after or slot.connected_at == now else "peek"
-        slot.since = slot.verified_at = self.available_at = now
-        slot.came_at, slot.came_for = ticket.since, slot.lease
+        slot.verified_at = self.available_at = now
+        self.recorder.granted += 1
+        since = Granted(now)
+        since.came = ticket.since
+        slot.since = since
         del self._tickets[ticket]
         self._waits.append(now - ticket.since)
         if len(self._waits) >= GATHER:
@@ -1141,6 +1136,7 @@ class PoolCore:
     def repair(self, now: float) -> None:
         """Put in order what an exception has interrupted in the midst of a change: see the module `repair`."""
         self.inconsistent = True  # until this is through
+        self.recorder.repair()
         parts = repair.Parts(self.slots, self.empty, self.closing, self.expired, self.idle, self.queue, self.connector)
         self.outbox[:] = repair.known(self.outbox)
         for ticket in repair.rebuild(parts, now):

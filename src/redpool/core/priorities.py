@@ -154,8 +154,7 @@ class PrioritizedCore(PoolCore):
         timeout, most = self.config.timeout, self.config.max_waiting
         ticket = Ticket(now, float("inf") if timeout is None else now + timeout, self.connector.retries)
         ticket.priority = name
-        self._arrived.append(now)
-        self._look_at_arrivals(now)
+        self._note_arrival(now)
         if self._reject_at_once(ticket, now):
             pass
         elif most is not None and len(self.queue) >= most:

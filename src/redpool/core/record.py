@@ -1,62 +1,42 @@
 """What a pool was asked for of late, in fixed memory: enough to replay it against pools of other sizes.
 
-A checkout adds the time to a list, and nothing else; a release compares its lease with the shortest of those that are
-kept exactly. What was gathered is sorted into a ring of slots of 10 ms many at a time, which costs little per checkout
-where checkouts are many. Callers that come together, as those of a fan-out, need more connections than so many that
-come apart: so each slot has its largest group, and how close together that came.
+A release adds to a list when its lease began and for how long it lasted, and nothing else; a checkout adds nothing,
+unless it has to wait. All the rest is made of these many at a time, which costs little per lease where leases are many:
+how they are distributed, the longest of them exactly, and when callers came.
 """
 
 from __future__ import annotations
 
 import json
 from array import array
-from bisect import bisect_left, bisect_right
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import compress
 from typing import NamedTuple
 
-from .histogram import Histogram
-from .slot import Borrower, Slot, State
+from .arrivals import SECONDS, SLOTS, SLOTS_A_SECOND, Arrivals, Ring
+from .histogram import GATHER, LATEST, Histogram, bucket_of
+from .slot import Borrower, Granted, Slot, State
 from .waiters import Ticket
 
-SLOTS_A_SECOND = 100
-SECONDS = 60
-"""how long a record goes back"""
-SLOTS = SECONDS * SLOTS_A_SECOND
-GROUP = 0.001
-"""seconds within which callers come together"""
 LONGEST = 1024
 """how many of the longest leases are kept exactly"""
 SHORT = 0.001
 """seconds; of leases no longer than that, the histogram says enough"""
 CONNECTS = 256
 """how many of the latest connects are kept"""
+MOST_ENDED = 2 * GATHER
+"""two numbers for each lease that is gathered before these are sorted in"""
 SAMPLE_EVERY = 0.1
 """seconds between two looks at which callers have several connections, where callers wait"""
 
-_MOST = 0xFFFF  # what two bytes hold
-_SPANS = 255  # steps of a group's span, in a byte
 _NESTING_CALLERS = 256
-_ZEROS = array("H", bytes(2 * SLOTS))
-_NO_SPANS = bytes(SLOTS)
 _NO_CALLER = 0
 _LEASED = State.LEASED
 
 FORMAT = 1
 """of a record as JSON"""
-
-
-class Arrivals(NamedTuple):
-    """The callers that came in one slot of 10 ms."""
-
-    slot: int
-    """0 is the first of the record"""
-    callers: int
-    group: int
-    """the most of them within a millisecond"""
-    span: float
-    """seconds within which these came, but for those that came by chance"""
 
 
 class Basics(NamedTuple):
@@ -182,21 +162,25 @@ class Recorder(Histogram):
     """
 
     __slots__ = (
-        "_before", "_callers", "_counts", "_created", "_deepest", "_groups", "_last", "_nesting", "_now", "_spans",
-        "arrived", "connects", "kept_above", "sample_at",
+        "_before", "_callers", "_created", "_deepest", "_kept_above", "_nesting", "_now", "_ring", "arrived",
+        "connects", "granted", "leases", "sample_at",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
         super().__init__()
-        self.arrived: list[float] = []  # stays the same list: the hot path appends to it by itself
-        self.kept_above = SHORT
+        # These two stay the same lists: the hot path appends to them by itself.
+        self.leases: list[float] = []
+        """of each lease that has ended when it began and for how long it lasted, one after the other"""
+        self.arrived: list[float] = []
+        """when callers came that found no idle connection"""
+        self.granted = 0
+        """leases of those that had to wait for them, until they are sorted in; or more"""
+        self._kept_above = SHORT
         """leases that last longer are kept exactly"""
         self.connects: deque[tuple[float, float]] = deque(maxlen=CONNECTS)
         """when each began, and how long it took"""
         self._created = now
-        self._last = int(now * SLOTS_A_SECOND)
-        """the number of the ring's newest slot, counted from the clock's zero"""
-        self._counts, self._groups, self._spans = _ZEROS[:], _ZEROS[:], bytearray(_NO_SPANS)
+        self._ring = Ring(now)
         self._now = self._before = _Window(now, {}, SHORT)
         """the leases of the window under way, and of the one before"""
         self.sample_at = now
@@ -204,87 +188,82 @@ class Recorder(Histogram):
         self._callers, self._deepest = 0, 1
         self._nesting: set[int] = set()
 
-    # -- arrivals ----------------------------------------------------------------------------------------------------
+    # -- arrivals and leases -----------------------------------------------------------------------------------------
+
+    def end(self, since: float, now: float) -> None:
+        """Count a lease that has ended."""
+        self.leases += (since, now - since)
+        if len(self.leases) >= MOST_ENDED:
+            self.sort_in()
+
+    def repair(self) -> None:
+        """Forget the beginning of a lease whose length an interruption has kept out: it will end once more."""
+        if len(self.leases) % 2:
+            self.leases.pop()
 
     def sort_in(self) -> None:
-        """Sort what was gathered into buckets and into the ring."""
-        super().sort_in()
-        batch = self.arrived[:]
+        """Sort what was gathered into buckets and into the ring, and keep the longest leases."""
+        since, uses, arrived = self.leases[::2], self.leases[1::2], self.arrived[:]
+        self.leases.clear()
         self.arrived.clear()
-        if not batch:
-            return
-        batch.sort()
-        if batch[-1] >= self._now.since + SECONDS:
-            self._turn_window(batch[-1])
-        place, most = 0, len(batch)
-        while place < most:
-            number = int(batch[place] * SLOTS_A_SECOND)
-            end = bisect_left(batch, (number + 1) / SLOTS_A_SECOND, place)
-            if number > self._last:
-                self._turn_to(number)
-            if number > self._last - SLOTS:
-                self._note(number % SLOTS, batch, place, end)
-            place = max(end, place + 1)
+        if since:
+            self._add_leases(since, uses)
+            arrived += self._without_granted(since) if self.granted else since
+        if arrived:
+            arrived.sort()
+            self._ring.add(arrived)
+        super().sort_in()
 
-    def _note_largest(self, gathered: list[float]) -> None:
-        if self._max <= SHORT:  # else `keep` sees to it: what is longer than the longest so far is kept
-            super()._note_largest(gathered)
+    def _add_leases(self, since: list[float], uses: list[float]) -> None:
+        """Count leases that have ended, in the order in which they did, each in its window."""
+        while since[-1] + uses[-1] >= self._now.since + SECONDS:
+            end = self._now.since + SECONDS
+            place = next(place for place, begun in enumerate(since) if begun + uses[place] >= end)
+            if place:
+                self._add_to_window(since[:place], uses[:place])
+                since, uses = since[place:], uses[place:]
+            self._turn_window(since[0] + uses[0])
+        self._add_to_window(since, uses)
 
-    def _note(self, slot: int, batch: list[float], place: int, end: int) -> None:
-        """Count the arrivals from `place` to `end`, which fall into one slot."""
-        callers = self._counts[slot] + end - place
-        self._counts[slot] = callers if callers < _MOST else _MOST
-        largest = self._groups[slot]
-        while end - place > largest:
-            first = batch[place]
-            stop = bisect_right(batch, first + GROUP, place, end)
-            if stop - place > largest:
-                largest = self._groups[slot] = stop - place  # no more than are gathered
-                # Twice that of the middle half, lest one that came by chance widen it.
-                quarter = (stop - place) // 4
-                middle = batch[stop - 1 - quarter] - batch[place + quarter]
-                self._spans[slot] = min(_SPANS, int(middle * (2 / GROUP * _SPANS)))
-            place = stop
+    def _add_to_window(self, since: list[float], uses: list[float]) -> None:
+        if self.add_all(uses) >= bucket_of(self._kept_above):
+            self._keep_longest(since, uses)
 
-    def _turn_to(self, number: int) -> None:
-        """Have a later slot as the newest; those that the ring passes over are empty."""
-        ahead = number - self._last
-        if ahead == 1:
-            slot = number % SLOTS
-            self._counts[slot] = self._groups[slot] = self._spans[slot] = 0
-        elif ahead > 1:
-            ahead = min(ahead, SLOTS)
-            start = (number - ahead + 1) % SLOTS
-            self._clear(start, min(start + ahead, SLOTS))
-            self._clear(0, max(0, start + ahead - SLOTS))
-        self._last = number
+    def _without_granted(self, since: list[float]) -> list[float]:
+        """Return when leases began whose callers had not waited: of the others `arrived` has it."""
+        others = [time for time in since if type(time) is not Granted]
+        self.granted -= len(since) - len(others)
+        return others
 
-    def _clear(self, start: int, end: int) -> None:
-        self._counts[start:end] = self._groups[start:end] = _ZEROS[: end - start]
-        self._spans[start:end] = _NO_SPANS[: end - start]
-
-    # -- leases and connects -----------------------------------------------------------------------------------------
-
-    def keep(self, came: float, seconds: float, now: float) -> None:
-        """Keep a lease exactly that has just ended: when its caller came, and for how long it lasted."""
-        if now >= self._now.since + SECONDS:
-            self._turn_window(now)
-        window = self._now
-        self._max = max(self._max, seconds)
-        window.lasted.append(seconds)
-        window.came.append(came)
+    def _keep_longest(self, since: list[float], uses: list[float]) -> None:
+        """Keep leases exactly that have just ended, those that are among the longest."""
+        window, longer = self._now, self._kept_above.__lt__
+        for seconds, time in compress(zip(uses, since, strict=True), map(longer, uses)):
+            window.lasted.append(seconds)
+            window.came.append(time.came if isinstance(time, Granted) else time)
         if len(window.came) >= 2 * LONGEST:
             longest = window.longest()
             window.lasted = array("d", [seconds for seconds, _ in longest])
             window.came = array("d", [came for _, came in longest])
-            self.kept_above = window.lasted[-1]
+            self._kept_above = window.lasted[-1]
 
     def _turn_window(self, now: float) -> None:
         # The next window's longest may be shorter; should none be longer than this, the histogram has them.
-        self.kept_above = max(SHORT, self.kept_above / 2)
-        self._before, self._now = self._now, _Window(now, self.buckets(), self.kept_above)
+        self._kept_above = max(SHORT, self._kept_above / 2)
+        self._before, self._now = self._now, _Window(now, self.buckets(), self._kept_above)
         self._nesting.clear()
         self._callers, self._deepest = 0, 1
+
+    @property
+    def latest(self) -> list[float]:
+        """The latest durations in seconds, `LATEST` at most, the newest last."""
+        newest = self.leases[-2 * LATEST :]
+        return [*super().latest, *newest[1::2]][-LATEST:]
+
+    @property
+    def count(self) -> int:
+        """How many leases have ended."""
+        return super().count + len(self.leases) // 2
 
     # -- callers that have several -----------------------------------------------------------------------------------
 
@@ -309,18 +288,19 @@ class Recorder(Histogram):
         """Return what is known of the last minute."""
         self.sample(slots, waiting, now)
         self.sort_in()
-        if int(now * SLOTS_A_SECOND) > self._last:
-            self._turn_to(int(now * SLOTS_A_SECOND))
-        first = max(int(self._created * SLOTS_A_SECOND), self._last - SLOTS + 1)
-        start = first / SLOTS_A_SECOND
         leased = [slot for slot in slots if slot.state is _LEASED]
+        ring = self._ring.copy()  # a lease that goes on is counted, too, but will be when it ends
+        ring.add(sorted(slot.since for slot in leased if type(slot.since) is not Granted))
+        ring.turn_to(max(ring.last, int(now * SLOTS_A_SECOND)))
+        first = max(int(self._created * SLOTS_A_SECOND), ring.last - SLOTS + 1)
+        start = first / SLOTS_A_SECOND
         windows = (self._now,) if self._now is self._before else (self._before, self._now)
         kept = [(window, window.longest()) for window in windows]
         exact_above = max(window.exact_above(longest) for window, longest in kept)
         leases = [lease for _, longest in kept for lease in longest if lease[0] > exact_above and sum(lease) >= start]
         return Record(
             seconds=now - start,
-            arrivals=tuple(self._arrivals(first)),
+            arrivals=tuple(ring.arrivals(first)),
             holds=tuple(self.since(self._before.before)),
             longest=tuple(sorted(Span(came - start, seconds) for seconds, came in leases)),
             exact_above=exact_above,
@@ -333,13 +313,6 @@ class Recorder(Histogram):
             kept=sum(not slot.may_leak for slot in leased),
             **basics._asdict(),
         )
-
-    def _arrivals(self, first: int) -> Iterator[Arrivals]:
-        for number in range(first, self._last + 1):
-            slot = number % SLOTS
-            if self._counts[slot]:
-                span = self._spans[slot] / _SPANS * GROUP
-                yield Arrivals(number - first, self._counts[slot], self._groups[slot], span)
 
 
 def _caller(borrower: Borrower) -> int:

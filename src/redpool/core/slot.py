@@ -80,6 +80,17 @@ TRANSITIONS: dict[tuple[State, State], str] = {
 
 
 @final
+class Granted(float):
+    """When a caller got a connection that it had waited for. The time when it came is part of it: the two can't drift.
+
+    A checkout that found an idle connection, which pays for nothing but itself, has a plain number.
+    """
+
+    __slots__ = ("came",)
+    came: float
+
+
+@final
 class Slot:
     """Room for one connection, and what is known of the connection in it.
 
@@ -91,8 +102,6 @@ class Slot:
         "attempt",
         "begun",
         "borrower",
-        "came_at",
-        "came_for",
         "connect_deadline",
         "connected_at",
         "connection",
@@ -137,10 +146,8 @@ class Slot:
         self.leak_reported_for = 0  # the lease that was reported as a leak, or that is none however long it lasts
         self.limited: tuple[int, Limit] | None = None  # a lease, and the deadline of the call in it
         self.cut_call_at = math.inf  # that call was seen to go on beyond it
-        # When the borrower came that had to wait, and for which lease: any other has begun when its borrower came.
-        self.came_at, self.came_for = 0.0, 0
         self.connected_at = 0.0
-        self.since = 0.0  # when the lease, the connect or the validation has begun
+        self.since = 0.0  # when the lease, the connect or the validation has begun; `Granted` after a wait
         self.taken: Callsite = None
         self.priority = ""  # the class of its borrower, in a pool that tells classes apart
         self.validating = False  # at a checkout, which reads from it
@@ -161,7 +168,7 @@ class Slot:
     @property
     def asked_at(self) -> float:
         """When its borrower came for the connection."""
-        return self.came_at if self.came_for == self.lease else self.since
+        return self.since.came if isinstance(self.since, Granted) else self.since
 
     @property
     def may_leak(self) -> bool:

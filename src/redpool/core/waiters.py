@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterator
 from typing import Any, TypeAlias, final
 
-from .slot import Borrower, Slot, State
+from .slot import Borrower, Granted, Slot, State
 
 Waker: TypeAlias = Any
 """what wakes a caller: the shell's, and never looked into"""
@@ -176,4 +176,6 @@ def _complete_grant(ticket: Ticket, slot: Slot, now: float) -> None:
     ticket.state = TicketState.GRANTED
     slot.lease += 1  # a lease of its own, should a caller still mean the one before
     slot.state, slot.borrower = State.LEASED, ticket
-    slot.since = now
+    since = Granted(now)
+    since.came = ticket.since
+    slot.since = since

@@ -15,8 +15,9 @@ from dataclasses import MISSING, fields
 from itertools import accumulate
 from typing import Any, NoReturn, TypeVar
 
+from ..core.arrivals import SECONDS, SLOTS, Arrivals
 from ..core.histogram import BOUNDS, Distribution
-from ..core.record import CONNECTS, LONGEST, SECONDS, SLOTS, Arrivals, Record, Span
+from ..core.record import CONNECTS, LONGEST, Record, Span
 from .model import Borrowed, Calling, PoolReport, ProcessReport, Sample, Waiting
 
 VERSION = 1

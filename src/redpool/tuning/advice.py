@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
+from ..core.arrivals import SLOTS_A_SECOND
 from ..core.config import MOST_CONNECTIONS, PoolConfig
-from ..core.record import SLOTS_A_SECOND, Record
+from ..core.record import Record
 from . import formulas
 from .replay import replayed
 from .simulator import Outcome, Simulator

@@ -12,7 +12,8 @@ from collections import Counter
 from itertools import accumulate
 from random import Random
 
-from ..core.record import GROUP, SLOTS_A_SECOND, Arrivals, Record
+from ..core.arrivals import GROUP, SLOTS_A_SECOND, Arrivals
+from ..core.record import Record
 from .workloads import Caller
 
 MOST_CALLERS = 150_000

@@ -35,7 +35,7 @@ def check_slots(driver: Driver) -> None:
         by_state[slot.state].append(slot)
     places: dict[State, list[Slot]] = {
         State.EMPTY: core.empty,
-        State.IDLE: core.idle.slots,
+        State.IDLE: list(core.idle),
         State.VALIDATING: list(core.idle.validating),
         State.CONNECTING: list(core.connector.slots),
         State.CLOSING: [action.slot for action in driver.closes],

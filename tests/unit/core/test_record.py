@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from redpool.core import arrivals as ring
 from redpool.core import record
 from redpool.core.histogram import GATHER
 from redpool.core.record import Basics, Record, Recorder
@@ -31,7 +32,7 @@ def recorded(arrivals: list[float], now: float, start: float = 0.0) -> Record:
 
 
 def by_hand(arrivals: list[float], now: float) -> dict[int, int]:
-    first = max(0, int(now * 100) - record.SLOTS + 1)
+    first = max(0, int(now * 100) - ring.SLOTS + 1)
     kept = [int(arrival * 100) - first for arrival in arrivals if int(arrival * 100) >= first]
     return dict(Counter(kept))
 
@@ -78,10 +79,8 @@ def test_the_longest_leases_are_kept_with_their_times() -> None:
     leases = []
     for n in range(20_000):
         start, seconds = n * 0.002, 0.002 + random.expovariate(100)
-        leases.append((seconds, start))
-        recorder.add(seconds)
-        if seconds > recorder.kept_above:
-            recorder.keep(start, seconds, start + seconds)
+        leases.append((start + seconds - start, start))
+        recorder.end(start, start + seconds)
     made = recorder.record(40.0, [], [], BASICS)
     expected = sorted(leases, reverse=True)[: record.LONGEST - 1]
     assert made.exact_above == pytest.approx(sorted(leases)[-record.LONGEST][0])
@@ -94,11 +93,57 @@ def test_leases_of_long_ago_are_forgotten() -> None:
     """The record has the leases of the last one to two minutes."""
     recorder = Recorder(0.0)
     for start in (1.0, 70.0, 75.0, 140.0):
-        recorder.add(0.5)
-        recorder.keep(start, 0.5, start + 0.5)
+        recorder.end(start, start + 0.5)
     made = recorder.record(141.0, [], [], BASICS)
-    assert sum(count for _, count in made.holds) == 2
+    assert sum(count for _, count in made.holds) == 3
     assert [lease.start for lease in made.longest] == pytest.approx([140.0 - (141.0 - made.seconds)])
+
+
+def test_each_caller_has_come_once_whether_it_waited_or_not() -> None:
+    """At the time when it came; also while it waits, or has its connection still."""
+    pool = Driver(max_connections=1, prompt=True)
+    first = pool.take(1.0)
+    waiter = pool.ask(1.1)
+    expected = [1.0, 1.1]
+    for now in (1.2, 1.3, 1.4):
+        assert came(pool, now) == pytest.approx(expected)
+        if now == 1.2:
+            pool.release(first, now)
+        if now == 1.3:
+            assert waiter.slot is not None
+            pool.release(waiter.slot, now)
+            pool.release(pool.take(1.35), 1.36)
+            expected.append(1.35)
+
+
+def test_a_lease_whose_caller_had_waited_is_kept_from_when_it_came() -> None:
+    """It lasted from when it got the connection."""
+    pool = Driver(max_connections=1, prompt=True)
+    first = pool.take(1.0)
+    waiter = pool.ask(1.1)
+    pool.release(first, 1.5)
+    assert waiter.slot is not None
+    pool.release(waiter.slot, 1.75)
+    longest = pool.core.record(2.0).longest
+    assert [(each.start, each.seconds) for each in longest] == [(1.0, 0.5), (pytest.approx(1.1), 0.25)]
+
+
+def came(pool: Driver, now: float) -> list[float]:
+    """Return when callers came, as a record says it."""
+    made = pool.core.record(now)
+    return [each.slot / 100 + now - made.seconds for each in made.arrivals for _ in range(each.callers)]
+
+
+def test_a_lease_whose_end_was_interrupted_is_counted_when_it_ends() -> None:
+    """Between its beginning and its length; those that follow are counted as they are."""
+    pool = Driver(max_connections=2, prompt=True)
+    slot = pool.take(1.0)
+    pool.core.recorder.leases.append(slot.since)
+    pool.core.recorder.repair()
+    pool.release(slot, 1.5)
+    pool.release(pool.take(2.0), 2.25)
+    assert [lease.seconds for lease in pool.core.record(3.0).longest] == [0.5, 0.25]
+    assert pool.stats(3.0).use.max == 0.5
 
 
 def leased(borrower: object, since: float = 0.0) -> Slot:
@@ -159,6 +204,7 @@ def test_a_pool_that_is_polled_gathers_no_more_than_a_batch() -> None:
         if n % 100 == 0:
             pool.stats(n * 0.01)
         assert len(pool.core.recorder.arrived) <= GATHER
+        assert len(pool.core.recorder.leases) <= 2 * GATHER
 
 
 class Interrupted(BaseException):
@@ -168,11 +214,12 @@ class Interrupted(BaseException):
 def interrupted_at(number: int) -> tuple[Recorder, bool]:
     """Return a recorder whose `sort_in` was interrupted at its n-th bytecode, and whether it had so many."""
     recorder, left = Recorder(0.0), [number]
-    recorder.arrived += [0.001 * n for n in range(100)]
-    recorder.gathered += [0.001] * 100
+    recorder.arrived += [0.001 * n for n in range(50)]
+    for n in range(50):
+        recorder.end(0.001 * n, 0.001 * n + 0.002)
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename != record.__file__:
+        if frame.f_code.co_filename not in (record.__file__, ring.__file__):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

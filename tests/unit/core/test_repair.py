@@ -74,7 +74,7 @@ def test_idle_while_a_caller_waits() -> None:
     pool.repair(6.0)
     assert [ticket.state for ticket in waiting] == [TicketState.GRANTED] * 2
     assert pool.woken == waiting
-    assert pool.core.idle.slots == []
+    assert not pool.core.idle
 
 
 # -- on lease ----------------------------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def test_a_idle_connection_is_pinged_in_the_background() -> None:
     driver.run_until(30.0)
     assert driver.validations == [first]
     driver.answer_validations(True, 30.5)
-    assert driver.core.idle.slots == [first, second]
+    assert list(driver.core.idle) == [first, second]
     driver.run_until(40.0)
     assert driver.validations == [second]
 

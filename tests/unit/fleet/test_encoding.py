@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpool.core.record import Arrivals, Record, Span
+from redpool.core.arrivals import Arrivals
+from redpool.core.record import Record, Span
 from redpool.fleet.encoding import (
     MOST_BYTES,
     MOST_BYTES_OF_RECORDS,

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.tuning import MOST_ABOVE_BEST, MOST_TIMES_TARGET, WORKLOADS, simulated
-from redpool.core.record import Arrivals, Basics, Record, Recorder, Span
+from redpool.core.arrivals import Arrivals
+from redpool.core.record import Basics, Record, Recorder, Span
 from redpool.tuning import formulas
 from redpool.tuning.advice import SHARE, advise
 from redpool.tuning.replay import MOST_CALLERS, replayed
