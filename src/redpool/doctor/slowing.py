@@ -12,7 +12,8 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
-from ..core.record import SLOTS_A_SECOND, Record
+from ..core.arrivals import SLOTS_A_SECOND
+from ..core.record import Record
 
 TOGETHER = 10
 """Slots of a moment: 100 ms."""

@@ -223,7 +223,9 @@ def _check_none_is_idle(arguments: argparse.Namespace, parser: argparse.Argument
     if len(said("burst", "fan_out")) == 2:
         raise ValueError("--burst and --fan-out: one of them")
     if arguments.record and (idle := said("rate", "hold", "cv", "burst", "fan_out", "seconds")):
-        raise ValueError(f"--{idle[0].replace('_', '-')}: without a record, which has its own")
+        raise ValueError(
+            f"--{idle[0].replace('_', '-')}: a record has its callers; leave this out, or {arguments.record}"
+        )
     if said("limits") and "auto" not in arguments.size:
         raise ValueError("--limits: with --size auto")
     if said("round_trip") and not arguments.one_by_one:
@@ -321,7 +323,7 @@ def _size(text: str) -> int | str:
 def _pair(text: str) -> tuple[int, int]:
     parts = text.split(",")
     if len(parts) != 2:
-        raise argparse.ArgumentTypeError(f"say 2,50 (the least and the most), not {text!r}")
+        raise argparse.ArgumentTypeError(f"say 2,50, not {text!r}")
     return whole(parts[0]), whole(parts[1])
 
 

@@ -186,7 +186,7 @@ def test_what_tune_saves_can_be_simulated(record: str, capsys: pytest.CaptureFix
         capsys, "simulate", saved, "--rate", "5"
     )
     asked(capsys, "tune", record, record, "--save", saved)
-    assert "it has 2 records (shop, shop)" in refused(capsys, "simulate", saved)
+    assert "one record can be simulated, not 2: ['shop', 'shop']" in refused(capsys, "simulate", saved)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_what_tune_saves_can_be_simulated(record: str, capsys: pytest.CaptureFix
         (("--limits", "3,5"), "--limits: with --size auto"),
         (("--round-trip", "5"), "--round-trip: with --one-by-one"),
         (("--svg", "/nowhere/x.svg"), "no file can be written there"),
-        (("/nowhere.json",), "--seconds: without a record"),
+        (("/nowhere.json",), "--seconds: a record has its callers"),
         (("/nowhere.json", "--seconds", "60"), "No such file"),
     ],
 )
