@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from random import Random
 
 from ..errors import PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
@@ -35,7 +34,7 @@ from .idle import IdleSet
 from .long_waits import MOST_HOLDERS, LongWaits
 from .recent import RecentUses
 from .record import MOST_ENDED, Basics, Record
-from .retry_budget import RetryBudget, unbounded
+from .retry_budget import RetryBudget
 from .shedding import Shedding
 from .sizing import LOOKS_BACK, SHRINKS_EVERY, Sizing
 from .slot import Borrower, Callsite, Connection, Granted, Reason, Slot, State
@@ -271,15 +270,15 @@ class PoolCore:
         over = self.closed or since <= self.closed_at
         self._report_leak(ReportLeak(slot, now - since, borrower, taken, dropped=True, over=over))
 
-    def retry_token(self, answered: int = 0) -> Callable[[], bool]:
-        """Return what a command needs to be sent again whose reply was late: called then, it says whether it may be.
+    def may_send_again(self, answered: int = 0) -> bool:
+        """Return whether a command whose reply was late may be sent again; it is taken for sent where it may.
 
         So many commands were `answered` over shared connections. Where no policy tries again, nothing is bounded.
         """
         if not self.tries_again:
-            return unbounded
+            return True
         counters = self.counters
-        return partial(self.retry_budget.take, answered + counters.use.count - counters.closed[Reason.ERROR])
+        return self.retry_budget.take(answered + counters.use.count - counters.closed[Reason.ERROR])
 
     def _report_leak(self, leak: ReportLeak) -> None:
         self.counters.leaks += 1

@@ -5,8 +5,6 @@ more work for it, which makes more replies late: the load that retries add keeps
 it has passed (Bronson et al., "Metastable Failures in Distributed Systems", HotOS 2021). So all retries of a pool share
 a budget, as in gRPC's retry throttling and in Google's "Site Reliability Engineering", chapter 22.
 
-A token pays for the next try: the last one that a caller's policy allows needs none.
-
 What was not sent needs no token, nor what a replica has refused: neither has cost the server anything. A command whose
 connection was closed needs none either: the back-off, `max_connecting` and the breaker limit connects already.
 """
@@ -21,11 +19,6 @@ FIRST = 10.0
 
 MOST = 1000.0
 """The most tokens that are kept, as gRPC allows: callers of a busy pool that wait together are late together."""
-
-
-def unbounded() -> bool:
-    """Return that a late command may be sent again, without a token."""
-    return True
 
 
 class RetryBudget:

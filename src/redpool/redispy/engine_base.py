@@ -364,9 +364,9 @@ class EngineBase:
 
     # -- the whole pool ----------------------------------------------------------------------------------------------
 
-    def retry_token(self) -> Callable[[], bool]:
-        """Return what says whether a late command may be sent again; answers over shared connections count."""
-        return self.core.retry_token(0 if self.multiplexed is None else self.multiplexed.answers())
+    def may_send_again(self) -> bool:
+        """Return whether a command whose reply was late may be sent again; answers over shared connections count."""
+        return self.core.may_send_again(0 if self.multiplexed is None else self.multiplexed.answers())
 
     def retries_changed(self) -> None:
         """Callers sit through another number of failed connects from now on."""

@@ -7,7 +7,6 @@ caller's time is up.
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +15,8 @@ from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry as SyncRetry
 
 from ..deadline import current
-from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLost, reply_late
-from .internals import call_with_retry, call_with_retry_async, retries_of
+from ..errors import DeadlineExceeded, PoolClosed, PoolFull, PoolOverloaded, PoolTimeout, ReplyLost
+from .internals import call_with_retry, call_with_retry_async
 
 Failed = Callable[[Exception, int], Any]
 """What is called after a try that has failed, with the error and with how many have."""
@@ -52,41 +51,6 @@ def _both(is_retryable: Callable[[Exception], bool]) -> Callable[[Exception], bo
     return lambda error: _may_try_again(error) and is_retryable(error)
 
 
-def sent_again_by(token: Callable[[], bool], error: BaseException, command: str, policy: Any) -> BaseException:
-    """Return what a caller gets whose reply was late, as `error` says; where `token` allows, it is sent again.
-
-    A policy asks for the pause before its next try, and only where there is one. So that is when the token is taken,
-    and its caller gets a `ReplyLate` then where there is none. Of a cluster's client, whose own code tries again, and
-    of a policy that calls in a way of its own it is not known whether another try follows: it is taken at once.
-    """
-    pays_later = isinstance(getattr(policy, "_backoff", None), _WithinDeadline | _AtOnce)
-    if pays_later and _calls_as_redis_pys(type(policy)) and retries_of(policy):
-        error.redpool_token = token, command  # type: ignore[attr-defined]  # as above
-        return error
-    return error if token() else reply_late(command, error)
-
-
-def _take_token() -> None:
-    """Raise `ReplyLate` where the error that is being handled needs a token for the next try, and there is none."""
-    error = sys.exception()
-    token, command = (None, "") if error is None else vars(error).pop("redpool_token", (None, ""))
-    if error is not None and token is not None and not token():
-        try:
-            raise reply_late(command, error) from error
-        finally:
-            del error  # else it and this frame would keep each other, and the pool
-
-
-class _AtOnce(NoBackoff):
-    """No pause, but for what it takes to try again."""
-
-    __slots__ = ()
-
-    def compute(self, failures: int) -> float:
-        _take_token()
-        return super().compute(failures)
-
-
 class _WithinDeadline(AbstractBackoff):
     """Pauses as another backoff does, but not beyond the caller's deadline."""
 
@@ -99,7 +63,6 @@ class _WithinDeadline(AbstractBackoff):
         self._backoff.reset()
 
     def compute(self, failures: int) -> float:
-        _take_token()
         pause, limit = self._backoff.compute(failures), current()
         return pause if limit is None else min(pause, limit.left())
 
@@ -250,9 +213,6 @@ def _guarded(retry: Any) -> Any:
         names = {"__module__": kind.__module__, "__slots__": (), "guarded": kind, "call_with_retry": call}
         _made[kind] = type(kind.__name__, (kind,), names)
     retry.__class__ = _made[kind]
-    # What calls in its own way may not ask for a pause.
-    if type(retry._backoff) is NoBackoff:
-        retry._backoff = _AtOnce()
-    elif not isinstance(retry._backoff, _AtOnce | _WithinDeadline):
+    if not isinstance(retry._backoff, NoBackoff | _WithinDeadline):
         retry._backoff = _WithinDeadline(retry._backoff)
     return retry

@@ -23,7 +23,6 @@ from ..core.long_waits import APART
 from ..core.policy import LEAST_IDLE_TIME
 from ..core.pool import PoolCore
 from ..core.recent import TimeInFlight
-from ..core.retry_budget import unbounded
 from ..core.shedding import Shedding
 from ..core.slot import Slot
 from ..deadline import current, deadline
@@ -265,7 +264,7 @@ class Routing(Generic[C, H]):
         if limit is not None and limit.reached():
             return deadline_exceeded(limit.seconds, request.sent)
         if request.sent:
-            return sharing.late(request, connection.connection, self.config.retry_sent, self.retry_token())
+            return sharing.late(request, connection.connection, self.config.retry_sent, self._may_send_again)
         if request.room_until == math.inf:
             return stopped_reading()
         flying = connection.pipeline.in_flight
@@ -474,10 +473,9 @@ class Routing(Generic[C, H]):
         """Return how many commands were answered; those of a connection that is just released may be missed once."""
         return self._answered + sum(each.pipeline.answered for each in self.all_there_are())
 
-    def retry_token(self) -> Callable[[], bool]:
-        """Return what says whether a late command may be sent again."""
+    def _may_send_again(self) -> bool:
         core = self.home.core()
-        return unbounded if core is None else core.retry_token(self.answers())
+        return core is None or core.may_send_again(self.answers())
 
     def look_for_claims(self) -> None:
         """Give a slot up where callers wait that only a release can serve."""

@@ -14,7 +14,7 @@ from redis.exceptions import MaxConnectionsError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..core.config import MultiplexedConfig
-from ..errors import DeadlineExceeded, PoolClosed, ReplyLost, reply_lost
+from ..errors import DeadlineExceeded, PoolClosed, ReplyLost, reply_late, reply_lost
 from ..wire import commands
 from ..wire.attributes import AttributeWatch
 from ..wire.pipeline import Request, ServerClosed
@@ -28,7 +28,7 @@ from .internals import (
     untouched,
 )
 from .lifecycle import own_error
-from .retry import final, sent_again_by
+from .retry import final
 
 
 def probe_after(config: MultiplexedConfig, connection: Any) -> float:
@@ -120,12 +120,12 @@ def own_copy(error: BaseException) -> BaseException:
     return final(own_error(error))
 
 
-def late(request: Request, connection: Any, rule: str, token: Callable[[], bool]) -> BaseException:
-    """Return what the caller gets whose reply didn't come in time; by `token` it may be sent again."""
+def late(request: Request, connection: Any, rule: str, may_send_again: Callable[[], bool]) -> BaseException:
+    """Return what the caller gets whose reply didn't come in time; `may_send_again` takes from the retry budget."""
     error = lost(request, RedisTimeoutError(f"Timeout reading from {connection._host_error()}"), rule)
-    if isinstance(error, ReplyLost):
+    if isinstance(error, ReplyLost) or may_send_again():
         return error
-    return sent_again_by(token, error, commands.first_name(request.commands), getattr(connection, "retry", None))
+    return reply_late(commands.first_name(request.commands), error)
 
 
 # -- the master, and the nodes of a cluster ----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..deadline import current, deadline
-from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_lost
+from ..errors import DeadlineExceeded, PoolTimeout, deadline_exceeded, reply_late, reply_lost
 from ..wire import commands
 from ..wire.session import RESTORING, Session
 from . import naming, no_tls, retry, sockets
@@ -332,11 +332,8 @@ class Tracked:
         if once is not None:
             raise reply_lost(commands.command_name(once), error) from error
         late = isinstance(error, RedisTimeoutError) and not self.subscribed
-        if late and self._redpool is not None:
-            token, command = self._redpool.engine.retry_token(), commands.first_name(self.sent)
-            said = retry.sent_again_by(token, error, command, getattr(self, "retry", None))
-            if said is not error:
-                raise said from error
+        if late and self._redpool is not None and not self._redpool.engine.may_send_again():
+            raise reply_late(commands.first_name(self.sent), error) from error
 
     def _must_run_once(self) -> Sequence[Any] | None:
         """Return the first of the commands sent that must not be sent again, by the pool's `retry_sent`."""

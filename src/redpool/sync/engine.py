@@ -67,9 +67,9 @@ class Overflow:
         """Return that it isn't replaced."""
         return False
 
-    def retry_token(self) -> Callable[[], bool]:
-        """Return what says whether a late command may be sent again."""
-        return self.core.retry_token()
+    def may_send_again(self) -> bool:
+        """Return whether a command whose reply was late may be sent again."""
+        return self.core.may_send_again()
 
     def lends(self, _connection: object) -> bool:
         """Return that it is not on lease: it goes on to no caller."""
