@@ -3,21 +3,17 @@
 ::
 
     python benchmarks/tuning.py [WORKLOAD ...] [--seconds 60] [--seed 1] [--json]
-    python benchmarks/tuning.py --real [--seconds 60] [--seed 1]
 
 Each workload is simulated on a pool of 50 connections (`redpool.tuning.simulator`: the pool's own decisions, virtual
 clock), which records it; `redpool.tuning.advice` sees the record alone. *Best* is the smallest size with which the
 workload itself, not the record, has a p99 wait within the target. The advice may be two connections above that at most,
 and the p99 wait with it twice the target at most; exit status 1 where it isn't. The last column is the advisor's time.
-
-With `--real` a server of its own is behind a proxy that delays it by 50 ms, and tasks come in groups of ten; the pool
-of 50 connections that they use is asked for advice, and its size is tried, and smaller ones.
+`python -m benchmarks.real advisor` asks and tries on a real server.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 import time
@@ -25,13 +21,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 
-import redis.asyncio
-
-import redpool.asyncio
-from redpool import embedded
 from redpool.core.config import PoolConfig
 from redpool.core.record import Record
-from redpool.testing import FaultProxy
 from redpool.tuning import workloads
 from redpool.tuning.advice import SHARE, Advice, advise
 from redpool.tuning.simulator import Outcome, Simulator
@@ -120,59 +111,17 @@ def measured(name: str, seconds: float, seed: int) -> tuple[Row, Advice]:
     return row, advice
 
 
-async def _get(client: redis.asyncio.Redis) -> None:
-    await client.get("key")
-
-
-async def _real(port: int, size: int, seconds: float, seed: int) -> tuple[float, Record]:
-    """Return the p99 wait of callers that come in groups to a real pool of this size, warm, and its record."""
-    pool = redpool.asyncio.ConnectionPool(port=port, max_connections=size)
-    client = redis.asyncio.Redis(connection_pool=pool)
-    await pool.warm_up(size)
-    random, calls = Random(seed), set[asyncio.Task[None]]()
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while loop.time() < end:
-        for _ in range(10):
-            call = asyncio.create_task(_get(client))
-            calls.add(call)
-            call.add_done_callback(calls.discard)
-        await asyncio.sleep(random.expovariate(10))
-    await asyncio.gather(*calls)
-    wait, record = pool.stats().wait.p99, pool.record()
-    await pool.shutdown()
-    return wait, record
-
-
-def real(seconds: float, seed: int) -> None:
-    """Ask a real pool on a real server for advice, and try the size that it gives, and smaller ones."""
-    with embedded.start() as server, FaultProxy(server.host, server.port) as proxy:
-        proxy.delay(0.05)
-        _, record = asyncio.run(_real(proxy.port, 50, seconds, seed))
-        advice = advise(record)
-        _say(str(advice))
-        for size in sorted({max(1, advice.size - 6), max(1, advice.size - 3), advice.size}):
-            wait, _ = asyncio.run(_real(proxy.port, size, seconds, seed))
-            replayed = next((each.wait_p99 for each in advice.curve if each.size == size), None)
-            said = "" if replayed is None else f", replayed {replayed * 1e3:.1f} ms"
-            _say(f"{size} connections: p99 wait {wait * 1e3:.1f} ms{said}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is asked for; return 1 where the advice is not good enough."""
     parser = argparse.ArgumentParser(description="Ask the advisor for the size of a pool whose best size is known.")
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} (default: all)")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the record (default: 60)")
     parser.add_argument("--seed", type=int, default=1, help="of all chance (default: 1)")
-    parser.add_argument("--real", action="store_true", help="on a server of its own")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args(argv)
     unknown = set(arguments.workloads) - set(WORKLOADS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(WORKLOADS)}")
-    if arguments.real:
-        real(arguments.seconds, arguments.seed)
-        return 0
     rows = []
     if not arguments.json:
         _say(f"{'workload':16} busy  best (p99 ms)  chosen (p99 ms)  / target  fresh p99  advisor s")
