@@ -32,8 +32,6 @@ EXECUTION = workloads.exponential(WORK)
 LEAST_TARGET = 0.002
 LOOK_EVERY = 0.01
 
-STOP = 0.3
-
 
 class Scenario(NamedTuple):
     """What comes, by the calls a second that the server can do and the length of the run; and what happens."""
@@ -41,11 +39,18 @@ class Scenario(NamedTuple):
     workload: Callable[[float, float], Workload]
     counts_from: float
     """the waits of callers from then on are looked at: a share of the run"""
-    trouble: float | None = None
-    """the server is so many times slower from a third of the run on; or stops for a moment, where this is 0"""
+    slower: float = 1.0
+    """from a third of the run on the server is so many times slower"""
+    stops: float = 0.0
+    """then it stands still for so many seconds"""
     kept: bool = False
     """callers keep their connection for their time, in place of having the server work"""
     seconds: float = 10.0
+
+    @property
+    def troubled(self) -> bool:
+        """Whether it is the server that makes callers wait."""
+        return self.slower > 1 or self.stops > 0
 
 
 def _jump(most: float, seconds: float) -> Workload:
@@ -70,9 +75,9 @@ def _lognormal(most: float, seconds: float) -> Workload:
 SCENARIOS = {
     "jump": Scenario(_jump, 1 / 3, seconds=20.0),
     "bursts": Scenario(_bursts, 1 / 5, seconds=25.0),
-    "slower": Scenario(_half, 1 / 3, trouble=1.8),
-    "overload": Scenario(_half, 1 / 3, trouble=4.0),
-    "stop": Scenario(_half, 2 / 3, trouble=0.0),
+    "slower": Scenario(_half, 1 / 3, slower=1.8),
+    "overload": Scenario(_half, 1 / 3, slower=4.0),
+    "stop": Scenario(_half, 2 / 3, stops=0.3),
     "lognormal": Scenario(_lognormal, 1 / 5, kept=True, seconds=25.0),
 }
 
@@ -87,9 +92,9 @@ def rows(name: str, ground: Ground, seconds: float, seed: int) -> Iterator[Row]:
     sizes: dict[str, MaxConnections] = {"fixed": None, "auto": "auto"}
     for pool, size in sizes.items():
         row, record = asyncio.run(_measured(scenario, ground, size, callers, seconds))
-        if pool == "fixed" and scenario.trouble is None and record.callers:
+        if pool == "fixed" and not scenario.troubled and record.callers:
             advised = advise(record).size
-        yield {"scenario": name, "pool": pool} | row | {"advised": advised}
+        yield {"scenario": name, "pool": pool, "capacity /s": round(most)} | row | {"advised": advised}
 
 
 class _Sizes(Watch):
@@ -143,11 +148,10 @@ async def _measured(
                     await work(connection, 0.0)
                     await asyncio.sleep(caller.hold)
                 else:
-                    slower = scenario.trouble or 1.0 if watch.now() >= begins else 1.0
+                    slower = scenario.slower if watch.now() >= begins else 1.0
                     await work(connection, caller.hold * slower)
 
-        meanwhile = [watch.look(pool), *([ground.stop(begins, STOP)] if scenario.trouble == 0 else [])]
-        async with alongside(*meanwhile):
+        async with alongside(watch.look(pool), ground.stop(begins, scenario.stops)):
             played = await play(callers, call, seconds)
         since = scenario.counts_from * seconds + 0.1
         figures = watch.columns(since, begins) | {"connects": pool.stats().connected}

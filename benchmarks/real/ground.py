@@ -56,7 +56,9 @@ class Ground:
         self._orders.recv()
 
     async def stop(self, after: float, lasts: float) -> None:
-        """Have the server stand still for so long, in so many seconds."""
+        """Have the server stand still for so long, if at all, in so many seconds."""
+        if not lasts:
+            return
         await asyncio.sleep(after)
         self.server.pause()
         try:

@@ -70,7 +70,7 @@ async def _measured(
     loop, ended, took, good = asyncio.get_running_loop(), Counter[str](), list[float](), list[float]()
     begins = seconds / 3
     ends = begins + scenario.lasts
-    stops = scenario.lasts and scenario.slower == 1
+    stops = scenario.lasts if scenario.slower == 1 else 0.0
     async with redpool.asyncio.ConnectionPool.from_url(ground.url, max_connections=SIZE, **options) as pool:
         await pool.warm_up(SIZE)
         client: Any = redis.asyncio.Redis(connection_pool=pool)
@@ -90,7 +90,7 @@ async def _measured(
                     good.append(caller.at)
                     return
 
-        async with alongside(*([ground.stop(begins, scenario.lasts)] if stops else [])):
+        async with alongside(ground.stop(begins, stops)):
             played = await play(callers, call, seconds)
     since = ends + AFTER if scenario.lasts else seconds / 2
     came = sum(caller.at >= since for caller in callers) * min(1.0, 1 / scenario.share)
