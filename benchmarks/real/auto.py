@@ -1,9 +1,10 @@
 """A pool that sizes itself, and one of the default size: the same callers, the same trouble.
 
 The scenarios are those of the simulation (`docs/sizing.md`), six times slower: about 900 commands a second, a round
-trip of some 6 ms. *Mean* and *most* are open connections, *growth* the most after the trouble began over those before;
-*turns* is how often a minute the pool's limit went down after it had gone up, or up after down. *Advised* is the size
-that the pool of the default size is advised to have, by its record.
+trip of some 6 ms. *Wait* is for a connection, *reply* from a caller's coming to its reply: where the server is the slow
+part, a shorter wait for a connection is a longer one at the server. *Mean* and *most* are open connections, *growth* the
+most after the trouble began over those before; *turns* is how often a minute the pool's limit went down after it had
+gone up, or up after down. *Advised* is the size that the pool of the default size is advised to have, by its record.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from redpool.core.config import MaxConnections
 from redpool.core.record import Record
 from redpool.tuning import workloads
 from redpool.tuning.advice import advise
+from redpool.tuning.simulator import quantile
 from redpool.tuning.workloads import Caller, Workload
 
 from .ground import Ground, Row, Watch, alongside, capacity, milliseconds, play, work
@@ -86,7 +88,7 @@ def rows(name: str, ground: Ground, seconds: float, seed: int) -> Iterator[Row]:
     """Measure a scenario with a pool of the default size, and with one that sizes itself."""
     ground.delay(ROUND_TRIP)
     scenario = SCENARIOS[name]
-    most = asyncio.run(capacity(ground.url, WORK, min(1.0, seconds)))
+    most = asyncio.run(capacity(ground.server.url, WORK, min(1.0, seconds)))
     callers = scenario.workload(most, seconds)(Random(seed), seconds)
     advised: Any = ""
     sizes: dict[str, MaxConnections] = {"fixed": None, "auto": "auto"}
@@ -104,6 +106,8 @@ class _Sizes(Watch):
         super().__init__()
         self.sizes: list[tuple[float, int, int]] = []
         """the time, the open connections, and the pool's limit"""
+        self.replies: list[tuple[float, float]] = []
+        """when a caller had its reply, and how long after it came"""
 
     async def look(self, pool: redpool.asyncio.ConnectionPool) -> None:
         """Note how large it is, again and again."""
@@ -126,6 +130,7 @@ class _Sizes(Watch):
         before = max((opened for at, opened, _ in self.sizes if at < trouble_at), default=0)
         return {
             "wait p99 ms": milliseconds(self.wait(0.99, since)),
+            "reply p99 ms": milliseconds(quantile([took for at, took in self.replies if at >= since], 0.99)),
             "target ms": milliseconds(max(LEAST_TARGET, use)),
             "mean": round(fmean(opened), 1),
             "most": max(opened),
@@ -143,6 +148,7 @@ async def _measured(
     ) as pool:
 
         async def call(caller: Caller) -> None:
+            came = watch.now()
             async with pool.connection() as connection:
                 if scenario.kept:
                     await work(connection, 0.0)
@@ -150,6 +156,7 @@ async def _measured(
                 else:
                     slower = scenario.slower if watch.now() >= begins else 1.0
                     await work(connection, caller.hold * slower)
+            watch.replies.append((watch.now(), watch.now() - came))
 
         async with alongside(watch.look(pool), ground.stop(begins, scenario.stops)):
             played = await play(callers, call, seconds)

@@ -107,7 +107,10 @@ async def work(connection: Any, seconds: float) -> None:
 
 
 async def capacity(url: str, seconds: float, lasts: float = 1.0, connections: int = 16) -> float:
-    """Return how many calls a second the server serves, each of which is `seconds` of work."""
+    """Return how many calls a second the server does, each of which is `seconds` of work.
+
+    `url` is the server's own: what it has read at once it answers at once, and behind a delay it would then be idle.
+    """
     done, loop = 0, asyncio.get_running_loop()
     ends = loop.time() + lasts
 

@@ -57,7 +57,7 @@ def rows(name: str, ground: Ground, seconds: float, seed: int) -> Iterator[Row]:
     """Measure a scenario with each scheme."""
     ground.delay(ROUND_TRIP)
     scenario = SCENARIOS[name]
-    most = asyncio.run(capacity(ground.url, WORK, min(1.0, seconds)))
+    most = asyncio.run(capacity(ground.server.url, WORK, min(1.0, seconds)))
     callers = workloads.poisson(scenario.share * most, workloads.fixed(WORK))(Random(seed), seconds)
     for scheme, options in SCHEMES.items():
         row = asyncio.run(_measured(scenario, ground, options, callers, seconds))
