@@ -1,10 +1,10 @@
 """A pool that sizes itself, and one of the default size: the same callers, the same trouble.
 
 The scenarios are those of the simulation (`docs/sizing.md`), six times slower: about 900 commands a second, a round
-trip of some 6 ms. *Wait* is for a connection, *reply* from a caller's coming to its reply: where the server is the slow
-part, a shorter wait for a connection is a longer one at the server. *Mean* and *most* are open connections, *growth* the
-most after the trouble began over those before; *turns* is how often a minute the pool's limit went down after it had
-gone up, or up after down. *Advised* is the size that the pool of the default size is advised to have, by its record.
+trip of some 6 ms. *Wait* is for a connection, *reply* from a caller's coming to its reply: where the server is slow, a
+shorter wait for a connection is a longer one at the server. *Mean* and *most* are open connections, *growth* the most
+after the trouble began over those before; *turns* is how often a minute the pool's limit went down after it had gone
+up, or up after down. *Advised* is the size that the pool of the default size is advised to have, by its record.
 """
 
 from __future__ import annotations
