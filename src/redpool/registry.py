@@ -2,7 +2,7 @@
 
 What must stay true: each step here is one operation on a dictionary or a deque, which nothing interrupts. So pools may
 be made, collected and listed at once, in any thread, in signal handlers and in finalizers. There is no lock, which a
-forked child might find locked.
+forked child might find locked. `list(_pools.items())` is no such step: see `tests/docs/test_copies.py`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def pools() -> list[LivingPool]:
     now = _monotonic()
     return [
         LivingPool(pool, pool.config.name, made.server, number, now - made.at, shown(made.site).strip())
-        for number, made in list(_pools.items())
+        for number, made in _pools.copy().items()
         if (pool := made.reference()) is not None
     ]
 

@@ -10,6 +10,7 @@ import pytest
 import redpool
 import redpool.asyncio
 from redpool import registry
+from support.collecting import while_collecting
 from support.faces import Face
 
 
@@ -40,6 +41,18 @@ def test_a_pool_that_is_gone_is_not_found() -> None:
     pools = made(host="gone")
     pools.pop()
     assert len(of("gone:6379/0")) == 2
+
+
+def test_pools_are_listed_while_others_are_collected() -> None:
+    """Nor is any missed that is still there."""
+    pools = [redpool.ConnectionPool(host="collected") for _ in range(100)]
+    kept = pools.pop(0)
+
+    def look() -> None:
+        assert kept in [each.pool for each in redpool.pools()]
+
+    while_collecting(lambda: pools and pools.pop(), look)
+    assert pools == []
 
 
 def test_the_pool_of_a_client_is_made_by_the_line_that_makes_the_client() -> None:

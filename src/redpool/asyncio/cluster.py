@@ -136,7 +136,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):  # type: ignore[misc] 
     async def aclose(self) -> None:
         """Close the client, as in redis-py: commands in flight are answered."""
         await super().aclose()
-        for pool in self._pools.by_name.values():
+        for pool in list(self._pools.by_name.values()):
             await pool.aclose()
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:

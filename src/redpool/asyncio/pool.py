@@ -273,8 +273,10 @@ class ConnectionPool(AsyncSurface):
         return here
 
     def _forget_closed_loops(self) -> None:
-        for closed in [each for each in self._by_loop if each.is_closed()]:
-            self._by_loop.pop(closed).discard()
+        for closed in [each for each in list(self._by_loop) if each.is_closed()]:
+            here = self._by_loop.pop(closed, None)
+            if here is not None:  # else the pool was reset just now
+                here.discard()
 
     def _view(self) -> Engine | None:
         """Return the part on the running loop, else the one used last."""
@@ -471,7 +473,7 @@ class ConnectionPool(AsyncSurface):
         return None
 
     def _connect_retries_changed(self) -> None:
-        for here in self._by_loop.values():
+        for here in list(self._by_loop.values()):
             here.retries_changed()
 
     @property

@@ -134,7 +134,7 @@ class Connector:
     @property
     def unbegun(self) -> list[Slot]:
         """The slots whose connects were ordered and have not begun; also for a thread that has no lock."""
-        return [slot for slot in tuple(self.slots) if not slot.begun]
+        return [slot for slot in list(self.slots) if not slot.begun]
 
     @property
     def under_way(self) -> int:
@@ -230,7 +230,7 @@ class Connector:
 
     def expire_leases(self, now: float) -> None:
         """Count those no more that have used up their time: their callers may have been interrupted."""
-        for ticket, until in list(self.leases.items()):
+        for ticket, until in self.leases.copy().items():
             if now >= until:
                 del self.leases[ticket]
 

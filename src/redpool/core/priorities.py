@@ -46,7 +46,7 @@ class ClassedQueue(WaitQueue):
         """by class, as far as any are held; the class that was admitted last stands last"""
 
     def __len__(self) -> int:
-        return len(self.tickets) + sum(map(len, self.held.values()))
+        return len(self.tickets) + sum(map(len, list(self.held.values())))  # also for a thread that has no lock
 
     def __iter__(self) -> Iterator[Ticket]:
         return chain(self.tickets, *list(self.held.values()))

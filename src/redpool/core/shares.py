@@ -137,12 +137,12 @@ class Table:
         return share
 
     def _forget_the_silent(self) -> None:
-        for name, entry in list(self.entries.items()):
+        for name, entry in self.entries.copy().items():
             if self.clock >= entry.expires:
                 del self.entries[name]
                 if not entry.leaves:
                     self.unseen[name] = self.clock + _ms(UNSEEN_FOR)
-        for name, until in list(self.unseen.items()):
+        for name, until in self.unseen.copy().items():
             if self.clock >= until:
                 del self.unseen[name]
 

@@ -222,7 +222,7 @@ def summarize(
         leaks=counters.leaks,
         shed=shed,
         retries_refused=retries_refused,
-        closed={reason.value: count for reason, count in counters.closed.items()},
+        closed={reason.value: count for reason, count in dict(counters.closed).items()},
         wait=counters.wait.summary(zeros=acquired - waited),
         use=counters.use.summary(),
         connect=counters.connect.summary(),

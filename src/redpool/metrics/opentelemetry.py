@@ -162,7 +162,7 @@ def _notes_of(meter: Meter) -> list[_Noted]:
         notes = _notes[meter] = []
 
         def record(_options: CallbackOptions, notes: list[_Noted] = notes) -> tuple[()]:
-            for each in tuple(notes):
+            for each in [*notes]:
                 each.record(_LONGEST_WAIT)
             return ()
 

@@ -66,7 +66,7 @@ def connect_retries(options: Mapping[str, Any]) -> ConnectRetries:
         asked = bool(options.get("retry_on_error") or options.get("retry_on_timeout"))
         return ConnectRetries(1 if asked else 0, (redis.ConnectionError, redis.TimeoutError))
     failures = retries_of(retry)
-    return ConnectRetries(failures if failures >= 0 else math.inf, tuple(retry._supported_errors))
+    return ConnectRetries(failures if failures >= 0 else math.inf, (*retry._supported_errors,))
 
 
 def server_is_full(error: BaseException) -> bool:

@@ -220,7 +220,7 @@ class Recording:
         self._alone(self._record_all, _LONGEST_WAIT)
 
     def _record_all(self) -> None:
-        self._record_each(tuple(self._durations))
+        self._record_each([*self._durations])
         if count := len(self._closed):
             closed = self._closed[:count]
             del self._closed[:count]
@@ -260,7 +260,7 @@ _last: dict[bool, Recording] = {}
 
 
 def _record_noted(_options: Any) -> tuple[()]:
-    for each in tuple(_all):
+    for each in [*_all]:
         each.record_all_noted()
     return ()
 

@@ -165,7 +165,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
         super().close()
         if (nodes := getattr(self, "nodes_manager", None)) is None:  # it was refused before it had any
             return
-        for node in nodes.nodes_cache.values():
+        for node in list(nodes.nodes_cache.values()):
             pool = None if node.redis_connection is None else node.redis_connection.connection_pool
             if isinstance(pool, _NodePool):
                 pool.close()

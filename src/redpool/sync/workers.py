@@ -74,7 +74,7 @@ class Workers:
 
         A change to the core.
         """
-        for slot, thread in list(self.at_work.items()):
+        for slot, thread in self.at_work.copy().items():
             if not thread.is_alive():
                 self._lost(slot, thread, now)
 

@@ -273,10 +273,10 @@ class SlowCommands:
         self.decisions.append((now, f"{what} goes over the bulk connection: slower than {self._after:g} s, {times}"))
 
     def _forget(self, now: float) -> None:
-        for key, slow in list(self._slow.items()):
+        for key, slow in self._slow.copy().items():
             if now >= slow.until or key not in self._apart.known:
                 self._share_again(key, f"{upper(key[0])} shares again: it was not slow of late", now)
-        for key, until in list(self._in_vain.items()):
+        for key, until in self._in_vain.copy().items():
             if now >= until:
                 del self._in_vain[key]
 

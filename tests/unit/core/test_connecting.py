@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 
 from redpool.core import policy
-from redpool.core.slot import Reason, State
+from redpool.core.config import PoolConfig
+from redpool.core.connector import Connector
+from redpool.core.slot import Reason, Slot, State
 from redpool.core.waiters import TicketState
+from support.collecting import while_collecting
 
 from .driver import Driver
 
@@ -371,3 +375,17 @@ def test_a_waiter_is_not_held_up_by_a_check_while_places_are_empty() -> None:
     driver.ask(30.1)
     driver.run_until(31.0)
     assert len(driver.ordered) == 1
+
+
+def test_callers_that_wait_see_which_connects_have_not_begun() -> None:
+    """They look without the lock, while other threads order and begin connects."""
+    connector = Connector(PoolConfig(), 1.0, Random(1))
+    slots = [Slot() for _ in range(3)]
+    for slot in slots:
+        connector.order(slot)
+    connector.begin(slots[0], 0, 0.0)
+
+    def look() -> None:
+        assert connector.unbegun[:2] == slots[1:]
+
+    while_collecting(lambda: connector.order(Slot()), look)
