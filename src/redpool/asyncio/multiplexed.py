@@ -16,7 +16,7 @@ from ..core.config import MaxConnections
 from ..core.pool import PoolCore
 from ..core.record import Record
 from ..core.stats import MultiplexedPoolStats, PoolDump
-from ..errors import shut_down
+from ..errors import pool_gone, shut_down
 from ..forks import begin_in_child, same_process
 from ..redispy.clients import NO_WAY
 from ..redispy.internals import ONE_CALL_ASYNC, MaintNotificationsConfig
@@ -238,7 +238,10 @@ class _Home(WeakHome):
 
     async def connect(self, beside: bool) -> Any:
         """Take a connection that is to be shared; one `beside` others must not take the last slot."""
-        return await self.pool_here().take_shared(beside)
+        try:
+            return await MultiplexedConnectionPool.take_shared(self.passing_pool(), beside)
+        except ReferenceError:
+            raise pool_gone() from None
 
     def release(self, connection: Any) -> None:
         """Release a connection to the pool; the engine takes it back where that is gone."""

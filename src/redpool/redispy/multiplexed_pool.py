@@ -174,6 +174,14 @@ class WeakHome:
             raise pool_gone()
         return pool
 
+    def passing_pool(self) -> Any:
+        """Return what stands for the pool, and doesn't keep it, for as long as a connect may take.
+
+        Its methods raise `ReferenceError` once the pool is gone. One that is dropped while a shared connection is
+        connected would stay until that has ended; in a cycle, until the next collection, which may be long in coming.
+        """
+        return weakref.proxy(self.pool_here())
+
     def may_share(self) -> bool:
         """Find out anew whether callers share connections."""
         pool = self.pool()

@@ -19,7 +19,7 @@ import redpool
 import redpool.asyncio
 from redpool import embedded
 from redpool.testing import FaultProxy
-from support.faces import Asyncio, Face, Listener, Watch, _pool_threads, eventually, on_loop
+from support.faces import PATIENCE, Asyncio, Face, Listener, Watch, _pool_threads, eventually, on_loop
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +150,49 @@ def test_a_pool_that_is_dropped_is_gone(
     proxy.hang_up()
     assert eventually(lambda: gone() is None, 5.0)
     assert eventually(lambda: not _pool_threads() and not watch.ids("dropped"))
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_pool_that_is_dropped_while_it_connects(proxy: FaultProxy, kind: str) -> None:
+    """It is gone at once, and its threads with it, however long the connect would take: they don't keep it.
+
+    In a cycle it would stay until the next collection, and that may be long in coming.
+    """
+    proxy.black_hole()
+    client = MAKERS[kind]({"socket_timeout": 3 * PATIENCE, "socket_connect_timeout": 3 * PATIENCE}, proxy.url)
+    with contextlib.suppress(redpool.DeadlineExceeded), redpool.deadline(0.05):
+        client.get("key")
+    pool = client.connection_pool
+    pool.itself, gone = pool, weakref.ref(pool)
+    assert _pool_threads()
+    del client, pool
+    assert eventually(lambda: _is_collected(gone), PATIENCE)
+    assert eventually(lambda: not _pool_threads(), PATIENCE)
+
+
+def _is_collected(gone: weakref.ref[Any]) -> bool:
+    gc.collect()
+    return gone() is None
+
+
+def test_a_pool_of_a_loop_that_is_dropped_while_it_connects(proxy: FaultProxy) -> None:
+    """The same: no task is left of it."""
+
+    async def dropped() -> None:
+        options: Any = {"socket_timeout": 3 * PATIENCE, "socket_connect_timeout": 3 * PATIENCE}
+        client = redpool.asyncio.Redis.from_url(proxy.url, **options)
+        with contextlib.suppress(redpool.DeadlineExceeded), redpool.deadline(0.05):
+            await client.get("key")
+        pool: Any = client.connection_pool
+        pool.itself, gone = pool, weakref.ref(pool)
+        del client, pool
+        assert _is_collected(gone)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait({task}, timeout=PATIENCE)
+        assert len(asyncio.all_tasks()) == 1
+
+    proxy.black_hole()
+    asyncio.run(dropped())
 
 
 @pytest.mark.needs("client-side caching")
