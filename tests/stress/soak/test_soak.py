@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
+
+from support import crowds
 
 from .meters import Reading, growth
 
@@ -25,6 +28,19 @@ def test_nothing_grows() -> None:
     command = [sys.executable, "-m", "stress.soak", "9"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_what_is_dropped_meanwhile_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a thread lets go while a test waits for its end: a pool in a cycle, and so that pool's maintenance."""
+    monkeypatch.setattr(crowds, "_COLLECTS_EVERY", 0.01)
+
+    class InACycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    held = [InACycle()]
+    gone = weakref.ref(held[0])
+    assert crowds.eventually(lambda: held.clear() or gone() is None)  # type: ignore[func-returns-value]
 
 
 def test_growth_is_seen() -> None:
