@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+
+# A look-up of names imports this at a process's first connect. A child that was forked in the midst of an import waits
+# for ever where it comes to the same module, since the thread is gone that has the module's lock.
+import encodings.idna  # noqa: F401  see above
 import logging
 import traceback
 import weakref

@@ -249,6 +249,36 @@ def test_the_parents_threads_are_collected_in_a_child() -> None:
     in_child(child)
 
 
+FIRST_CALLS = """
+import sys
+import redis, redpool
+
+url = sys.argv[1]
+for kind in redpool.ConnectionPool, redpool.MultiplexedConnectionPool:
+    for protocol in 2, 3:
+        pool, nowhere = kind.from_url(url, protocol=protocol), kind(port=1, protocol=protocol)
+        before = set(sys.modules)
+        for client_class in redis.Redis, redpool.Redis:
+            client_class(connection_pool=pool).echo("first")
+            try:
+                client_class(connection_pool=nowhere).echo("nowhere")
+            except redis.ConnectionError:
+                pass
+        print(*(set(sys.modules) - before))
+"""
+
+
+def test_the_first_connect_imports_nothing(redis_url: str) -> None:
+    """A child that was forked in the midst of an import could never connect: the module stays locked there.
+
+    The thread that imports it doesn't exist in the child, and its lock is none of those that CPython makes anew.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CALLS, redis_url], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
 # -- event loops -------------------------------------------------------------------------------------------------------
 
 
