@@ -66,14 +66,14 @@ def _of_one(living: LivingPool) -> str:
         return f"{made}\n{living.name}: {traceback.format_exc()}"
 
 
-# What is released once something is written; the latest ones.
-_under_way: deque[_thread.LockType] = deque(maxlen=8)
+# The latest: each with what is released once something is written, and the process; in a child of it that is never.
+_under_way: deque[tuple[int, _thread.LockType]] = deque(maxlen=8)
 
 
 def _finish() -> None:
     """Let a process that ends write what it was asked for: the handler that was there may have ended it."""
-    for done in list(_under_way):
-        if done.acquire(timeout=_FINISHES_WITHIN):
+    for process, done in list(_under_way):
+        if process == os.getpid() and done.acquire(timeout=_FINISHES_WITHIN):
             done.release()
 
 
@@ -92,7 +92,7 @@ class _Dump:
             signal.signal(signum, signal.SIG_DFL)
         done = _thread.allocate_lock()
         done.acquire()
-        _under_way.append(done)
+        _under_way.append((os.getpid(), done))
         try:
             _thread.start_new_thread(self._write, (done, signum if ends else None))
         except RuntimeError:  # none is to be had

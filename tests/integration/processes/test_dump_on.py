@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import pytest
 
 import redpool
 import redpool.asyncio
+from redpool import signals
+from support.children import in_child
 from support.faces import Face, eventually
 
 SIGNAL = signal.SIGUSR1
@@ -133,3 +137,22 @@ time.sleep(20)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
     assert "there is no dump" in done.stderr
     assert done.returncode == -signal.SIGTERM
+
+
+def test_a_child_does_not_wait_for_what_its_parent_writes() -> None:
+    """As it ends: the thread that writes doesn't exist there."""
+    writes = threading.Event()
+    redpool.dump_on(SIGNAL, lambda _: writes.wait(60.0))
+    signal.raise_signal(SIGNAL)
+
+    def child() -> None:
+        _, writing = signals._under_way[-1]
+        before = time.monotonic()
+        signals._finish()
+        assert writing.locked()
+        assert time.monotonic() - before < signals._FINISHES_WITHIN
+
+    try:
+        in_child(child)
+    finally:
+        writes.set()
