@@ -72,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # redis-py's own code knows the topology.
     "redpool.sync.cluster": {
         STDLIB, "redpool.sync", "redpool.redispy", "redpool.wire", "redpool.deadline", "redpool.errors",
-        "redis.client", "redis.cluster", "redis.exceptions",
+        "redpool.forks", "redis.client", "redis.cluster", "redis.exceptions",
     },
     "redpool.sync.sentinel": {
         STDLIB, "redpool.sync", "redpool.redispy", "redpool.wire", "redpool.deadline", "redis.sentinel",

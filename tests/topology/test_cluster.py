@@ -20,6 +20,7 @@ from redpool.core import retry_budget
 from redpool.fleet import Reader
 from redpool.fleet.keys import DEFAULT, Keys
 from redpool.testing import FaultProxy
+from support.children import in_child
 from support.faces import PATIENCE, Doing, Face, eventually, together
 
 from .servers import Cluster
@@ -380,3 +381,28 @@ def test_a_wrong_option_says_nothing_of_the_nodes(face: Face, wrong: dict[str, A
     """It is refused by its name and value before any is asked."""
     with pytest.raises(ValueError, match=says):
         face.redpool.RedisCluster(host="localhost", port=1, **wrong)
+
+
+def test_a_child_waits_for_no_lock_of_its_parents(threads: Face, cluster: Cluster) -> None:
+    """Which another thread of the parent has as it forks: redis-py takes one for each command of a pipeline."""
+    held, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with client.nodes_manager._lock:
+            held.set()
+            end.wait(PATIENCE)
+
+    def child() -> None:
+        with client.pipeline() as pipeline:
+            assert pipeline.get("child").execute() == [None]
+        assert client.get("child") is None
+        assert client.dbsize(target_nodes=client.ALL_NODES) is not None
+
+    with client_of(threads, cluster) as client:
+        holding = Doing(hold)
+        assert held.wait(PATIENCE)
+        try:
+            in_child(child)
+        finally:
+            end.set()
+            holding.result()

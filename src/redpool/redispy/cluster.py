@@ -18,6 +18,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MaxConnectionsError, MovedError, TryAgainError
 
 from ..errors import DeadlineExceeded, PoolClosed
+from ..forks import begin_in_child, same_process
 from .internals import CLUSTER_METHODS, policy_resolver, retries_of, untouched
 from .packing import EMPTY_RESPONSE, NEVER_DECODE
 
@@ -114,6 +115,8 @@ class ShortcutCluster:
         return nodes[0] if nodes else None
 
     def _balanced(self, name: str, slot: int) -> Any:
+        if not same_process[0]:
+            begin_in_child()  # what follows takes a lock
         if not self.nodes_manager.slots_cache.get(slot):
             return None
         reads = name in READ_COMMANDS

@@ -667,6 +667,18 @@ def kept_by_nodes(kind: type) -> Any:
     return type(kind.__name__, (_LeavesWhenAnswered, kind), {"__module__": kind.__module__})
 
 
+def renew_locks(client: Any) -> None:
+    """Give a cluster's client of threads other locks, in a forked child: a parent's thread may have had those it has.
+
+    What they guard is replaced as a whole, or an entry of a dictionary at a time.
+    """
+    nodes = client.nodes_manager
+    for owner in (client, nodes, getattr(nodes, "read_load_balancer", None)):
+        for name in ("_lock", "_initialization_lock"):
+            if hasattr(owner, name):
+                setattr(owner, name, threading.RLock())
+
+
 # -- a cluster's pipelines, which have strategies from 6.1 or 6.2 on ---------------------------------------------------
 
 try:

@@ -14,6 +14,7 @@ from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 
 from ..deadline import current
 from ..errors import DeadlineExceeded, ReplyLost
+from ..forks import begin_in_child, in_child, same_process
 from ..redispy import clients, internals, packing, recording, sharing
 from ..redispy.cluster import EARLIER, FIRST, OF_THE_CALLER, ShortcutCluster, tries_again
 from ..redispy.keywords import ClusterOptions, ClusterUrlOptions
@@ -25,6 +26,7 @@ from .multiplexed import MultiplexedConnectionPool
 from .virtual import VirtualConnection
 
 _get, _monotonic = dict.get, time.monotonic
+_same_process = same_process
 _recorder, _theirs, _client_class = internals.RECORDER, theirs.RedisCluster, redis.client.Redis
 _execute = internals.original(_theirs, "execute_command")
 _parse = internals.original(_client_class, "parse_response")
@@ -85,6 +87,7 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
         if handler is not None:
             handler.cluster_client = weakref.proxy(self)
         self._prepare(sharing_names, theirs.RedisCluster)
+        _living.add(self)
 
     @overload  # type: ignore[override]  # it refuses what would fail
     @classmethod
@@ -106,6 +109,8 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
             or (client := node.redis_connection) is None
             or not ((pool := client.connection_pool).sharing or pool.may_share())
         ):
+            if not _same_process[0]:
+                begin_in_child()
             return super().execute_command(*args, **options)
         started = None if _recorder._provider_manager is None else _monotonic()
         request = Request(args, packing.pack(args))
@@ -172,9 +177,22 @@ class RedisCluster(ShortcutCluster, theirs.RedisCluster):
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
         """Return a pipeline, as in redis-py."""
+        if not _same_process[0]:
+            begin_in_child()
         pipe: theirs.ClusterPipeline = super().pipeline(transaction, shard_hint)
         pipe._execution_strategy = _TransactionStrategy(pipe) if transaction else _PipelineStrategy(pipe)
         return pipe
+
+
+_living: weakref.WeakSet[RedisCluster] = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    for client in list(_living):
+        internals.renew_locks(client)
+
+
+in_child(_begin_in_child)
 
 
 def _note(pool: Any, name: str, started: float | None, error: Exception | None = None) -> None:

@@ -31,7 +31,7 @@ def test_nothing_grows() -> None:
 
 
 def test_what_is_dropped_meanwhile_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a thread lets go while a test waits for its end: a pool in a cycle, and so that pool's maintenance."""
+    """What a thread has while a test begins to wait for its end: a pool in a cycle, and so that pool's maintenance."""
     monkeypatch.setattr(crowds, "_COLLECTS_EVERY", 0.01)
 
     class InACycle:
