@@ -1192,8 +1192,8 @@ class PoolCore:
         return sorted((slot for slot in self.slots if slot.state is _LEASED), key=lambda slot: slot.since)
 
     def idle_connections(self) -> list[Connection]:
-        """Return the connections that a caller could have at once."""
-        return [slot.connection for slot in self.idle]
+        """Return the connections that a caller could have at once; also for a thread that isn't the loop's."""
+        return [slot.connection for slot in list(self.idle.slots)]
 
     def waiting(self) -> tuple[Ticket, ...]:
         """Return the tickets in the queue, the longest-waiting first."""
