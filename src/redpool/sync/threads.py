@@ -90,9 +90,20 @@ class _Thread(threading.Thread):
             if self.begun:
                 raise
         if not self.begun:  # what was raised in its first steps was meant for its starter
-            self._started.set()  # type: ignore[attr-defined]  # CPython's own
-            self.run()
+            self._begin_after_all()
         _detach(self)
+
+    def _begin_after_all(self) -> None:
+        """Take the first steps again, of which some may have been taken: `enumerate` lists it while it runs, only."""
+        self._set_ident()  # type: ignore[attr-defined]  # CPython's own
+        with threading._active_limbo_lock:  # type: ignore[attr-defined]  # CPython's own
+            threading._active[threading.get_ident()] = self  # type: ignore[attr-defined]  # CPython's own
+            threading._limbo.pop(self, None)  # type: ignore[attr-defined]  # CPython's own
+        self._started.set()  # type: ignore[attr-defined]  # CPython's own
+        try:
+            self.run()
+        finally:
+            self._delete()  # type: ignore[attr-defined]  # CPython's own
 
 
 def _detach(thread: threading.Thread) -> None:

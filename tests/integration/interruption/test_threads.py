@@ -86,6 +86,31 @@ def test_an_interrupted_starter_is_raised_so_and_the_work_is_done_once(
     assert works == ["work"]
 
 
+def test_a_thread_that_is_taken_for_its_starter_is_listed_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CPython 3.11 what interrupts a starter may hit the new thread in its first steps; it works all the same."""
+    first_step, armed = threads._Thread._set_ident, [True]  # type: ignore[attr-defined]
+
+    def hit(thread: threading.Thread) -> None:
+        if armed:
+            armed.clear()
+            raise Interrupted
+        first_step(thread)
+
+    def named() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name == "hit"]
+
+    def work() -> None:
+        listed.append((threads.own(), len(named())))
+        done.set()
+
+    monkeypatch.setattr(threads._Thread, "_set_ident", hit)
+    done, listed = threading.Event(), list[Any]()
+    threads.start(work, "hit")
+    assert done.wait(PATIENCE)
+    assert listed == [(True, 1)]
+    assert eventually(lambda: not named())
+
+
 def test_no_thread_to_be_had_is_raised_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool then does the work in its caller's thread."""
 
