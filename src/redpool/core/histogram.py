@@ -241,7 +241,7 @@ class Histogram:
         Each stands for those within 1/32 of it.
         """
         self.sort_in()
-        more = ((bucket, members - before.get(bucket, 0)) for bucket, members in sorted(self._buckets.items()))
+        more = ((bucket, members - before.get(bucket, 0)) for bucket, members in sorted(self._buckets.copy().items()))
         return [(min(_middle(bucket), self._max), members) for bucket, members in more if members]
 
     def distribution(self, zeros: int = 0) -> Distribution:
