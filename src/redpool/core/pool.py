@@ -544,10 +544,12 @@ class PoolCore:
     def _size_up(self, sizing: Sizing, now: float) -> None:
         """Allow a connection more where callers wait that only a release can serve, and it pays."""
         sizing.due_at = min(sizing.due_at, now + SHRINKS_EVERY)
-        sizing.sample(self.in_use, self.counters.use.count, now)
+        oldest = self.queue.oldest_wait(now)
+        if (seen := sizing.look(self.max_connections, len(self.connector), oldest, now)) is not None:
+            self.outbox.append(Note(sizing.decide(seen, now)))
         while self._lacks_slots and self.max_connections < sizing.high:
             oldest = self.queue.oldest_wait(now)
-            why = sizing.why_grow(self.max_connections, oldest, len(self.connector), now)
+            why = sizing.why_grow(self.max_connections, oldest, len(self.connector))
             if why is None:
                 left = sizing.target - oldest
                 self.wake_by(now + max(policy.LEAST_SIZING_TIME, left if left > 0 else sizing.target))

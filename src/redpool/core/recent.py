@@ -6,9 +6,13 @@ A mean of uses would follow a few slow ones.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Protocol
 
-from .histogram import Histogram
+from .histogram import LATEST, Histogram
+
+ENOUGH = LATEST
+"""From so many uses a median is known well enough."""
 
 LOOK_EVERY = 0.1
 """Seconds in which answers are counted."""
@@ -35,6 +39,25 @@ class RecentUses:
         """Seconds that a caller keeps a connection, most often; 0 as long as nothing is known."""
         latest = sorted(self._uses.latest)
         return latest[len(latest) // 2] if latest else 0.0
+
+    @property
+    def count(self) -> int:
+        """How many uses there were."""
+        return self._uses.count
+
+    def buckets(self) -> dict[int, int]:
+        """Return all uses so far, for `median_since`."""
+        return self._uses.buckets()
+
+    def median_since(self, before: Mapping[int, int]) -> float:
+        """Return the median of all uses since `buckets` has returned `before`, within 1/32; 0 where there was none."""
+        uses = self._uses.since(before)
+        left = sum(times for _, times in uses) / 2
+        for seconds, times in uses:
+            left -= times
+            if left <= 0:
+                return seconds
+        return 0.0
 
 
 class TimeInFlight:

@@ -25,6 +25,7 @@ from .driver import Driver
 
 # A server of 6 000 commands a second, a round trip of a millisecond, and 5 ms for a connect.
 EXECUTION = workloads.exponential(1 / 6000)
+EQUAL = workloads.fixed(1 / 6000)
 
 
 class Sized(Simulator):
@@ -44,9 +45,9 @@ class Sized(Simulator):
         return sum(one != other for one, other in itertools.pairwise(steps))
 
 
-def run(workload: Workload, server: Server, seconds: float) -> tuple[Sized, Outcome]:
+def run(workload: Workload, server: Server, seconds: float, seed: int = 1) -> tuple[Sized, Outcome]:
     simulator = Sized(server)
-    return simulator, simulator.run(workload(Random(1), seconds), seconds)
+    return simulator, simulator.run(workload(Random(seed), seconds), seconds)
 
 
 def p99(outcome: Outcome, start: float, end: float, rate: float) -> float:
@@ -55,8 +56,13 @@ def p99(outcome: Outcome, start: float, end: float, rate: float) -> float:
     return quantile(waits, 0.99, round(rate * (end - start)) - len(waits))
 
 
-def loads(*levels: tuple[float, float]) -> Workload:
-    return workloads.steps(EXECUTION, *levels)
+def loads(*levels: tuple[float, float], execution: workloads.Holds = EXECUTION) -> Workload:
+    return workloads.steps(execution, *levels)
+
+
+def said(simulator: Sized) -> list[str]:
+    assert simulator.core.sizing is not None
+    return [what for _, what in simulator.core.sizing.decisions]
 
 
 def test_it_follows_a_jump_of_the_load_within_100_ms() -> None:
@@ -76,10 +82,48 @@ def test_it_serves_bursts_and_keeps_what_they_need() -> None:
     assert simulator.reversals() <= 1
 
 
-def test_it_does_not_grow_while_the_server_is_the_slow_part() -> None:
-    """Four times slower, and overloaded for that: each connection more would be more work for it."""
-    simulator, _ = run(loads((0, 3000)), OneByOne(0.001, [Trouble(4, 9, 4)]), 9.0)
-    assert simulator.size(8.9) <= 2 * simulator.size(3.9)
+@pytest.mark.parametrize("execution", [EQUAL, EXECUTION], ids=["equal", "exponential"])
+def test_it_grows_to_twice_its_size_at_most_while_the_server_is_the_slow_part(execution: workloads.Holds) -> None:
+    """Four times slower, and overloaded for that: each connection more is more work for it. It says what it has seen.
+
+    Nor does it grow for what has gathered when the server is quick again: that comes down as it is.
+    """
+    slow = OneByOne(0.001, [Trouble(4, 6, 4)])
+    simulator, _ = run(loads((0, 3000), execution=execution), slow, 7.0)
+    assert simulator.size(6.9) <= 2 * simulator.size(3.9)
+    assert any(what.startswith("uses take ") and "it grows to " in what for what in said(simulator))
+    assert any(what.endswith("it doesn't grow") for what in said(simulator))
+
+
+def test_where_the_server_is_near_its_limit_no_larger_pool_has_its_replies_sooner() -> None:
+    """1.8 times slower, at 90 %: callers wait for the server, in the pool or beyond it."""
+    replies = []
+    for config in (PoolConfig(max_connections=2, limits=(2, 64), timeout=None), PoolConfig(max_connections=64)):
+        simulator = Simulator(config, OneByOne(0.001, [Trouble(2, 6, 1.8)]), keep_replies=True)
+        outcome = simulator.run(loads((0, 3000))(Random(2), 6.0), 6.0)
+        replies.append(outcome.reply(0.99))
+    assert replies[0] <= 1.1 * replies[1]
+
+
+def test_calls_that_take_longer_by_themselves_are_no_slow_server() -> None:
+    """Eight times longer, and as many: it grows, as more connections bring more replies."""
+    before, after = workloads.exponential(0.0005), workloads.exponential(0.004)
+
+    def workload(random: Random, seconds: float) -> list[workloads.Caller]:
+        quick = workloads.steps(before, (0, 2000))(random, 2.0)
+        return quick + workloads.steps(after, (0, 0), (2, 2000))(random, seconds)
+
+    simulator, outcome = run(workload, Parallel(), 6.0, seed=2)
+    assert p99(outcome, 4.0, 6.0, 2000) <= 2 * simulator.core.sizing.target  # type: ignore[union-attr]
+    assert simulator.size(5.9) <= 32
+
+
+def test_first_uses_that_were_short_by_chance_do_not_keep_it_small() -> None:
+    """Exponential uses: some are a tenth of the median. With this seed the first were."""
+    workload = workloads.steps(workloads.exponential(0.002), (0, 500), (2, 4000))
+    simulator, outcome = run(workload, Parallel(), 4.0, seed=2)
+    assert simulator.size(3.9) >= 10
+    assert p99(outcome, 2.5, 4.0, 4000) <= 2 * TARGET
 
 
 def test_a_server_that_stops_for_a_moment_is_no_reason_to_grow() -> None:
