@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/monitoring.py [CASE ...] [--rounds N] [--seconds S] [--json]
+    python -m benchmarks.monitoring [CASE ...] [--rounds N] [--seconds S] [--json]
 
 One thread, and one task, check a connection out and release it; one thread, 16 threads and 100 tasks repeat a GET by
 redpool's client. The sides take turns in one process, round by round. The figure is the process's CPU time of each
@@ -13,18 +13,14 @@ drops them: what exporting them costs is the exporter's.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import gc
-import json
 import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any
@@ -37,16 +33,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 import redpool
 import redpool.asyncio
-from redpool import embedded
-from redpool.bench.command import positive
-from redpool.bench.load import TaskLoad, ThreadLoad
-from redpool.bench.place import APART, FREE, placed, why_not_apart
-from redpool.bench.report import environment
-from redpool.bench.setting import KEY, prepared
+from redpool.bench.load import Figures, TaskLoad, ThreadLoad
+from redpool.bench.setting import KEY
 from redpool.instrumentation import opentelemetry as tracing
 from redpool.metrics import opentelemetry
 from redpool.metrics.logs import EventLog
 from redpool.metrics.prometheus import PoolCollector
+
+from . import in_turn
+from .in_turn import Case, Rounds
 
 NOTHING = "nothing"
 _PAIRS = 100  # between two looks at the clock
@@ -118,17 +113,7 @@ _OF_CALLS: dict[str, Watching] = {
 }
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is measured with each of the sides."""
-
-    about: str
-    sides: Mapping[str, Watching]
-    measure: Callable[[Watching, str, float], float]
-    """returns the microseconds of CPU time of each call"""
-
-
-def _checkout(watching: Watching, url: str, seconds: float) -> float:
+def _checkout(watching: Watching, url: str, seconds: float) -> Figures:
     with redpool.ConnectionPool.from_url(url) as pool, watching(pool):
         get, release = pool.get_connection, pool.release
         release(get())
@@ -137,11 +122,11 @@ def _checkout(watching: Watching, url: str, seconds: float) -> float:
             for _ in range(_PAIRS):
                 release(get())
             pairs += _PAIRS
-        return 1e6 * (time.process_time() - began) / pairs
+        return {"cpu_us": 1e6 * (time.process_time() - began) / pairs}
 
 
-def _checkout_async(watching: Watching, url: str, seconds: float) -> float:
-    async def measure() -> float:
+def _checkout_async(watching: Watching, url: str, seconds: float) -> Figures:
+    async def measure() -> Figures:
         async with redpool.asyncio.ConnectionPool.from_url(url) as pool:
             with watching(pool):
                 get, release = pool.get_connection, pool.release
@@ -151,87 +136,68 @@ def _checkout_async(watching: Watching, url: str, seconds: float) -> float:
                     for _ in range(_PAIRS):
                         await release(await get())
                     pairs += _PAIRS
-                return 1e6 * (time.process_time() - began) / pairs
+                return {"cpu_us": 1e6 * (time.process_time() - began) / pairs}
 
     return asyncio.run(measure())
 
 
-def _threads(callers: int, watching: Watching, url: str, seconds: float) -> float:
+def _threads(callers: int, watching: Watching, url: str, seconds: float) -> Figures:
     with closing(redpool.Redis.from_url(url)) as client, watching(client.connection_pool):
         calls = [partial(client.get, KEY)] * callers
         ThreadLoad(calls).run(seconds / 4)  # to warm up
-        return ThreadLoad(calls).run(seconds)["cpu_us"]
+        return ThreadLoad(calls).run(seconds)
 
 
-def _tasks(callers: int, watching: Watching, url: str, seconds: float) -> float:
-    async def measure() -> float:
+def _tasks(callers: int, watching: Watching, url: str, seconds: float) -> Figures:
+    async def measure() -> Figures:
         async with aclosing(redpool.asyncio.Redis.from_url(url)) as client:
             with watching(client.connection_pool):
                 calls = [partial(client.get, KEY)] * callers
                 await TaskLoad(calls).run(seconds / 4)  # to warm up
-                return (await TaskLoad(calls).run(seconds))["cpu_us"]
+                return await TaskLoad(calls).run(seconds)
 
     return asyncio.run(measure())
 
 
+def _case(about: str, sides: Mapping[str, Watching], measure: Callable[[Watching, str, float], Figures]) -> Case:
+    return Case(about, {side: partial(measure, watching) for side, watching in sides.items()})
+
+
 CASES = {
-    "checkout": Case("checkout and release, 1 thread", _OF_POOLS, _checkout),
-    "checkout-async": Case("checkout and release, 1 task", _OF_POOLS, _checkout_async),
-    "thread": Case("GET, 1 thread", _OF_CALLS, partial(_threads, 1)),
-    "threads": Case("GET, 16 threads", _OF_CALLS, partial(_threads, 16)),
-    "tasks": Case("GET, 100 tasks", _OF_CALLS, partial(_tasks, 100)),
+    "checkout": _case("checkout and release, 1 thread", _OF_POOLS, _checkout),
+    "checkout-async": _case("checkout and release, 1 task", _OF_POOLS, _checkout_async),
+    "thread": _case("GET, 1 thread", _OF_CALLS, partial(_threads, 1)),
+    "threads": _case("GET, 16 threads", _OF_CALLS, partial(_threads, 16)),
+    "tasks": _case("GET, 100 tasks", _OF_CALLS, partial(_tasks, 100)),
 }
 
 
-def measured(case: Case, url: str, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+def summarized(seen: Rounds) -> dict[str, Any]:
     """Return each side's median, and the median of its ratios to the first side in the same round."""
-    seen: dict[str, list[float]] = {side: [] for side in case.sides}
-    for _ in range(rounds):
-        for side, watching in case.sides.items():
-            gc.collect()
-            seen[side].append(case.measure(watching, url, seconds))
+    cpu = {side: [figures["cpu_us"] for figures in all_] for side, all_ in seen.items()}
     return {
-        side: {
-            "cpu_us": median(all_),
-            "ratio": median(each / first for each, first in zip(all_, seen[NOTHING], strict=True)),
+        "sides": {
+            side: {
+                "cpu_us": median(all_),
+                "ratio": median(each / first for each, first in zip(all_, cpu[NOTHING], strict=True)),
+            }
+            for side, all_ in cpu.items()
         }
-        for side, all_ in seen.items()
     }
+
+
+def shown(case: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a case's table."""
+    lines = [f"{case['about']:<34}{'CPU us':>10}{'ratio':>8}"]
+    for side, figures in case["sides"].items():
+        lines.append(f"{side:<34}{figures['cpu_us']:10.2f}{figures['ratio']:8.3f}")
+    return lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(description="Measure what exporters and traces cost.")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} (default: all)")
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--seconds", type=positive, default=1.0)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args(argv)
-    unknown = [name for name in arguments.cases if name not in CASES]
-    if unknown:
-        parser.error(f"unknown case: {', '.join(unknown)}; choose from: {', '.join(CASES)}")
     logging.getLogger("redpool.events").setLevel(logging.ERROR)
-    report: dict[str, Any] = {"environment": environment(), "cases": {}}
-    with embedded.start() as server, prepared(server.url, arguments.seconds) as setting:
-        report["server"] = setting.probe.server()
-        with placed(FREE if why_not_apart(server.pid) else APART, server.pid):
-            for name in arguments.cases or CASES:
-                sides = measured(CASES[name], server.url, arguments.rounds, arguments.seconds)
-                report["cases"][name] = {"about": CASES[name].about, "sides": sides}
-    if arguments.json:
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
-    else:
-        _show(report)
-    return 0
-
-
-def _show(report: Mapping[str, Any]) -> None:
-    lines = [", ".join(f"{name} {value}" for name, value in report["environment"].items()), report["server"]]
-    for case in report["cases"].values():
-        lines += ["", f"{case['about']:<34}{'CPU us':>10}{'ratio':>8}"]
-        for side, figures in case["sides"].items():
-            lines.append(f"{side:<34}{figures['cpu_us']:10.2f}{figures['ratio']:8.3f}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    return in_turn.run(argv, "Measure what exporters and traces cost.", CASES, 1.0, summarized, shown)
 
 
 if __name__ == "__main__":
