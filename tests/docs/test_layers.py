@@ -98,9 +98,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.fleet": {
         STDLIB, "redpool.core.arrivals", "redpool.core.config", "redpool.core.histogram", "redpool.core.record",
-        "redpool.core.stats", "redpool.alarm", "redpool.forks", "redpool.registry",
-        "redpool.redispy.naming", "redpool.redispy.options", "redpool.version",
-        "redpool.wire.client_names", "redis",
+        "redpool.core.stats", "redpool.alarm", "redpool.forks", "redpool.registry", "redpool.redispy.naming",
+        "redpool.redispy.options", "redpool.version", "redpool.wire.client_names", "redis",
+        "redpool.wire.server_replies",
     },
     "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
     "redpool.fleet.encoding": {

@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from ..redispy.options import as_redis
+from ..wire.server_replies import SlowEntry, listed_clients, slow_entries, text, whole
 from .facts import Client, Info, Latency, ServerFacts, SlowCommand, Unseen
 
 # One at a time: `CONFIG GET *` would bring passwords along, and older servers take one pattern only.
@@ -164,18 +165,16 @@ class _Asked:
 
     def clients(self, own: int | None) -> tuple[Client, ...] | None:
         """Return all clients but this one."""
-        listed = self._ask("CLIENT LIST", lambda: self._do("CLIENT LIST"))
-        if listed is None:
-            return None
-        return tuple(client for client in map(client_of, listed) if client.id != own)
+        listed = self._ask("CLIENT LIST", lambda: [*map(_client_of, listed_clients(self._do("CLIENT", "LIST")))])
+        return None if listed is None else tuple(client for client in listed if client.id != own)
 
     def slow(self) -> tuple[SlowCommand, ...] | None:
-        entries = self._ask("SLOWLOG GET", lambda: self._do("SLOWLOG GET", _ENTRIES))
+        entries = self._ask("SLOWLOG GET", lambda: tuple(slow_entries(self._do("SLOWLOG", "GET", _ENTRIES))))
         return None if entries is None else tuple(map(_slow_of, entries))
 
     def latency(self) -> tuple[Latency, ...] | None:
         events = self._ask("LATENCY LATEST", lambda: self._do("LATENCY LATEST"))
-        return None if events is None else tuple(Latency(_text(each[0]), int(each[3]) / 1000) for each in events)
+        return None if events is None else tuple(Latency(text(each[0]), int(each[3]) / 1000) for each in events)
 
     def time(self) -> float:
         reply = self._ask("TIME", lambda: self._do("TIME"))
@@ -211,15 +210,14 @@ class _Asked:
         return None
 
 
-def client_of(line: Mapping[str, str]) -> Client:
-    """Return a client from its line of CLIENT LIST, as redis-py takes it apart."""
-
+def _client_of(line: Mapping[str, str]) -> Client:
     def number(name: str, missing: int = 0) -> int:
-        return int(line.get(name) or missing)
+        figure = whole(line.get(name))
+        return missing if figure is None else figure
 
     channels = number("sub"), number("psub"), number("ssub")
     return Client(
-        id=number("id"),
+        id=int(line["id"]),
         address=line.get("addr", ""),
         name=line.get("name", ""),
         age=number("age"),
@@ -241,19 +239,8 @@ def client_of(line: Mapping[str, str]) -> Client:
     )
 
 
-def _slow_of(entry: Mapping[str, Any]) -> SlowCommand:
-    # What follows the name is the user's own, and goes no further than this line.
-    name = _text(entry["command"].split(maxsplit=1)[0]) if entry["command"] else ""
-    return SlowCommand(
-        at=float(entry["start_time"]),
-        seconds=entry["duration"] / 1e6,
-        command=name.upper(),
-        client=_text(entry.get("client_name", b"") or entry.get("client_address", b"")),
-    )
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def _slow_of(entry: SlowEntry) -> SlowCommand:
+    return SlowCommand(entry.at, entry.seconds, entry.command.upper(), entry.name or entry.address)
 
 
 def _reason(error: ResponseError) -> str:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..wire import client_names
+from ..wire.server_replies import listed_clients, whole
 from .model import Owner, ProcessReport, ServerClient
 
 # Subscribers, monitors, blocked clients, replicas and the master are right to be silent.
@@ -68,9 +69,9 @@ def _named(name: str) -> tuple[Host, str, str] | None:
     return (found.host, found.pid), f"{found.service}@{found.host}:{found.pid}", found.pool
 
 
-def clients_of(listed: str, owners: Owners, idle_limit: float) -> tuple[ServerClient, ...]:
+def clients_of(reply: bytes | str, owners: Owners, idle_limit: float) -> tuple[ServerClient, ...]:
     """Return what CLIENT LIST says, line by line; what a line lacks is 0 or empty."""
-    return tuple(_client(dict(_pairs(line)), owners, idle_limit) for line in listed.split("\n") if line)
+    return tuple(_client(found, owners, idle_limit) for found in listed_clients(reply))
 
 
 def owned_anew(clients: tuple[ServerClient, ...], owners: Owners) -> tuple[ServerClient, ...]:
@@ -84,36 +85,25 @@ def _owned_anew(client: ServerClient, owner: Owner, process: str | None, pool: s
     return replace(client, owner=owner, process=process, pool=pool)
 
 
-def _pairs(line: str) -> Iterable[tuple[str, str]]:
-    for pair in line.split(" "):
-        name, equals, value = pair.partition("=")
-        if equals:
-            yield name, value
-
-
 def _client(found: Mapping[str, str], owners: Owners, idle_limit: float) -> ServerClient:
     get = found.get
     owner, process, pool = owners.of(get("name", ""))
-    idle, flags = _number(get("idle", "")), get("flags", "")
+    idle, flags = whole(get("idle")) or 0, get("flags", "")
     return ServerClient(
-        id=_number(get("id", "")),
+        id=whole(get("id")) or 0,
         address=get("addr", ""),
         name=get("name", ""),
-        age=_number(get("age", "")),
+        age=whole(get("age")) or 0,
         idle=idle,
-        database=_number(get("db", "")),
+        database=whole(get("db")) or 0,
         command=get("cmd", ""),
         user=get("user", ""),
         library=f"{get('lib-name', '')} {get('lib-ver', '')}".strip(),
         flags=flags,
-        subscriptions=sum(_number(get(kind, "")) for kind in ("sub", "psub", "ssub")),
-        memory=_number(get("tot-mem", "")),
+        subscriptions=sum(whole(get(kind)) or 0 for kind in ("sub", "psub", "ssub")),
+        memory=whole(get("tot-mem")) or 0,
         owner=owner,
         idle_too_long=idle > idle_limit and _SILENT.isdisjoint(flags),
         process=process,
         pool=pool,
     )
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 20 else 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from ..wire.server_replies import slow_entries, text, whole
 from .clients import Owners, clients_of, owned_anew
 from .link import Command
 from .model import ProcessReport, ServerClient, ServerView
@@ -61,36 +62,28 @@ class ServerSide:
                 self._refused[name] = str(reply)
             else:
                 said[name] = reply
-        self._info = dict(_lines(_text(said.get("INFO", b""))))
-        self._most = _whole(self._info.get("maxclients")) or self._most or _configured(said.get("CONFIG GET"))
+        self._info = dict(_lines(text(said.get("INFO", b""))))
+        self._most = whole(self._info.get("maxclients")) or self._most or _configured(said.get("CONFIG GET"))
         self._take_clients(said, self._owners.know(processes))
         return ServerView(
             url=url,
             version=self._info.get("valkey_version") or self._info.get("redis_version"),
-            connected_clients=_whole(self._info.get("connected_clients")),
+            connected_clients=whole(self._info.get("connected_clients")),
             max_clients=self._most,
-            commands_per_second=_whole(self._info.get("instantaneous_ops_per_sec")),
+            commands_per_second=whole(self._info.get("instantaneous_ops_per_sec")),
             clients=self._clients,
             latency=tuple(_latency(said.get("LATENCY LATEST") or [])),
-            slow=tuple(_slow(said.get("SLOWLOG GET") or [])),
+            slow=tuple((at, took, name, of) for at, took, name, _, of in slow_entries(said.get("SLOWLOG GET") or [])),
             unseen=(*unseen, *(f"{name}: {why}" for name, why in self._refused.items())),
         )
 
     def _take_clients(self, said: dict[str, Any], others: bool) -> None:
         if "CLIENT LIST" in said:
             began = time.thread_time()
-            self._clients = clients_of(_text(said["CLIENT LIST"]), self._owners, self._idle_limit)
+            self._clients = clients_of(said["CLIENT LIST"], self._owners, self._idle_limit)
             self._list_due = _monotonic() + _SHARE * (time.thread_time() - began)
         elif others:
             self._clients = owned_anew(self._clients, self._owners)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() and len(text) < 20 else None
 
 
 def _lines(info: str) -> Iterable[tuple[str, str]]:
@@ -101,16 +94,9 @@ def _lines(info: str) -> Iterable[tuple[str, str]]:
 
 
 def _configured(reply: Any) -> int | None:
-    return _whole(_text(reply[1])) if isinstance(reply, list) and len(reply) == 2 else None
+    return whole(text(reply[1])) if isinstance(reply, list) and len(reply) == 2 else None
 
 
 def _latency(reply: Iterable[Any]) -> Iterable[tuple[str, float, float]]:
     for event, at, latest, *_ in reply:
-        yield _text(event), float(at), latest / 1000
-
-
-def _slow(reply: Iterable[Any]) -> Iterable[tuple[float, float, str, str]]:
-    """Take of each entry the command's name only: its arguments are the user's."""
-    for _, at, took, command, *more in reply:
-        name = _text(command[0]) if command else ""
-        yield float(at), took / 1e6, name, _text(more[1]) if len(more) > 1 else ""
+        yield text(event), float(at), latest / 1000
