@@ -25,12 +25,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, NoScriptError, ResponseError
 from redis.retry import Retry
 
+from . import threads
 from .alarm import Alarm
 from .core.config import whole_number
 from .core.shares import TABLE_SCRIPT, Budgeted, Member, Outcome, Share, Word, give_out
 from .core.stats import Decision
 from .redispy.options import readable
-from .sync import threads
 
 logger = logging.getLogger("redpool")
 

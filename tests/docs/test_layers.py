@@ -35,12 +35,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.registry": {STDLIB, "redpool.core"},
     "redpool.forks": {STDLIB, "redpool.registry"},
     "redpool.alarm": {STDLIB},
+    "redpool.threads": {STDLIB},
     "redpool.signals": {STDLIB, "redpool.registry", "redpool.metrics.logs"},
     "redpool.blocks": {STDLIB},
     "redpool.deadline": {STDLIB, "redpool.blocks"},
     "redpool.priority": {STDLIB, "redpool.blocks"},
     "redpool.budget": {
-        STDLIB, "redpool.core", "redpool.alarm", "redpool.redispy.options", "redpool.sync.threads",
+        STDLIB, "redpool.core", "redpool.alarm", "redpool.redispy.options", "redpool.threads",
         "redis.backoff", "redis.connection", "redis.exceptions", "redis.retry",
     },
     "redpool.core": {STDLIB, "redpool.errors"},
@@ -60,8 +61,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Of redis-py the shells need what stands in their signatures and what they raise.
     "redpool.sync": {
         STDLIB, "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks", "redpool.registry", "redpool.alarm",
-        "redpool.deadline", "redpool.redispy", "redis.client", "redis.connection", "redis.exceptions",
-        "redis.maint_notifications",
+        "redpool.threads", "redpool.deadline", "redpool.redispy", "redis.client", "redis.connection",
+        "redis.exceptions", "redis.maint_notifications",
     },
     "redpool.asyncio": {
         STDLIB, "redpool.budget", "redpool.core", "redpool.wire", "redpool.errors", "redpool.forks",

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
+from .. import threads
 from ..core.config import MultiplexedConfig
 from ..deadline import current, deadline
 from ..errors import deadline_exceeded
@@ -24,7 +25,6 @@ from ..redispy import lifecycle, packing, sharing
 from ..redispy.routing import LONGEST_WAIT_FOR_BULK, PAUSE, Home, Routing
 from ..wire.pipeline import Request, State
 from ..wire.routing import LARGE_REQUEST
-from . import threads
 from .connection import MultiplexedConnection
 
 logger = logging.getLogger("redpool")

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from .. import threads
 from ..core.actions import AnyAction, ReportWait, Wake
 from ..core.config import PoolConfig
 from ..core.instrument import Hooks
@@ -28,7 +29,6 @@ from ..forks import begin_in_child, same_process
 from ..redispy import lifecycle, retry
 from ..redispy.engine_base import EngineBase
 from ..redispy.factory import ConnectionFactory
-from . import threads
 from .maintenance import MaintenanceThread
 from .prolonged import ProlongedWaits
 from .workers import Workers

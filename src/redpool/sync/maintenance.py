@@ -6,8 +6,8 @@ import logging
 import time
 from typing import Protocol
 
+from .. import threads
 from ..alarm import Alarm
-from . import threads
 
 logger = logging.getLogger("redpool")
 

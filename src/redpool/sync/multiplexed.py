@@ -19,10 +19,10 @@ from ..redispy import sockets
 from ..redispy.internals import ONE_CALL, MaintNotificationsConfig
 from ..redispy.keywords import SharedThreadOptions, SharedThreadUrlOptions
 from ..redispy.multiplexed_pool import MultiplexedPool, WeakHome, hold, report_long_wait
+from ..threads import borrower_name
 from .connection import MultiplexedConnection
 from .connections import MultiplexedConnections
 from .pool import ConnectionPool
-from .threads import borrower_name
 from .virtual import VirtualConnection
 
 _calling_frame = sys._getframe

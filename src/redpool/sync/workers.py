@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
+from .. import threads
 from ..core.actions import AnyAction, Close, Connect, CutCall, CutConnect, Note, ReportLeak, Validate
 from ..core.pool import PoolCore
 from ..core.slot import Slot, State
@@ -15,7 +16,6 @@ from ..errors import connect_too_slow
 from ..redispy import lifecycle, options, pubsub
 from ..redispy.engine_base import Reports
 from ..redispy.factory import ConnectionFactory
-from . import threads
 
 T = TypeVar("T")
 

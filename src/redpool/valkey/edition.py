@@ -63,9 +63,9 @@ def _import(
 
 
 def _of_this_edition(name: str) -> str:
-    """Return the name of the module that is meant: of most there is but one for both editions."""
-    own = name.removeprefix(SECOND)
-    return name if any(f"{own}.".startswith(f"{each}.") for each in TWICE) else FIRST + own
+    """Return the name of the module that is meant: of most, and of the package, there is but one for both editions."""
+    own = f"{name}.".removeprefix(SECOND)
+    return name if any(own.startswith(f"{each}.") for each in TWICE) else (FIRST + own).removesuffix(".")
 
 
 _BUILTINS = {**vars(builtins), "__import__": _import}

@@ -18,9 +18,9 @@ import redis.asyncio
 import redpool
 import redpool.asyncio
 from redpool import embedded
+from redpool import threads as own_threads
 from redpool.core import policy
 from redpool.redispy import factory
-from redpool.sync import threads as own_threads
 from redpool.testing import ScriptedServer
 from support.faces import OF_TASKS, PATIENCE, Face, Listener, together
 

@@ -14,7 +14,7 @@ from redis.credentials import CredentialProvider
 
 import redpool
 import redpool.asyncio
-from redpool.sync import threads as own_threads
+from redpool import threads as own_threads
 from redpool.testing import ScriptedServer
 from support.faces import PATIENCE, Doing, Face, eventually, say
 

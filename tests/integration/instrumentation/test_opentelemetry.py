@@ -20,6 +20,7 @@ from opentelemetry.semconv.attributes import db_attributes, error_attributes, se
 
 import redpool
 import redpool.asyncio
+import redpool.sync.client
 from redpool.instrumentation import opentelemetry
 from redpool.testing import ScriptedServer
 from redpool.wire.pipeline import Request

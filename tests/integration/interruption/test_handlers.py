@@ -12,7 +12,7 @@ import pytest
 import redis
 
 import redpool
-from redpool.sync import threads
+from redpool import threads
 from support.faces import eventually
 from support.interrupting import alarms
 

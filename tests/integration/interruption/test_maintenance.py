@@ -12,9 +12,9 @@ import redis
 from redis.credentials import CredentialProvider
 
 import redpool
+from redpool import threads as own_threads
 from redpool.embedded import Server
 from redpool.sync import maintenance
-from redpool.sync import threads as own_threads
 from support.faces import eventually
 
 KINDS = [redpool.ConnectionPool, redpool.MultiplexedConnectionPool]

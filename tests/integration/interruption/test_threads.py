@@ -12,8 +12,8 @@ import pytest
 import redis
 
 import redpool
+from redpool import threads
 from redpool.embedded import Server
-from redpool.sync import threads
 from support.faces import eventually
 
 PATIENCE = 10.0  # seconds

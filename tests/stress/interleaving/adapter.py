@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from redpool import threads
 from redpool.core.config import MultiplexedConfig
 from redpool.core.pool import PoolCore
 from redpool.deadline import deadline
 from redpool.errors import DeadlineExceeded, PoolTimeout
 from redpool.redispy import multiplexed, packing, routing, sharing, sockets
-from redpool.sync import connection, connections, role, threads
+from redpool.sync import connection, connections, role
 from redpool.wire import pipeline
 
 from .world import PATIENCE, Connection, Result, World

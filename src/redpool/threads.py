@@ -1,4 +1,4 @@
-"""The pool's own threads."""
+"""Threads of redpool's own."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _detach(thread: threading.Thread) -> None:
 
 
 def own() -> bool:
-    """Return whether the calling thread is one of the pool's: what is raised in it is meant for no caller."""
+    """Return whether the calling thread is one of redpool's: what is raised in it is meant for no caller."""
     return isinstance(threading.current_thread(), _Thread)
 
 
