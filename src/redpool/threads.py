@@ -18,8 +18,8 @@ class NoThread(RuntimeError):
     """No thread is to be had, as when the interpreter is going down."""
 
 
-def start(work: Callable[..., object], name: str, *args: Any) -> None:
-    """Have a daemon thread do the work. Raises `NoThread` where none is to be had.
+def start(work: Callable[..., object], name: str, *args: Any) -> threading.Thread:
+    """Have a daemon thread do the work, and return it. Raises `NoThread` where none is to be had.
 
     What interrupts the caller meanwhile is raised as it is; the work is then done once, or not at all.
     """
@@ -30,7 +30,7 @@ def start(work: Callable[..., object], name: str, *args: Any) -> None:
         thread = _Thread(target=work, args=args, name=name, daemon=True)
         thread.start()
         if not thread.given_up():
-            return
+            return thread
     raise NoThread("threads were interrupted before their first step")
 
 
@@ -87,7 +87,7 @@ class _Thread(threading.Thread):
         try:
             super()._bootstrap_inner()  # type: ignore[misc]  # CPython's own
         except BaseException:
-            if self.begun:
+            if self.begun and not _greenlets():  # those that were forked aren't on CPython's list any more
                 raise
         if not self.begun:  # what was raised in its first steps was meant for its starter
             self._begin_after_all()
