@@ -9,10 +9,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import os
 import secrets
 import socket
-import threading
 import time
 import weakref
 from collections import deque
@@ -25,12 +23,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, NoScriptError, ResponseError
 from redis.retry import Retry
 
-from . import threads
-from .alarm import Alarm
+from .background import BackgroundThread
 from .core.config import whole_number
 from .core.shares import TABLE_SCRIPT, Budgeted, Member, Outcome, Share, Word, give_out
 from .core.stats import Decision
 from .redispy.options import readable
+from .threads import NoThread
 
 logger = logging.getLogger("redpool")
 
@@ -88,9 +86,7 @@ class Budget(Budgeted):
 
         They have no connections from then on. At the end of a process that isn't needed.
         """
-        agent = self._here()
-        agent.closing = True
-        agent.alarm.ring()
+        self._here().close()
 
     def __enter__(self) -> Budget:
         return self
@@ -112,31 +108,25 @@ class Budget(Budgeted):
     def _here(self) -> _Agent:
         """Return what speaks for this process. A child has no share yet: all that there is is its parent's."""
         agent = self._agent
-        if agent.pid != os.getpid():
+        if not agent.is_of_this_process():
             agent = self._agent = _Agent(self, self._arguments)
         return agent
 
 
-class _Agent:
+class _Agent(BackgroundThread):
     """What speaks for one process: its thread alone changes the share and the connection."""
 
     def __init__(self, budget: Budget, arguments: dict[str, Any]) -> None:
-        self.pid = os.getpid()
+        super().__init__(f"redpool budget {budget.name}")
         self.name, self.connections = budget.name, budget.connections
-        self.alarm = Alarm()
         self.share = _new_share()
         self.decided: deque[tuple[float, str]] = deque(maxlen=KEPT)
-        self.closing = False
-        """written by any thread"""
-        self._budget = weakref.ref(budget, self.alarm.ring)
+        self._closing = False  # written by any thread
+        self._budget = weakref.ref(budget, self._alarm.ring)
         self._table = _RemoteTable(f"redpool:budget:{{{budget.name}}}", arguments)
         # Any thread appends; the agent's own takes out those that are over.
         self._members: list[weakref.ref[Any]] = []
         self._given_out_at = -PATIENCE
-        # Which run of the thread goes on; a caller writes it that begins one. Should two begin at once, or one be
-        # interrupted, a further thread waits for its turn and ends: only threads of the agent's own take the lock.
-        self._run_now: object = None
-        self._turn = threading.Lock()
         self._unanswered = False
         _agents.add(self)
 
@@ -145,66 +135,46 @@ class _Agent:
     def join(self, member: Member, at_once: bool) -> None:
         """Have a part of a pool get a part of the share."""
         self._members.append(weakref.ref(member))
-        if self._run_now is not None:
-            self.alarm.ring()
+        if self._goes_on():
+            self._wake()
         elif at_once:
             self.hunger()
 
     def hunger(self) -> None:
         """Have the thread look, which begins where there is none."""
-        if self._run_now is not None:
+        if self._goes_on():
             if _monotonic() >= self._given_out_at + GIVEN_OUT_EVERY:
-                self.alarm.ring()
-        elif not self.closing:
-            self._run_now = run = object()
-            try:
-                threads.start(self._run, f"redpool budget {self.name}", run)
-            except threads.NoThread:  # as when the interpreter is going down
-                self._run_now = None
-            except BaseException:
-                self._run_now = None
-                raise
+                self._wake()
+        elif not self._closing:
+            with contextlib.suppress(NoThread):  # as when the interpreter is going down
+                self._begin()
+
+    def close(self) -> None:
+        """Have the thread give the share back."""
+        self._closing = True
+        self._wake()
 
     # -- its thread --------------------------------------------------------------------------------------------------
 
-    def _run(self, run: object) -> None:
-        with self._turn:
-            self._go_on(run)
-
-    def _go_on(self, run: object) -> None:
-        pause: float | None = 0.0
-        while pause is not None:
-            self.alarm.sleep(pause)
-            if self._run_now is not run or self.pid != os.getpid():  # greenlets are forked, too
-                return
-            try:
-                pause = self._look()
-            except Exception:
-                logger.exception("budget %s: giving out the share failed", self.name)
-                pause = PATIENCE
-
-    def _look(self) -> float | None:
-        """Do what is due; return the seconds until the next look, `None` where there will be none."""
+    def _turn(self) -> float | None:
         members = self._current()
-        ends = self.closing or not members
+        ends = self._closing or not members
         leaves = ends and not _held(members)
         if self.share.known if leaves else _monotonic() >= self.share.due_at():
             self._speak(members, ends, leaves)
         if leaves:
-            return self._rest()
+            self._table.close()
+            self.share = _new_share()
+            return None
         self._given_out_at = now = _monotonic()
         give_out(0 if ends else self.share.may_hold, members)
         self.share.holds(_held(members), now)
         return max(0.0, min(self.share.due_at() - now, GIVEN_OUT_EVERY))
 
-    def _rest(self) -> float | None:
-        """End the thread, once it has said goodbye; the next pool that joins begins anew."""
-        self._table.close()
-        self.share = _new_share()
-        self._run_now = None
+    def _over(self) -> None:
+        """Begin again for a pool that has joined meanwhile."""
         if self._budget() is not None and self._current():
             self.hunger()
-        return None
 
     def _speak(self, members: Sequence[Member], ends: bool, leaves: bool) -> None:
         share, held, before = self.share, _held(members), self.share.may_hold
@@ -252,9 +222,9 @@ class _Agent:
 
     def leave(self) -> None:
         """Say goodbye as the process ends, over a connection of its own; the thread may be at its own."""
-        if self.pid != os.getpid() or self._run_now is None or self._unanswered or not self.share.known:
+        if not (self.is_of_this_process() and self._goes_on() and self.share.known) or self._unanswered:
             return
-        self.closing = True
+        self._closing = True
         table = self._table.another()
         with contextlib.suppress(Exception):
             table.hear(self.share.say(_held(self._current()), 0, leaves=True), self.connections)

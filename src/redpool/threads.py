@@ -8,8 +8,10 @@ from collections.abc import Callable
 from types import BuiltinFunctionType
 from typing import Any
 
-# A new thread that hasn't taken its first step within so many seconds is given up, and another one is started.
-_STARTS_WITHIN, _TRIES = 0.25, 3
+STARTS_WITHIN = 0.25
+"""A new thread that hasn't taken its first step within so many seconds is given up, and another one is started."""
+
+_TRIES = 3
 # What CPython says of it, from 3.11 to 3.14.
 _NONE_TO_BE_HAD = ("can't start new thread", "can't create new thread")
 
@@ -18,7 +20,7 @@ class NoThread(RuntimeError):
     """No thread is to be had, as when the interpreter is going down."""
 
 
-def start(work: Callable[..., object], name: str, *args: Any) -> threading.Thread:
+def start(work: Callable[..., object], name: str, *args: Any, within: float = STARTS_WITHIN) -> threading.Thread:
     """Have a daemon thread do the work, and return it. Raises `NoThread` where none is to be had.
 
     What interrupts the caller meanwhile is raised as it is; the work is then done once, or not at all.
@@ -28,6 +30,7 @@ def start(work: Callable[..., object], name: str, *args: Any) -> threading.Threa
         raise NoThread("can't start a thread: the interpreter is going down")
     for _ in range(_TRIES):
         thread = _Thread(target=work, args=args, name=name, daemon=True)
+        thread.starts_within = within
         thread.start()
         if not thread.given_up():
             return thread
@@ -43,6 +46,7 @@ class _Thread(threading.Thread):
     come, as if there were none; so does the thread itself, and whichever is second finds nothing there.
     """
 
+    starts_within = STARTS_WITHIN
     begun = False
     """it has claimed the work: what is raised from then on ends it"""
 
@@ -55,8 +59,8 @@ class _Thread(threading.Thread):
             super().start()
             return
         started: Any = self._started  # type: ignore[attr-defined]  # CPython's own
-        wait = started.wait
-        started.wait = lambda timeout=None: wait(_STARTS_WITHIN)  # noqa: ARG005  CPython's name for it
+        wait, within = started.wait, self.starts_within  # without `self`, which would go round in a circle
+        started.wait = lambda timeout=None: wait(within)  # noqa: ARG005  CPython's name for it
         interrupted: BaseException
         try:
             super().start()
@@ -107,7 +111,7 @@ class _Thread(threading.Thread):
 
 
 def _detach(thread: threading.Thread) -> None:
-    """Have CPython 3.13 or later detach the calling thread, which is about to end and is never joined.
+    """Have CPython 3.13 or later detach the calling thread, which is about to end: what joins it goes on.
 
     Else that happens when its object goes, which the frames of an error may keep. In a child that was forked without
     Python's hooks there is no such thread any more, and the process would crash.

@@ -36,12 +36,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.forks": {STDLIB, "redpool.registry"},
     "redpool.alarm": {STDLIB},
     "redpool.threads": {STDLIB},
+    "redpool.background": {STDLIB, "redpool.alarm", "redpool.forks", "redpool.threads"},
     "redpool.signals": {STDLIB, "redpool.registry", "redpool.metrics.logs"},
     "redpool.blocks": {STDLIB},
     "redpool.deadline": {STDLIB, "redpool.blocks"},
     "redpool.priority": {STDLIB, "redpool.blocks"},
     "redpool.budget": {
-        STDLIB, "redpool.core", "redpool.alarm", "redpool.redispy.options", "redpool.threads",
+        STDLIB, "redpool.core", "redpool.background", "redpool.redispy.options", "redpool.threads",
         "redis.backoff", "redis.connection", "redis.exceptions", "redis.retry",
     },
     "redpool.core": {STDLIB, "redpool.errors"},
@@ -99,9 +100,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "redpool.fleet": {
         STDLIB, "redpool.core.arrivals", "redpool.core.config", "redpool.core.histogram", "redpool.core.record",
-        "redpool.core.stats", "redpool.alarm", "redpool.forks", "redpool.registry", "redpool.redispy.naming",
-        "redpool.redispy.options", "redpool.version", "redpool.wire.client_names", "redis",
-        "redpool.wire.server_replies",
+        "redpool.core.stats", "redpool.registry", "redpool.redispy.naming", "redpool.redispy.options",
+        "redpool.version", "redpool.wire.client_names", "redis", "redpool.wire.server_replies", "redpool.background",
     },
     "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
     "redpool.fleet.encoding": {

@@ -6,21 +6,18 @@ again ever less often, and says so once. It raises nothing into the user's code 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import os
 import random
-import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
 from .. import registry
-from ..alarm import Alarm
-from ..forks import in_child
+from ..background import UntilClosed
 from ..wire.client_names import ClientName
 from .keys import DEFAULT, HISTORY_EVERY, Keys, leaving, reporting
 from .link import Link, Target, target_of_pool, target_of_url
@@ -30,11 +27,7 @@ from .reports import Pool, checked_service, host, of_process, service_of
 logger = logging.getLogger("redpool.fleet")
 
 _LONGEST_PAUSE = 30.0  # seconds between two attempts
-_LEAVE_WITHIN = 1.0  # seconds that an exit waits for the report to be taken away
 _LONGEST_PERIOD = 3600.0  # seconds
-
-# From CPython 3.13 on, a child that was forked without Python's hooks crashes where it collects a parent's thread.
-_parents_threads: list[threading.Thread] = []
 
 _living: dict[tuple[str, str, str | None], Publisher] = {}
 
@@ -70,7 +63,7 @@ def publish(
     return Publisher(pools, service, url, fleet, period)
 
 
-class Publisher:
+class Publisher(UntilClosed):
     """Reports pools until it is closed, or used up as a context manager; `redpool.publish` makes it."""
 
     def __init__(
@@ -97,59 +90,42 @@ class Publisher:
                 "or pass all pools in one call"
             )
         _living[self._identity] = self
-        self._begin(pause=0.0)
+        super().__init__(f"redpool fleet {self.service}")
+        self._reporter = self._of_this_process()
+        self._begin()
 
     def close(self) -> None:
         """Stop reporting, and take the report away, within a second; without effect where that is done."""
+        self._forget()
+        super().close()
+
+    def _forget(self) -> None:
         if _living.get(self._identity) is self:
             del _living[self._identity]
-        self.end()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(_LEAVE_WITHIN)
-
-    def end(self) -> None:
-        """Have the thread take the report away and stop, without waiting for that."""
-        self._end.ring()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.service!r} to fleet {self._identity[0]!r}>"
 
     def begin_in_child(self) -> None:
         """After a fork, in the child: report it as well, unless it ends or becomes another program at once."""
-        _parents_threads.append(self._thread)
+        super().begin_in_child()
+        self._reporter = self._of_this_process()
         self._begin(pause=self.period)
 
-    def _begin(self, pause: float) -> None:
-        self._end = Alarm()
-        name = f"redpool fleet {self.service}"
-        self._thread = threading.Thread(target=self._run, args=(self._end, pause), name=name, daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError as error:  # no more threads, or the interpreter ends
-            logger.warning("%r: reports nothing: %s", self, error)
+    def _of_this_process(self) -> _Reporter:
+        return _Reporter(self._keys, Link(self._target, str(ClientName(self.service, "fleet", host(), os.getpid()))))
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
-    def _run(self, end: Alarm, pause: float) -> None:
-        name = str(ClientName(self.service, "fleet", host(), os.getpid()))
-        reporter = _Reporter(self._keys, Link(self._target, name))
-        while not end.sleep(pause):
-            if self._ends_with_pools and not self._pools():
-                _living.pop(self._identity, None)
-                break
-            pause = self._turn(reporter)
-        reporter.leave()
-
-    def _turn(self, reporter: _Reporter) -> float:
-        """Report once, and return for how many seconds to pause. Meanwhile, no pool is kept alive."""
+    def _turn(self) -> float | None:
+        if self._ends_with_pools and not self._pools():
+            self.closing = True
+        if self.closing:
+            self._forget()
+            self._reporter.leave()
+            return None
         try:
-            return reporter.turn(of_process(self._pools(), service=self.service, period=self.period))
+            return self._reporter.turn(of_process(self._pools(), service=self.service, period=self.period))
         except Exception:
             if not self._went_wrong:
                 logger.exception("%r: went wrong", self)
@@ -241,19 +217,3 @@ def _period(period: Any) -> float:
     if not isinstance(period, int | float) or isinstance(period, bool) or not 0.01 <= period <= _LONGEST_PERIOD:
         raise ValueError(f"period={period!r}: must be a number of seconds from 0.01 to {_LONGEST_PERIOD:g}")
     return float(period)
-
-
-def _close_all() -> None:
-    for each in list(_living.values()):
-        each.end()
-    for each in list(_living.values()):
-        each.close()
-
-
-def _begin_in_child() -> None:
-    for each in list(_living.values()):
-        each.begin_in_child()
-
-
-in_child(_begin_in_child)
-atexit.register(_close_all)

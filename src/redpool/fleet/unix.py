@@ -9,7 +9,6 @@ late, there is none.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import os
@@ -19,18 +18,15 @@ import stat
 import tempfile
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 from .. import registry
-from ..alarm import Alarm
+from ..background import UntilClosed
 from ..core.record import Record
-from ..forks import in_child
 from .encoding import (
     MOST_BYTES,
     MOST_BYTES_OF_RECORDS,
@@ -52,13 +48,7 @@ _LONGEST_REQUEST = 64  # bytes
 _ASK_WITHIN = 1.0  # seconds
 _SEND_WITHIN = 1.0  # seconds
 _CHILD_AFTER = 1.0  # seconds after which a forked child listens: by then it is no other program, and won't end at once
-_END_WITHIN = 1.0  # seconds
 _MOST_SAMPLES = 5_000
-
-# From CPython 3.13 on, a child that was forked without Python's hooks crashes where it collects a parent's thread.
-_parents_threads: list[threading.Thread] = []
-
-_listening: weakref.WeakSet[Listener] = weakref.WeakSet()
 
 
 def socket_path(pid: int | None = None) -> Path:
@@ -93,95 +83,80 @@ def _check_system() -> None:
         raise OSError("this system has no Unix sockets of a user's own: use redpool.publish() and a Redis")
 
 
-class Listener:
+class Listener(UntilClosed):
     """Listens until it is closed, or used up as a context manager; `listen` makes it."""
 
     def __init__(self, path: str | Path | None, service: str, signum: int | None) -> None:
         self._given = None if path is None else Path(path)
         self._service, self._signum = service, signum
-        self._closed = False
-        self._alarm = Alarm()
         self._opened: _Opened | None = None
         self._before: Any = None
         if signum is None:
-            self._opened = _Opened(self.path, own_directory=path is None)
-            self._start(self._serve, self._opened)
-        else:
+            self._opened = self._open()
+        super().__init__("redpool fleet socket")
+        if signum is not None:
             self._before = signal.signal(signum, self._on_signal)
-            self._start(self._open_later, self._alarm, threading.TIMEOUT_MAX)
-        _listening.add(self)
+        self._begin(0.0 if signum is None else threading.TIMEOUT_MAX)
 
     @property
     def path(self) -> Path:
         """Where it listens."""
         return self._given or socket_path()
 
-    def close(self) -> None:
-        """Stop listening, and remove the socket; without effect where that is done."""
-        _listening.discard(self)
-        if self._closed:
+    def end(self) -> None:
+        """Stop listening, and remove the socket, without waiting for that."""
+        if self.closing:
             return
-        self._closed = True
+        super().end()
         if self._signum is not None and signal.getsignal(self._signum) == self._on_signal:
             signal.signal(self._signum, self._before)
-        self._alarm.ring()
         if self._opened is not None:
             self._opened.wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(_END_WITHIN)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self.path}>"
 
     def begin_in_child(self) -> None:
         """After a fork, in the child: listen at a path of its own, if there is one."""
-        _parents_threads.append(self._thread)
+        super().begin_in_child()
         if self._opened is not None:
-            self._opened.leave_to_parent()
+            self._opened.close()
+        self._opened = None
         if self._given is not None and self._signum is None:
-            self._closed = True
-            return
-        self._alarm, self._opened = Alarm(), None
-        self._start(self._open_later, self._alarm, _CHILD_AFTER if self._signum is None else threading.TIMEOUT_MAX)
+            self.closing = True
+        else:
+            self._begin(_CHILD_AFTER if self._signum is None else threading.TIMEOUT_MAX)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        self._alarm.ring()
+        self._wake()
         if callable(self._before):
             self._before(signum, frame)
 
-    def _start(self, work: Callable[..., None], *args: Any) -> None:
-        self._thread = threading.Thread(target=work, args=args, name="redpool fleet socket", daemon=True)
-        self._thread.start()
+    def _open(self) -> _Opened:
+        return _Opened(self.path, own_directory=self._given is None)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
-    def _open_later(self, alarm: Alarm, seconds: float) -> None:
-        alarm.sleep(seconds)
-        if self._closed:
-            return
-        try:
-            self._opened = _Opened(self.path, own_directory=self._given is None)
-        except (OSError, ValueError) as error:
-            logger.warning("can't listen at %s: %s", self.path, error)
-            return
-        logger.info("listens at %s", self.path)
-        self._serve(self._opened)
+    def _turn(self) -> None:
+        if self._opened is None and not self.closing:
+            try:
+                self._opened = self._open()
+            except (OSError, ValueError) as error:
+                logger.warning("can't listen at %s: %s", self.path, error)
+            else:
+                logger.info("listens at %s", self.path)
+        if self._opened is not None:
+            self._serve(self._opened)
 
     def _serve(self, opened: _Opened) -> None:
-        while not self._closed:
+        while not self.closing:
             try:
                 peer = opened.accept()
             except OSError:
                 break  # it was closed
             with peer, contextlib.suppress(OSError):
                 request = _request(peer)
-                if request and not self._closed:
+                if request and not self.closing:
                     peer.settimeout(_SEND_WITHIN)
                     peer.sendall(self._answer(request))
         opened.close()
@@ -212,7 +187,7 @@ class _Opened:
     """A socket that listens, and the file that it has."""
 
     def __init__(self, path: Path, own_directory: bool) -> None:
-        self._path = path
+        self._path, self._pid = path, os.getpid()
         if own_directory:
             _make_own(path.parent)
         _remove_stale(path)
@@ -239,14 +214,10 @@ class _Opened:
             peer.connect(str(self._path))
 
     def close(self) -> None:
-        """Close the socket, and remove its file, unless another process has put its own there."""
+        """Close the socket, and remove its file, unless another process has put its own there; in a child keep it."""
         with contextlib.suppress(OSError):
-            if _identity(self._path) == self._file:
+            if self._pid == os.getpid() and _identity(self._path) == self._file:
                 self._path.unlink()
-        self._socket.close()
-
-    def leave_to_parent(self) -> None:
-        """In a forked child: close the child's end only."""
         self._socket.close()
 
 
@@ -351,17 +322,3 @@ class SocketSource:
 
     def close(self) -> None:
         """Do nothing: each `read` has a connection of its own."""
-
-
-def _close_all() -> None:
-    for each in list(_listening):
-        each.close()
-
-
-def _begin_in_child() -> None:
-    for each in list(_listening):
-        each.begin_in_child()
-
-
-in_child(_begin_in_child)
-atexit.register(_close_all)

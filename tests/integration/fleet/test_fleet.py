@@ -55,7 +55,7 @@ def test_a_process_is_seen_until_it_ends(publish: Publish, reader: Reader, pool:
     assert Reader(redis_url).read().history == history
     publisher.close()
     assert processes(reader.read()) == set()
-    assert not publisher._thread.is_alive()
+    assert not publisher._goes_on()
     publisher.close()
 
 
@@ -80,7 +80,7 @@ def test_it_ends_with_its_pools(publish: Publish, reader: Reader, redis_url: str
     assert eventually(lambda: processes(reader.read()) == {ME})
     del pool
     gc.collect()
-    assert eventually(lambda: not publisher._thread.is_alive())
+    assert eventually(lambda: not publisher._goes_on())
     assert processes(reader.read()) == set()
 
 

@@ -156,7 +156,7 @@ def test_each_keeps_its_share_while_the_server_is_away(
     own_server.kill()
     agent = budget._agent
     agent.share._next_at = 0.0
-    agent.alarm.ring()
+    agent._wake()
     assert eventually(lambda: "no answer, so the share stays" in caplog.text)
     assert budget.share == 2
     pool.release(pool.get_connection())
