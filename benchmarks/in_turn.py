@@ -15,11 +15,11 @@ from statistics import median
 from typing import Any
 
 from redpool import embedded
-from redpool.bench.command import positive
 from redpool.bench.load import Figures
 from redpool.bench.place import APART, FREE, placed, why_not_apart
 from redpool.bench.report import environment
 from redpool.bench.setting import prepared
+from redpool.command_line import positive
 
 Measure = Callable[[str, float], Figures]
 """Measures one side on the server at a URL, for so many seconds."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from redpool.bench.command import add_measuring
 from redpool.bench.place import FREE
-from redpool.bench.screen import progress, write_json
+from redpool.bench.screen import progress
 from redpool.cli import carry_out
+from redpool.command_line import write_json
 
 from . import screen
 from .cases import CASES, GROUPS, chosen
@@ -50,7 +51,7 @@ def picture_path(text: str) -> Path:
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Carry out the comparison, and return its exit status."""
-    from redpool.bench.screen import write_json
+    from redpool.command_line import write_json
 
     from . import screen
     from .cases import chosen

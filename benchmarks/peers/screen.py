@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from redpool.bench.screen import console, number, show_verdict
+from redpool.bench.screen import number, show_verdict
+from redpool.command_line import console
 
 from .cases import CASES, Case
 from .report import Report, Result, Row

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from redpool.bench.command import positive
 from redpool.bench.report import environment
+from redpool.command_line import positive
 
 from . import advisor, auto, budget, overload, priorities
 from .ground import LATE, MOST_LATE, Ground, Row, ground

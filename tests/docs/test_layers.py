@@ -108,9 +108,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         STDLIB, "redpool.core.arrivals", "redpool.core.histogram", "redpool.core.record", "redpool.fleet.model",
     },
     # The core's layer is that of what reports are made of.
-    "redpool.top": {STDLIB, "redpool.fleet", "redpool.core.histogram", "rich", "textual"},
+    "redpool.top": {STDLIB, "redpool.fleet", "redpool.core.histogram", "redpool.command_line", "rich", "textual"},
     "redpool.dashboard": {STDLIB, "redpool.fleet", "redpool.core.histogram", "starlette"},
-    "redpool.dashboard.command": {STDLIB, "redpool.fleet", "redpool.dashboard", "uvicorn"},
+    "redpool.dashboard.command": {
+        STDLIB, "redpool.fleet", "redpool.dashboard", "redpool.command_line", "uvicorn",
+    },
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
     # All but the commands is pure, and stands on the core alone.
     "redpool.tuning": {STDLIB, "redpool.core"},
@@ -124,8 +126,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.demo": {ANY},
     "redpool.doctor": {
         STDLIB, "redpool", "redpool.core", "redpool.wire", "redpool.redispy", "redpool.fleet", "redpool.tuning.advice",
-        "redpool.tuning.counters", "redis", "rich",
+        "redpool.tuning.counters", "redpool.command_line", "redis", "rich",
     },
+    "redpool.command_line": {STDLIB, "rich"},
     "redpool.cli": {ANY},
     "redpool.__main__": {STDLIB, "redpool.cli"},
 }  # fmt: skip

@@ -1,12 +1,12 @@
 """`redpool bench`. It imports what it measures with only when it runs, so that `--help` needs none of it."""
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis.connection
 
+from redpool.command_line import positive, whole, write_json
 from redpool.redispy.options import as_redis
 
 from .place import FREE, ONE_CORE
@@ -20,14 +20,6 @@ _FLOOR_SECONDS = 0.1
 _parse_url: Any = redis.connection.parse_url
 
 
-def positive(text: str) -> float:
-    """Return a command line argument as a number of seconds above 0. Raises `ArgumentTypeError` for others."""
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
-
-
 def server_url(text: str) -> str:
     """Return a server's URL, such as redis-py takes, from the command line. Raises `ArgumentTypeError` for others."""
     url = as_redis(text)
@@ -36,13 +28,6 @@ def server_url(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return url
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
-    return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # With `--floor` there are other ones.
     parser.set_defaults(rounds=None, seconds=None)
-    parser.add_argument("--tasks", type=_count, metavar="N", help="with --floor: measure with N tasks, too")
+    parser.add_argument("--tasks", type=whole, metavar="N", help="with --floor: measure with N tasks, too")
     parser.add_argument(
         "--url", type=server_url, help="server to use (default: a private one); the bench writes its key redpool:bench"
     )
@@ -68,9 +53,7 @@ def add_measuring(parser: argparse.ArgumentParser, rounds: int, seconds: float) 
     """
     parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure (default: everything; see --list)")
     parser.add_argument("--list", action="store_true", help="list the cases and their targets")
-    parser.add_argument(
-        "--rounds", type=_count, default=rounds, help=f"times each side is measured (default: {rounds})"
-    )
+    parser.add_argument("--rounds", type=whole, default=rounds, help=f"times each side is measured (default: {rounds})")
     parser.add_argument(
         "--seconds", type=positive, default=seconds, help=f"length of one measurement (default: {seconds:g})"
     )
@@ -127,7 +110,7 @@ def _list(arguments: argparse.Namespace, cases: Sequence[Mapping[str, str]]) -> 
     from . import screen
 
     if arguments.json:
-        screen.write_json(cases)
+        write_json(cases)
     else:
         screen.show_list(cases)
 
@@ -146,7 +129,7 @@ def _measure(arguments: argparse.Namespace, names: Sequence[str]) -> int:
         pid = server.pid if server else None
         report = runner.run(cases, arguments.modes, arguments.rounds or _ROUNDS, setting, pid, tell)
     if arguments.json:
-        screen.write_json(report.to_dict())
+        write_json(report.to_dict())
     else:
         screen.show(report)
     return 1 if arguments.check and not report.met else 0
@@ -170,7 +153,7 @@ def _measure_floor(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     ):
         report = measured(list(rows.values()), arguments.rounds or _FLOOR_ROUNDS, setting, server.pid, tell)
     if arguments.json:
-        screen.write_json(report.to_dict())
+        write_json(report.to_dict())
     else:
         screen.show_floor(report)
     return 0

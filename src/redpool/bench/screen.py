@@ -1,7 +1,5 @@
 """Reports for people and for programs; the one file of the bench that needs rich."""
 
-import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -10,11 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from redpool.command_line import console
+
 from .cases import Case
 from .load import Figures
 from .report import FloorReport, Report, Result, Verdict
-
-_PLAIN_WIDTH = 118
 
 _HEADINGS = {
     "us": "us",
@@ -31,16 +29,6 @@ _HEADINGS = {
     "bytes_by_hand": "bytes by hand",
     "bytes_beyond": "bytes beyond",
 }
-
-
-def console() -> Console:
-    """Return a console for standard output, of a fixed width and without color where that is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
-
-
-def write_json(document: object) -> None:
-    """Write one JSON document, and nothing else, to standard output."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 @contextmanager

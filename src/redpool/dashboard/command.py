@@ -8,6 +8,7 @@ import socket
 import sys
 from importlib.util import find_spec
 
+from redpool.command_line import place_of_process
 from redpool.fleet.source import Source
 
 from .guard import check_token, is_loopback
@@ -98,8 +99,7 @@ def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> S
     if arguments.process is not None:
         if arguments.fleet is not None:
             parser.error("argument --fleet: a process that is asked itself is of no fleet")
-        place = arguments.process
-        return SocketSource(int(place) if place.isascii() and place.isdecimal() else place)
+        return SocketSource(place_of_process(arguments.process))
     options = {} if arguments.fleet is None else {"fleet": arguments.fleet}
     try:
         return Reader(arguments.url or _URL, **options)

@@ -2,7 +2,8 @@
 
 import argparse
 
-from redpool.bench.command import positive, server_url
+from redpool.bench.command import server_url
+from redpool.command_line import positive
 from redpool.dashboard.command import PORT, missing, port
 
 

@@ -14,7 +14,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from redpool.bench.screen import console, number, write_json
+from redpool.bench.screen import number
+from redpool.command_line import console, write_json
 from redpool.demo.crowd import Crowd
 from redpool.demo.drive import HANG, Seen
 from redpool.demo.lines import Lines

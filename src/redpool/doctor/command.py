@@ -1,23 +1,9 @@
 """`redpool doctor`. It imports what it needs only when it runs, so that `--help` needs none of it."""
 
 import argparse
-import math
 
 from .. import __version__
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
-    return value
+from ..command_line import positive, whole, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fleet", metavar="URL", help="the Redis that processes report to (default: the same server)")
     parser.add_argument("--process", metavar="PID|PATH",
                         help="a process that listens (redpool.fleet.listen()), in place of a fleet")  # fmt: skip
-    parser.add_argument("--look", type=_seconds, default=1.0, metavar="SECONDS",
+    parser.add_argument("--look", type=positive, default=1.0, metavar="SECONDS",
                         help="how long to look at the server for rates (default: 1)")  # fmt: skip
-    parser.add_argument("--deadline", type=_seconds, default=30.0, metavar="SECONDS",
+    parser.add_argument("--deadline", type=positive, default=30.0, metavar="SECONDS",
                         help="how long callers of the pool have themselves (default: 30)")  # fmt: skip
-    parser.add_argument("--processes", type=_count, metavar="N", help="how many processes have such a pool")
+    parser.add_argument("--processes", type=whole, metavar="N", help="how many processes have such a pool")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
     form.add_argument("--sarif", action="store_true", help="print a SARIF 2.1.0 log")
@@ -78,9 +64,9 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error(str(error))
     report = examine(facts, RULES.values(), looked_at)
     if arguments.json:
-        screen.write_json(report.to_dict())
+        write_json(report.to_dict())
     elif arguments.sarif:
-        screen.write_json(as_sarif(report, RULES.values(), __version__))
+        write_json(as_sarif(report, RULES.values(), __version__))
     else:
         screen.show(report)
     return 1 if report.severe else 2 if report.silent else 0

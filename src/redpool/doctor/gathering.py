@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError, TimeoutError
 
+from ..command_line import place_of_process
 from ..core.record import Record
 from ..fleet import ReportError, ask, ask_records
 from ..fleet.model import FleetView
@@ -128,7 +129,7 @@ def _fleet(url: str | None, asked: bool) -> tuple[FleetView | None, tuple[Unseen
 
 def _process(where: str) -> tuple[FleetView, dict[tuple[str, str], Record]]:
     """Return a fleet of this process alone, and the records of its pools, where a name is only one pool's."""
-    place = int(where) if where.isascii() and where.isdecimal() else where
+    place = place_of_process(where)
     try:
         report, records = ask(place), ask_records(place)
     except (OSError, ReportError) as error:

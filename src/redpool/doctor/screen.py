@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 
@@ -12,21 +10,12 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
+from ..command_line import printable
 from .report import Found, Report
 from .rule import Rule, Severity
 
 _COLORS = {Severity.SEVERE: "bold red", Severity.COSTLY: "yellow", Severity.NOTE: "cyan"}
 _WIDEST = 100
-
-
-def clean(text: str) -> str:
-    """Return a text of others' as one line of characters that a terminal shows and doesn't obey."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
-
-
-def write_json(document: Mapping[str, object]) -> None:
-    """Print a document as JSON."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 def show(report: Report) -> None:
@@ -38,9 +27,9 @@ def show(report: Report) -> None:
     if report.unseen:
         console.print(Text("Not seen:", style="bold"))
         for unseen in report.unseen:
-            console.print(Padding(Text(f"{clean(unseen.what)}: {clean(unseen.why)}"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"{printable(unseen.what)}: {printable(unseen.why)}"), (0, 0, 0, 2)))
     for name in report.silent:
-        console.print(Text(f"Nothing is known of {clean(name)}: it told nothing.", style=_COLORS[Severity.SEVERE]))
+        console.print(Text(f"Nothing is known of {printable(name)}: it told nothing.", style=_COLORS[Severity.SEVERE]))
 
 
 def explain(rule: Rule) -> None:
@@ -88,13 +77,13 @@ def _finding(found: Found) -> Iterator[RenderableType]:
     """Yield the lines of one finding: where, what, by which figures, and what to write where it says that itself."""
     finding = found.finding
     if finding.where:
-        yield Text(f"{clean(finding.where.path)}:{finding.where.line}", style="underline")
-    yield Text(clean(finding.what))
+        yield Text(f"{printable(finding.where.path)}:{finding.where.line}", style="underline")
+    yield Text(printable(finding.what))
     figures = ", ".join(f"{name} {_figure(value)}" for name, value in finding.figures.items())
     if figures:
-        yield Text(f"Figures: {clean(figures)}")
+        yield Text(f"Figures: {printable(figures)}")
     if finding.write:
-        lines = "\n".join(clean(line) for line in finding.write.splitlines())
+        lines = "\n".join(printable(line) for line in finding.write.splitlines())
         yield Text("Write instead:")
         yield Padding(Text(lines, style="green"), (0, 0, 0, 2))
 
@@ -107,4 +96,4 @@ def _counts(report: Report) -> Text:
     counts = {severity: sum(each.severity is severity for each in report.found) for severity in Severity}
     found = ", ".join(f"{number} {severity.value}" for severity, number in counts.items() if number) or "nothing found"
     left = f"; {len(report.unchecked)} more had nothing to look at (--json names them)" if report.unchecked else ""
-    return Text(f"{found}. {len(report.checked)} rules checked on {', '.join(map(clean, report.looked_at))}{left}.")
+    return Text(f"{found}. {len(report.checked)} rules checked on {', '.join(map(printable, report.looked_at))}{left}.")

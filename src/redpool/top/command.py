@@ -9,6 +9,8 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from redpool.command_line import place_of_process, write_json
+
 if TYPE_CHECKING:
     from redpool.fleet.source import Source
 
@@ -85,8 +87,7 @@ def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> t
 
         if arguments.fleet is not None:
             parser.error("argument --fleet: a process that is asked itself is of no fleet")
-        process = arguments.process
-        place: str | int = int(process) if process.isascii() and process.isdecimal() else process
+        place = place_of_process(arguments.process)
         name = f"process {place}" if isinstance(place, int) else str(place)
         return name, of_service(SocketSource(place))
     url = arguments.url or _URL
@@ -117,11 +118,9 @@ def _once(where: str, source: Source, arguments: argparse.Namespace) -> int:
         return 2
     past.note(view)
     if arguments.json:
-        import json
-
         from .document import document
 
-        sys.stdout.write(json.dumps(document(view, past), indent=2) + "\n")
+        write_json(document(view, past))
     else:
         from .headline import Look
         from .plain import print_view

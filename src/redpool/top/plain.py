@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import Literal
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from redpool.command_line import console
 
 from .detail import detail
 from .headline import Look, instead_of_rows, server_line, status, title
@@ -18,7 +18,6 @@ from .past import Past
 from .rows import COLUMNS, DEFAULT_SORT, Column, Grouping, Row, fitting, rows, sorted_by
 from .shown import Line, Tone
 
-_PLAIN_WIDTH = 118
 _WITHOUT_TERMINAL = "last minute"  # a trend is for the eye
 
 STYLES = {Tone.PLAIN: "", Tone.QUIET: "dim", Tone.STRONG: "bold", Tone.WARN: "yellow", Tone.BAD: "red"}
@@ -33,7 +32,7 @@ def print_view(where: str, look: Look, past: Past, interval: float) -> None:
     """Print the pools, the worst on top, and the details of those in which callers wait."""
     if look.view is None:
         raise ValueError("nothing was read")
-    out = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+    out = console()
     state = status(look, time.monotonic(), interval, paused=False)
     lines = [title(where, look, state), server_line(look.view)]
     for line in filter(None, lines):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
 
+from redpool.command_line import printable
 from redpool.core.histogram import BOUNDS
 
 UNKNOWN = "·"
@@ -43,9 +44,7 @@ def as_text(outside: str) -> str:
     That includes controls of the direction of writing. What is longer than 300 characters is cut.
     """
     cut = outside if len(outside) <= _LONGEST else outside[: _LONGEST - 1] + "…"
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)
+    return printable(cut)
 
 
 def seconds(value: float | None) -> str:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redpool.command_line import new_file, not_negative, place_of_process, positive, printable, whole, write_json
+
 if TYPE_CHECKING:
     from redpool.core.record import Record
 
@@ -88,7 +90,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
         arguments.svg.write_text(svg([chart for advice, _ in said for chart in charts(advice)]), encoding="utf-8")
     if arguments.json:
-        screen.write_json([{**advice.to_dict(), "processes": processes} for advice, processes in said])
+        write_json([{**advice.to_dict(), "processes": processes} for advice, processes in said])
     else:
         for advice, processes in said:
             screen.show_advice(advice, processes)
@@ -138,16 +140,12 @@ def _attached(process: str, parser: argparse.ArgumentParser) -> list[Record]:
     from redpool.fleet import ReportError, ask_records
 
     try:
-        records = ask_records(int(process) if process.isascii() and process.isdecimal() else process)
+        records = ask_records(place_of_process(process))
     except (OSError, ReportError) as error:
         parser.error(f"--process {process}: {error}")
     if not records:
         parser.error(f"--process {process}: it has no pool of redpool's")
-    return [replace(record, name=_printable(record.name)) for record in records]
-
-
-def _printable(name: str) -> str:
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
+    return [replace(record, name=printable(record.name)) for record in records]
 
 
 def _read(words: Iterable[str], parser: argparse.ArgumentParser) -> tuple[list[list[Record]], list[Mapping[str, Any]]]:
@@ -280,42 +278,4 @@ def _seconds(text: str) -> float:
     value = positive(text)
     if value > _MOST_SECONDS:
         raise argparse.ArgumentTypeError(f"a record has {_MOST_SECONDS} s at most, not {text}")
-    return value
-
-
-def positive(text: str) -> float:
-    """Return an argument as a number above 0. Raises `ArgumentTypeError` for others."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
-    return value
-
-
-def not_negative(text: str) -> float:
-    """Return an argument as a number of 0 or more. Raises `ArgumentTypeError` for others."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
-    return value
-
-
-def new_file(text: str) -> Path:
-    """Return an argument as the path of a file to write. Raises `ArgumentTypeError` where there can be none."""
-    path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"no file can be written there: {text}")
-    return path
-
-
-def whole(text: str) -> int:
-    """Return an argument as a whole number of at least 1. Raises `ArgumentTypeError` for others."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, not {text!r}")
     return value

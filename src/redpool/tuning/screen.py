@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,23 +13,14 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
+from redpool.command_line import console
+
 from .advice import Advice, milliseconds
 from .picture import Chart
 
-_PLAIN_WIDTH = 118
 _BAR = 24
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _LINE = 60
-
-
-def console() -> Console:
-    """Return a console for standard output, of a fixed width and without color where that is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False, markup=False)
-
-
-def write_json(document: object) -> None:
-    """Write one JSON document, and nothing else, to standard output."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 @contextmanager

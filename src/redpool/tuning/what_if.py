@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .command import new_file, not_negative, positive, whole
+from redpool.command_line import new_file, not_negative, positive, whole, write_json
 
 if TYPE_CHECKING:
     from redpool.core.record import Record
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
         arguments.svg.write_text(svg(charts(variants)), encoding="utf-8")
     if arguments.json:
-        screen.write_json([_document(variant) for variant in variants])
+        write_json([_document(variant) for variant in variants])
         return 0
     rows = [row for variant in variants for row in _rows(variant)]
     screen.show_rows(["", *(name.replace("_", "\n") for name in figures(variants[0].outcome))], rows)

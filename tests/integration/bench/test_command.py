@@ -25,8 +25,8 @@ from .made_up import made_up, right, run, wrong
         (("--picture", "nowhere/x.svg"), ("--picture", "nowhere/x.svg", "'nowhere'")),
         (("--url", "redis://localhost"), ("--url",)),  # it has a private server
         (("tasks-10", "--one-core"), ("--one-core", "tasks-10")),
-        (("--rounds", "0"), ("--rounds", "not 0")),
-        (("--seconds", "-1"), ("--seconds", "not -1")),
+        (("--rounds", "0"), ("--rounds", "not '0'")),
+        (("--seconds", "-1"), ("--seconds", "not '-1'")),
     ],
 )
 def test_bad_usage_names_the_option_and_the_value(
