@@ -99,6 +99,16 @@ class PoolConfig:
         """What the user calls `max_connections`: of a pool that sizes itself it is the lower limit."""
         return "max_connections" if self.limits is None else "limits[0]"
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a bound to the callers that wait, or to how long."""
+        return self.max_waiting is not None or self.shed is not None
+
+    @property
+    def sizes_itself(self) -> bool:
+        """Whether the pool finds out by itself how many connections it needs."""
+        return self.limits is not None
+
     @classmethod
     def take(cls, options: Options) -> PoolConfig:
         """Return a config from the options in `options` that belong to a pool; they are removed from it.

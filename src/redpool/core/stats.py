@@ -84,6 +84,18 @@ class MultiplexedPoolStats(PoolStats):
     """commands per write; the largest is counted as 4096 where it is more"""
 
 
+COUNTERS = (
+    "acquired", "waited", "timeouts", "rejected", "connected", "connect_failures", "released", "leaks",
+    "shed", "retries_refused", "commands", "writes", "cancelled",
+)  # fmt: skip
+"""What only goes up, in the stats of one kind of pool or of both; closes have reasons beside."""
+
+
+def counted(stats: PoolStats) -> dict[str, int]:
+    """Return what a pool has counted since it was created, by the names in the stats."""
+    return {name: getattr(stats, name) for name in COUNTERS if hasattr(stats, name)}
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A connection in use: its borrower, its age, where it was taken and its last command."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.config import PoolConfig
 from ..core.histogram import Distributions
+from ..core.stats import counted
 from ..redispy.internals import retries_of
 from .facts import PoolFacts
 
@@ -119,8 +120,6 @@ def facts_of(where: str, pool: Any, all_pools: Iterable[Any]) -> PoolFacts:
 def _of_ours(pool: Any, config: Any) -> dict[str, Any]:
     stats, record = pool.stats(), pool.record()
     spread: Distributions = pool.distributions()
-    names = ("acquired", "waited", "timeouts", "rejected", "connected", "connect_failures", "released", "leaks",
-             "commands", "writes", "cancelled", "shed", "retries_refused")  # fmt: skip
     return {
         "name": stats.name,
         "multiplexed": hasattr(config, "shared_connections"),
@@ -131,14 +130,14 @@ def _of_ours(pool: Any, config: Any) -> dict[str, Any]:
         "ping_after_idle": config.ping_after_idle,
         "shared_connections": getattr(config, "shared_connections", 0),
         "open": stats.open,
-        "counters": {name: getattr(stats, name) for name in names if hasattr(stats, name)},
+        "counters": counted(stats),
         "closed": dict(stats.closed),
         "wait": spread.wait,
         "use": spread.use,
         "connect": spread.connect,
         "record": record if record.arrivals else None,
-        "bounded": config.max_waiting is not None or config.shed is not None,
-        "sizes_itself": config.limits is not None,
+        "bounded": config.bounded,
+        "sizes_itself": config.sizes_itself,
         "commands": tuple(lease.last_command or "" for lease in pool.dump().leases),
     }
 

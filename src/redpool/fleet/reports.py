@@ -17,7 +17,7 @@ import redis
 
 from ..core.config import without_credentials
 from ..core.record import Record
-from ..core.stats import Seen
+from ..core.stats import Seen, counted
 from ..redispy.naming import program_name
 from ..version import __version__
 from .encoding import MOST_POOLS, decode, encode
@@ -25,10 +25,6 @@ from .model import Borrowed, Calling, PoolReport, ProcessReport, Waiting
 
 __all__ = ["Pool", "decode", "encode", "of_process"]
 
-_COUNTERS = (
-    "acquired", "waited", "timeouts", "rejected", "connected", "connect_failures", "released", "leaks",
-    "shed", "retries_refused", "commands", "writes", "cancelled",
-)  # fmt: skip
 _SHOWN = 10  # leases, and waiters, of a pool
 _LOOK_WITHIN = 0.5  # seconds that a loop has to answer
 _AGAIN = 3  # looks at a loop that is stuck, or busy
@@ -171,7 +167,7 @@ def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
         waiting=stats.waiting,
         oldest_wait=stats.oldest_wait,
         in_flight=getattr(stats, "in_flight", 0),
-        counters={name: value for name in _COUNTERS if (value := getattr(stats, name, None)) is not None},
+        counters=counted(stats),
         closed={reason: count for reason, count in stats.closed.items() if count},
         wait=distributions.wait,
         use=distributions.use,
@@ -184,8 +180,8 @@ def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
             Calling(call.age, call.command, call.sent, call.borrower, _line(call.waits_at))
             for call in dump.calls[:_SHOWN]  # the oldest first
         ),
-        bounded=pool.config.max_waiting is not None or pool.config.shed is not None,
-        sizes_itself=pool.config.limits is not None,
+        bounded=pool.config.bounded,
+        sizes_itself=pool.config.sizes_itself,
     )
 
 
