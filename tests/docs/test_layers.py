@@ -95,13 +95,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.valkey.edition": {STDLIB, "redpool.valkey.complements"},
     "redpool.valkey.complements": {STDLIB, "hiredis", "valkey"},
     "redpool.metrics": {
-        STDLIB, "redpool.alarm", "redpool.core.config", "redpool.core.stats", "redpool.core.histogram",
-        "redpool.core.instrument", "prometheus_client", "opentelemetry", "datadog",
+        STDLIB, "redpool.alarm", "redpool.core.callsite", "redpool.core.config", "redpool.core.stats",
+        "redpool.core.histogram", "redpool.core.instrument", "prometheus_client", "opentelemetry", "datadog",
     },
     "redpool.fleet": {
         STDLIB, "redpool.core.arrivals", "redpool.core.config", "redpool.core.histogram", "redpool.core.record",
         "redpool.core.stats", "redpool.registry", "redpool.redispy.naming", "redpool.redispy.options",
         "redpool.version", "redpool.wire.client_names", "redis", "redpool.wire.server_replies", "redpool.background",
+        "redpool.core.callsite",
     },
     "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
     "redpool.fleet.encoding": {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import sys
 import traceback
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -15,6 +19,10 @@ _DEEPEST = 30
 
 
 _PLUMBING = ("redis.", "valkey.", "redpool.", "contextlib")
+
+# The packages that take connections for users: redpool's demo, for one, is a user itself.
+_TAKING = ("redis", "valkey", "redpool.asyncio", "redpool.redispy", "redpool.sync")
+_FRAME = re.compile(r'File "([^"\n]*)", line (\d+), in (.*)')
 
 Stack = traceback.StackSummary | tuple[CodeType, int]
 """A whole stack; or one place in it, as a piece of code and the offset of an instruction there."""
@@ -47,6 +55,22 @@ def shown(stack: Stack | None) -> str:
         line = next(islice(code.co_positions(), offset // 2, None))[0]
         return f'  File "{code.co_filename}", line {line}, in {code.co_qualname}\n'
     return "".join(stack.format()) if stack else ""
+
+
+def users_line(stack: str | None) -> str | None:
+    """Return the innermost line of the user's in a stack that is shown: `path:line in function`."""
+    lines = _FRAME.findall(stack or "")
+    if len(lines) > 1:  # a whole stack; else it is a line of the user's
+        plumbing = _paths_of_plumbing()
+        lines = [line for line in lines if not line[0].startswith(plumbing)] or lines
+    return "{}:{} in {}".format(*lines[-1]) if lines else None
+
+
+def _paths_of_plumbing() -> tuple[str, ...]:
+    """Return where the code is that takes connections for users, and the module that opens blocks for it."""
+    found = (sys.modules.get(name) for name in _TAKING)
+    packages = [os.path.join(os.path.dirname(each.__file__), "") for each in found if each and each.__file__]
+    return (*packages, contextlib.__file__)
 
 
 def leak_message(pool: str, leak: ReportLeak, borrower: str) -> str:

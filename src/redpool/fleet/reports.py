@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import re
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
@@ -15,6 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import redis
 
+from ..core.callsite import users_line
 from ..core.config import without_credentials
 from ..core.record import Record
 from ..core.stats import Seen, counted
@@ -28,7 +27,6 @@ __all__ = ["Pool", "decode", "encode", "of_process"]
 _SHOWN = 10  # leases, and waiters, of a pool
 _LOOK_WITHIN = 0.5  # seconds that a loop has to answer
 _AGAIN = 3  # looks at a loop that is stuck, or busy
-_LINE = re.compile(r'File "(.*)", line (\d+), in (.*)')
 _LONGEST_SERVICE = 100  # characters
 _STARTED = time.time()
 
@@ -173,11 +171,11 @@ def _of_pool(pool: Pool, seen: Seen, names: dict[str, int]) -> PoolReport:
         use=distributions.use,
         connect=distributions.connect,
         borrowed=tuple(
-            Borrowed(lease.age, lease.borrower, _line(lease.taken_at), lease.last_command) for lease in leases
+            Borrowed(lease.age, lease.borrower, users_line(lease.taken_at), lease.last_command) for lease in leases
         ),
         waiters=tuple(Waiting(waiter.age, waiter.borrower) for waiter in waiters),
         calls=tuple(
-            Calling(call.age, call.command, call.sent, call.borrower, _line(call.waits_at))
+            Calling(call.age, call.command, call.sent, call.borrower, users_line(call.waits_at))
             for call in dump.calls[:_SHOWN]  # the oldest first
         ),
         bounded=pool.config.bounded,
@@ -213,19 +211,3 @@ def address(pool: Pool) -> str:
     if "path" in options:
         return str(options["path"])
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-
-
-def _line(taken_at: str | None) -> str | None:
-    """Return the innermost line of a stack that is neither redis-py's nor a pool's as `path:line in function`."""
-    lines = _LINE.findall(taken_at or "")
-    if len(lines) > 1:  # a whole stack; else it is a line of the user's
-        plumbing = _plumbing()
-        lines = [line for line in lines if not line[0].startswith(plumbing)] or lines
-    return "{}:{} in {}".format(*lines[-1]) if lines else None
-
-
-def _plumbing() -> tuple[str, ...]:
-    """Return the directories of the code that takes connections for users; the package's demo is a user, too."""
-    packages = ("redis", "valkey", "redpool.asyncio", "redpool.redispy", "redpool.sync")
-    found = (sys.modules.get(name) for name in packages)
-    return tuple(os.path.join(os.path.dirname(each.__file__), "") for each in found if each and each.__file__)

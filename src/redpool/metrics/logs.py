@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 
+from ..core.callsite import users_line
 from ..core.instrument import Instrument
 from ..core.stats import PoolStats
 from .intervals import repeat
@@ -17,8 +18,6 @@ logger = logging.getLogger("redpool.stats")
 events = logging.getLogger("redpool.events")
 
 _PLAIN = re.compile(r"[^\s\"=]+")
-_FRAME = re.compile(r'File "([^"\n]*)", line (\d+), in (\S+)')
-_PLUMBING = re.compile(r"[/\\](redpool|redis|valkey)[/\\]|[/\\]contextlib\.py$")
 
 
 def stats_line(stats: PoolStats) -> str:
@@ -97,9 +96,8 @@ class EventLog(Instrument):
 
     def leaked(self, pool: str, age: float, borrower: str, stack: str) -> None:
         """Log a leak, and the line that took the connection, where it is known."""
-        places = _FRAME.findall(stack)
-        places = [place for place in places if not _PLUMBING.search(place[0])] or places
-        taken_at = {"taken_at": "{}:{} in {}".format(*places[-1])} if places else {}
+        line = users_line(stack)
+        taken_at = {} if line is None else {"taken_at": line}
         self._log(logging.WARNING, "leaked", pool, {"age": age, "borrower": borrower, **taken_at})
 
     def _log(self, level: int, event: str, pool: str, more: Mapping[str, object]) -> None:

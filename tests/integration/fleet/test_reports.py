@@ -62,6 +62,14 @@ def test_the_line_behind_redis_pys_own(at: dict[str, Any]) -> None:
         assert lease.taken_at.startswith(f"{__file__}:")
 
 
+def test_the_line_that_opens_a_block(at: dict[str, Any]) -> None:
+    """Not `contextlib`'s, which is as little the user's."""
+    with redpool.ConnectionPool(**at, leak_after=60.0) as pool, pool.connection():
+        (lease,) = of_process([pool], service="checkout").pools[0].borrowed
+        assert lease.taken_at is not None
+        assert lease.taken_at.startswith(f"{__file__}:")
+
+
 def test_pools_with_one_name(at: dict[str, Any]) -> None:
     """They are told apart, and so are a pool's parts on two loops."""
     pool = redpool.asyncio.ConnectionPool(**at, name="cache")
