@@ -101,9 +101,9 @@ class Budget(Budgeted):
         """Have a part of a pool get a part of this process's share; `at_once`: before a caller needs it."""
         self._here().join(member, at_once)
 
-    def hunger(self) -> None:
+    def caller_waits(self) -> None:
         """Note that a caller waits: the shares are given out anew soon. It may be called anywhere."""
-        self._here().hunger()
+        self._here().look_soon()
 
     def _here(self) -> _Agent:
         """Return what speaks for this process. A child has no share yet: all that there is is its parent's."""
@@ -138,9 +138,9 @@ class _Agent(BackgroundThread):
         if self._goes_on():
             self._wake()
         elif at_once:
-            self.hunger()
+            self.look_soon()
 
-    def hunger(self) -> None:
+    def look_soon(self) -> None:
         """Have the thread look, which begins where there is none."""
         if self._goes_on():
             if _monotonic() >= self._given_out_at + GIVEN_OUT_EVERY:
@@ -174,7 +174,7 @@ class _Agent(BackgroundThread):
     def _over(self) -> None:
         """Begin again for a pool that has joined meanwhile."""
         if self._budget() is not None and self._current():
-            self.hunger()
+            self.look_soon()
 
     def _speak(self, members: Sequence[Member], ends: bool, leaves: bool) -> None:
         share, held, before = self.share, _held(members), self.share.may_hold

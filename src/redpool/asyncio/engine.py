@@ -115,7 +115,7 @@ class Engine(EngineBase):
         ticket.borrower = asyncio.current_task()
         ticket.waker = self.loop.create_future()
         if self._config.budget is not None:
-            self._config.budget.hunger()
+            self._config.budget.caller_waits()
         if self.core.outbox or self.core.wake_at < self.armed:
             self.carry_out()
         if ticket.state is not TicketState.WAITING:

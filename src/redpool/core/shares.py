@@ -4,11 +4,11 @@ What each process may hold stands in a table that a server keeps. `TABLE_SCRIPT`
 `Table` is the same in Python: the virtual clock's, and what the script is tested against. Each process says every few
 seconds how many it may hold and how many it could use. It gets its max-min fair share (water-filling) of what all want,
 but never more than the others have left. What a process should give back counts as its own until it says that it holds
-less, or until its lease has run out.
+less, or until its term has run out.
 
 So the sum never exceeds the number, whatever is lost or late, with two exceptions that a process can't rule out alone.
-The server is away: then its clock stands, no lease runs out, and all keep what they have. Or a process is cut off by
-itself while others are served: once its lease has run out it keeps no more than `FLOOR`, for which the table sets a
+The server is away: then its clock stands, no term runs out, and all keep what they have. Or a process is cut off by
+itself while others are served: once its term has run out it keeps no more than `FLOOR`, for which the table sets a
 tenth of the number aside for `UNSEEN_FOR`.
 """
 
@@ -35,20 +35,20 @@ JITTER = 0.2
 SOON = 1.0
 """The same where a process holds less than it has said, as others may wait for that; and where it got no answer."""
 
-LEASE = 15.0
+TERM = 15.0
 """Seconds after its last word in which a process may hold what it has said, by the table's clock."""
 
 ON_ITS_OWN_AFTER = 10.0
-"""Seconds after its last word that was answered from which a process goes without: its lease may soon be over.
+"""Seconds after its last word that was answered from which a process goes without: its term may soon be over.
 
 Before it is, the word that is under way then is given up, and what is in use comes back.
 """
 
 LONGEST_PAUSE = 7.0
-"""Seconds without a word from any process that are no time to the table, as the server was away: all leases begin anew.
+"""Seconds without a word from any process that are no time to the table, as the server was away: all terms begin anew.
 
 A table that is younger than that gives only what a process has already, and `FLOOR`: the server may have lost the one
-before, and others may not have said yet what they hold. Once one comes that knew the one before, it is `LEASE`.
+before, and others may not have said yet what they hold. Once one comes that knew the one before, it is `TERM`.
 """
 
 UNSEEN_FOR = 300.0
@@ -110,7 +110,7 @@ class Table:
         self.heard_at = now
         if passed > _ms(LONGEST_PAUSE):
             for each in self.entries.values():
-                each.expires = self.clock + _ms(LEASE)
+                each.expires = self.clock + _ms(TERM)
         else:
             self.clock += passed
         self._forget_the_silent()
@@ -118,11 +118,11 @@ class Table:
         if entry is not None and word.number <= entry.number:
             return -1
         if entry is None and word.known and self.clock < self.young_until:
-            self.young_until = _ms(LEASE)
+            self.young_until = _ms(TERM)
         self.unseen.pop(word.process, None)
         connections -= min(FLOOR * len(self.unseen), connections // SHARE_UNSEEN)
         wanted = 0 if word.leaves else max(word.wanted, FLOOR)
-        expires = self.clock + _ms(LEAVES_WITHIN if word.leaves else LEASE)
+        expires = self.clock + _ms(LEAVES_WITHIN if word.leaves else TERM)
         self.entries[word.process] = _Entry(word.number, word.held, wanted, expires, word.leaves)
         share = self._share(word, is_new=entry is None and not word.known, connections=connections)
         self.entries[word.process].granted = max(word.held, share)
@@ -186,7 +186,7 @@ end
 local passed = heard_at and math.max(now - heard_at, 0) or 0
 if passed > {_ms(LONGEST_PAUSE)} then
     for name, entry in pairs(entries) do
-        entry.expires = clock + {_ms(LEASE)}
+        entry.expires = clock + {_ms(TERM)}
         redis.call('HSET', key, 'e:' .. name, line(entry))
     end
 else
@@ -218,11 +218,11 @@ end
 
 local share = -1
 if not late then
-    if not before and known and clock < young_until then young_until = {_ms(LEASE)} end
+    if not before and known and clock < young_until then young_until = {_ms(TERM)} end
     connections = connections - math.min({FLOOR} * waited_for, math.floor(connections / {SHARE_UNSEEN}))
     wanted = leaves and 0 or math.max(wanted, {FLOOR})
     local mine = {{number = number, granted = held, wanted = wanted, leaves = leaves,
-                  expires = clock + (leaves and {_ms(LEAVES_WITHIN)} or {_ms(LEASE)})}}
+                  expires = clock + (leaves and {_ms(LEAVES_WITHIN)} or {_ms(TERM)})}}
     entries[me] = mine
     -- As `water_fill`, for this process alone: how many want how much, and its place among those that want as much.
     local others, left, counts, levels, place = 0, 0, {{}}, {{}}, 1
@@ -298,7 +298,7 @@ class Share:
             self.known, self._answered_at, self.may_hold = True, sent_at, share
 
     def unanswered(self, outcome: Outcome, now: float) -> None:
-        """Take note that the last word was in vain: another one follows soon, as long as the lease may be renewed."""
+        """Take note that the last word was in vain: another one follows soon, as long as the term may be renewed."""
         alone_at = self._answered_at + ON_ITS_OWN_AFTER
         self._next_at = now + self._pause(SOON if now < alone_at else BEAT)
         if not self.known:
@@ -346,7 +346,7 @@ class Budgeted(ABC):
         """Have a part of a pool get a part of this process's share; `at_once`: before a caller needs it."""
 
     @abstractmethod
-    def hunger(self) -> None:
+    def caller_waits(self) -> None:
         """Note that a caller waits: the shares are given out anew soon. It may be called anywhere."""
 
     @abstractmethod

@@ -224,7 +224,7 @@ class Engine(EngineBase):
     def _park(self, ticket: Ticket, limit: deadline | None = None) -> None:
         core = self.core
         if self._config.budget is not None:
-            self._config.budget.hunger()
+            self._config.budget.caller_waits()
         if core.outbox or core.inconsistent or self.inbox:
             self.flush()
         elif core.wake_at < self.armed:

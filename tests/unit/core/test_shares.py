@@ -6,9 +6,9 @@ from random import Random
 
 from redpool.core.shares import (
     FLOOR,
-    LEASE,
     LONGEST_PAUSE,
     ON_ITS_OWN_AFTER,
+    TERM,
     Outcome,
     Share,
     Table,
@@ -133,10 +133,10 @@ def test_what_has_expired_goes_to_others_but_for_a_floor() -> None:
         second.speak(now, held=second.share.may_hold)
     first.speak(8, held=50)
     assert (first.share.may_hold, second.speak(9)) == (50, 50)
-    assert second.speak(1009, held=50) == 50  # all leases begin anew
-    for soon in (5, 10, LEASE - 0.1):
+    assert second.speak(1009, held=50) == 50  # all terms begin anew
+    for soon in (5, 10, TERM - 0.1):
         assert second.speak(1009 + soon, held=50) == 50
-    assert second.speak(1009 + LEASE, held=50) == 100 - FLOOR
+    assert second.speak(1009 + TERM, held=50) == 100 - FLOOR
     assert first.speak(1026, held=FLOOR) == FLOOR
 
 
@@ -152,7 +152,7 @@ def test_a_word_that_comes_late_is_passed_over() -> None:
 
 
 def test_a_process_keeps_its_share_while_the_server_is_away() -> None:
-    """Whatever the time. One that is cut off goes without before its lease is over; one never heard has two."""
+    """Whatever the time. One that is cut off goes without before its term is over; one never heard has two."""
     share = Share("p", Random(1), 0.0)
     share.say(0, 50)
     share.unanswered(Outcome.AWAY, 1.0)
