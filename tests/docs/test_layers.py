@@ -99,10 +99,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "redpool.core.histogram", "redpool.core.instrument", "prometheus_client", "opentelemetry", "datadog",
     },
     "redpool.fleet": {
-        STDLIB, "redpool.core.arrivals", "redpool.core.config", "redpool.core.histogram", "redpool.core.record",
-        "redpool.core.stats", "redpool.registry", "redpool.redispy.naming", "redpool.redispy.options",
-        "redpool.version", "redpool.wire.client_names", "redis", "redpool.wire.server_replies", "redpool.background",
-        "redpool.core.callsite",
+        STDLIB, "redpool.core.arrivals", "redpool.core.callsite", "redpool.core.config", "redpool.core.histogram",
+        "redpool.core.record", "redpool.core.stats", "redpool.background", "redpool.command_line", "redpool.registry",
+        "redpool.redispy.naming", "redpool.redispy.options", "redpool.version", "redpool.wire.client_names",
+        "redpool.wire.server_replies", "redis",
     },
     "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
     "redpool.fleet.encoding": {
@@ -112,7 +112,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.top": {STDLIB, "redpool.fleet", "redpool.core.histogram", "redpool.command_line", "rich", "textual"},
     "redpool.dashboard": {STDLIB, "redpool.fleet", "redpool.core.histogram", "starlette"},
     "redpool.dashboard.command": {
-        STDLIB, "redpool.fleet", "redpool.dashboard", "redpool.command_line", "uvicorn",
+        STDLIB, "redpool.fleet", "redpool.dashboard", "uvicorn",
     },
     "redpool.testing": {STDLIB, "redis", "hiredis", "redpool.core"},
     # All but the commands is pure, and stands on the core alone.

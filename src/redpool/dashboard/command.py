@@ -8,12 +8,11 @@ import socket
 import sys
 from importlib.util import find_spec
 
-from redpool.command_line import place_of_process
+from redpool.fleet import choice
 from redpool.fleet.source import Source
 
 from .guard import check_token, is_loopback
 
-_URL = "redis://localhost:6379"
 _HOST = "127.0.0.1"
 PORT = 8379
 _TOKEN = "REDPOOL_DASHBOARD_TOKEN"
@@ -21,15 +20,7 @@ _TOKEN = "REDPOOL_DASHBOARD_TOKEN"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool dashboard`."""
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "url", nargs="?", metavar="URL", help=f"the Redis that the processes report to (default: {_URL}); where none "
-        "reports, its clients are shown",
-    )  # fmt: skip
-    what.add_argument(
-        "--process", metavar="PATH_OR_PID", help="one process that called redpool.fleet.listen(), without a Redis"
-    )
-    parser.add_argument("--fleet", metavar="NAME", help="the fleet's name, where redpool.publish() was given one")
+    choice.add_arguments(parser)
     parser.add_argument("--host", default=_HOST, help=f"address to serve at (default: {_HOST}); another needs a token")
     parser.add_argument("--port", type=port, default=PORT, help=f"port to serve at (default: {PORT}; 0: a free one)")
     parser.add_argument(
@@ -51,7 +42,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if (status := missing()) is not None:
         return status
     token = _checked_token(arguments, parser)
-    source = _source(arguments, parser)
+    _, source = choice.source_of(arguments, parser)
     try:
         listening = listen(arguments.host, arguments.port)
     except OSError as error:
@@ -90,21 +81,6 @@ def _checked_token(arguments: argparse.Namespace, parser: argparse.ArgumentParse
         return check_token(token)
     except ValueError as error:
         parser.error(f"argument --token: {str(error).removeprefix('token: ')}")
-
-
-def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Source:
-    from redpool.fleet.reader import Reader
-    from redpool.fleet.unix import SocketSource
-
-    if arguments.process is not None:
-        if arguments.fleet is not None:
-            parser.error("argument --fleet: a process that is asked itself is of no fleet")
-        return SocketSource(place_of_process(arguments.process))
-    options = {} if arguments.fleet is None else {"fleet": arguments.fleet}
-    try:
-        return Reader(arguments.url or _URL, **options)
-    except ValueError as error:
-        parser.error(str(error))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -9,28 +9,20 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from redpool.command_line import place_of_process, write_json
+from redpool.command_line import write_json
+from redpool.fleet import choice
 
 if TYPE_CHECKING:
     from redpool.fleet.source import Source
 
-_URL = "redis://localhost:6379"
 _HISTORY = 75.0  # seconds of the past that are read at first: a trend, and the rates before it
 _SHORTEST, _LONGEST = 0.1, 3600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool top`."""
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "url", nargs="?", metavar="URL", help=f"the Redis that the processes report to (default: {_URL}); "
-        "where none reports, its clients are shown",
-    )  # fmt: skip
-    what.add_argument(
-        "--process", metavar="PATH_OR_PID", help="one process that called redpool.fleet.listen(), without a Redis"
-    )
+    choice.add_arguments(parser)
     parser.add_argument("--service", metavar="NAME", help="only processes of this service")
-    parser.add_argument("--fleet", metavar="NAME", help="the fleet's name, where redpool.publish() was given one")
     parser.add_argument(
         "--interval", type=_seconds, default=1.0, metavar="S", help="seconds from one look to the next (default: 1)"
     )
@@ -74,30 +66,10 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _source(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[str, Source]:
     """Return what is looked at, in words without a password, and from where."""
-    from redpool.fleet.link import target_of_url
-    from redpool.fleet.reader import Reader
-
     from .looks import OfService
 
-    def of_service(source: Source) -> Source:
-        return source if arguments.service is None else OfService(source, arguments.service)
-
-    if arguments.process is not None:
-        from redpool.fleet.unix import SocketSource
-
-        if arguments.fleet is not None:
-            parser.error("argument --fleet: a process that is asked itself is of no fleet")
-        place = place_of_process(arguments.process)
-        name = f"process {place}" if isinstance(place, int) else str(place)
-        return name, of_service(SocketSource(place))
-    url = arguments.url or _URL
-    options = {} if arguments.fleet is None else {"fleet": arguments.fleet}
-    try:
-        reader = Reader(url, history=_HISTORY, **options)
-        shown = target_of_url(url).shown
-    except ValueError as error:
-        parser.error(str(error))
-    return shown, of_service(reader)
+    where, source = choice.source_of(arguments, parser, history=_HISTORY)
+    return where, source if arguments.service is None else OfService(source, arguments.service)
 
 
 def _once(where: str, source: Source, arguments: argparse.Namespace) -> int:
