@@ -1,7 +1,8 @@
 """The command line: `redpool COMMAND`. Argument parsing only; each command is a module.
 
 A command's module has `add_arguments(parser)`, which needs the standard library only, and `run(arguments, parser)`,
-which returns the exit status: 0 fine, 1 a check failed, 2 bad usage.
+which returns the exit status: 0 fine, 1 a check failed, 2 bad usage. Where a program may follow its options after `--`,
+`after_dashes` has a default.
 """
 
 import argparse
@@ -40,7 +41,15 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names and return the exit status."""
-    return carry_out(_parser().parse_args(argv))
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments, rest = _parser().parse_known_args(words)
+    program = words[words.index("--") + 1 :] if "--" in words else []
+    # Where options stand between other words and the dashes, the program is left over, with the dashes or without.
+    if rest and rest in (program, ["--", *program]) and "after_dashes" in arguments:
+        arguments.after_dashes = program
+    elif rest:
+        arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return carry_out(arguments)
 
 
 def carry_out(arguments: argparse.Namespace) -> int:

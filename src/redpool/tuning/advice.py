@@ -6,31 +6,33 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from random import Random
 from typing import Any, TypeAlias
 
-from ..core.arrivals import SLOTS_A_SECOND
 from ..core.config import MOST_CONNECTIONS, PoolConfig
 from ..core.record import Record
 from . import formulas
-from .replay import replayed
+from .replay import LEAST_TARGET, needed_at_most, replayed, shared_by_callers
 from .simulator import Outcome, Simulator
 from .workloads import Caller
 
-LEAST_TARGET = 0.002
-"""seconds: a p99 wait of so much is nothing to improve"""
 SHARE = 0.99
 WIDE_HOLDS = 4.0
 """above this squared coefficient of variation of the holds, one connection more is advised: the next minute differs"""
 GUESSED_DISPERSION = 4.0
 """of arrivals that were not recorded"""
-LEAST_WORK = 20e-6
-"""seconds of a shared connection's time that a command takes at least: the client's and the server's work for it"""
+CLIENT_WORK = 20e-6
+"""seconds of a shared connection's time that a command takes beside the server's: for the client's part"""
 OF_ITS_OWN = 1.0
 """seconds: a caller that has a connection for longer blocks on it, or listens, and needs one of its own"""
-DISPERSION_SLOTS = 10
-"""arrivals are counted by so many slots together, 100 ms, to see how much they bunch"""
+DISPERSION_SECONDS = 0.1
+"""callers are counted by so long a time, to see how much they bunch"""
+FEW_CALLERS = 100
+"""of fewer, one alone decides what the p99 is"""
 
 Tell: TypeAlias = Callable[[str], None]
+Commands: TypeAlias = Sequence[tuple[float, int]]
+"""what commands take by the server's own count: seconds of each kind of them, and how many there were"""
 Plain: TypeAlias = dict[str, Any]
 
 
@@ -90,8 +92,10 @@ class Advice:
     """below this size callers that need several connections could block each other; 0 where none was seen"""
     ceiling: int | None = None
     """as many connections as the server leaves to each process"""
+    shared: bool | None = None
+    """whether all callers could share one connection and meet the target; `None` where nothing tells, or they do"""
     shared_p99: float | None = None
-    """the p99 wait for those before, where all callers shared one connection; `None` where they can't"""
+    """the p99 wait for each other on it, by what the server says that commands take; `None` where it wasn't asked"""
     guessed: bool = False
     """from counters alone: how arrivals bunch is a guess"""
     notes: tuple[str, ...] = ()
@@ -119,43 +123,55 @@ def advise(
     *,
     target: float | None = None,
     ceiling: int | None = None,
+    load: float = 1.0,
+    commands: Commands = (),
     seed: int = 0,
     tell: Tell | None = None,
 ) -> Advice:
     """Return the smallest size of a pool that meets the target with the callers of a record.
 
     `target` is the wait in seconds that 99 % of the callers have at most (default: the median hold, at least 2 ms);
-    `ceiling` the most connections that the process may have. `tell` hears which size is tried.
+    `ceiling` the most connections that the process may have; `load` how many times as many callers are to come;
+    `commands` what the server says that they take: without it, nothing tells whether callers could share a connection.
+    `tell` hears which size is tried.
 
-    Raises `ValueError` for a target or a ceiling that makes no sense, and for a record without a caller.
+    Raises `ValueError` for a target, a ceiling or a load that makes no sense, and for a record without a caller.
     """
     if target is not None and not 0 < target < math.inf:
         raise ValueError(f"target must be above 0 seconds, not {target!r}")
     if ceiling is not None and ceiling < 1:
         raise ValueError(f"ceiling must be at least 1, not {ceiling!r}")
-    callers, seconds = replayed(record, seed)
+    if not 0 < load < math.inf:
+        raise ValueError(f"load must be above 0, not {load!r}")
+    callers, seconds = replayed(record, seed, load)
     if came(record) <= 0 or not callers:
         raise ValueError(f"{record.name}: no caller came in the {record.seconds:.0f} s of the record")
-    load = load_of(record, callers, seconds)
-    wanted = max(load.median_hold, LEAST_TARGET) if target is None else target
+    asked = load_of(callers, seconds)
+    wanted = max(asked.median_hold, LEAST_TARGET) if target is None else target
     search = _Search(callers, seconds, wanted, seed, tell or _silent)
-    size = search.smallest(max(1, math.ceil(load.busy)), max(1, load.peak))
-    if load.variation > WIDE_HOLDS:
+    nesting = math.ceil(load * min(record.nesting, record.callers))
+    floor = formulas.deadlock_floor(nesting, record.deepest)
+    most = needed_at_most(record)
+    size = search.smallest(max(1, math.ceil(asked.busy)), max(1, asked.peak))
+    if asked.variation > WIDE_HOLDS and (most is None or size < asked.peak):
         size += 1
-    floor = formulas.deadlock_floor(min(record.nesting, record.callers), record.deepest)
-    size = max(size, floor)
-    if ceiling is not None:
-        size = min(size, ceiling)
-    size = min(size, MOST_CONNECTIONS)
-    curve = search.curve(size, load)
+    beside = shared_by_callers(record)
+    left = MOST_CONNECTIONS - beside if ceiling is None else ceiling - beside
+    size = max(1, min(max(size, floor), left))
+    curve = search.curve(size, asked)
     chosen = next(each for each in curve if each.size == size)
-    on_demand = search.run(size, warm=False).wait(SHARE)
+    as_it_was = most is not None and size == asked.peak == most * math.ceil(load)
+    on_demand = record.wait_p99 if as_it_was else search.run(size, warm=False).wait(SHARE)
+    keeps = chosen.wait_p99 <= wanted < on_demand and asked.callers >= FEW_CALLERS
+    shared_p99 = _shared_p99(callers, seconds, commands, seed)
     advice = Advice(
-        record.name, record.max_connections, size, wanted, chosen.wait_p99 <= wanted, load, curve,
-        min_idle=size if chosen.wait_p99 <= wanted < on_demand else 0,
-        on_demand_p99=on_demand, deadlock_floor=floor, ceiling=ceiling, shared_p99=_shared(record, callers),
+        record.name, record.max_connections, size + beside, wanted, chosen.wait_p99 <= wanted, asked,
+        tuple(replace(each, size=each.size + beside) for each in curve),
+        min_idle=size + beside if keeps else 0, on_demand_p99=on_demand,
+        deadlock_floor=floor + beside if floor else 0, ceiling=ceiling,
+        shared=_may_share(record, size, wanted, shared_p99), shared_p99=shared_p99,
     )  # fmt: skip
-    return replace(advice, notes=tuple(_notes(advice, record)))
+    return replace(advice, notes=tuple(_notes(advice, record, load)))
 
 
 class _Search:
@@ -192,8 +208,9 @@ class _Search:
     def curve(self, size: int, load: Load) -> tuple[Candidate, ...]:
         """Return what some sizes would have been like: those around the one that is advised, and some further away."""
         least = max(1, math.ceil(load.busy))
-        near = {each for each in range(size - 2, size + 3) if each >= least}
-        far = {each for each in (2 * size, max(load.peak, size)) if each <= MOST_CONNECTIONS}
+        most = min(max(load.peak, size), MOST_CONNECTIONS)  # beyond that none would be used
+        near = {each for each in range(size - 2, size + 3) if least <= each <= most}
+        far = {min(2 * size, most), most}
         return tuple(self._candidate(each) for each in sorted({size, least, *near, *far}))
 
     def _candidate(self, size: int) -> Candidate:
@@ -210,17 +227,17 @@ class _Search:
 
 def came(record: Record) -> int:
     """Return how many callers took a connection of their own. The pool itself is one for each that callers share."""
-    return sum(each.callers for each in record.arrivals) - (record.kept if record.commands else 0)
+    return sum(each.callers for each in record.arrivals) - shared_by_callers(record)
 
 
-def load_of(record: Record, callers: Sequence[Caller], seconds: float) -> Load:
-    """Return what was asked of the pool that a record is of."""
+def load_of(callers: Sequence[Caller], seconds: float) -> Load:
+    """Return what callers that come within so many seconds ask of a pool."""
     holds = sorted(min(caller.hold, seconds - caller.at) for caller in callers)
     mean = sum(holds) / len(holds)
     variance = sum((hold - mean) ** 2 for hold in holds) / len(holds)
     return Load(
         seconds, len(callers), len(callers) / seconds, sum(holds) / seconds, peak_of(callers), holds[len(holds) // 2],
-        mean, variance / mean**2 if mean else 0.0, dispersion_of(record),
+        mean, variance / mean**2 if mean else 0.0, dispersion_of(callers, seconds),
     )  # fmt: skip
 
 
@@ -234,45 +251,59 @@ def peak_of(callers: Sequence[Caller]) -> int:
     return peak
 
 
-def dispersion_of(record: Record) -> float:
+def dispersion_of(callers: Sequence[Caller], seconds: float) -> float:
     """Return the variance over the mean of how many callers came in 100 ms."""
-    each: Counter[int] = Counter()
-    for arrivals in record.arrivals:
-        each[arrivals.slot // DISPERSION_SLOTS] += arrivals.callers
-    count = max(1, int(record.seconds * SLOTS_A_SECOND / DISPERSION_SLOTS))
+    each = Counter(int(caller.at / DISPERSION_SECONDS) for caller in callers)
+    count = max(1, int(seconds / DISPERSION_SECONDS))
     mean = sum(each.values()) / count
     variance = (sum((n - mean) ** 2 for n in each.values()) + (count - len(each)) * mean**2) / count
     return variance / mean if mean else 1.0
 
 
-def _shared(record: Record, callers: Sequence[Caller]) -> float | None:
-    """Return the p99 wait of callers that all share one connection; `None` where some need one of their own.
+def _shared_p99(callers: Sequence[Caller], seconds: float, commands: Commands, seed: int) -> float | None:
+    """Return the p99 wait of callers for each other on one connection, which the server answers in order.
 
-    A connection that is shared answers in order. What a hold takes beyond the quickest ones is taken for the server's
-    time, as if each command kept it busy for so long: so the wait is rather too long than too short.
+    How long they had connections of their own says nothing of that: it has the network's time and the interpreter's in
+    it, which pass for all callers of a shared connection at once. What the server itself counts is what they wait for.
     """
-    if record.nesting or max([*record.held, *(lease.seconds for lease in record.longest)], default=0.0) > OF_ITS_OWN:
+    if not any(count for _, count in commands):
         return None
-    holds = sorted(caller.hold for caller in callers)
-    quickest = holds[len(holds) // 20]
-    works = [max(0.0, caller.hold - quickest) + LEAST_WORK for caller in callers]
-    if sum(works) >= record.seconds:
+    works = Random(f"commands {seed}").choices(
+        [each + CLIENT_WORK for each, _ in commands], [count for _, count in commands], k=len(callers)
+    )
+    if sum(works) >= seconds:
         return math.inf
     return formulas.one_by_one([caller.at for caller in callers], works, SHARE)
 
 
-def _notes(advice: Advice, record: Record) -> list[str]:
-    load = advice.load
-    said = [
-        f"{load.rate:.0f} callers/s keep {load.busy:.1f} connections busy on average, {load.peak} at most",
-    ]
+def _may_share(record: Record, size: int, target: float, p99: float | None) -> bool | None:
+    """Return whether callers could share one connection: a no only where some need one of their own."""
     if record.commands:
-        said.append(f"beside them {record.commands} commands have gone over shared connections, of which one is enough")
-    if load.dispersion > 2:
+        return None
+    if record.nesting or max([*record.held, *(lease.seconds for lease in record.longest)], default=0.0) > OF_ITS_OWN:
+        return False
+    return True if size == 1 or (p99 is not None and p99 <= target) else None
+
+
+def _notes(advice: Advice, record: Record, times: float) -> list[str]:
+    load, shared, most = advice.load, shared_by_callers(record), needed_at_most(record)
+    more = "" if times == 1 else f", {times:g} times those of the record,"
+    said = [
+        f"{load.rate:.0f} callers/s{more} keep {load.busy:.1f} connections busy on average, {load.peak} at most",
+    ]
+    bounded = most is not None and load.peak == most * math.ceil(times)
+    if bounded and times == 1:
+        said.append(f"more were never needed: the pool had opened {most}, and 99 % of its callers hardly waited")
+    if shared:
+        said.append(
+            f"{shared} of the connections {'is' if shared == 1 else 'are'} shared: {record.commands} commands have "
+            "gone over shared ones, of which one is enough"
+        )
+    if load.dispersion > 2 and not bounded:
         said.append(
             f"callers bunch: in 100 ms their number has {load.dispersion:.0f} times the variance of independent ones"
         )
-    if load.variation > WIDE_HOLDS:
+    if load.variation > WIDE_HOLDS and (most is None or advice.size - shared < load.peak):
         said.append("some hold a connection far longer than most: one connection more than the minute needed")
     if advice.min_idle:
         said.append(f"min_idle={advice.min_idle} keeps them open: on demand the p99 is {_ms(advice.on_demand_p99)}")
@@ -281,17 +312,37 @@ def _notes(advice: Advice, record: Record) -> list[str]:
             f"{record.nesting} callers had up to {record.deepest} connections at once: "
             f"with fewer than {advice.deadlock_floor} they could block each other"
         )
-    if advice.ceiling is not None and advice.size == advice.ceiling and not advice.met:
-        said.append(f"the server leaves {advice.ceiling} connections to each process: more would be better")
-    if advice.shared_p99 is not None:
-        verdict = "would do" if advice.shared_p99 <= advice.target else "would not do"
-        wait = milliseconds(advice.shared_p99)
-        said.append(f"one shared connection (MultiplexedConnectionPool) {verdict}: p99 wait {wait}")
-    if record.timeouts or (record.wait_p99 > advice.target and load.peak >= record.max_connections):
+    said += out_of_room(advice)
+    said += _of_sharing(advice, record)
+    if record.timeouts or (record.wait_p99 > advice.target and load.peak >= times * record.max_connections):
         said.append("the pool was short when it was recorded, so callers came later than they would have: record again")
     if load.callers < 1000 and record.commands < 1000:
         said.append(f"only {load.callers} callers came: record while there is load")
     return said
+
+
+def out_of_room(advice: Advice) -> list[str]:
+    """Return what is said where the server has no room for more."""
+    if advice.ceiling is None or advice.size < advice.ceiling or advice.met:
+        return []
+    return [f"the server leaves {advice.ceiling} connections to each process: more would be better"]
+
+
+def _of_sharing(advice: Advice, record: Record) -> list[str]:
+    """Return what can be said of one connection that all callers share."""
+    wait = advice.shared_p99
+    if record.commands or (advice.size == 1 and advice.shared is not False):
+        return []
+    if advice.shared is False:
+        return ["some callers block on their connection, or have several at once: these can't share one, others may"]
+    if wait is None:
+        return ["one shared connection (MultiplexedConnectionPool) may do: a record can't tell; try it, or add --url"]
+    if advice.shared:
+        return [f"one shared connection (MultiplexedConnectionPool) would do: p99 wait {milliseconds(wait)}"]
+    return [
+        "one shared connection (MultiplexedConnectionPool) may do: commands wait for each other at the server, "
+        f"{milliseconds(wait)} at the p99, and do so over any number of connections"
+    ]
 
 
 def milliseconds(seconds: float) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import formulas
 
 from redpool.command_line import new_file, not_negative, place_of_process, positive, printable, whole, write_json
 
@@ -20,9 +22,23 @@ if TYPE_CHECKING:
     from .picture import Chart
 
 _MOST_SECONDS = 60
-_LEFT_TO_OTHERS = 0.1
-"""the share of a server's clients that is left to others"""
 _MILLISECOND = 1e-3
+
+
+class _Server(NamedTuple):
+    """What a server says of itself: how many clients it takes, and what each kind of commands took: usec and calls."""
+
+    limit: int | None = None
+    commands: Mapping[str, tuple[int, int]] = {}
+
+    def since(self, before: Mapping[str, tuple[int, int]]) -> list[tuple[float, int]]:
+        """Return what commands took since then: seconds for each, and how many there were."""
+        usual = []
+        for name, (usec, calls) in self.commands.items():
+            usec_before, calls_before = before.get(name, (0, 0))
+            if calls > calls_before and usec >= usec_before:
+                usual.append(((usec - usec_before) / (calls - calls_before) / 1e6, calls - calls_before))
+        return usual
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a process that runs, which has called redpool.fleet.listen(); again for more",
     )  # fmt: skip
     parser.add_argument("--target", type=positive, metavar="MS", help="p99 wait (default: median hold, at least 2 ms)")
+    parser.add_argument("--load", type=positive, default=1.0, metavar="TIMES", help="so many times the callers (1)")
     parser.add_argument("--processes", type=whole, metavar="N", help="processes that share the server (default: seen)")
-    parser.add_argument("--url", metavar="URL", help="the server, for its limit of clients")
+    parser.add_argument("--url", metavar="URL", help="the server: how many clients it takes, what its commands take")
     parser.add_argument("--rate", type=positive, metavar="CALLERS", help="of counters: callers a second")
     parser.add_argument("--hold", type=positive, metavar="MS", help="of counters: mean time that each has a connection")
     parser.add_argument(
@@ -55,15 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save", type=new_file, metavar="FILE", help="write the records, to ask again")
     parser.add_argument("--svg", type=new_file, metavar="FILE", help="draw the curves")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(after_dashes=[])
 
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Carry out `redpool tune` and return its exit status: 1 where a target can't be met."""
     from . import screen
 
-    words = list(arguments.words)
+    words = [*arguments.words, *arguments.after_dashes]
     url = arguments.url or (words.pop(0) if arguments.record and words and "://" in words[0] else None)
-    limit = None if url is None else _limit(url, parser)  # before a minute is spent on a record
+    server = _asked(url, parser)  # before a minute is spent on a record
+    began: Mapping[str, tuple[int, int]] = {}
     by_process: list[list[Record]] = []
     counters: list[Mapping[str, Any]] = []
     if arguments.rate or arguments.hold:
@@ -75,6 +94,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         by_process = [_attached(each, parser) for each in arguments.process]
     elif arguments.record:
         by_process = _recorded(words, arguments, parser)
+        began, server = server.commands, _asked_again(server, url, parser)
     elif words:
         by_process, counters = _read(words, parser)
     else:
@@ -82,8 +102,8 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.save:
         documents = [json.loads(record.to_json()) for records in by_process for record in records]
         arguments.save.write_text(json.dumps(documents), encoding="utf-8")
-    ceiling = _ceiling(limit, arguments.processes or max(1, len(by_process)))
-    said = _from_records(by_process, arguments, ceiling, parser)
+    ceiling = _ceiling(server.limit, arguments.processes or max(1, len(by_process)))
+    said = _from_records(by_process, arguments, ceiling, server.since(began), parser)
     said += [(each, 1) for each in _from_counters(counters, arguments, ceiling, parser)]
     if arguments.svg:
         from .picture import svg
@@ -177,8 +197,10 @@ def _counters(text: str) -> Mapping[str, Any] | None:
     return None
 
 
-def _limit(url: str, parser: argparse.ArgumentParser) -> int | None:
-    """Return how many clients the server takes; `None` where it doesn't tell."""
+def _asked(url: str | None, parser: argparse.ArgumentParser) -> _Server:
+    """Return what the server at this URL says of itself, as far as it does; of none nothing is known."""
+    if url is None:
+        return _Server()
     import redis
 
     from redpool.redispy.options import readable
@@ -192,20 +214,35 @@ def _limit(url: str, parser: argparse.ArgumentParser) -> int | None:
             limit: Any = client.config_get("maxclients")["maxclients"]
         except (redis.ResponseError, KeyError):
             limit = client.info("clients").get("maxclients", 0)
-    return int(limit) or None
+        try:
+            stats: Mapping[str, Any] = client.info("commandstats")
+        except redis.ResponseError:
+            stats = {}
+    return _Server(int(limit) or None, {name: (each["usec"], each["calls"]) for name, each in stats.items()})
+
+
+def _asked_again(server: _Server, url: str | None, parser: argparse.ArgumentParser) -> _Server:
+    """Return what the server says after the program has run, without its commands where it is gone."""
+    import redis
+
+    try:
+        return _asked(url, parser)
+    except redis.RedisError:
+        return server._replace(commands={})
 
 
 def _ceiling(limit: int | None, processes: int) -> int | None:
     """Return how many connections a server that takes so many clients leaves to each of so many processes."""
-    return max(1, int(limit * (1 - _LEFT_TO_OTHERS)) // processes) if limit else None
+    return formulas.for_each(limit, processes) if limit else None
 
 
 # -- what is said ------------------------------------------------------------------------------------------------------
 
 
 def _from_records(
-    by_process: list[list[Record]], arguments: argparse.Namespace, ceiling: int | None, parser: argparse.ArgumentParser
-) -> list[tuple[Advice, int]]:
+    by_process: list[list[Record]], arguments: argparse.Namespace, ceiling: int | None,
+    commands: Sequence[tuple[float, int]], parser: argparse.ArgumentParser,
+) -> list[tuple[Advice, int]]:  # fmt: skip
     from . import screen
     from .advice import advise, came
 
@@ -220,7 +257,8 @@ def _from_records(
             busiest = max(records, key=came)
             try:
                 advice = advise(
-                    busiest, target=_scaled(arguments.target), ceiling=ceiling, tell=_teller(tell, name)
+                    busiest, target=_scaled(arguments.target), ceiling=ceiling, load=arguments.load,
+                    commands=commands, tell=_teller(tell, name),
                 )  # fmt: skip
             except ValueError as error:
                 parser.error(str(error))
@@ -250,7 +288,7 @@ def _from_counters(
     try:
         return [
             advise_from_counters(
-                name, now, rate, hold, median_hold=median, variation=arguments.cv**2, ceiling=ceiling,
+                name, now, rate * arguments.load, hold, median_hold=median, variation=arguments.cv**2, ceiling=ceiling,
                 dispersion=arguments.dispersion, target=_scaled(arguments.target),
             )
             for name, now, rate, hold, median in loads

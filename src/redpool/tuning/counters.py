@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from . import formulas
-from .advice import GUESSED_DISPERSION, LEAST_TARGET, SHARE, Advice, Candidate, Load, milliseconds
+from .advice import GUESSED_DISPERSION, SHARE, Advice, Candidate, Load, milliseconds, out_of_room
+from .replay import LEAST_TARGET
 
 _MOST = 10_000
 
@@ -54,17 +55,18 @@ def advise_from_counters(
     curve = tuple(candidate(each) for each in range(max(1, size - 3), size + 4))
     load = Load(1.0, round(rate), rate, busy, 0, usual, hold, variation, dispersion)
     advice = Advice(
-        name, now, size, wanted, candidate(size).wait_p99 <= wanted, load, curve, ceiling=ceiling, guessed=True
+        name, now, size, wanted, candidate(size).wait_p99 <= wanted, load, curve, ceiling=ceiling, guessed=guessed
     )
     return replace(advice, notes=_notes(advice, guessed))
 
 
 def _notes(advice: Advice, guessed: bool) -> tuple[str, ...]:
     load = advice.load
-    dispersion = f"{'guessed is ' if guessed else 'taken is '}a dispersion of {load.dispersion:g}"
-    return (
+    bunch = f"a dispersion of {load.dispersion:g} is " + ("a guess" if guessed else "what you say")
+    said = [
         f"{load.rate:.0f} callers/s keep {load.busy:.1f} connections busy on average, for "
         f"{milliseconds(load.mean_hold)} each",
-        f"from counters alone, which don't say how callers bunch: {dispersion}; where"
+        f"from counters alone, which don't say how callers bunch: {bunch}; where"
         " they come in bursts, a record of redpool's own pool says more",
-    )
+    ]
+    return tuple(said + out_of_room(advice))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+_LEFT_TO_OTHERS = 0.1
+
 
 def erlang_c(size: int, load: float) -> float:
     """Return the share of callers that wait, where `load` connections are busy on average of `size`."""
@@ -41,6 +43,16 @@ def wait(size: int, rate: float, hold: float, share: float, dispersion: float, v
 def deadlock_floor(callers: int, deepest: int) -> int:
     """Return with how many connections so many callers that need `deepest` of them at once can't block each other."""
     return callers * (deepest - 1) + 1 if deepest > 1 else 0
+
+
+def left_to_others(limit: int, others: int = 0) -> int:
+    """Return how many of a server's clients are left to others: a tenth, or as many as they are where they are more."""
+    return max(others, math.ceil(limit * _LEFT_TO_OTHERS))
+
+
+def for_each(limit: int, processes: int, others: int = 0) -> int:
+    """Return how many connections a server that takes so many clients has for each of so many processes."""
+    return max(1, (limit - left_to_others(limit, others)) // processes)
 
 
 def one_by_one(times: list[float], works: list[float], share: float) -> float:

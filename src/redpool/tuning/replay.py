@@ -2,19 +2,24 @@
 
 What is exact stays exact: the callers of each 10 ms, the group that came together, and the longest leases with their
 times, so that a worker's long lease is followed by its next one as it was. All other holds are drawn from the record's
-histogram.
+histogram, and no more callers are there at once than the pool needed connections for, where that is known: threads that
+wait for a reply don't come meanwhile.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from random import Random
 
 from ..core.arrivals import GROUP, SLOTS_A_SECOND, Arrivals
-from ..core.record import Record
+from ..core.record import CONNECTS, Record
 from .workloads import Caller
+
+LEAST_TARGET = 0.002
+"""seconds: a p99 wait of so much is nothing to improve"""
 
 MOST_CALLERS = 150_000
 """a record with more is replayed for a part of its time only: the busiest"""
@@ -23,23 +28,84 @@ _SLOT = 1 / SLOTS_A_SECOND
 _WITHIN = 33 / 32  # a hold in a record's histogram is known so well
 
 
-def replayed(record: Record, seed: int = 0) -> tuple[list[Caller], float]:
-    """Return the callers of a record, in order, and how many seconds they take."""
-    random = Random(f"replay {seed}")
-    first, last = _busiest(record.arrivals)
-    start = first * _SLOT if first else 0.0
-    end = record.seconds if last is None else min(record.seconds, last * _SLOT)
-    leases = _exact(record)
+def replayed(record: Record, seed: int = 0, load: float = 1.0) -> tuple[list[Caller], float]:
+    """Return the callers of a record, in order, and how many seconds they take.
+
+    With a `load` of 2.5 there are two and a half times as many: the record is laid over itself, each time with other
+    chance within the same 10 ms, and of the last layer only so large a share comes.
+    """
+    first, last = _busiest(record.arrivals, int(MOST_CALLERS / max(1.0, load)))
+    seconds = (record.seconds if last is None else min(record.seconds, last * _SLOT)) - first * _SLOT
+    part = [each for each in record.arrivals if each.slot >= first and (last is None or each.slot < last)]
+    most = needed_at_most(record)
+    layers: list[list[Caller]] = []
+    while load > 0:
+        random = Random(f"replay {seed}" if not layers else f"replay {seed} {len(layers)}")
+        callers: Iterable[Caller] = _callers(record, part, first * _SLOT, seconds, random)
+        if most is not None:
+            callers = _no_more_than(most, callers, seconds)
+        layers.append([caller for caller in callers if load >= 1 or random.random() < load])
+        load = round(load - 1, 9)
+    return list(heapq.merge(*layers, key=_at)), seconds
+
+
+def needed_at_most(record: Record) -> int | None:
+    """Return how many connections of their own callers needed at most, where the pool itself has shown that.
+
+    It opened no more since it was created, had room for more, or all its time is in the record, and 99 % of its callers
+    hardly waited.
+    """
+    opened = len(record.connects)
+    never_full = opened < record.max_connections or record.age <= record.seconds
+    if opened == CONNECTS or not never_full or record.wait_p99 > usual_target(record):
+        return None
+    own = opened - shared_by_callers(record)
+    return own if own > 0 and own >= len(record.held) else None
+
+
+def shared_by_callers(record: Record) -> int:
+    """Return how many of the pool's connections callers share."""
+    return max(1, record.kept) if record.commands else 0
+
+
+def usual_target(record: Record) -> float:
+    """Return the p99 wait that is asked for where nothing else is said: the median hold, at least 2 ms."""
+    left = sum(count for _, count in record.holds) / 2
+    for seconds, count in record.holds:
+        left -= count
+        if left <= 0:
+            return max(LEAST_TARGET, seconds)
+    return LEAST_TARGET
+
+
+def _callers(
+    record: Record, part: Iterable[Arrivals], start: float, seconds: float, random: Random
+) -> Iterator[Caller]:
+    """Yield the callers of a part of a record, in order, with times that count from its start."""
+    leases, end = _exact(record), start + seconds
     known = Counter(int(begun * SLOTS_A_SECOND) for begun, _ in leases if begun >= 0)
     exact = [Caller(begun, ends - begun) for begun, ends in leases if begun < end and ends > start]
     times: list[float] = []
-    for arrivals in record.arrivals:
-        if arrivals.slot >= first and (last is None or arrivals.slot < last):
-            times += _times(arrivals, max(0, arrivals.callers - known[arrivals.slot]), random)
+    for arrivals in part:
+        times += _times(arrivals, max(0, arrivals.callers - known[arrivals.slot]), random)
     times.sort()
     drawn = map(Caller, times, _draw(record, len(times), random))
-    merged = heapq.merge(sorted(exact, key=_at), drawn, key=_at)
-    return [Caller(max(0.0, at - start), hold - max(0.0, start - at)) for at, hold, *_ in merged], end - start
+    for at, hold, *_ in heapq.merge(sorted(exact, key=_at), drawn, key=_at):
+        yield Caller(max(0.0, at - start), hold - max(0.0, start - at))
+
+
+def _no_more_than(most: int, callers: Iterable[Caller], seconds: float) -> Iterator[Caller]:
+    """Yield callers, some of them later, so that no more than so many are there at once if none has to wait."""
+    ends: list[float] = []
+    for at, hold, *_ in callers:
+        while ends and ends[0] <= at:
+            heapq.heappop(ends)
+        begins = heapq.heappop(ends) if len(ends) == most else at
+        if begins < seconds:
+            heapq.heappush(ends, begins + hold)
+            yield Caller(begins, hold)
+        else:
+            heapq.heappush(ends, begins)
 
 
 def _exact(record: Record) -> list[tuple[float, float]]:
@@ -67,14 +133,14 @@ def _draw(record: Record, count: int, random: Random) -> list[float]:
     return random.choices([seconds for seconds, _ in short], cum_weights=reached, k=count)
 
 
-def _busiest(arrivals: tuple[Arrivals, ...]) -> tuple[int, int | None]:
+def _busiest(arrivals: tuple[Arrivals, ...], most: int) -> tuple[int, int | None]:
     """Return the first slot and the one after the last that are replayed: of many, the busiest of their kind."""
-    if sum(each.callers for each in arrivals) <= MOST_CALLERS:
+    if sum(each.callers for each in arrivals) <= most:
         return 0, None
     best, first, callers = (0.0, 0, 0), 0, 0
     for place, each in enumerate(arrivals):
         callers += each.callers
-        while callers > MOST_CALLERS and first < place:
+        while callers > most and first < place:
             callers -= arrivals[first].callers
             first += 1
         span = each.slot + 1 - arrivals[first].slot

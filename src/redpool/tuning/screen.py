@@ -45,7 +45,8 @@ def show_advice(advice: Advice, processes: int) -> None:
     finite = [each.wait_p99 for each in advice.curve if math.isfinite(each.wait_p99)]
     longest = max([*finite, advice.target])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("size", "p99 wait", "had to wait", "idle connection-seconds"):
+    idle = f"idle connection-seconds in {advice.load.seconds:.0f} s"
+    for heading in ("size", "p99 wait", "had to wait", idle):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("p99 wait, ┃ target")
     for each in advice.curve:
@@ -66,6 +67,11 @@ def _bar(value: float, longest: float, target: float) -> str:
     return "".join(cells)
 
 
+def show_line(text: str) -> None:
+    """Print one line."""
+    console().print(text)
+
+
 def show_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose first column is text, and the others figures."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -81,7 +87,8 @@ def show_lines(chart: Chart) -> None:
     out = console()
     values = [y for line in chart.lines.values() for _, y in line]
     highest = max(values, default=0.0)
-    out.print(f"{chart.title} ({chart.up}, at most {highest:.4g}; {chart.across})", style="bold")
+    most = f"{highest:.0f}" if highest >= 1000 else f"{highest:.4g}"
+    out.print(f"{chart.title} ({chart.up}, at most {most}; {chart.across})", style="bold")
     width = max(map(len, chart.lines), default=0)
     for name, line in chart.lines.items():
         out.print(f"{name:>{width}} {_blocks([y for _, y in line], highest)}")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MILLISECOND = 1e-3
 _BINS = 60
+_USUAL_SIZE = 10
 _SLOW = re.compile(r"(?:(?P<times>[\d.]+)x@)?(?P<start>[\d.]+)-(?P<end>[\d.]+)")
 _BURST = re.compile(r"(?P<times>[\d.]+)x(?P<length>[\d.]+)/(?P<every>[\d.]+)")
 
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of `redpool simulate`."""
     load = parser.add_argument_group("workload: a record, or a description")
     load.add_argument("record", nargs="?", metavar="FILE", help="a record: `pool.record().to_json()`")
+    load.add_argument("--load", type=positive, default=1.0, metavar="TIMES", help="of a record: times its callers (1)")
     load.add_argument("--rate", type=positive, default=1000.0, metavar="CALLERS", help="callers a second (1000)")
     load.add_argument(
         "--hold", type=positive, default=2.0, metavar="MS", help="mean time that each has a connection (2)"
@@ -60,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       metavar="NAME:rate=CALLERS,hold=MS,cv=CV,reserved=N",
                       help="a class of callers, in place of --rate; again for more")  # fmt: skip
     pool = parser.add_argument_group("pool: several values, such as 4,8,16, are compared")
-    pool.add_argument("--size", type=_listed(_size), default=[10], metavar="N", help="max_connections, or auto (10)")
+    pool.add_argument("--size", type=_listed(_size), metavar="N",
+                      help="max_connections, or auto (the record's own, else 10)")  # fmt: skip
     pool.add_argument("--limits", type=_pair, default=(2, 50), metavar="LOW,HIGH", help="of auto (2,50)")
     pool.add_argument("--timeout", type=_listed(_or_none(float)), default=[5.0], metavar="S", help="of the wait (5)")
     pool.add_argument("--max-waiting", type=_listed(_or_none(int)), default=[None], metavar="N", help="queue (none)")
@@ -88,12 +91,12 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     try:
         _check_none_is_idle(arguments, parser)
-        callers, seconds = _callers(arguments)
+        load = _callers(arguments)
         with screen.progress() as tell:
             variants = []
             for options in _options(arguments):
                 tell(f"{options}", 0.0)
-                variants.append(_variant(options, callers(), seconds, arguments))
+                variants.append(_variant(options, load.callers(), load.seconds, arguments))
     except OSError as error:
         parser.error(f"{arguments.record}: {error.strerror}")
     except (TypeError, ValueError) as error:
@@ -105,8 +108,12 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.json:
         write_json([_document(variant) for variant in variants])
         return 0
+    screen.show_line(load.described)
     rows = [row for variant in variants for row in _rows(variant)]
-    screen.show_rows(["", *(name.replace("_", "\n") for name in figures(variants[0].outcome))], rows)
+    headings = [name.replace("_", "\n") for name in figures(variants[0].outcome)]
+    columns = map(_shown, zip(*(values for _, values in rows), strict=True))
+    names = [name for name, _ in rows]
+    screen.show_rows(["", *headings], list(zip(names, *columns, strict=True)))
     for chart in charts(variants):
         screen.show_lines(chart)
     return 0
@@ -128,11 +135,11 @@ def figures(outcome: Outcome) -> dict[str, float | None]:
     }
 
 
-def _rows(variant: Variant) -> list[list[str]]:
-    """Return the rows of a pool: of all its callers, then of each class."""
+def _rows(variant: Variant) -> list[tuple[str, list[float | None]]]:
+    """Return the rows of a pool, each with its name: of all its callers, then of each class."""
     rows = {variant.name: figures(variant.outcome)}
     rows |= {f"  {name}": _of_callers(outcome) for name, outcome in variant.by_class.items()}
-    return [[name, *map(_shown, row.values())] for name, row in rows.items()]
+    return [(name, list(row.values())) for name, row in rows.items()]
 
 
 def _document(variant: Variant) -> dict[str, Any]:
@@ -178,24 +185,64 @@ def _longest(outcome: Outcome) -> list[tuple[float, float]]:
 # -- what is simulated -------------------------------------------------------------------------------------------------
 
 
-def _callers(arguments: argparse.Namespace) -> tuple[Callable[[], list[Caller]], float]:
-    """Return what makes the callers anew for each run, and for how many seconds they come."""
+class _Load(NamedTuple):
+    """The callers that all pools meet."""
+
+    described: str
+    callers: Callable[[], list[Caller]]
+    """makes them anew for each run"""
+    seconds: float
+    """for so many they come"""
+
+
+def _callers(arguments: argparse.Namespace) -> _Load:
+    """Return the load; without `--size`, the pool is as large as the record's."""
     from . import workloads
-    from .replay import replayed
 
     if arguments.record:
-        found, seconds = replayed(_record(arguments.record), arguments.seed)
-        return lambda: found, seconds
+        return _of_record(arguments)
+    arguments.size = arguments.size or [_USUAL_SIZE]
     holds = _holds(arguments.hold, arguments.cv)
     workload = workloads.poisson(arguments.rate, holds)
+    described = f"{arguments.rate:g} callers/s, holds {_described(arguments.hold, arguments.cv)}"
     if arguments.classes:
         workload = workloads.both(*(_of_class(each, arguments) for each in arguments.classes))
+        described = "; ".join(_class_described(each, arguments) for each in arguments.classes)
     if arguments.burst:
         times, length, every = arguments.burst
         workload = workloads.bursts(arguments.rate, holds, times=times, length=length, every=every)
+        described += f", {times:g} times as many for {length:g} s every {every:g} s"
     elif arguments.fan_out:
         workload = workloads.fan_out(arguments.rate / arguments.fan_out, holds, size=arguments.fan_out)
-    return lambda: workload(Random(f"load {arguments.seed}"), arguments.seconds), arguments.seconds
+        described += f", in groups of {arguments.fan_out}"
+    return _Load(
+        f"{described}, {arguments.seconds:g} s, seed {arguments.seed}",
+        lambda: workload(Random(f"load {arguments.seed}"), arguments.seconds), arguments.seconds,
+    )  # fmt: skip
+
+
+def _of_record(arguments: argparse.Namespace) -> _Load:
+    from .advice import came
+    from .replay import replayed
+
+    record = _record(arguments.record)
+    if came(record) <= 0:
+        raise ValueError(f"{arguments.record}: no caller of {record.name} took a connection of its own")
+    arguments.size = arguments.size or [record.max_connections]
+    found, seconds = replayed(record, arguments.seed, arguments.load)
+    times = "" if arguments.load == 1 else f", {arguments.load:g} times those of the record"
+    described = f"{record.name}: {len(found) / seconds:.0f} callers/s{times}, {seconds:.3g} s, seed {arguments.seed}"
+    return _Load(described, lambda: found, seconds)
+
+
+def _class_described(described: _Class, arguments: argparse.Namespace) -> str:
+    hold = arguments.hold if described.hold is None else described.hold
+    cv = arguments.cv if described.cv is None else described.cv
+    return f"{described.name}: {described.rate:g} callers/s, holds {_described(hold, cv)}"
+
+
+def _described(hold: float, cv: float) -> str:
+    return f"{hold:g} ms " + ("fixed" if cv == 0 else "exponential" if cv == 1 else f"lognormal (cv {cv:g})")
 
 
 def _record(path: str) -> Record:
@@ -226,7 +273,9 @@ def _check_none_is_idle(arguments: argparse.Namespace, parser: argparse.Argument
         raise ValueError(
             f"--{idle[0].replace('_', '-')}: a record has its callers; leave this out, or {arguments.record}"
         )
-    if said("limits") and "auto" not in arguments.size:
+    if arguments.load != 1 and not arguments.record:
+        raise ValueError("--load: of a record; to describe more callers, say a higher --rate")
+    if said("limits") and "auto" not in (arguments.size or []):
         raise ValueError("--limits: with --size auto")
     if said("round_trip") and not arguments.one_by_one:
         raise ValueError("--round-trip: with --one-by-one")
@@ -380,7 +429,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _shown(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.2f}"
+def _shown(values: Sequence[float | None]) -> list[str]:
+    """Return one column as text: all with as many digits after the point as the largest of them needs."""
+    known = [value for value in values if value is not None]
+    largest = max(known, default=0)
+    digits = 0 if all(type(value) is int for value in known) or largest >= 1000 else 1 if largest >= 100 else 2
+    return ["-" if value is None else f"{value:.{digits}f}" for value in values]

@@ -33,7 +33,7 @@ def test_the_pools_of_a_program_are_recorded(redis_url: str, capfd: pytest.Captu
 
     What the program prints is no part of the document.
     """
-    argv = ["tune", "--record", "60", "--target", "9000", "--json", redis_url]
+    argv = ["tune", "--record", "60", "--target", "9000", "--json", redis_url, "--processes", "2"]
     argv += ["--", sys.executable, "-c", PROGRAM, redis_url]
     assert main(argv) == 0
     printed = capfd.readouterr()
@@ -41,6 +41,8 @@ def test_the_pools_of_a_program_are_recorded(redis_url: str, capfd: pytest.Captu
     assert "hello" in printed.err
     assert (said["name"], said["processes"], said["load"]["callers"]) == ("of-a-program", 2, 50)
     assert said["ceiling"] > 1000
+    assert said["shared"] is not False
+    assert said["shared_p99"] is not None
 
 
 def test_the_pools_that_redpool_run_makes_are_recorded(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def test_callers_that_need_several_connections_set_a_floor() -> None:
     advice = advise(a_record(callers=5, nesting=5, deepest=3))
     assert (advice.size, advice.deadlock_floor) == (11, 11)
     assert "block each other" in str(advice)
-    assert advice.shared_p99 is None
+    assert advice.shared is False
 
 
 def test_the_server_s_limit_is_a_ceiling() -> None:
@@ -62,11 +62,63 @@ def test_the_server_s_limit_is_a_ceiling() -> None:
     assert "leaves 3 connections" in str(advice)
 
 
-def test_sharing_is_advised_where_it_would_do() -> None:
-    """Holds that are all alike are round trips, which commands over one connection share."""
-    assert advise(a_record()).shared_p99 == pytest.approx(0.0, abs=1e-4)
-    slow = a_record(holds=((0.001, 150), (0.2, 50)), exact_above=1.0)
-    assert advise(slow).shared_p99 == math.inf
+def test_whether_callers_could_share_a_connection_is_for_the_server_to_say() -> None:
+    """A lease has the network's time and the interpreter's in it, which pass for all that share at once."""
+    busy = a_record(arrivals=tuple(Arrivals(slot, 20, 20, 0.0) for slot in range(0, 200, 10)))
+    assert (advise(busy).shared, advise(busy).shared_p99) == (None, None)
+    assert "may do: a record can't tell" in str(advise(busy))
+    quick = advise(busy, commands=[(3e-6, 1000), (0.0, 0)])
+    assert quick.shared
+    assert quick.shared_p99 == pytest.approx(19 * 23e-6, rel=0.1)
+    assert "would do: p99 wait 0.4 ms" in str(quick)
+    slow = advise(busy, commands=[(3e-6, 900), (0.03, 100)])
+    assert slow.shared is None  # nor would any other number of connections
+    assert "would not" not in str(slow)
+    assert advise(a_record()).shared  # one connection is enough
+
+
+def test_those_that_block_can_t_share() -> None:
+    """And of a pool that shares connections, nothing is said of sharing."""
+    listens = advise(a_record(held=(1.5,)), commands=[(3e-6, 1000)])
+    assert listens.shared is False
+    assert "can't share one, others may" in str(listens)
+    shares = advise(a_record(commands=5000, kept=1), commands=[(3e-6, 1000)])
+    assert shares.shared is None
+    assert "MultiplexedConnectionPool" not in str(shares)
+
+
+def test_no_more_is_advised_than_the_pool_has_ever_opened() -> None:
+    """Where its callers hardly waited. Threads don't come while they wait, nor do they in the replay."""
+    loop = {"arrivals": tuple(Arrivals(slot, 5, 2, 0.0) for slot in range(200)), "holds": ((0.002, 900), (0.01, 9))}
+    assert advise(a_record(**loop)).size > 2
+    advice = advise(a_record(**loop, connects=(Span(0.0, 0.005),)))
+    assert (advice.size, advice.load.peak, advice.min_idle, advice.shared) == (1, 1, 0, True)
+    assert [each.size for each in advice.curve] == [1]
+    assert "the pool had opened 1," in str(advice)
+    full = {"connects": (Span(0.0, 0.005),), "max_connections": 1, "age": 100.0}
+    for not_shown in ({"wait_p99": 0.5}, {"connects": 256 * (Span(0.0, 0.005),)}, {"held": (1.0, 1.0)}, full):
+        assert advise(a_record(**(loop | {"connects": (Span(0.0, 0.005),)} | not_shown))).size > 2
+
+
+def test_a_pool_that_shares_counts_its_shared_connection_in() -> None:
+    """As `max_connections` does; one of those that come and go is no size for the others."""
+    alone, beside = advise(a_record()), advise(a_record(commands=5000, kept=1))
+    assert beside.size == alone.size + 1
+    assert [each.size for each in beside.curve] == [each.size + 1 for each in alone.curve]
+    assert advise(a_record(commands=5000, kept=1), ceiling=1).size == 2  # it is the least that such a pool needs
+
+
+def test_twice_the_load_is_twice_the_callers() -> None:
+    """And with half of it, every second one comes."""
+    record = a_record(arrivals=tuple(Arrivals(slot, 20, 20, 0.0) for slot in range(0, 200, 10)))
+    once, twice, half = (advise(record, load=load) for load in (1.0, 2.0, 0.5))
+    assert (once.load.callers, twice.load.callers) == (400, 800)
+    assert half.load.callers == pytest.approx(200, abs=40)
+    assert half.size < once.size <= twice.size
+    assert twice.load.busy == pytest.approx(2 * once.load.busy)
+    assert "2 times those of the record" in str(twice)
+    known = a_record(arrivals=record.arrivals, connects=5 * (Span(0.0, 0.005),))
+    assert (advise(known).load.peak, advise(known, load=2.0).load.peak) == (5, 10)
 
 
 def test_the_notes_say_what_else_a_record_tells() -> None:
@@ -75,7 +127,7 @@ def test_the_notes_say_what_else_a_record_tells() -> None:
     assert "was short" in str(advise(a_record(wait_p99=0.1, max_connections=2)))
     assert "callers came: record while there is load" in str(advise(a_record()))
     shared = str(advise(a_record(commands=5000)))
-    assert "5000 commands have gone over shared connections" in shared
+    assert "1 of the connections is shared: 5000 commands" in shared
     assert "record while there is load" not in shared
 
 
@@ -102,7 +154,7 @@ def test_of_too_many_callers_the_busiest_time_is_replayed() -> None:
     assert len(callers) / seconds == pytest.approx(50_000, rel=0.05)
 
 
-@pytest.mark.parametrize("wrong", [{"target": 0.0}, {"target": math.inf}, {"ceiling": 0}])
+@pytest.mark.parametrize("wrong", [{"target": 0.0}, {"target": math.inf}, {"ceiling": 0}, {"load": 0.0}])
 def test_a_wish_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     """The error names it and its value."""
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -66,7 +66,34 @@ def test_counters_get_one_that_says_what_is_guessed(capsys: pytest.CaptureFixtur
 def test_what_was_said_is_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
     """A dispersion of the user's; and holds that are all alike."""
     said = asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--cv", "0", "--dispersion", "1")
-    assert "taken is a dispersion of 1;" in said
+    assert "a dispersion of 1 is what you say" in said
+    assert "idle connection-seconds in 1 s" in said
+    (told,) = json.loads(asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--dispersion", "4", "--json"))
+    assert not told["guessed"]
+
+
+def test_counters_say_where_the_server_has_no_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a record does."""
+    monkeypatch.setattr(command, "_ceiling", lambda *_: 5)
+    said = asked(capsys, "tune", "--rate", "2000", "--hold", "2", status=1)
+    assert "the server leaves 5 connections to each process" in said
+
+
+def test_what_the_server_s_commands_took_meanwhile() -> None:
+    """By the difference of what it counts; commands that were reset, or didn't come, say nothing."""
+    server = command._Server(100, {"get": (4000, 1000), "ping": (7, 7), "reset": (1, 1), "new": (50, 10)})
+    before = {"get": (1000, 500), "ping": (7, 7), "reset": (9, 9)}
+    assert server.since(before) == [(6e-6, 500), (5e-6, 10)]
+
+
+def test_a_command_s_own_usage_is_shown_where_a_word_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program may follow after options that stand behind other words; anything else that is left over may not."""
+    assert "redpool tune: error: unrecognized arguments: --foo" in refused(capsys, "tune", "x", "--foo")
+    assert "redpool top: error: unrecognized arguments:" in refused(capsys, "top", "--json", "redis://x", "--", "x")
+    argv = ("tune", "--record", "9", "redis://localhost:x", "--processes", "5", "--", "true", "--x")
+    assert "the URL's host and port can't be read" in refused(capsys, *argv)
 
 
 def test_more_dispersion_asks_for_more() -> None:
@@ -137,9 +164,39 @@ def test_what_tune_has_saved_is_simulated(record: str, capsys: pytest.CaptureFix
     saved = tmp_path / "saved.json"
     asked(capsys, "tune", record, "--save", str(saved))
     (row,) = json.loads(asked(capsys, "simulate", str(saved), "--json"))
+    assert row["max_connections"] == 20  # as it was
+    (twice,) = json.loads(asked(capsys, "simulate", str(saved), "--load", "2", "--json"))
     assert row["replies_a_second"] == pytest.approx(1000, rel=0.2)
+    assert twice["replies_a_second"] == pytest.approx(2 * row["replies_a_second"], rel=0.02)
+    (advice,) = json.loads(asked(capsys, "tune", str(saved), "--load", "2", "--json"))
+    assert advice["load"]["rate"] == pytest.approx(2 * row["replies_a_second"], rel=0.02)
     saved.write_text(json.dumps(2 * json.loads(saved.read_text())))
     assert "one record can be simulated, not 2" in refused(capsys, "simulate", str(saved))
+
+
+def test_it_says_what_is_simulated_and_figures_of_a_column_have_the_same_digits(
+    record: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a table that is kept can be made again, and read down."""
+    argv = ("simulate", "--rate", "2000", "--size", "6,40", "--seconds", "2", "--burst", "2x.1/1", "--cv", "0")
+    said = asked(capsys, *argv)
+    assert said.startswith("2000 callers/s, holds 2 ms fixed, 2 times as many for 0.1 s every 1 s, 2 s, seed 1\n")
+    idle = [line.split()[-1] for line in said.splitlines() if line.startswith(" max_connections=")]
+    assert len({len(figure.partition(".")[2]) for figure in idle[:2]}) == 1
+    assert "batch: 100 callers/s, holds 5 ms exponential; web: 9 callers/s, holds 2 ms lognormal (cv 3)" in asked(
+        capsys, "simulate", "--seconds", "1", "--class", "batch:rate=100,hold=5", "--class", "web:rate=9,cv=3"
+    )
+    assert ", 3 times those of the record, 0.5" in asked(capsys, "simulate", record, "--load", "3")
+
+
+def test_a_pool_that_only_shares_is_not_simulated(
+    record: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its one lease is its own."""
+    document = json.loads(Path(record).read_text())
+    shares = tmp_path / "shares.json"
+    shares.write_text(json.dumps({**document, "arrivals": [[3, 1, 1, 0.0]], "commands": 50, "kept": 1}))
+    assert "no caller of shop took a connection of its own" in refused(capsys, "simulate", str(shares))
 
 
 def test_callers_that_would_come_too_late_are_turned_away_where_the_pool_sheds(
@@ -209,6 +266,8 @@ def test_what_tune_saves_can_be_simulated(record: str, capsys: pytest.CaptureFix
         (("--class", "web:rate=1", "--fan-out", "3"), "--class: without"),
         (("--class", "web:rate=1", "--rate", "3"), "--class: without"),
         (("--class", "web:rate=1", "--class", "web:rate=2"), "a name of its own"),
+        (("--load", "2"), "--load: of a record"),
+        (("/nowhere.json", "--load", "0"), "--load: must be a number above 0"),
         (("--retries", "-1"), "must be 0 or more, not -1"),
         (("--cv", "nan"), "must be 0 or more, not nan"),
         (("--limits", "3"), "say 2,50"),
