@@ -26,6 +26,10 @@ class Severity(Enum):
         return list(Severity).index(self)
 
 
+class Seconds(float):
+    """A time among the figures: people see its unit."""
+
+
 Figure: TypeAlias = float | int | str
 
 

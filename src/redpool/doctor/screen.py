@@ -12,7 +12,8 @@ from rich.text import Text
 
 from ..command_line import printable
 from .report import Found, Report
-from .rule import Rule, Severity
+from .rule import Rule, Seconds, Severity
+from .rules.wording import seconds
 
 _COLORS = {Severity.SEVERE: "bold red", Severity.COSTLY: "yellow", Severity.NOTE: "cyan"}
 _WIDEST = 100
@@ -89,6 +90,8 @@ def _finding(found: Found) -> Iterator[RenderableType]:
 
 
 def _figure(value: float | str) -> str:
+    if isinstance(value, Seconds):
+        return seconds(value)
     return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -28,6 +28,8 @@ class Sized:
     address: str
     max_connections: int
     sizes_itself: bool
+    shares: bool
+    """its callers share connections already"""
     wait_p99: float
     record: Record | None
     """`None` where the advice comes from counters"""
@@ -41,7 +43,8 @@ def sized(facts: Facts) -> Iterator[Sized]:
         if advice is not None:
             wait = pool.wait.quantile(0.99)
             yield Sized(
-                pool.where, pool.name, pool.name, pool.max_connections, pool.sizes_itself, wait, pool.record, advice
+                pool.where, pool.name, pool.name, pool.max_connections, pool.sizes_itself, pool.multiplexed, wait,
+                pool.record, advice,
             )  # fmt: skip
     for process in facts.fleet.processes if facts.fleet else ():
         for report in process.pools:
@@ -50,7 +53,8 @@ def sized(facts: Facts) -> Iterator[Sized]:
             if advice is not None:
                 yield Sized(
                     f"{report.name} of {process.key}", report.name, report.address, report.max_connections,
-                    report.sizes_itself, report.wait.quantile(0.99), None if advice.guessed else record, advice,
+                    report.sizes_itself, report.kind == "multiplexed", report.wait.quantile(0.99),
+                    None if advice.guessed else record, advice,
                 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,11 +12,27 @@ import pytest
 
 from redpool.doctor.facts import Facts, PoolFacts, ServerFacts
 from redpool.doctor.report import examine
-from redpool.doctor.rule import Rule, Severity
+from redpool.doctor.rule import Rule, Seconds, Severity
 from redpool.doctor.rules import RULES
 from redpool.doctor.rules.wording import most_common, seconds, size
+from redpool.doctor.screen import _figure
+from redpool.tuning import formulas
 
-from .cases import CASES, FAST, MORE, POOL, SERVER, Case, client, pool, report
+from .cases import (
+    BUSY,
+    CASES,
+    FAST,
+    MORE,
+    POOL,
+    SERVER,
+    SLOW,
+    SLOWER_TOGETHER,
+    Case,
+    client,
+    on_busy_server,
+    pool,
+    report,
+)
 from .cases import fleet as a_fleet
 from .cases import process as a_process
 
@@ -97,7 +114,45 @@ def test_a_deploy_that_would_not_fit_is_less_severe_than_what_does_not_fit() -> 
     (now,) = RULES["F1"].findings(CASES["F1"].broken)
     (then,) = RULES["F1"].findings(a_fleet(a_process(1, report(60))))
     assert (now.severity, then.severity) == (None, Severity.COSTLY)
-    assert now.write == "max_connections=25  # for each process"
+    assert now.write is not None
+    assert now.write.splitlines() == [
+        "max_connections=22  # for each process; 45 with no room for a deploy",
+        "# or one that all callers of a process share: redpool.Redis",
+        "# or one number for all: budget=redpool.Budget(URL, NAME, connections=86)",
+    ]
+    (shares,) = RULES["F1"].findings(a_fleet(a_process(1, replace(report(120), kind="multiplexed"))))
+    assert "redpool.Redis" not in str(shares.write)
+
+
+def test_sizes_for_many_processes_are_those_that_tune_says() -> None:
+    """And what is said of one number isn't said of another in the same words."""
+    facts = replace(pool(max_connections=60, record=BUSY), processes=12)
+    (found,) = RULES["F1"].findings(facts)
+    assert "max_connections=3  # for each process; 7 with no room" in str(found.write)
+    assert formulas.for_each(100, 12) == 7
+    assert found.what.count("more than there is room for") == 1
+
+
+def test_a_pool_whose_calls_slow_each_other_is_not_to_be_larger() -> None:
+    """P1 leaves it to P3; without the server's word for it, it doesn't know."""
+    facts = on_busy_server(max_connections=3, record=SLOWER_TOGETHER, wait=SLOW)
+    assert list(RULES["P3"].findings(facts))
+    assert not list(RULES["P1"].findings(facts))
+    assert list(RULES["P1"].findings(pool(max_connections=3, record=SLOWER_TOGETHER, wait=SLOW)))
+
+
+def test_sharing_is_proposed_to_those_that_don_t() -> None:
+    """Where nothing in the record is against it."""
+    (alone,) = RULES["P1"].findings(pool(max_connections=3, record=BUSY, wait=SLOW))
+    (shares,) = RULES["P1"].findings(pool(max_connections=3, record=BUSY, wait=SLOW, multiplexed=True))
+    assert "MultiplexedConnectionPool" in str(alone.write)
+    assert "MultiplexedConnectionPool" not in str(shares.write)
+
+
+def test_a_time_is_shown_with_its_unit() -> None:
+    """To people: a program gets seconds."""
+    assert [_figure(value) for value in (Seconds(0.0095349), 0.5, 7, "x")] == ["9.53 ms", "0.5", "7", "x"]
+    assert json.dumps(Seconds(0.25)) == "0.25"
 
 
 def test_figures_are_said_in_units() -> None:

@@ -8,8 +8,9 @@ from statistics import median
 from typing import NamedTuple
 
 from ...fleet.model import FleetView, Owner, ProcessReport
+from ...tuning import formulas
 from ..facts import Facts, ServerFacts
-from ..rule import Finding, Severity, rule
+from ..rule import Finding, Seconds, Severity, rule
 from ..sizing import sized
 from .wording import count, most_common, seconds, share
 
@@ -34,12 +35,14 @@ _TLS_STORM = 100  # connects: each took a server 0.9 ms of CPU time with TLS (RS
         Where the load of all these pools is known (see P1), the sizes that it asks for are added up, too.
     """,
     write="""
-        Divide what the server takes by the processes, deploys included, and keep some for others:
+        Let callers of a process share one connection (`redpool.Redis`), have all processes share one number of them
+        (`redpool.Budget`), or divide what the server takes by the processes, deploys included, with a tenth left to
+        others:
 
         ```python
         import redpool
 
-        maxclients, others, processes = 1000, 50, 40
+        maxclients, others, processes = 1000, 100, 40
         pool = redpool.ConnectionPool(host="localhost", max_connections=(maxclients - others) // (2 * processes))
         ```
     """,
@@ -52,16 +55,16 @@ def over_budget(facts: Facts) -> Iterator[Finding]:
     limit = (facts.server.max_clients if facts.server else None) or _fleet_limit(facts.fleet)
     if budget is None or limit is None:
         return
-    asked, others, processes, needed, _ = budget
+    asked, others, processes, needed, *_ = budget
     room = limit - others
     if 2 * max(asked, needed) > room:
         figures = {"max_connections": asked, "maxclients": limit, "others": others, "processes": processes}
-        load = f" Their load asks for {needed}{_against(needed, room)}." if needed else ""
+        load = f" Their load asks for {needed}, {_fit(needed, room)}." if needed else ""
         yield Finding(
             f"{count(processes, 'process')} may open {asked} connections{_against(asked, room)}; "
             f"the server takes {limit}, of which others have {others}.{load}",
             figures | ({"advised": needed} if needed else {}),
-            _sizes(budget, room),
+            _sizes(budget, limit),
             severity=None if asked > room else Severity.COSTLY,
         )
 
@@ -92,11 +95,12 @@ def outlier(facts: Facts) -> Iterator[Finding]:
     for siblings in services.values():
         for name, measure, least in _MEASURES:
             for process, value, usual in _far_above(siblings, measure, least):
-                shown = seconds(value) if name == "p99 wait" else f"{value:g}"
-                others = seconds(usual) if name == "p99 wait" else f"{usual:g}"
+                of_time = name == "p99 wait"
+                figure: Callable[[float], float] = Seconds if of_time else float
+                shown, others = (seconds(each) if of_time else f"{each:g}" for each in (value, usual))
                 yield Finding(
                     f"{process.key} has {name} {shown}; its {len(siblings) - 1} siblings have {others} in the median.",
-                    {name: value, "median": usual, "processes": len(siblings)},
+                    {name: figure(value), "median": figure(usual), "processes": len(siblings)},
                 )
 
 
@@ -129,7 +133,7 @@ def connect_storm(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             f"{number} of {len(facts.clients)} connections ({share(number / len(facts.clients))}) were opened in "
             f"the same second, {seconds(age)} ago.",
-            {"at once": number, "connections": len(facts.clients), "age": age},
+            {"at once": number, "connections": len(facts.clients), "age": Seconds(age)},
         )
 
 
@@ -178,6 +182,8 @@ class _Budget(NamedTuple):
     """connections by the sizes that the load asks for; 0 where that isn't known of all pools"""
     advised: Mapping[str, int]
     """these sizes by the pool's name, of several processes the largest"""
+    share: bool
+    """callers of all these pools share connections already"""
 
 
 def _fleet_budget(facts: Facts, fleet: FleetView) -> _Budget:
@@ -191,14 +197,15 @@ def _fleet_budget(facts: Facts, fleet: FleetView) -> _Budget:
         asked[pool.address] += pool.max_connections
     at = facts.server.url.rpartition("//")[2].partition("/")[0] if facts.server else ""
     address = at if at in asked else max(asked, key=lambda each: asked[each], default="")
-    names = [pool.name for process in fleet.processes for pool in process.pools if pool.address == address]
+    pools = [pool for process in fleet.processes for pool in process.pools if pool.address == address]
     processes = sum(any(pool.address == address for pool in process.pools) for process in fleet.processes)
     clients = fleet.server.clients if fleet.server else ()
     others = sum(client.owner is not Owner.KNOWN for client in clients)
-    needed, advised = _needed(facts, address, names)
+    needed, advised = _needed(facts, address, [pool.name for pool in pools])
+    share = all(pool.kind == "multiplexed" for pool in pools)
     # Of a process that was asked itself the siblings don't show.
     times = (facts.processes or 1) if fleet.server is None else 1
-    return _Budget(times * asked[address], others, times * processes, times * needed, advised)
+    return _Budget(times * asked[address], others, times * processes, times * needed, advised, share)
 
 
 def _pool_budget(facts: Facts) -> _Budget | None:
@@ -207,7 +214,8 @@ def _pool_budget(facts: Facts) -> _Budget | None:
         return None
     asked = facts.processes * sum(pool.max_connections for pool in facts.pools)
     needed, advised = _needed(facts, None, [pool.name for pool in facts.pools])
-    return _Budget(asked, 0, facts.processes, facts.processes * needed, advised)
+    share = all(pool.multiplexed for pool in facts.pools)
+    return _Budget(asked, 0, facts.processes, facts.processes * needed, advised, share)
 
 
 def _needed(facts: Facts, address: str | None, names: Sequence[str]) -> tuple[int, Mapping[str, int]]:
@@ -229,11 +237,26 @@ def _against(connections: int, room: int) -> str:
     )
 
 
-def _sizes(budget: _Budget, room: int) -> str:
+def _fit(connections: int, room: int) -> str:
+    return (
+        "which doesn't fit"
+        if connections > room
+        else ("which leaves no room for a deploy" if 2 * connections > room else "which fits")
+    )
+
+
+def _sizes(budget: _Budget, limit: int) -> str:
     """Return the sizes to write: those that the load asks for where they fit, deploys included, else even shares."""
+    processes, room = max(1, budget.processes), limit - formulas.left_to_others(limit, budget.others)
     if budget.needed and 2 * budget.needed <= room:
         return "\n".join(f"max_connections={size}  # {name}" for name, size in budget.advised.items())
-    return f"max_connections={max(1, room // (2 * max(1, budget.processes)))}  # for each process"
+    twice, once = (formulas.for_each(limit, times * processes, budget.others) for times in (2, 1))
+    said = [f"max_connections={twice}  # for each process; {once} with no room for a deploy"]
+    if not budget.share:
+        said.append("# or one that all callers of a process share: redpool.Redis")
+    if room > 2 * processes:  # each process has one more, to the budget's server
+        said.append(f"# or one number for all: budget=redpool.Budget(URL, NAME, connections={room - 2 * processes})")
+    return "\n".join(said)
 
 
 def _fleet_limit(fleet: FleetView | None) -> int | None:

@@ -7,10 +7,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from ...core.record import Record
 from ..facts import Facts, Pattern, PoolFacts, Sighting, counted
-from ..rule import Finding, Severity, rule
+from ..rule import Finding, Seconds, Severity, rule
 from ..sizing import sized
-from ..slowing import CERTAIN, slowing
+from ..slowing import CERTAIN, Slowing, slowing
 from .wording import count, seconds, share
 
 _FEW = 100  # uses below which shares say nothing
@@ -35,7 +36,8 @@ _NUMBERED = re.compile(r"#\d+$")
     seen="""
         The p99 of waits is above the target (the median use, and at least 2 ms), and the size that `redpool tune` would
         advise is above `max_connections`. By the pool's record of the last minute; of a process that only reports,
-        by its counters since it was started. How callers bunch is a guess then, and the finding says so.
+        by its counters since it was started. How callers bunch is a guess then, and the finding says so. It isn't said
+        where more connections would make calls slower: that is P3.
     """,
     write="""
         ```python
@@ -55,16 +57,18 @@ def too_small(facts: Facts) -> Iterator[Finding]:
         advice = pool.advice
         if pool.sizes_itself or pool.wait_p99 <= advice.target or advice.size <= pool.max_connections:
             continue
+        if _slows(facts, pool.record):
+            continue
         expected = next(each.wait_p99 for each in advice.curve if each.size == advice.size)
         guess = " That is a guess by counters: they don't say how callers bunch." if advice.guessed else ""
-        shared = advice.shared_p99 is not None and advice.shared_p99 <= advice.target
+        may_share = not (pool.shares or advice.guessed or advice.shared is False)
         yield Finding(
             f"Callers of {pool.label} wait for {seconds(pool.wait_p99)} at the p99, with "
             f"{count(pool.max_connections, 'connection')}; with {advice.size} it would be {seconds(expected)}.{guess}",
-            {"max_connections": pool.max_connections, "advised": advice.size, "p99 wait": pool.wait_p99,
-             "expected": expected, "target": advice.target, "callers/s": round(advice.load.rate, 1)},
+            {"max_connections": pool.max_connections, "advised": advice.size, "p99 wait": Seconds(pool.wait_p99),
+             "expected": Seconds(expected), "target": Seconds(advice.target), "callers/s": round(advice.load.rate, 1)},
             f"max_connections={advice.size}" + (f", min_idle={advice.min_idle}" if advice.min_idle else "")
-            + ("\n# or one that all share: redpool.MultiplexedConnectionPool" if shared else ""),
+            + ("\n# or try one that all share: redpool.MultiplexedConnectionPool" if may_share else ""),
         )  # fmt: skip
 
 
@@ -123,8 +127,8 @@ def too_large(facts: Facts) -> Iterator[Finding]:
         doesn't show so: see S14.
     """,
     write="""
-        Don't make the pool larger, whatever P1 says. Let callers share a connection, which costs the server less for
-        each command; or have those turned away that would come too late:
+        Don't make the pool larger, however long callers wait for a connection. Let them share one, which costs the
+        server less for each command; or have those turned away that would come too late:
 
         ```python
         import redpool
@@ -143,15 +147,22 @@ def slower_together(facts: Facts) -> Iterator[Finding]:
     """Compare calls that came while many came with the others, where the server is busy."""
     used = facts.server.core_used if facts.server else 0.0
     for pool in counted(facts):
-        seen = slowing(pool.record) if pool.record and used >= _BUSY and pool.max_connections > 1 else None
-        if seen is not None and seen.certainty >= CERTAIN and seen.times >= _TWICE:
+        seen = _slows(facts, pool.record)
+        if seen is not None:
             yield Finding(
                 f"Of the callers of {pool.label} that came while many came, {share(seen.crowded)} kept their "
                 f"connection for more than {seconds(seen.slow)}, of the others {share(seen.other)}; the server uses "
                 f"{share(used)} of a core.",
-                {"max_connections": pool.max_connections, "slow": seen.slow, "where many came": seen.crowded,
+                {"max_connections": pool.max_connections, "slow": Seconds(seen.slow), "where many came": seen.crowded,
                  "of the others": seen.other, "core": round(used, 2)},
             )  # fmt: skip
+
+
+def _slows(facts: Facts, record: Record | None) -> Slowing | None:
+    """Return how calls are slower the more there are at once, if so, and the server is busy."""
+    busy = facts.server is not None and facts.server.core_used >= _BUSY
+    seen = slowing(record) if record is not None and busy and record.max_connections > 1 else None
+    return seen if seen is not None and seen.certainty >= CERTAIN and seen.times >= _TWICE else None
 
 
 @rule(
@@ -581,7 +592,12 @@ def no_bound_on_the_queue(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 f"The queue of {pool.label} has no bound; callers wait {seconds(wait)} at the p99, and "
                 f"{share(timeouts / callers)} of them in vain.",
-                {"p99 wait": wait, "deadline": facts.deadline, "timeouts": timeouts, "callers": callers}
+                {
+                    "p99 wait": Seconds(wait),
+                    "deadline": Seconds(facts.deadline),
+                    "timeouts": timeouts,
+                    "callers": callers,
+                }
                 | ({"largest burst": burst} if burst else {}),
                 f'shed="codel"  # or max_waiting={max(4 * pool.max_connections, burst)}',
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...core.config import PoolConfig
 from ..facts import Facts, ServerFacts, counted
-from ..rule import Finding, Severity, rule
+from ..rule import Finding, Seconds, Severity, rule
 from .wording import count, most_common, seconds, share, size
 
 _NEARLY_FULL = 0.8
@@ -354,7 +354,7 @@ def not_recorded(facts: Facts) -> Iterator[Finding]:
         above = "" if p99 is None else f", and callers use a connection for {seconds(p99)} (p99)"
         yield Finding(
             f"Its slow log {said}{above}.",
-            {"slowlog-log-slower-than": threshold} | ({} if p99 is None else {"p99": p99}),
+            {"slowlog-log-slower-than": threshold} | ({} if p99 is None else {"p99": Seconds(p99)}),
             f"CONFIG SET slowlog-log-slower-than {10000 if p99 is None else max(100, int(p99 * 5e5))}",
         )
 
@@ -387,7 +387,7 @@ def slow_commands(facts: Facts) -> Iterator[Finding]:
             f"Within a minute {count(len(recent), 'slow command')} took {seconds(round(taken, 3))}: "
             f"{most_common(entry.command for entry in recent)}. The slowest, {worst.command}{by}, took "
             f"{seconds(worst.seconds)}.",
-            {"entries": len(recent), "seconds": round(taken, 3), "slowest": worst.seconds},
+            {"entries": len(recent), "seconds": round(taken, 3), "slowest": Seconds(worst.seconds)},
         )
 
 
