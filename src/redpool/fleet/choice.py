@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "where none reports, its clients are shown",
     )  # fmt: skip
     what.add_argument(
-        "--process", metavar="PATH_OR_PID", help="one process that called redpool.fleet.listen(), without a Redis"
+        "--process", metavar="PID|PATH", help="one process that called redpool.fleet.listen(), without a Redis"
     )
     parser.add_argument("--fleet", metavar="NAME", help="the fleet's name, where redpool.publish() was given one")
 
@@ -43,4 +43,4 @@ def source_of(arguments: argparse.Namespace, parser: argparse.ArgumentParser, **
     try:
         return target_of_url(url).shown, Reader(url, **options)
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(str(error).replace("url=:", "argument URL:", 1))

@@ -99,8 +99,10 @@ def _clients(server: ServerView) -> Line:
     return ((f"  clients {count(connected)} of {count(most)}", tone),)
 
 
-def instead_of_rows(where: str, look: Look, interval: float, filter_text: str, of_clients: bool) -> list[Line]:
-    """Return what to say where there is no row to show."""
+def instead_of_rows(
+    where: str, look: Look, interval: float, filter_text: str, of_clients: bool, keys: bool = True
+) -> list[Line]:
+    """Return what to say where there is no row to show; `keys` says whether any can be pressed."""
     place = as_text(where)
     if look.view is None and look.error is None:
         return [((f"Looking at {place} for the first time ...", Tone.PLAIN),)]
@@ -121,5 +123,6 @@ def instead_of_rows(where: str, look: Look, interval: float, filter_text: str, o
         lines.append((("A process does so once it calls  redpool.publish(pool, ...)", Tone.QUIET),))
     if look.view.server is not None and look.view.server.clients:
         number = plural(len(look.view.server.clients), "client")
-        lines.append(((f"The server has {number} all the same: press c to see whose they are.", Tone.QUIET),))
+        how = ": press c to see whose they are" if keys else ""
+        lines.append(((f"The server has {number} all the same{how}.", Tone.QUIET),))
     return lines

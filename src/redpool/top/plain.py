@@ -39,7 +39,7 @@ def print_view(where: str, look: Look, past: Past, interval: float) -> None:
         out.print(text_of(line), soft_wrap=True)
     found = sorted_by(rows(look.view, past, Grouping.POOL), COLUMNS, DEFAULT_SORT, backwards=False)
     if not found:
-        for line in instead_of_rows(where, look, interval, "", of_clients=False):
+        for line in instead_of_rows(where, look, interval, "", of_clients=False, keys=False):
             out.print(text_of(line), soft_wrap=True)
         return
     out.print(_table(found, out.width))

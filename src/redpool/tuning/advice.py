@@ -163,7 +163,7 @@ def advise(
     as_it_was = most is not None and size == asked.peak == most * math.ceil(load)
     on_demand = record.wait_p99 if as_it_was else search.run(size, warm=False).wait(SHARE)
     keeps = chosen.wait_p99 <= wanted < on_demand and asked.callers >= FEW_CALLERS
-    shared_p99 = _shared_p99(callers, seconds, commands, seed)
+    shared_p99 = _shared_p99(callers, asked, commands, seed)
     advice = Advice(
         record.name, record.max_connections, size + beside, wanted, chosen.wait_p99 <= wanted, asked,
         tuple(replace(each, size=each.size + beside) for each in curve),
@@ -260,20 +260,21 @@ def dispersion_of(callers: Sequence[Caller], seconds: float) -> float:
     return variance / mean if mean else 1.0
 
 
-def _shared_p99(callers: Sequence[Caller], seconds: float, commands: Commands, seed: int) -> float | None:
+def _shared_p99(callers: Sequence[Caller], load: Load, commands: Commands, seed: int) -> float | None:
     """Return the p99 wait of callers for each other on one connection, which the server answers in order.
 
     How long they had connections of their own says nothing of that: it has the network's time and the interpreter's in
     it, which pass for all callers of a shared connection at once. What the server itself counts is what they wait for.
+    As many of them are there at once as have connections of their own.
     """
     if not any(count for _, count in commands):
         return None
     works = Random(f"commands {seed}").choices(
         [each + CLIENT_WORK for each, _ in commands], [count for _, count in commands], k=len(callers)
     )
-    if sum(works) >= seconds:
+    if sum(works) >= load.seconds:
         return math.inf
-    return formulas.one_by_one([caller.at for caller in callers], works, SHARE)
+    return formulas.one_by_one([caller.at for caller in callers], works, SHARE, load.peak)
 
 
 def _may_share(record: Record, size: int, target: float, p99: float | None) -> bool | None:
@@ -288,8 +289,9 @@ def _may_share(record: Record, size: int, target: float, p99: float | None) -> b
 def _notes(advice: Advice, record: Record, times: float) -> list[str]:
     load, shared, most = advice.load, shared_by_callers(record), needed_at_most(record)
     more = "" if times == 1 else f", {times:g} times those of the record,"
+    rate = f"{load.rate:.0f}" if load.rate >= 10 else f"{load.rate:.2g}"
     said = [
-        f"{load.rate:.0f} callers/s{more} keep {load.busy:.1f} connections busy on average, {load.peak} at most",
+        f"{rate} callers/s{more} keep {load.busy:.1f} connections busy on average, {load.peak} at most",
     ]
     bounded = most is not None and load.peak == most * math.ceil(times)
     if bounded and times == 1:

@@ -8,6 +8,8 @@ by their dispersion; HikariCP's wiki, About Pool Sizing, for `deadlock_floor`.
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Sequence
 
 _LEFT_TO_OTHERS = 0.1
 
@@ -55,11 +57,18 @@ def for_each(limit: int, processes: int, others: int = 0) -> int:
     return max(1, (limit - left_to_others(limit, others)) // processes)
 
 
-def one_by_one(times: list[float], works: list[float], share: float) -> float:
-    """Return the wait that `share` of the callers have at most where each is served after the one before (Lindley)."""
+def one_by_one(times: Sequence[float], works: Sequence[float], share: float, at_once: int) -> float:
+    """Return the wait that `share` of the callers have at most where each is served after the one before (Lindley).
+
+    No more than `at_once` are there at once: the next one comes when one of these is through.
+    """
+    through: deque[float] = deque(maxlen=at_once)
     free_at, waits = 0.0, []
     for at, work in zip(times, works, strict=True):
-        waits.append(max(0.0, free_at - at))
-        free_at = max(free_at, at) + work
+        comes = max(at, through[0]) if len(through) == at_once else at
+        begins = max(free_at, comes)
+        waits.append(begins - comes)
+        free_at = begins + work
+        through.append(free_at)
     waits.sort()
     return waits[math.ceil(share * len(waits)) - 1] if waits else 0.0

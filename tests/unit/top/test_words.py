@@ -186,6 +186,12 @@ def test_an_empty_screen_says_why(look: Look, words: str, of_clients: bool, said
     assert said in plain(*instead_of_rows("redis://here", look, 1.0, words, of_clients))
 
 
+def test_a_table_that_is_printed_has_no_keys() -> None:
+    """Nor does it ask for one."""
+    lines = instead_of_rows("redis://here", Look(view(server=server(client(1)))), 1.0, "", of_clients=False, keys=False)
+    assert "The server has 1 client all the same." in plain(*lines)
+
+
 def test_the_server_is_a_line() -> None:
     """Its clients against its limit, and whose they are; what is worth a look stands out."""
     said = server(
