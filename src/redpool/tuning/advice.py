@@ -338,7 +338,9 @@ def _of_sharing(advice: Advice, record: Record) -> list[str]:
     if advice.shared is False:
         return ["some callers block on their connection, or have several at once: these can't share one, others may"]
     if wait is None:
-        return ["one shared connection (MultiplexedConnectionPool) may do: a record can't tell; try it, or add --url"]
+        return [
+            "one shared connection (MultiplexedConnectionPool) may do: a record can't tell; try it, or see `redpool tune --url`"
+        ]
     if advice.shared:
         return [f"one shared connection (MultiplexedConnectionPool) would do: p99 wait {milliseconds(wait)}"]
     return [

@@ -40,9 +40,13 @@ def test_the_application_on_the_page(load: Load, base_url: str, tmp_path: Path) 
     asked = [jobs.queue.enqueue(jobs.add, n, n) for n in range(10)]
     later = jobs.queue.enqueue_in(timedelta(seconds=0), jobs.add, 1, 2)
     where = jobs.queue.enqueue(jobs.pool)
-    rq(tmp_path, "worker", "--burst", "--with-scheduler", "--connection-class", "redpool.contrib.rq.Redis",
-       "--url", base_url)  # fmt: skip
+    records = jobs.queue.enqueue(
+        "builtins.eval", "len(__import__('redpool').fleet.ask_records(__import__('os').getppid()))"
+    )
+    rq(tmp_path, "worker", "-c", "settings", "--burst", "--with-scheduler", "--connection-class",
+       "redpool.contrib.rq.Redis", "--url", base_url)  # fmt: skip
     assert [job.return_value() for job in asked] == [2 * n for n in range(10)]
+    assert records.return_value() >= 1
     assert (later.return_value(), where.return_value()) == (3, OURS)
 
 

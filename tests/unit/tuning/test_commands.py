@@ -68,8 +68,8 @@ def test_what_was_said_is_not_guessed(capsys: pytest.CaptureFixture[str]) -> Non
     said = asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--cv", "0", "--dispersion", "1")
     assert "a dispersion of 1 is what you say" in said
     assert "idle connection-seconds in 1 s" in said
-    (told,) = json.loads(asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--dispersion", "4", "--json"))
-    assert not told["guessed"]
+    (given,) = json.loads(asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--dispersion", "4", "--json"))
+    assert not given["guessed"]
 
 
 def test_counters_say_where_the_server_has_no_room(
