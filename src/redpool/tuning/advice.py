@@ -337,15 +337,14 @@ def _of_sharing(advice: Advice, record: Record) -> list[str]:
         return []
     if advice.shared is False:
         return ["some callers block on their connection, or have several at once: these can't share one, others may"]
+    one = "one shared connection (MultiplexedConnectionPool)"
     if wait is None:
-        return [
-            "one shared connection (MultiplexedConnectionPool) may do: a record can't tell; try it, or see `redpool tune --url`"
-        ]
+        return [f"{one} may do: a record can't tell; try it, or see `redpool tune --url`"]
     if advice.shared:
-        return [f"one shared connection (MultiplexedConnectionPool) would do: p99 wait {milliseconds(wait)}"]
+        return [f"{one} would do: p99 wait {milliseconds(wait)}"]
     return [
-        "one shared connection (MultiplexedConnectionPool) may do: commands wait for each other at the server, "
-        f"{milliseconds(wait)} at the p99, and do so over any number of connections"
+        f"{one} may do: commands wait for each other at the server, {milliseconds(wait)} at the p99, "
+        "and do so over any number of connections"
     ]
 
 

@@ -15,7 +15,8 @@ from itertools import accumulate
 from random import Random
 
 from ..core.arrivals import GROUP, SLOTS_A_SECOND, Arrivals
-from ..core.record import CONNECTS, Record
+from ..core.histogram import GATHER
+from ..core.record import CONNECTS, SAMPLE_EVERY, Record
 from .workloads import Caller
 
 LEAST_TARGET = 0.002
@@ -24,6 +25,9 @@ LEAST_TARGET = 0.002
 MOST_CALLERS = 150_000
 """a record with more is replayed for a part of its time only: the busiest"""
 
+_WHOLE_LIFE = 1.1
+"""a pool's age over the seconds of its record, up to which that is as good as all of it"""
+_MANY_LOOKS = 100
 _SLOT = 1 / SLOTS_A_SECOND
 _WITHIN = 33 / 32  # a hold in a record's histogram is known so well
 
@@ -52,15 +56,18 @@ def replayed(record: Record, seed: int = 0, load: float = 1.0) -> tuple[list[Cal
 def needed_at_most(record: Record) -> int | None:
     """Return how many connections of their own callers needed at most, where the pool itself has shown that.
 
-    It opened no more since it was created, had room for more, or all its time is in the record, and 99 % of its callers
-    hardly waited.
+    It opened no more since it was created, and 99 % of its callers hardly waited. Of a pool that is older than the
+    record, that says little of the last minute: there it was never full, and was looked at often, without a caller that
+    waited.
     """
-    opened = len(record.connects)
-    never_full = opened < record.max_connections or record.age <= record.seconds
-    if opened == CONNECTS or not never_full or record.wait_p99 > usual_target(record):
+    opened, own = len(record.connects), len(record.connects) - shared_by_callers(record)
+    if opened == CONNECTS or own < max(1, len(record.held)) or record.wait_p99 > usual_target(record):
         return None
-    own = opened - shared_by_callers(record)
-    return own if own > 0 and own >= len(record.held) else None
+    if record.age <= _WHOLE_LIFE * record.seconds:
+        return own
+    looks = min(record.seconds / SAMPLE_EVERY, sum(each.callers for each in record.arrivals) / GATHER)
+    without_a_wait = looks >= _MANY_LOOKS and record.callers <= own
+    return own if without_a_wait and opened < record.max_connections else None
 
 
 def shared_by_callers(record: Record) -> int:

@@ -13,7 +13,7 @@ from redpool.core.arrivals import Arrivals
 from redpool.core.record import Basics, Record, Recorder, Span
 from redpool.tuning import formulas
 from redpool.tuning.advice import SHARE, advise
-from redpool.tuning.replay import MOST_CALLERS, replayed
+from redpool.tuning.replay import MOST_CALLERS, needed_at_most, replayed
 
 SECONDS, SEED = 2.0, 1
 
@@ -95,9 +95,18 @@ def test_no_more_is_advised_than_the_pool_has_ever_opened() -> None:
     assert (advice.size, advice.load.peak, advice.min_idle, advice.shared) == (1, 1, 0, True)
     assert [each.size for each in advice.curve] == [1]
     assert "the pool had opened 1," in str(advice)
-    full = {"connects": (Span(0.0, 0.005),), "max_connections": 1, "age": 100.0}
-    for not_shown in ({"wait_p99": 0.5}, {"connects": 256 * (Span(0.0, 0.005),)}, {"held": (1.0, 1.0)}, full):
+    for not_shown in ({"wait_p99": 0.5}, {"connects": 256 * (Span(0.0, 0.005),)}, {"held": (1.0, 1.0)}, {"age": 9.0}):
         assert advise(a_record(**(loop | {"connects": (Span(0.0, 0.005),)} | not_shown))).size > 2
+
+
+def test_of_an_old_pool_only_many_looks_show_that_none_waited() -> None:
+    """The p99 of all its life says little of a minute; and one that was full had no chance to open more."""
+    busy = tuple(Arrivals(slot, 30, 1, 0.0) for slot in range(2000))
+    old = a_record(arrivals=busy, seconds=20.0, age=900.0, connects=4 * (Span(0.0, 0.005),), callers=4)
+    assert needed_at_most(old) == 4
+    for less in ({"callers": 5}, {"max_connections": 4}, {"arrivals": busy[:1000]}, {"commands": 9, "kept": 1}):
+        assert needed_at_most(replace(old, **less)) is None
+    assert needed_at_most(replace(old, commands=9, kept=1, callers=3)) == 3
 
 
 def test_a_pool_that_shares_counts_its_shared_connection_in() -> None:
