@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import formulas
-
 from redpool.command_line import new_file, not_negative, place_of_process, positive, printable, whole, write_json
+
+from . import formulas
 
 if TYPE_CHECKING:
     from redpool.core.record import Record
