@@ -113,6 +113,7 @@ def test_a_pool_that_shares_counts_its_shared_connection_in() -> None:
     """As `max_connections` does; one of those that come and go is no size for the others."""
     alone, beside = advise(a_record()), advise(a_record(commands=5000, kept=1))
     assert beside.size == alone.size + 1
+    assert advise(a_record(commands=5000, kept=2)).size == alone.size + 2
     assert [each.size for each in beside.curve] == [each.size + 1 for each in alone.curve]
     assert advise(a_record(commands=5000, kept=1), ceiling=1).size == 2  # it is the least that such a pool needs
 
@@ -132,6 +133,8 @@ def test_twice_the_load_is_twice_the_callers() -> None:
 
 def test_the_notes_say_what_else_a_record_tells() -> None:
     """A pool of whose connections one was in use is not short: its callers have waited for the connect."""
+    few = a_record(arrivals=tuple(Arrivals(slot, 1, 1, 0.0) for slot in range(0, 200, 4)))
+    assert advise(few).min_idle == 0  # of fewer than 100 callers the first, which has to connect, is the p99
     assert "was short" not in str(advise(a_record(wait_p99=0.1)))
     assert "was short" in str(advise(a_record(wait_p99=0.1, max_connections=2)))
     assert "callers came: record while there is load" in str(advise(a_record()))
@@ -185,3 +188,11 @@ def test_erlang_s_formula() -> None:
     assert formulas.erlang_c(12, 10.0) == pytest.approx(0.4494, abs=1e-4)
     assert formulas.erlang_c(3, 3.0) == 1.0
     assert formulas.erlang_c(3, 0.0) == 0.0
+
+
+def test_one_after_the_other_those_that_wait_don_t_come_again() -> None:
+    """Behind a slow command two callers that are there at once wait once each; many would all wait."""
+    times, works = [0.01 * n for n in range(100)], [0.5] + 99 * [0.001]
+    assert formulas.one_by_one(times, works, 0.9, 100) > 0.2
+    assert formulas.one_by_one(times, works, 0.9, 2) == pytest.approx(0.001)
+    assert formulas.one_by_one([], [], 0.9, 1) == 0.0
