@@ -58,12 +58,12 @@ class Ring:
         place, most = 0, len(times)
         while place < most:
             number = int(times[place] * SLOTS_A_SECOND)
-            end = bisect_left(times, (number + 1) / SLOTS_A_SECOND, place)
+            end = max(place + 1, bisect_left(times, (number + 1) / SLOTS_A_SECOND, place))  # of rounded ones, too
             if number > self.last:
                 self.turn_to(number)
             if number > self.last - SLOTS:
                 self._note(number % SLOTS, times, place, end)
-            place = max(end, place + 1)
+            place = end
 
     def _note(self, slot: int, times: list[float], place: int, end: int) -> None:
         """Count the arrivals from `place` to `end`, which fall into one slot."""

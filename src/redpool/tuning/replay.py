@@ -94,7 +94,10 @@ def _callers(
     exact = [Caller(begun, ends - begun) for begun, ends in leases if begun < end and ends > start]
     times: list[float] = []
     for arrivals in part:
-        times += _times(arrivals, max(0, arrivals.callers - known[arrivals.slot]), random)
+        begins = arrivals.slot * _SLOT
+        passed = min(1.0, (record.seconds - begins) / _SLOT)  # of the record's last slot
+        others = max(0, arrivals.callers - known[arrivals.slot])
+        times += [begins + at * passed for at in _times(arrivals, others, random)]
     times.sort()
     drawn = map(Caller, times, _draw(record, len(times), random))
     for at, hold, *_ in heapq.merge(sorted(exact, key=_at), drawn, key=_at):
@@ -123,13 +126,12 @@ def _exact(record: Record) -> list[tuple[float, float]]:
 
 
 def _times(arrivals: Arrivals, callers: int, random: Random) -> list[float]:
-    """Return when the callers of a slot came: a group together, the others apart from it and at any time."""
-    start = arrivals.slot * _SLOT
+    """Return when the callers of a slot came within it: a group together, the others apart from it and at any time."""
     group = min(arrivals.group, callers) if arrivals.group > 1 else 0
     begins = random.random() * (_SLOT - GROUP)
-    together = [start + begins + random.random() * arrivals.span for _ in range(group)]
+    together = [begins + random.random() * arrivals.span for _ in range(group)]
     apart = [random.random() * (_SLOT - GROUP * (group > 0)) for _ in range(callers - group)]
-    return together + [start + at + GROUP * (group > 0 and at > begins) for at in apart]
+    return together + [at + GROUP * (group > 0 and at > begins) for at in apart]
 
 
 def _draw(record: Record, count: int, random: Random) -> list[float]:

@@ -50,6 +50,11 @@ def test_each_arrival_of_the_last_minute_is_counted_in_its_slot(rate: float) -> 
     assert made.seconds == pytest.approx(60.0, abs=0.02)
 
 
+def test_an_arrival_between_two_slots_is_in_one_of_them() -> None:
+    """However the time is rounded: 0.29 is a little less than 29 slots of 10 ms, and no less than 29 / 100."""
+    assert sum(each.callers for each in recorded([n / 100 for n in range(100)], 1.0).arrivals) == 100
+
+
 def test_a_young_pool_has_a_short_record() -> None:
     """It begins when the pool was created."""
     made = recorded([5.001, 5.5], 7.0, start=5.0)
