@@ -25,9 +25,10 @@ from redis.retry import Retry
 
 from .background import BackgroundThread
 from .core.config import whole_number
-from .core.shares import TABLE_SCRIPT, Budgeted, Member, Outcome, Share, Word, give_out
-from .core.stats import Decision
-from .redispy.options import readable
+from .core.shares import TABLE_SCRIPT, Answer, Budgeted, Member, Outcome, Share, Word, give_out
+from .core.stats import BudgetShare, Decision
+from .redispy.naming import namer, program_name
+from .redispy.options import check_class, check_names, check_sync, connect_budget, readable
 from .threads import NoThread
 
 logger = logging.getLogger("redpool")
@@ -38,7 +39,10 @@ PATIENCE = 1.0
 """Seconds within which the server is to be connected, and to answer."""
 
 GIVEN_OUT_EVERY = 1.0
-"""Seconds from one look at what a process's pools want to the next."""
+"""Seconds from one look at what a process's pools want to the next. As long is a turn, where they take turns."""
+
+LOOKS_AGAIN_AFTER = 0.1
+"""The same where a caller waits, or a pool is to give something back."""
 
 KEPT = 20
 
@@ -80,6 +84,13 @@ class Budget(Budgeted):
         """Return the latest changes of this process's share; pools show them in `dump()`."""
         now = _monotonic()
         return [Decision(now - at, what) for at, what in self._here().decided.copy()]
+
+    def describe(self, granted: int, age: float) -> BudgetShare:
+        """Return how things stand, for a part of a pool that has had its part of the share for so many seconds."""
+        share = self._here().share
+        heard_at = share.heard_at()
+        heard = None if heard_at is None else _monotonic() - heard_at
+        return BudgetShare(self.name, self.connections, share.may_hold, granted, age, heard)
 
     def close(self) -> None:
         """Give the share back: pools with this budget close what is idle now, and what is in use when it comes back.
@@ -123,10 +134,11 @@ class _Agent(BackgroundThread):
         self.decided: deque[tuple[float, str]] = deque(maxlen=KEPT)
         self._closing = False  # written by any thread
         self._budget = weakref.ref(budget, self._alarm.ring)
-        self._table = _RemoteTable(f"redpool:budget:{{{budget.name}}}", arguments)
+        self._table = _RemoteTable(budget.name, arguments)
         # Any thread appends; the agent's own takes out those that are over.
         self._members: list[weakref.ref[Any]] = []
         self._given_out_at = -PATIENCE
+        self._looks_soon = False  # any thread turns it on, as a caller waits; the agent's own turns it off
         self._unanswered = False
         _agents.add(self)
 
@@ -143,7 +155,8 @@ class _Agent(BackgroundThread):
     def look_soon(self) -> None:
         """Have the thread look, which begins where there is none."""
         if self._goes_on():
-            if _monotonic() >= self._given_out_at + GIVEN_OUT_EVERY:
+            if not self._looks_soon:
+                self._looks_soon = True
                 self._wake()
         elif not self._closing:
             with contextlib.suppress(NoThread):  # as when the interpreter is going down
@@ -157,6 +170,10 @@ class _Agent(BackgroundThread):
     # -- its thread --------------------------------------------------------------------------------------------------
 
     def _turn(self) -> float | None:
+        early = self._given_out_at + LOOKS_AGAIN_AFTER - _monotonic()
+        if self._looks_soon and early > 0 and not self._closing:
+            return early
+        self._looks_soon = False
         members = self._current()
         ends = self._closing or not members
         leaves = ends and not _held(members)
@@ -167,9 +184,11 @@ class _Agent(BackgroundThread):
             self.share = _new_share()
             return None
         self._given_out_at = now = _monotonic()
-        give_out(0 if ends else self.share.may_hold, members)
-        self.share.holds(_held(members), now)
-        return max(0.0, min(self.share.due_at() - now, GIVEN_OUT_EVERY))
+        unsettled = give_out(0 if ends else self.share.may_hold, members, int(now / GIVEN_OUT_EVERY))
+        self.share.look(_held(members), 0 if ends else _wanted(members), now)
+        if ends and not _held(members):
+            return 0.0  # say goodbye
+        return max(0.0, min(self.share.due_at() - now, LOOKS_AGAIN_AFTER if unsettled else GIVEN_OUT_EVERY))
 
     def _over(self) -> None:
         """Begin again for a pool that has joined meanwhile."""
@@ -177,10 +196,11 @@ class _Agent(BackgroundThread):
             self.look_soon()
 
     def _speak(self, members: Sequence[Member], ends: bool, leaves: bool) -> None:
-        share, held, before = self.share, _held(members), self.share.may_hold
+        share, held = self.share, _held(members)
+        before, knew = share.may_hold, share.known
         if ends:
             share.may_hold = 0
-        wanted = 0 if ends else sum(member.wants() for member in members)
+        wanted = 0 if ends else _wanted(members)
         word, sent_at = share.say(held, wanted, leaves), _monotonic()
         try:
             answer = self._table.hear(word, self.connections)
@@ -191,7 +211,7 @@ class _Agent(BackgroundThread):
         else:
             share.answered(answer, sent_at, _monotonic())
             self._answered()
-        if share.may_hold != before:
+        if share.may_hold != before or share.known != knew:
             self._decide(f"the budget {self.name!r} allows this process {share.may_hold} of {self.connections} "
                          f"connections, in place of {before}: it may hold {held}, and could use {wanted}")  # fmt: skip
 
@@ -248,21 +268,32 @@ def _held(members: Sequence[Member]) -> int:
     return sum(member.may_hold() for member in members)
 
 
+def _wanted(members: Sequence[Member]) -> int:
+    return sum(member.wants() for member in members)
+
+
 class _RemoteTable:
     """The table, as a server keeps it, and the connection to that."""
 
-    def __init__(self, key: str, arguments: dict[str, Any]) -> None:
+    def __init__(self, budget: str, arguments: dict[str, Any]) -> None:
         defaults = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
-        self._key, self._arguments = key, {**defaults, **arguments, "retry": Retry(NoBackoff(), 0)}
-        self._make()  # raises at once where an option is wrong
+        self._budget, self._arguments = budget, {**defaults, **arguments, "retry": Retry(NoBackoff(), 0)}
+        self._class = self._arguments.pop("connection_class", redis.connection.Connection)
+        self._key = f"redpool:budget:{{{budget}}}"
+        self._name = namer(program_name(), f"budget:{budget}")
+        check_class(self._class, asynchronous=False)
+        check_names(self._class, self._arguments, asynchronous=False)
+        check_sync(self._arguments)
+        connect_budget(self._arguments)
+        self._make()  # it may reject others
         self._connection: Any = None
         self._digest = ""
 
     def another(self) -> _RemoteTable:
         """Return one with a connection of its own."""
-        return _RemoteTable(self._key, self._arguments)
+        return _RemoteTable(self._budget, {**self._arguments, "connection_class": self._class})
 
-    def hear(self, word: Word, connections: int) -> int:
+    def hear(self, word: Word, connections: int) -> Answer:
         """Tell it a word, and return the answer: see `Table.hear`."""
         said = (word.process, word.number, word.held, word.wanted, int(word.known), int(word.leaves), connections)
         try:
@@ -275,25 +306,27 @@ class _RemoteTable:
             self.close()
             raise
 
-    def _run_script(self, said: tuple[object, ...]) -> int:
+    def _run_script(self, said: tuple[object, ...]) -> Answer:
         arguments = (1, self._key, "", *said)
         if self._digest:
             with contextlib.suppress(NoScriptError):
-                return int(self._call("EVALSHA", self._digest, *arguments))
+                return Answer(*self._call("EVALSHA", self._digest, *arguments))
         self._digest = _text(self._call("SCRIPT", "LOAD", TABLE_SCRIPT))
-        return int(self._call("EVALSHA", self._digest, *arguments))
+        return Answer(*self._call("EVALSHA", self._digest, *arguments))
 
     def _call(self, *command: object) -> Any:
         if self._connection is None:
             connection = self._make()
             connection.connect()
             self._connection = connection
+            if self._arguments.get("client_name") is None:
+                with contextlib.suppress(ResponseError):  # the server may refuse the name, which does no harm
+                    self._call("CLIENT", "SETNAME", self._name())
         self._connection.send_command(*command)
         return self._connection.read_response()
 
     def _make(self) -> Any:
-        arguments = self._arguments.copy()
-        return arguments.pop("connection_class", redis.connection.Connection)(**arguments)
+        return self._class(**self._arguments)
 
     def close(self) -> None:
         """Close the connection; the next word has another one."""

@@ -42,8 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.deadline": {STDLIB, "redpool.blocks"},
     "redpool.priority": {STDLIB, "redpool.blocks"},
     "redpool.budget": {
-        STDLIB, "redpool.core", "redpool.background", "redpool.redispy.options", "redpool.threads",
-        "redis.backoff", "redis.connection", "redis.exceptions", "redis.retry",
+        STDLIB, "redpool.core", "redpool.background", "redpool.redispy.naming", "redpool.redispy.options",
+        "redpool.threads", "redis.backoff", "redis.connection", "redis.exceptions", "redis.retry",
     },
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},

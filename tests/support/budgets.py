@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from random import Random
 
-from redpool.core.shares import Outcome, Share, Word
+from redpool.core.shares import Answer, Outcome, Share, Word
 
 LOST_AFTER = 1.0
 """Seconds after which a process gives a word up."""
@@ -22,6 +23,10 @@ class Process:
         self.open = 0
         self.is_cut_off = False
         self.asked: Word | None = None  # the word whose answer it awaits
+        self.looks = 0  # the last of which says when it speaks
+        self.joined_at = now
+        self.first_at = math.inf
+        """when it first had a connection"""
 
     @property
     def may_hold(self) -> int:
@@ -32,11 +37,13 @@ class Process:
 class Fleet:
     """Processes, the ways between them and a table, and the sum of what they may hold at every instant."""
 
-    def __init__(self, hear: Callable[[Word, int, int], int], connections: int, seed: int) -> None:
+    def __init__(self, hear: Callable[[Word, int, int], Answer], connections: int, seed: int) -> None:
         self.connections = connections
         self.now = 0.0
         self.most = 0
         """the largest sum that there was"""
+        self.words = 0
+        """how many the server has heard"""
         self.is_away = False
         self.processes: list[Process] = []
         self._sum = 0
@@ -89,11 +96,12 @@ class Fleet:
         self._after(LOST_AFTER, lambda: self._give_up(process, word))
 
     def _deliver(self, process: Process, word: Word, sent_at: float) -> None:
+        self.words += 1
         answer = self._hear(word, self.connections, int(self.now * 1000))
         if self._random.random() > 0.02:
             self._after(self._random.uniform(0, 0.2), lambda: self._answer(process, word, answer, sent_at))
 
-    def _answer(self, process: Process, word: Word, answer: int, sent_at: float) -> None:
+    def _answer(self, process: Process, word: Word, answer: Answer, sent_at: float) -> None:
         if process in self.processes and process.asked is word:
             process.asked = None
             self._change(process, lambda: process.share.answered(answer, sent_at, self.now))
@@ -110,16 +118,25 @@ class Fleet:
         share = process.share
         if process.open < share.may_hold:
             self._change(process, lambda: setattr(process, "open", min(process.wanted, share.may_hold)))
+            process.first_at = min(process.first_at, self.now if process.open else math.inf)
         elif process.open > share.may_hold:  # some are idle; the others are in use for a little longer
             self._change(process, lambda: setattr(process, "open", (process.open + share.may_hold) // 2))
             self._after(self._random.uniform(0, 2), lambda: self._come_back(process))
-        share.holds(process.open, self.now)
-        self._after(max(0.0, share.due_at() - self.now), lambda: self._speak(process))
+        self._look(process)
 
     def _come_back(self, process: Process) -> None:
         if process in self.processes:
             self._change(process, lambda: setattr(process, "open", min(process.open, process.share.may_hold)))
-            process.share.holds(process.open, self.now)
+            self._look(process)
+
+    def _look(self, process: Process) -> None:
+        """Have it speak when its next word is due; no sooner than it has heard what became of the last one."""
+        process.share.look(process.open, process.wanted, self.now)
+        if process.asked is None:
+            process.looks += 1
+            look = process.looks
+            due = max(0.0, process.share.due_at() - self.now)
+            self._after(due, lambda: self._speak(process) if look == process.looks else None)
 
     def _change(self, process: Process, change: Callable[[], None]) -> None:
         self._sum -= process.may_hold

@@ -149,6 +149,30 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetShare:
+    """What a pool may have of its budget, a number of connections that many processes share."""
+
+    budget: str
+    connections: int
+    """how many all processes may have together"""
+    process: int
+    """how many the pools of this process may have together"""
+    pool: int
+    """how many this pool may have"""
+    age: float
+    """seconds since it may have so many"""
+    heard: float | None
+    """seconds since the server that keeps the shares has answered; `None` where it never has"""
+
+    def __str__(self) -> str:
+        heard = "never" if self.heard is None else f"{self.heard:.3f} s ago"
+        return (
+            f"for {self.age:.3f} s, {self.pool} of {self.connections} connections of the budget {self.budget!r}, "
+            f"{self.process} in this process; last answer: {heard}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class PoolDump:
     """The leases and waiters of a pool at one moment, oldest first. `str()` of it is for people."""
 
@@ -161,9 +185,12 @@ class PoolDump:
     """the oldest ones under way over shared connections, 100 at most"""
     more_calls: int = 0
     """how many there are beside these"""
+    share: BudgetShare | None = None
+    """of a pool with a budget"""
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {len(self.leases)} in use, {len(self.waiters)} waiting"]
+        lines += [f"  share {self.share}"] if self.share else []
         for lease in self.leases:
             lines.append(
                 f"  in use {lease.age:.3f} s by {lease.borrower}, last command {lease.last_command or 'unknown'}"

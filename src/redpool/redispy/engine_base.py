@@ -112,6 +112,7 @@ class EngineBase:
             self.core.resize(max_connections, _monotonic())
         self.armed = _NEVER
         """when time makes the core tick next"""
+        self._share_since = _monotonic()  # of a budget
         self._ended_listeners: set[Slot] = set()
         """on lease to listeners that were ended: they come back by themselves"""
         # Of the owner, the pool, nothing is known but whether it is still there.
@@ -349,6 +350,10 @@ class EngineBase:
         """Return how many connections could be used."""
         return self.core.wants(_monotonic())
 
+    def is_busy(self) -> bool:
+        """Return whether callers have a connection, or wait for one; so it is while a multiplexed one is open."""
+        return bool(self.core.in_use or len(self.core.queue))
+
     @abstractmethod
     def is_over(self) -> bool:
         """Return whether none is open any more, nor will be."""
@@ -358,6 +363,8 @@ class EngineBase:
         """Have no more than so many connections, as soon as what is in use beyond that comes back."""
 
     def _take_share(self, granted: int) -> None:
+        if granted != self.core.granted:
+            self._share_since = _monotonic()
         self.apply(self.core.share, granted)
         if self.multiplexed is not None and self.core.surplus:
             self.multiplexed.make_room()  # the pool's own leases come back
@@ -428,7 +435,9 @@ class EngineBase:
             for age, borrower, taken, connection in seen
         ]
         dumped = describe(self._config.name, leases, waiters, self.borrower_name)
-        return replace(dumped, decisions=self._decisions(_monotonic()))
+        now, budget = _monotonic(), self._config.budget
+        share = None if budget is None else budget.describe(self.core.granted, now - self._share_since)
+        return replace(dumped, decisions=self._decisions(now), share=share)
 
     def _decisions(self, now: float) -> tuple[Decision, ...]:
         sizing, budget = self.core.sizing, self._config.budget

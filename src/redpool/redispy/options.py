@@ -195,10 +195,13 @@ def as_redis(url: str) -> str:
 
 
 def readable(url: str) -> str:
-    """Return a URL as redis-py knows it. Raises `ValueError` where its host can't be read, and quotes no password."""
-    url = as_redis(url)
-    _check_address(url.partition("?")[0])
-    return url
+    """Return a URL as redis-py knows it. Raises `ValueError` where it can't be read, and quotes no password."""
+    known = as_redis(url)
+    if not known.startswith(("redis://", "rediss://", "unix://")):
+        shown = repr(url) if {"@", "?"}.isdisjoint(url) else "a URL that begins otherwise"  # it may have a password
+        raise ValueError(f"url must begin with redis://, rediss://, valkey://, valkeys:// or unix://, not {shown}")
+    _check_address(known.partition("?")[0])
+    return known
 
 
 def parse_url(url: str, asynchronous: bool, config: type[PoolConfig]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import redis
 import redpool
 from redpool import embedded
 from redpool.budget import _RemoteTable
-from redpool.core.shares import TABLE_SCRIPT, Outcome, Table, Word
+from redpool.core.shares import TABLE_SCRIPT, Answer, Outcome, Table, Word
 from redpool.testing import ScriptedServer
 from support.budgets import Fleet, jain
 from support.faces import PATIENCE, Doing, Face, Listener, eventually
@@ -30,25 +31,25 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def hear(client: redis.Redis) -> Callable[[Word, int, int], int]:
+def hear(client: redis.Redis) -> Callable[[Word, int, int], Answer]:
     """The script on the server, with the time that it is told."""
     script = client.register_script(TABLE_SCRIPT)
 
-    def hear(word: Word, connections: int, now: int) -> int:
+    def hear(word: Word, connections: int, now: int) -> Answer:
         said = (word.process, word.number, word.held, word.wanted, int(word.known), int(word.leaves), connections)
-        return int(script(keys=[KEY], args=[now, *said]))
+        return Answer(*script(keys=[KEY], args=[now, *said]))
 
     return hear
 
 
-def kept(client: redis.Redis) -> Table:
+def kept(client: redis.Redis, key: str = KEY) -> Table:
     """What the server keeps."""
     table = Table()
-    for name, value in client.hgetall(KEY).items():
+    for name, value in client.hgetall(key).items():
         kind, _, process = (name if isinstance(name, str) else name.decode()).partition(":")
         if kind == "e":
-            number, granted, wanted, expires, leaves = map(int, value.split())
-            table.entries[process] = type_of_entries(number, granted, wanted, expires, bool(leaves))
+            number, granted, wanted, expires, leaves, share = map(int, value.split())
+            table.entries[process] = type_of_entries(number, granted, wanted, expires, bool(leaves), share)
         elif kind == "u":
             table.unseen[process] = int(value)
         else:
@@ -64,7 +65,7 @@ def type_of_entries(*values: Any) -> Any:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_script_does_what_the_core_does(
-    client: redis.Redis, hear: Callable[[Word, int, int], int], seed: int
+    client: redis.Redis, hear: Callable[[Word, int, int], Answer], seed: int
 ) -> None:
     """Words of all kinds, late ones and long pauses among them: the same answers, and the same table."""
     random, table, now = Random(seed), Table(), 1_700_000_000_000
@@ -75,12 +76,12 @@ def test_the_script_does_what_the_core_does(
         numbers[process] = number = max(1, numbers.get(process, 0) + random.choice([1, 1, 1, 1, 0, -1]))
         word = Word(process, number, random.choice([0, 2, 5, 9]), random.choice([0, 1, 4, 50]),
                     known=random.random() < 0.8, leaves=random.random() < 0.05)  # fmt: skip
-        connections = random.choice([40, 40, 41])
+        connections = random.choice([40, 40, 41, 9])
         assert hear(word, connections, now) == table.hear(word, connections, now)
     assert kept(client) == table
 
 
-def test_many_processes_on_a_real_server(hear: Callable[[Word, int, int], int]) -> None:
+def test_many_processes_on_a_real_server(hear: Callable[[Word, int, int], Answer]) -> None:
     """They lose the server, and some are cut off: the sum is never above the budget, and the hungry share evenly."""
     fleet = Fleet(hear, 300, seed=3)
     for place in range(60):
@@ -120,6 +121,26 @@ def test_two_pools_share_what_the_process_has(face: Face, at: dict[str, Any], re
     budget.close()
     assert eventually(lambda: first.stats().open + second.stats().open == 0)
     assert eventually(lambda: budget.share == 0)
+
+
+def test_without_a_share_a_pool_says_so(at: dict[str, Any], redis_url: str, client: redis.Redis) -> None:
+    """Since when, and when the server was last heard, which knows each process by the name of its connection."""
+    budgets = [redpool.Budget(redis_url, "two", connections=2) for _ in range(2)]
+    full, empty = (redpool.ConnectionPool(**at, budget=budget, timeout=PATIENCE) for budget in budgets)
+    connections = [full.get_connection() for _ in range(2)]
+    waiting = Doing(empty.get_connection)
+    assert eventually(lambda: len(budgets[1].decisions()) == 1)
+    (share,) = [line for line in str(empty.dump()).splitlines() if line.startswith("  share")]
+    assert re.fullmatch(r"  share for 0\.\d+ s, 0 of 2 connections of the budget 'two', 0 in this process; "
+                        r"last answer: 0\.\d+ s ago", share)  # fmt: skip
+    assert "allows this process 0 of 2 connections" in str(empty.dump())
+    names = [each["name"] for each in client.client_list()]
+    assert sum("/budget:two@" in name and name.endswith(f":{os.getpid()}") for name in names) == 2
+    for connection in connections:
+        full.release(connection)
+    budgets[0].close()
+    empty.release(waiting.result())
+    budgets[1].close()
 
 
 def test_a_multiplexed_pool_keeps_to_its_share(multiplexed_face: Face, at: dict[str, Any], redis_url: str) -> None:
@@ -175,7 +196,7 @@ def test_a_server_is_away_or_this_process_is_cut_off(
 ) -> None:
     """Its machine answers in the first case, if only to refuse."""
     for listener in (silent, refusing):
-        table = _RemoteTable(KEY, {"host": "127.0.0.1", "port": listener.port})
+        table = _RemoteTable("checkout", {"host": "127.0.0.1", "port": listener.port})
         assert table.outcome(redis.ConnectionError("lost")) is Outcome.AWAY
 
     def unreachable(*_: Any) -> Any:
@@ -185,7 +206,7 @@ def test_a_server_is_away_or_this_process_is_cut_off(
     assert table.outcome(redis.ConnectionError("lost")) is Outcome.CUT_OFF
     assert table.outcome(redis.ResponseError("OOM")) is Outcome.AWAY
     assert (
-        _RemoteTable(KEY, {"path": "/nowhere", "connection_class": redis.UnixDomainSocketConnection}).outcome(
+        _RemoteTable("checkout", {"path": "/nowhere", "connection_class": redis.UnixDomainSocketConnection}).outcome(
             redis.ConnectionError("lost")
         )
         is Outcome.AWAY
@@ -196,19 +217,19 @@ def test_the_node_that_has_the_key_is_followed(scripted: ScriptedServer) -> None
     """In a cluster any node may be named."""
     with ScriptedServer() as other:
         other.answer("SCRIPT", b"digest")
-        other.answer("EVALSHA", 7)
+        other.answer("EVALSHA", [7, 2, 1, 0, 2])
         scripted.answer("SCRIPT", b"digest")
         scripted.answer("EVALSHA", redis.ResponseError(f"MOVED 1 {other.host}:{other.port}"))
-        table = _RemoteTable(KEY, {"host": scripted.host, "port": scripted.port})
-        assert table.hear(Word("p", 1, 0, 2, known=False), 9) == 7
-        assert table.hear(Word("p", 2, 7, 2, known=True), 9) == 7
+        table = _RemoteTable("checkout", {"host": scripted.host, "port": scripted.port})
+        assert table.hear(Word("p", 1, 0, 2, known=False), 9) == Answer(7, 2, 1, 0, 2)
+        assert table.hear(Word("p", 2, 7, 2, known=True), 9).share == 7
         assert scripted.count("EVALSHA") == 1
         table.close()
 
 
 def test_a_child_has_a_share_of_its_own(at: dict[str, Any], redis_url: str, client: redis.Redis) -> None:
     """Under another name; its parent's thread and connection are its parent's."""
-    budget = redpool.Budget(redis_url, "checkout", connections=20)
+    budget, key = redpool.Budget(redis_url, "forked", connections=20), "redpool:budget:{forked}"
     pool = redpool.ConnectionPool(**at, budget=budget, timeout=PATIENCE)
     pool.release(pool.get_connection())
     pid = os.fork()
@@ -217,10 +238,10 @@ def test_a_child_has_a_share_of_its_own(at: dict[str, Any], redis_url: str, clie
         pool.release(pool.get_connection())
         os._exit(not (before == 0 and budget.share == 2))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert len(kept(client).entries) == 2
+    assert len(kept(client, key).entries) == 2
     pool.shutdown()
-    assert eventually(lambda: sum(entry.leaves for entry in kept(client).entries.values()) == 1)
-    assert eventually(lambda: "redpool budget checkout" not in [each.name for each in threading.enumerate()])
+    assert eventually(lambda: sum(entry.leaves for entry in kept(client, key).entries.values()) == 1)
+    assert eventually(lambda: "redpool budget forked" not in [each.name for each in threading.enumerate()])
 
 
 @pytest.mark.parametrize(
@@ -230,6 +251,8 @@ def test_a_child_has_a_share_of_its_own(at: dict[str, Any], redis_url: str, clie
         ({"name": ""}, ValueError, "name='': a budget has a name, without braces"),
         ({"name": b"x"}, TypeError, "name must be a string, not b'x'"),
         ({"connections": 0}, ValueError, "connections must be at least 1, not 0"),
+        ({"url": "localhost"}, ValueError, "url must begin with redis://, .* not 'localhost'"),
+        ({"socket_timeout": "x"}, TypeError, "socket_timeout='x' is not a number of seconds"),
         ({"url": "redis://me:sec?ret@localhost"}, ValueError, "^the URL's host and port can't be read"),
         ({"sockettimeout": 9}, TypeError, "sockettimeout"),
         ({"connections": "9"}, TypeError, "connections must be a whole number, not '9'"),

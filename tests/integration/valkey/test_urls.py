@@ -44,9 +44,10 @@ def test_pools(home: Any, plain: type, tls: type, name: str, kind: str) -> None:
 
 @every_home
 def test_what_is_no_url_is_refused(home: Any, plain: type, tls: type) -> None:
-    """By the library, in its own words."""
-    with pytest.raises(ValueError, match="URL must specify one of the following"):
-        home.ConnectionPool.from_url("http://localhost")
+    """By name and value, unless there may be a password in it."""
+    for url, shown in ("localhost", "'localhost'"), ("me:secret@localhost", "a URL that begins otherwise"):
+        with pytest.raises(ValueError, match=f"^url must begin with redis://, .* not {shown}$"):
+            home.ConnectionPool.from_url(url)
 
 
 def test_clients(redis_server: embedded.Server) -> None:

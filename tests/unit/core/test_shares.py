@@ -9,6 +9,7 @@ from redpool.core.shares import (
     LONGEST_PAUSE,
     ON_ITS_OWN_AFTER,
     TERM,
+    Answer,
     Outcome,
     Share,
     Table,
@@ -124,6 +125,63 @@ def test_a_newcomer_begins_with_the_floor_or_what_is_free() -> None:
     assert second.speak(16, held=20) == 50
 
 
+def test_what_is_free_is_granted_in_the_very_answer() -> None:
+    """Also to a newcomer. One that needs more while some are free says so at once, and without any it waits."""
+    table = Table()
+    first, second = Watched(table, "first"), Watched(table, "second")
+    for now in (0, 7):
+        first.speak(now, wanted=10)
+    assert second.speak(8, wanted=30) == 30
+    second.share.look(30, 30, 8.1)
+    assert second.share.due_at() > 8.7
+    second.share.look(30, 31, 8.1)
+    assert second.share.due_at() == 8.25
+    assert second.speak(8.25, held=30, wanted=99) == 90
+    second.share.look(90, 120, 8.3)
+    assert second.share.due_at() > 8.9
+
+
+def test_the_first_that_is_heard_gives_a_newcomer_its_floor() -> None:
+    """The others give nothing while that comes back. What it has given back is for none but the newcomer."""
+    table = Table()
+    fleet = [Watched(table, name) for name in "abcd"]
+    for now in (0, 7, 8, 9):
+        for each in fleet:
+            each.speak(now, held=each.share.may_hold)
+    assert [each.share.may_hold for each in fleet] == [25, 25, 25, 25]
+    newcomer = Watched(table, "e")
+    assert newcomer.speak(10, wanted=2) == 0
+    assert newcomer.share.due_at() <= 10.0 + 0.25 * 1.2
+    assert fleet[3].speak(10.1, held=25) == 23
+    assert fleet[2].speak(10.2, held=25) == 25
+    fleet[3].share.look(23, 100, 10.2)
+    assert fleet[3].share.due_at() == 10.1 + 0.25
+    assert fleet[3].speak(10.4, held=23) == 23
+    assert fleet[2].speak(10.5, held=25) == 25
+    assert newcomer.speak(10.6, wanted=2) == FLOOR
+
+
+def test_newcomers_of_a_full_budget_begin_within_a_default_timeout() -> None:
+    """Be the others many, few, or one, and though words are lost. The server hears some forty of them in a second."""
+    for count in (1, 4, 100):
+        fleet = Fleet(Table().hear, 400, seed=count)
+        for _ in range(count):
+            fleet.join(500)
+        fleet.run(20)
+        assert sum(process.may_hold for process in fleet.processes) == 400
+        words = fleet.words
+        fleet.run(10)
+        assert fleet.words - words <= 45 * 10
+        newcomers = []
+        for _ in range(5):
+            newcomers.append(fleet.join(20))
+            fleet.run(6)
+        waited = sorted(process.first_at - process.joined_at for process in newcomers)
+        assert fleet.most <= 400
+        assert waited[2] < 2.0
+        assert waited[-1] < 5.0
+
+
 def test_what_has_expired_goes_to_others_but_for_a_floor() -> None:
     """The clock of the table stands while none is heard: nothing expires meanwhile."""
     table = Table()
@@ -147,7 +205,7 @@ def test_a_word_that_comes_late_is_passed_over() -> None:
     table.hear(Word("p", 2, 0, 100, known=False), 100, 0)
     table.hear(Word("p", 3, 0, 100, known=True), 100, 7000)
     assert table.entries["p"].granted == 100
-    assert table.hear(late, 100, 7001) == -1
+    assert table.hear(late, 100, 7001) == Answer(-1)
     assert table.entries["p"].granted == 100
 
 
@@ -156,11 +214,14 @@ def test_a_process_keeps_its_share_while_the_server_is_away() -> None:
     share = Share("p", Random(1), 0.0)
     share.say(0, 50)
     share.unanswered(Outcome.AWAY, 1.0)
+    assert (share.may_hold, share.due_at() <= 1.3) == (0, True)
+    share.say(0, 50)
+    share.unanswered(Outcome.AWAY, 2.0)
     assert share.may_hold == FLOOR
-    share.answered(50, 10.0, 10.1)
+    share.answered(Answer(50), 10.0, 10.1)
     share.unanswered(Outcome.AWAY, 1000.0)
     assert share.may_hold == 50
-    share.answered(50, 1010.0, 1010.1)
+    share.answered(Answer(50), 1010.0, 1010.1)
     share.unanswered(Outcome.CUT_OFF, 1016.0)
     assert share.may_hold == 50
     assert share.due_at() <= 1018.0
@@ -171,14 +232,17 @@ def test_a_process_keeps_its_share_while_the_server_is_away() -> None:
 class Part:
     """A pool of a process, that gives back what is idle at once."""
 
-    def __init__(self, wanted: int, used: int = 0) -> None:
-        self.wanted, self.used, self.granted = wanted, used, 0
+    def __init__(self, wanted: int, used: int = 0, busy: bool = True) -> None:
+        self.wanted, self.used, self.granted, self.busy = wanted, used, 0, busy
 
     def may_hold(self) -> int:
         return max(self.used, self.granted)
 
     def wants(self) -> int:
         return self.wanted
+
+    def is_busy(self) -> bool:
+        return self.busy
 
     def is_over(self) -> bool:
         return False
@@ -190,11 +254,29 @@ class Part:
 def test_the_pools_of_a_process_have_no_more_than_its_share_together() -> None:
     """What one is to give back goes to the other once it comes back."""
     busy, hungry = Part(9), Part(1)
-    give_out(10, [busy, hungry])
+    give_out(10, [busy, hungry], 0)
     assert (busy.granted, hungry.granted) == (9, 1)
     busy.used, hungry.wanted = 8, 9
-    give_out(10, [busy, hungry])
+    give_out(10, [busy, hungry], 0)
     assert (busy.granted, hungry.granted) == (5, 2)
     busy.used = 5
-    give_out(10, [busy, hungry])
+    give_out(10, [busy, hungry], 0)
     assert (busy.granted, hungry.granted) == (5, 5)
+
+
+def test_the_pools_of_a_process_take_turns_where_there_is_less_than_one_for_each() -> None:
+    """Those that are busy come first, and have one each."""
+    pools = [Part(9), Part(2, busy=False), Part(9), Part(9)]
+    had = [0, 0, 0, 0]
+    for turn in range(6):
+        give_out(2, pools, turn)
+        had = [before + part.granted for before, part in zip(had, pools, strict=True)]
+    assert had == [4, 0, 4, 4]
+    assert not give_out(3, pools, 7)
+    assert [part.granted for part in pools] == [1, 0, 1, 1]
+    pools[0].used, pools[2].busy, pools[3].busy = 1, False, False
+    assert give_out(0, pools, 8)
+    assert not give_out(3, pools, 8)
+    assert [part.granted for part in pools] == [3, 0, 0, 0]
+    give_out(4, pools, 9)
+    assert [part.granted for part in pools] == [1, 1, 1, 1]

@@ -14,7 +14,7 @@ from redpool.core.config import PoolConfig
 from redpool.core.shares import Budgeted
 from redpool.core.sizing import TARGET
 from redpool.core.slot import Slot
-from redpool.core.stats import Decision
+from redpool.core.stats import BudgetShare, Decision
 from redpool.core.waiters import TicketState
 from redpool.tuning import workloads
 from redpool.tuning.servers import OneByOne, Parallel, Server, Trouble
@@ -305,6 +305,9 @@ class SharedBudget(Budgeted):
 
     def decisions(self) -> tuple[Decision, ...]:
         return ()
+
+    def describe(self, granted: int, age: float) -> BudgetShare:
+        return BudgetShare("of another", 0, 0, granted, age, None)
 
 
 def test_no_more_is_warmed_up_than_its_share_allows() -> None:
