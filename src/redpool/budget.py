@@ -39,10 +39,13 @@ PATIENCE = 1.0
 """Seconds within which the server is to be connected, and to answer."""
 
 GIVEN_OUT_EVERY = 1.0
-"""Seconds from one look at what a process's pools want to the next. As long is a turn, where they take turns."""
+"""Seconds from one look at what a process's pools want to the next."""
 
 LOOKS_AGAIN_AFTER = 0.1
 """The same where a caller waits, or a pool is to give something back."""
+
+TURN = 0.5
+"""Seconds for which the same pools have a connection, where there is less than one for each."""
 
 KEPT = 20
 
@@ -184,7 +187,7 @@ class _Agent(BackgroundThread):
             self.share = _new_share()
             return None
         self._given_out_at = now = _monotonic()
-        unsettled = give_out(0 if ends else self.share.may_hold, members, int(now / GIVEN_OUT_EVERY))
+        unsettled = give_out(0 if ends else self.share.may_hold, members, int(now / TURN))
         self.share.look(_held(members), 0 if ends else _wanted(members), now)
         if ends and not _held(members):
             return 0.0  # say goodbye
