@@ -288,6 +288,10 @@ class _RemoteTable:
         check_names(self._class, self._arguments, asynchronous=False)
         check_sync(self._arguments)
         connect_budget(self._arguments)
+        for name in defaults:
+            seconds = self._arguments[name]
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{name} must be above 0 seconds, not {seconds!r}")
         self._make()  # it may reject others
         self._connection: Any = None
         self._digest = ""
