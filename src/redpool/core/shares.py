@@ -295,7 +295,8 @@ if not late then
     for name, entry in pairs(entries) do
         if name ~= me and not entry.leaves and entry.granted < floor then
             short, lacking = short + 1, lacking + floor - entry.granted
-        elseif name ~= me and entry.expires > clock + {_ms(TERM - SOON)} then
+        end
+        if name ~= me and entry.expires > clock + {_ms(TERM - SOON)} then
             coming = coming + math.max(0, entry.granted - entry.share)
         end
     end
