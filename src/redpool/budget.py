@@ -38,6 +38,9 @@ _monotonic = time.monotonic
 PATIENCE = 1.0
 """Seconds within which the server is to be connected, and to answer."""
 
+MOST_PATIENCE = 4.0
+"""Seconds for both together at most: a word must be given up before the term of its process is over, if it is cut off."""
+
 GIVEN_OUT_EVERY = 1.0
 """Seconds from one look at what a process's pools want to the next."""
 
@@ -287,11 +290,14 @@ class _RemoteTable:
         check_class(self._class, asynchronous=False)
         check_names(self._class, self._arguments, asynchronous=False)
         check_sync(self._arguments)
-        connect_budget(self._arguments)
-        for name in defaults:
-            seconds = self._arguments[name]
+        patience = connect_budget(self._arguments)
+        said = {name: self._arguments[name] for name in defaults}
+        for name, seconds in said.items():
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} must be above 0 seconds, not {seconds!r}")
+        if not patience <= MOST_PATIENCE:
+            given = ", ".join(f"{name}={seconds!r}" for name, seconds in said.items())
+            raise ValueError(f"{given}: together they must be at most {MOST_PATIENCE:g} seconds")
         self._make()  # it may reject others
         self._connection: Any = None
         self._digest = ""

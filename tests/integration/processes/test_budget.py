@@ -253,6 +253,8 @@ def test_a_child_has_a_share_of_its_own(at: dict[str, Any], redis_url: str, clie
         ({"connections": 0}, ValueError, "connections must be at least 1, not 0"),
         ({"url": "localhost"}, ValueError, "url must begin with redis://, .* not 'localhost'"),
         ({"socket_connect_timeout": 0}, ValueError, "socket_connect_timeout must be above 0 seconds, not 0"),
+        ({"socket_timeout": 30}, ValueError, "socket_timeout=30, socket_connect_timeout=1.0: .* at most 4 seconds"),
+        ({"socket_timeout": None}, ValueError, "socket_timeout=None, .* at most 4 seconds"),
         ({"socket_timeout": "x"}, TypeError, "socket_timeout='x' is not a number of seconds"),
         ({"url": "redis://me:sec?ret@localhost"}, ValueError, "^the URL's host and port can't be read"),
         ({"sockettimeout": 9}, TypeError, "sockettimeout"),
