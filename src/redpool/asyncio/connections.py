@@ -52,6 +52,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
     """from the parent of a forked child"""
     _again_at = 0.0
     """when a further connection that could not be connected is tried again"""
+    _all_due_at = 0.0
+    """when all is looked at again; with `slow_after` heads alone are in between"""
 
     def __init__(self, config: MultiplexedConfig, loop: asyncio.AbstractEventLoop, home: Home) -> None:
         super().__init__(config, home)
@@ -344,7 +346,8 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
             self.home.release(connection)
             raise
         if self._looking is None:
-            self._looking = self.loop.call_later(self.looks_within(_LOOK_EVERY), self._look)
+            within = min(self.looks_within(_LOOK_EVERY), self.look_for_slow(_monotonic()))
+            self._looking = self.loop.call_later(within, self._look)
         return made
 
     def leave_to_parent(self) -> None:
@@ -356,14 +359,20 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
     # -- maintenance -------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Do what is due, now and then."""
+        """Look for slow commands, and do now and then whatever else is due."""
         self._looking = None
         if not same_process[0]:  # a loop is forked with its timers
             begin_in_child()
         if self.inherited:
             return
         now = _monotonic()
-        within = min(self.looks_within(_LOOK_EVERY), self.look_for_slow(now))
+        within = self.look_for_slow(now)
+        if now < self._all_due_at:
+            self._looking = self.loop.call_later(min(within, self._all_due_at - now), self._look)
+            return
+        all_within = self.looks_within(_LOOK_EVERY)
+        if within < all_within:
+            self._all_due_at = now + all_within
         for connection in self.all_there_are():
             if self.home.core() is None:
                 connection.lose(ServerClosed())
@@ -374,7 +383,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, Home]):
         self.look_for_others()
         self.look_for_long_waits(now)
         if self.all_there_are():
-            self._looking = self.loop.call_later(within, self._look)
+            self._looking = self.loop.call_later(min(within, all_within), self._look)
 
 
 def _wake_all(waiting: _Waiting, _ended: asyncio.Task[MultiplexedConnection]) -> None:

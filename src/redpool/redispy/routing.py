@@ -497,7 +497,7 @@ class Routing(Generic[C, H]):
         if self.slow is None:
             return math.inf
         heads = {each: head for each in self.all_there_are() if (head := each.pipeline.head) is not None}
-        return self.slow.look(heads, now, self._unread)
+        return self.slow.look(heads, self.answers(), now, self._unread)
 
     @staticmethod
     def _unread(connection: C) -> bool:

@@ -247,7 +247,7 @@ class MultiplexedConnections(Routing[MultiplexedConnection, ThreadsHome]):
 
     def tick(self, now: float) -> float:
         """Do what is due. Return the seconds until the next look: called by maintenance."""
-        every = min(self.looks_within(_LONGEST_SLEEP), self.look_for_slow(now))
+        every = self.looks_within(_LONGEST_SLEEP)
         self.look_for_long_waits(now)
         for connection in self.all_there_are():
             every = min(every, connection.look_every)

@@ -500,6 +500,11 @@ class Engine(EngineBase):
             return wait if settled else 0.0  # there may be nothing left to do now
         return min(wait, longest)
 
+    def look_for_slow(self) -> float:
+        """Look which commands are slow. Returns the seconds until the next look."""
+        multiplexed = None if self.inherited else self.multiplexed
+        return _NEVER if multiplexed is None else float(multiplexed.look_for_slow(_monotonic()))
+
     def _upkeep(self, now: float) -> bool | None:
         """Return whether nothing came in and nothing was ordered; `None` where nothing is open, or will be due."""
         core = self.core

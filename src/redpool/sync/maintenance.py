@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from .. import threads
 from ..alarm import Alarm
 
+T = TypeVar("T")
+
 logger = logging.getLogger("redpool")
+_monotonic = time.monotonic
 
 # Seconds until it goes on after something was raised that nothing accounts for: it may be raised again and again.
 _AFTER_A_FAULT = 1.0
@@ -23,6 +27,9 @@ class Maintained(Protocol):
 
     def run_maintenance(self) -> float | None:
         """Do what is due. Returns the seconds until the next thing is, `None` when there will be none."""
+
+    def look_for_slow(self) -> float:
+        """Do what is due more often, and costs little. Returns the seconds until it is again."""
 
 
 class MaintenanceThread:
@@ -44,13 +51,21 @@ class MaintenanceThread:
     def _run(self) -> None:
         if not self._kept.takes_on(self):
             return
-        while (wait := self._keep_house()) is not None:
-            self._alarm.sleep(wait)
+        while (wait := self._without_fault(self._kept.run_maintenance)) is not None:
+            self._sleep(wait)
 
-    def _keep_house(self) -> float | None:
+    def _sleep(self, seconds: float) -> None:
+        """Sleep for so many seconds, or until it is woken."""
+        ends = _monotonic() + seconds
+        while not self._alarm.sleep(min(seconds, self._without_fault(self._kept.look_for_slow))):
+            seconds = ends - _monotonic()
+            if seconds <= 0:
+                return
+
+    def _without_fault(self, do: Callable[[], T]) -> T:
         while True:
             try:
-                return self._kept.run_maintenance()
+                return do()
             except Exception:
                 # Were it to end, nothing would be looked after any more: the pool counts on it.
                 logger.exception("%s: went wrong", self._name)

@@ -130,6 +130,15 @@ SLOW_FOR = 300.0
 SLOW_TIMES, SLOW_NAMES = 2, 3
 """So often a command is to be slow; or so many commands of one name, which differ in their first argument."""
 
+LOOKS = 4
+"""Looks within the time after which a command is slow. Of one that takes an eighth longer half of the looks tell."""
+
+LEAST_BETWEEN = 0.01
+"""Seconds between two looks, at least."""
+
+LOOKS_ON = 2.0
+"""Seconds for which looks go on after a reply: most often none finds a quick command under way."""
+
 IN_VAIN = 3
 """So often in a row others have to wait all the same for a command to share again."""
 
@@ -165,8 +174,8 @@ class _Slow:
 class SlowCommands:
     """Which commands take the server long, by looks at the heads of in-flight queues: calls themselves are not timed.
 
-    The server works for the head alone. So what is at the head at two looks, `after` seconds apart, has taken as long
-    by itself, whatever it has waited for before; what waits behind it is never blamed. Nor is it where the look is
+    The server works for the head alone. So what is at the head at looks that are `after` seconds apart, has taken as
+    long by itself, whatever it has waited for before; what waits behind it is never blamed. Nor is it where the look is
     late, as this process stood still; where bytes have come that are not read yet; or where the head of another
     connection has been there for as long, since a server that works for one client at a time has all others wait.
 
@@ -178,16 +187,20 @@ class SlowCommands:
     def __init__(self, after: float, apart: Apart) -> None:
         self.decisions: deque[tuple[float, str]] = deque(maxlen=_MOST_DECISIONS)
         self._after, self._apart = after, apart
+        self._every = max(after / LOOKS, LEAST_BETWEEN)
+        self._answered, self._used_at = -1, -math.inf
         self._heads: dict[object, _Head] = {}  # by connection
         self._due_at = math.inf
         self._seen: dict[tuple[object, ...], _Seen] = {}
         self._slow: dict[tuple[object, ...], _Slow] = {}
         self._in_vain: dict[tuple[object, ...], float] = {}  # until when they are not tried again
 
-    def look(self, heads: Mapping[Connection, Request], now: float, unread: Callable[[Connection], bool]) -> float:
+    def look(
+        self, heads: Mapping[Connection, Request], answered: int, now: float, unread: Callable[[Connection], bool]
+    ) -> float:
         """Take note of the requests at the heads; return the seconds until the next look.
 
-        `unread` says of a connection whether bytes have come over it that are not read yet.
+        So many commands were `answered` in all. `unread` says of a connection whether bytes have come over it that are not read yet.
         """
         self._forget(now)
         before = self._heads if now <= self._due_at + self._after else {}
@@ -203,7 +216,9 @@ class SlowCommands:
                 head = _Head(request, head.since, True)
                 self._note_slow(request, now, alone=head.since == first and stay.count(first) == 1)
             self._heads[connection] = head
-        self._due_at = now + self._after if heads else math.inf
+        if heads or answered != self._answered:
+            self._answered, self._used_at = answered, now
+        self._due_at = now + self._every if now < self._used_at + LOOKS_ON else math.inf
         return self._due_at - now
 
     def _is_slow(self, head: _Head, now: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from redpool.wire.pipeline import Request
-from redpool.wire.routing import PROBE, SLOW_FOR, Apart, SlowCommands, Why
+from redpool.wire.routing import LOOKS, LOOKS_ON, PROBE, SLOW_FOR, Apart, SlowCommands, Why
 
 AFTER = 0.1
 
@@ -23,18 +23,19 @@ class Looks:
         self.apart = Apart()
         self.slow = SlowCommands(AFTER, self.apart)
         self.now = 100.0
+        self.answered = 0
         self.unread = False
 
     def at(self, head: Request | None, late: float = 0.0) -> None:
         heads: dict[object, Request] = {} if head is None else {"connection": head}
-        within = self.slow.look(heads, self.now + late, lambda _: self.unread)
+        within = self.slow.look(heads, self.answered, self.now + late, lambda _: self.unread)
         self.now += late + min(within, 1.0)
 
     def slowly(self, *command: Any) -> None:
-        """It is at the head at two looks."""
+        """It is at the head at all looks until it is slow."""
         head = request(*command)
-        self.at(head)
-        self.at(head)
+        for _ in range(LOOKS + 1):
+            self.at(head)
 
     def apart_from_others(self, *command: Any) -> bool:
         return self.apart.knows(request(*command))
@@ -118,9 +119,9 @@ def test_where_others_wait_all_the_same_it_shares_again(looks: Looks) -> None:
         looks.slowly("SORT", "k")
     for _ in range(3):
         heads = {"shared": request("GET", "popular"), "bulk": request("SORT", "k")}
-        for _ in range(2):
+        for _ in range(LOOKS + 1):
             assert looks.apart_from_others("SORT", "k")
-            looks.now += looks.slow.look(heads, looks.now, lambda _: False)
+            looks.now += looks.slow.look(heads, 0, looks.now, lambda _: False)
     assert looks.apart.known == {}
     assert looks.slow.decisions[-1][1] == "SORT shares again: other connections wait for it as well"
     looks.slowly("SORT", "k")
@@ -159,8 +160,23 @@ def test_what_is_remembered_is_bounded(looks: Looks) -> None:
     assert looks.slow.decisions[-1][1].startswith("all of EVAL goes over the bulk connection")
 
 
-def test_it_looks_seldom_where_nothing_is_under_way(looks: Looks) -> None:
-    """And `slow_after` later where something is."""
-    nothing = looks.slow.look({}, 1.0, bool)
-    assert nothing == float("inf")
-    assert looks.slow.look({"connection": request("GET", "k")}, 2.0, bool) == pytest.approx(AFTER)
+def test_a_slow_one_among_quick_ones_is_seen_each_time(looks: Looks) -> None:
+    """No look finds the quick ones under way, but they are answered in between."""
+    for _ in range(2):
+        for _ in range(20):
+            looks.answered += 10
+            looks.at(None)
+        began = looks.now
+        head = request("SORT", "k")
+        while looks.now < began + 1.3 * AFTER:
+            looks.at(head)
+    assert looks.apart_from_others("SORT", "k")
+
+
+def test_it_looks_seldom_once_nothing_was_answered_for_a_while(looks: Looks) -> None:
+    """And several times in `slow_after` where something was, but not in a loop."""
+    for now in (1.0, 1.0 + LOOKS_ON / 2):
+        assert looks.slow.look({}, 1, now, bool) == pytest.approx(AFTER / LOOKS)
+    assert looks.slow.look({}, 1, 1.0 + LOOKS_ON, bool) == float("inf")
+    assert looks.slow.look({"connection": request("GET", "k")}, 1, 9.0, bool) == pytest.approx(AFTER / LOOKS)
+    assert SlowCommands(1e-6, Apart()).look({}, 1, 1.0, bool) == pytest.approx(0.01)
