@@ -273,7 +273,8 @@ class PoolCore:
     def may_send_again(self, answered: int = 0) -> bool:
         """Return whether a command whose reply was late may be sent again; it is taken for sent where it may.
 
-        So many commands were `answered` over shared connections. Where no policy tries again, nothing is bounded.
+        So many commands were `answered` in time over shared connections. Where no policy tries again, nothing is
+        bounded.
         """
         if not self.tries_again:
             return True

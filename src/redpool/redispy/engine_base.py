@@ -373,7 +373,7 @@ class EngineBase:
 
     def may_send_again(self) -> bool:
         """Return whether a command whose reply was late may be sent again; answers over shared connections count."""
-        return self.core.may_send_again(0 if self.multiplexed is None else self.multiplexed.answers())
+        return self.core.may_send_again(0 if self.multiplexed is None else self.multiplexed.in_time())
 
     def retries_changed(self) -> None:
         """Callers sit through another number of failed connects from now on."""

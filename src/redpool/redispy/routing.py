@@ -137,7 +137,7 @@ class Routing(Generic[C, H]):
         """the one that any ordinary call may take, where there is just one; it may be over, as its state tells"""
         self._bulk: C | None = None
         self._ending: list[C] = []  # retired or lost, and still to be released
-        self._cancelled = self._answered = 0  # commands of connections that are gone
+        self._cancelled = self._answered = self._in_time = 0  # commands of connections that are gone
         self._reported_at = self._reported_since = -math.inf  # the last long wait: when it was reported, and began
 
     def awaiting_connect(self) -> list[tuple[float, Any]]:
@@ -422,6 +422,8 @@ class Routing(Generic[C, H]):
             return
         self._cancelled += connection.pipeline.cancelled
         self._answered += connection.pipeline.answered
+        unanswered = sum(each.expects or 1 for each in connection.pipeline.awaited() if each.gone)
+        self._in_time += connection.pipeline.in_time + unanswered
         core, slot = self.home.core(), released._redpool.slot
         is_current = core is not None and not core.closed and slot.generation == core.generation
         if is_current and sharing.hung_up(connection.error):  # else the pool itself has cut it
@@ -475,7 +477,11 @@ class Routing(Generic[C, H]):
 
     def _may_send_again(self) -> bool:
         core = self.home.core()
-        return core is None or core.may_send_again(self.answers())
+        return core is None or core.may_send_again(self.in_time())
+
+    def in_time(self) -> int:
+        """Return how many commands were answered while their callers waited; fewer while replies are to be dropped."""
+        return self._in_time + sum(each.pipeline.in_time for each in self.all_there_are())
 
     def look_for_claims(self) -> None:
         """Give a slot up where callers wait that only a release can serve."""

@@ -149,6 +149,7 @@ class Pipeline:
         self.written = self.answered = 0  # commands
         self.heard = 0  # times that anything came in
         self.cancelled = 0
+        self.left = 0  # commands whose callers have left once they were sent
         self.probes = 0  # of the commands those that the pool has sent
         self._max_in_flight = max_in_flight
         self._feed, self._gets, self._has_data = reader.feed, reader.gets, reader.has_data
@@ -363,7 +364,14 @@ class Pipeline:
         request.gone = True
         if not request.done:
             self.cancelled += 1
+            if request.sent:
+                self.left += request.expects or 1
         return request.sent
+
+    @property
+    def in_time(self) -> int:
+        """Commands that were answered while their callers waited; fewer, as long as replies are still to be dropped."""
+        return self.answered - self.left
 
     def unfinished(self) -> list[Request]:
         """Return the requests that may still be waited for; whichever thread asks."""

@@ -200,7 +200,8 @@ class SlowCommands:
     ) -> float:
         """Take note of the requests at the heads; return the seconds until the next look.
 
-        So many commands were `answered` in all. `unread` says of a connection whether bytes have come over it that are not read yet.
+        So many commands were `answered` in all. `unread` says of a connection whether bytes have come over it that are
+        not read yet.
         """
         self._forget(now)
         before = self._heads if now <= self._due_at + self._after else {}

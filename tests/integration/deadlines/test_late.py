@@ -186,3 +186,23 @@ def test_answers_over_a_shared_connection_count_once_for_all_commands(
             client.get("key")
         assert own()
         assert not any([shared(), own(), shared(), own()])
+
+
+def test_late_replies_earn_no_retries(shell: Face, mute: Mute, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come after all, over a connection that stays or is lost; what is answered from then on counts in full."""
+    monkeypatch.setattr(retry_budget, "FIRST", 0.0)
+    pool = shell.pool(**mute.at, socket_timeout=LATE, retry=shell.retry(1))
+    client = shell.client(pool)
+    client.ping()
+    mute.proxy.delay(3 * TESTS_PATIENCE)
+    late = [Doing(lambda: client.get("key")) for _ in range(30)]
+    for doing in late:
+        assert isinstance(doing.ended(), redpool.ReplyLate)
+    mute.proxy.heal()
+    assert eventually(lambda: pool.stats().in_flight == 0)
+    may_send_again = (pool.multiplexed_here() if shell.asynchronous else pool._engine.multiplexed)._may_send_again
+    assert not may_send_again()
+    for _ in range(10):
+        client.ping()
+    assert may_send_again()
+    assert not may_send_again()
