@@ -39,7 +39,7 @@ PATIENCE = 1.0
 """Seconds within which the server is to be connected, and to answer."""
 
 MOST_PATIENCE = 4.0
-"""Seconds for both together at most: a word must be given up before the term of its process is over, if it is cut off."""
+"""Seconds for both together at most: a process that is cut off must give its word up before its term is over."""
 
 GIVEN_OUT_EVERY = 1.0
 """Seconds from one look at what a process's pools want to the next."""

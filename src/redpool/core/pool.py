@@ -38,7 +38,7 @@ from .retry_budget import RetryBudget
 from .shedding import Shedding
 from .sizing import LOOKS_BACK, SHRINKS_EVERY, Sizing
 from .slot import Borrower, Callsite, Connection, Granted, Reason, Slot, State
-from .stats import PoolStats
+from .stats import CallerClass, PoolStats
 from .validation import Validation
 from .waiters import Ticket, TicketState, WaitQueue
 
@@ -1201,6 +1201,10 @@ class PoolCore:
     def waiting(self) -> tuple[Ticket, ...]:
         """Return the tickets in the queue, the longest-waiting first."""
         return tuple(sorted(self.queue, key=lambda ticket: ticket.since))
+
+    def caller_classes(self) -> tuple[CallerClass, ...]:
+        """Return the classes of callers, where the pool tells them apart."""
+        return ()
 
     def take_actions(self) -> list[AnyAction]:
         """Empty the outbox."""

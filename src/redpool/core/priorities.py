@@ -23,7 +23,11 @@ from .config import PoolConfig
 from .pool import PoolCore
 from .shedding import Shedding
 from .slot import Reason, Slot, State
+from .stats import CallerClass
 from .waiters import Ticket, TicketState, WaitQueue
+
+_MOST_NAMES = 64
+"""So many classes beside those that `reserved` names are counted: a program may make names up as it goes."""
 
 
 class Held(OrderedDict[Ticket, None]):
@@ -114,7 +118,7 @@ def _has_left(ticket: Ticket) -> bool:
 class PrioritizedCore(PoolCore):
     """A pool with classes of callers. `priority` returns the caller's class."""
 
-    __slots__ = ("_guaranteed", "_priority", "_reserved")
+    __slots__ = ("_came", "_guaranteed", "_priority", "_reserved")
 
     def __init__(
         self, config: PoolConfig, now: float, random: Random, connect_budget: float, priority: Callable[[], str]
@@ -122,6 +126,7 @@ class PrioritizedCore(PoolCore):
         super().__init__(config, now, random, connect_budget)
         self._reserved: Mapping[str, int] = config.reserved or {}
         self._guaranteed = sum(self._reserved.values())
+        self._came: OrderedDict[str, int] = OrderedDict()  # how many callers of each class, the last to come last
         self._priority = priority
         self.queue: ClassedQueue = ClassedQueue()
         self._tickets = self.queue.tickets
@@ -143,12 +148,30 @@ class PrioritizedCore(PoolCore):
     def acquire(self, now: float) -> Slot | Ticket:
         """Return a leased slot or a ticket, as any core does; a caller that isn't admitted yet is held."""
         name = self._priority()
+        self._count(name)
         if self.queue.held.get(name) or not self._admits(name, self.admitted()):
             return self._hold(name, now)
         self.queue.joining = name
         got = super().acquire(now)
         got.priority = name
         return got
+
+    def _count(self, name: str) -> None:
+        came, most = self._came, _MOST_NAMES + len(self._reserved)
+        came[name] = came.get(name, 0) + 1
+        came.move_to_end(name)
+        if len(came) > most:
+            del came[next(each for each in came if each not in self._reserved)]
+
+    def caller_classes(self) -> tuple[CallerClass, ...]:
+        """Return the classes of callers: a name that is misspelled is among them, and one that never comes."""
+        in_use = Counter(slot.priority for slot in self.slots if slot.state is State.LEASED)
+        waiting = Counter(ticket.priority for ticket in self.queue)
+        names = dict.fromkeys([*self._reserved, *self._came])
+        return tuple(
+            CallerClass(name, self._reserved.get(name, 0), self._came.get(name, 0), in_use[name], waiting[name])
+            for name in names
+        )
 
     def _hold(self, name: str, now: float) -> Ticket:
         timeout, most = self.config.timeout, self.config.max_waiting

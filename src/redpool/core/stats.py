@@ -140,6 +140,19 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerClass:
+    """A class of callers that has come, or for which connections are reserved."""
+
+    name: str
+    reserved: int
+    """connections that are kept for it"""
+    callers: int
+    """how many have come so far"""
+    in_use: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a pool has decided about how many connections callers share, and why."""
 
@@ -187,6 +200,8 @@ class PoolDump:
     """how many there are beside these"""
     share: BudgetShare | None = None
     """of a pool with a budget"""
+    classes: tuple[CallerClass, ...] = ()
+    """of a pool with the option `reserved`: those that it names, and of the others the 64 that came last"""
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {len(self.leases)} in use, {len(self.waiters)} waiting"]
@@ -202,6 +217,9 @@ class PoolDump:
             lines.append(f"  {state} {call.age:.3f} s: {call.command}{borrower}")
             lines += [f"    {line}" for line in (call.waits_at or "").splitlines()]
         lines += [f"  {self.more_calls} more calls"] if self.more_calls else []
+        for each in self.classes:
+            state = f"{each.callers} callers so far, {each.in_use} in use, {each.waiting} waiting"
+            lines.append(f"  class {each.name!r}: {each.reserved} reserved, {state}")
         lines += [f"  {decision.age:.3f} s ago: {decision.what}" for decision in self.decisions]
         return "\n".join(lines)
 

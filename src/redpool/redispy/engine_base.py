@@ -27,7 +27,7 @@ from ..core.long_waits import wait_line
 from ..core.pool import PoolCore
 from ..core.priorities import PrioritizedCore
 from ..core.slot import Reason, Slot, State
-from ..core.stats import Decision, Lease, PoolDump
+from ..core.stats import CallerClass, Decision, Lease, PoolDump
 from ..core.waiters import Ticket, TicketState
 from ..deadline import deadline
 from ..errors import DeadlineExceeded
@@ -429,7 +429,7 @@ class EngineBase:
 
     def dump(self) -> PoolDump:
         """Return who holds what, and who waits how long."""
-        seen, waiters = self.seen()
+        seen, waiters, classes = self.seen()
         leases = [
             (age, borrower, shown(taken) or self.where(borrower), lifecycle.last_command(connection))
             for age, borrower, taken, connection in seen
@@ -437,7 +437,7 @@ class EngineBase:
         dumped = describe(self._config.name, leases, waiters, self.borrower_name)
         now, budget = _monotonic(), self._config.budget
         share = None if budget is None else budget.describe(self.core.granted, now - self._share_since)
-        return replace(dumped, decisions=self._decisions(now), share=share)
+        return replace(dumped, classes=classes, decisions=self._decisions(now), share=share)
 
     def _decisions(self, now: float) -> tuple[Decision, ...]:
         sizing, budget = self.core.sizing, self._config.budget
@@ -446,11 +446,16 @@ class EngineBase:
             decided += budget.decisions()
         return tuple(sorted(decided, key=lambda decision: -decision.age))
 
-    def seen(self) -> tuple[list[Any], list[Any]]:
-        """Return (age, borrower, where it was taken, connection) of the leases, and (age, borrower) of the waiters."""
+    def seen(self) -> tuple[list[Any], list[Any], tuple[CallerClass, ...]]:
+        """Return what a dump is made of.
+
+        That is (age, borrower, where it was taken, connection) of the leases, (age, borrower) of the waiters, and the
+        classes of callers.
+        """
         core, now = self.core, _monotonic()
         leases = [(now - slot.since, slot.caller, slot.taken, slot.current) for slot in core.leased()]
-        return leases, [(now - ticket.since, ticket.borrower) for ticket in core.waiting()]
+        waiters = [(now - ticket.since, ticket.borrower) for ticket in core.waiting()]
+        return leases, waiters, core.caller_classes()
 
     def report_wait(self, action: ReportWait) -> None:
         """Log that callers wait for long, and who has what they wait for."""

@@ -22,6 +22,7 @@ from ..core.instrument import Hooks
 from ..core.policy import CALL_GRACE
 from ..core.pool import PoolCore
 from ..core.slot import Slot, State
+from ..core.stats import CallerClass
 from ..core.waiters import Ticket, TicketState
 from ..deadline import current, deadline
 from ..errors import PoolClosed
@@ -432,7 +433,7 @@ class Engine(EngineBase):
         with self.guard:
             return super().leases()
 
-    def seen(self) -> tuple[list[Any], list[Any]]:
+    def seen(self) -> tuple[list[Any], list[Any], tuple[CallerClass, ...]]:
         """Return what a dump is made of."""
         with self.guard:
             return super().seen()

@@ -54,6 +54,16 @@ def test_a_task_takes_its_class_along(at: dict[str, Any]) -> None:
     assert asyncio.run(main()) == ["batch", "mail", "default"]
 
 
+def test_a_dump_shows_the_classes(face: Face, at: dict[str, Any]) -> None:
+    """So that one is seen that was misspelled, or never came."""
+    pool = face.pool(**at, reserved={"web": 1})
+    with priority("wbe"):
+        face.client(pool).ping()
+    assert "class 'web': 1 reserved, 0 callers so far" in str(pool.dump())
+    assert "class 'wbe': 0 reserved, 1 callers so far" in str(pool.dump())
+    assert face.pool(**at).dump().classes == ()
+
+
 def test_a_class_is_named_properly() -> None:
     """By a string that says something; and one object opens one block at a time."""
     with pytest.raises(TypeError, match="name=3: must be a string"):

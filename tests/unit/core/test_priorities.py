@@ -10,6 +10,7 @@ import pytest
 from redpool.core.config import PoolConfig
 from redpool.core.priorities import ClassedQueue, PrioritizedCore
 from redpool.core.slot import Slot
+from redpool.core.stats import CallerClass
 from redpool.core.waiters import Ticket, TicketState
 from redpool.errors import PoolClosed, PoolFull, PoolOverloaded, PoolTimeout
 from redpool.tuning import workloads
@@ -247,6 +248,23 @@ def test_names_of_classes_do_not_stay() -> None:
     driver.give_up(tickets[0], 1.0)
     give_back(driver, first, 1.0)
     assert list(driver.core.queue.held) == ["of user 2"]  # type: ignore[attr-defined]  # a classed one
+
+
+def test_each_class_that_came_is_seen_and_counted() -> None:
+    """A misspelled name isn't refused, for a class need not be reserved; of made-up names the last ones are kept."""
+    driver = pool()
+    take(driver, "batch", 2)
+    wait(driver, "wbe")
+    assert driver.core.caller_classes() == (
+        CallerClass("web", reserved=2, callers=0, in_use=0, waiting=0),
+        CallerClass("batch", reserved=0, callers=2, in_use=2, waiting=0),
+        CallerClass("wbe", reserved=0, callers=1, in_use=0, waiting=1),
+    )
+    take(driver, "web")
+    for number in range(1000):
+        driver.give_up(wait(driver, f"of user {number}"), 1.0)
+    names = [each.name for each in driver.core.caller_classes()]
+    assert (len(names), names[0], names[-1]) == (65, "web", "of user 999")
 
 
 class Classed(Simulator):
