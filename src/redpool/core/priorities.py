@@ -180,7 +180,7 @@ class PrioritizedCore(PoolCore):
         self._note_arrival(now)
         if self._reject_at_once(ticket, now):
             pass
-        elif most is not None and len(self.queue) >= most:
+        elif most is not None and self._waiting_beside(name) >= most:
             self._reject(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
         elif timeout == 0:
             self._time_out(ticket, now)
@@ -193,6 +193,16 @@ class PrioritizedCore(PoolCore):
             self._wake_for(ticket)
             self._grow(now)
         return ticket
+
+    def _waiting_beside(self, name: str) -> int:
+        """Return how many callers wait that share the bound of a class: each class that `reserved` names has its own.
+
+        All others share one, since a program may make their names up.
+        """
+        waiting = Counter(ticket.priority for ticket in self._tickets)
+        waiting.update({each: len(held) for each, held in self.queue.held.items()})
+        reserved = self._reserved
+        return waiting[name] if name in reserved else sum(waiting[each] for each in waiting if each not in reserved)
 
     def bound(self, ticket: Ticket, end: float, now: float) -> None:
         """Take note that a caller that has just joined must be done by `end`; turn it away where it can't be."""

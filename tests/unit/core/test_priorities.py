@@ -240,6 +240,18 @@ def test_callers_that_are_held_are_recorded() -> None:
     assert record.deepest == 4
 
 
+def test_a_class_that_fills_the_queue_leaves_room_to_those_that_are_reserved_for() -> None:
+    """All others share one bound, for their names may be made up."""
+    driver = pool(max_waiting=3)
+    take(driver, "batch", 2)
+    assert [wait(driver, "batch").state for _ in range(3)] == [WAITING] * 3
+    for name in ("batch", "mail", "of user 1"):
+        assert isinstance(wait(driver, name).error, PoolFull)
+    take(driver, "web", 2)
+    assert [wait(driver, "web").state for _ in range(3)] == [WAITING] * 3
+    assert isinstance(wait(driver, "web").error, PoolFull)
+
+
 def test_names_of_classes_do_not_stay() -> None:
     """A program may make them up as it goes."""
     driver = pool()
