@@ -20,7 +20,7 @@ def test_there_are_ten_at_first_and_never_more_than_a_hundred() -> None:
     """However many commands were answered meanwhile."""
     budget = RetryBudget()
     assert tokens(budget, 0) == 10
-    assert tokens(budget, 1_000_000) == MOST == 100
+    assert tokens(budget, 1_000_000) == MOST == 250
     assert tokens(budget, 1_000_000) == 0
 
 
