@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from redpool.redispy.internals import has
 
 pytest_plugins = ["support.fixtures"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep all that was imported and collected from the garbage collector.
+
+    Many tests collect garbage, some at every step; with 600 000 objects of other tests to look at, that takes 0.4 s.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

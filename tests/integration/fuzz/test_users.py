@@ -155,18 +155,13 @@ def test_no_order_of_things_loses_a_place(users_class: type[Users], caplog: pyte
     """Checkouts, releases, double ones, drops, cancelled waits, drains, resizes and cuts, as they come."""
     caplog.set_level(logging.CRITICAL, logger="redpool")
     machine = type("Machine", (PoolMachine,), {"users_class": users_class})
-    gc.collect()
-    gc.freeze()
-    try:
-        run_state_machine_as_test(
-            machine,
-            settings=settings(
-                max_examples=40,
-                stateful_step_count=20,
-                deadline=None,
-                derandomize=True,
-                suppress_health_check=[HealthCheck.too_slow],
-            ),
-        )
-    finally:
-        gc.unfreeze()
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=20,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

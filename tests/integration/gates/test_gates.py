@@ -20,12 +20,10 @@ AT_ONCE = 32
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """No thread of a pool and no socket is left; what is dropped is collected quickly."""
+    """No thread of a pool and no socket is left."""
     gc.collect()
-    gc.freeze()
     before = len(os.listdir("/proc/self/fd"))
     yield
-    gc.unfreeze()
     gc.collect()
     for thread in [each for each in threading.enumerate() if each.name.startswith(("redpool ", "Script"))]:
         thread.join(20.0)
