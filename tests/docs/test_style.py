@@ -6,7 +6,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,11 +25,11 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def comments(code: str) -> Iterator[tuple[int, str]]:
-    """Yield each comment in Python code, with its line."""
-    for token in tokenize.generate_tokens(io.StringIO(code).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start[0], token.string
+@cache
+def comments(code: str) -> list[tuple[int, str]]:
+    """Return each comment in Python code, with its line."""
+    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
+    return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
 
 
 def put_off(code: str) -> list[int]:

@@ -49,7 +49,7 @@ def replaced(text: str, of_code: bool) -> list[str]:
         for number, line in enumerate(text.splitlines(), 1)
         for word in REPLACED.findall(words(line))
     ]
-    if of_code:
+    if of_code and NOT_AS_A_NAME.search(words(text)):
         found += [f"{number}: {name}" for number, name in names(text) if NOT_AS_A_NAME.search(words(name))]
     return found
 

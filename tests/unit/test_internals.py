@@ -177,27 +177,39 @@ def set_by(tree: ast.AST) -> Iterator[str]:
             yield from (each.id for each in targets if isinstance(each, ast.Name))
 
 
-def parsed(folder: Path) -> dict[str, ast.AST]:
+def modules(folder: Path) -> dict[str, Path]:
     """Return the modules in a folder by their dotted names within it."""
-    paths = sorted(folder.rglob("*.py"))
-    return {
-        ".".join(path.relative_to(folder).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
-        for path in paths
-    }
+    return {".".join(path.relative_to(folder).with_suffix("").parts): path for path in sorted(folder.rglob("*.py"))}
 
 
-OURS = {name: tree for name, tree in parsed(SOURCE).items() if name.partition(".")[0] not in APART}
-THEIR_NAMES = {name for tree in parsed(THEIRS).values() for name in defined(tree) if NAME.fullmatch(name)}
-OUR_NAMES = {name for tree in OURS.values() for name in set_by(tree)}
+OURS = {name: path for name, path in modules(SOURCE).items() if name.partition(".")[0] not in APART}
+
+
+@cache
+def parsed(path: Path) -> ast.AST:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def their_names() -> set[str]:
+    """Return the private names of redis-py's own code."""
+    trees = map(parsed, modules(THEIRS).values())
+    return {name for tree in trees for name in defined(tree) if NAME.fullmatch(name)} - NOT_THEIRS
+
+
+@cache
+def our_names() -> set[str]:
+    """Return the names that redpool's classes define for themselves."""
+    return {name for path in OURS.values() for name in set_by(parsed(path))}
 
 
 def foreign(tree: ast.AST) -> set[str]:
     """Return the private names of redis-py's that code reads of another object, or of what it is derived from."""
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in THEIR_NAMES - NOT_THEIRS:
+        if isinstance(node, ast.Attribute) and node.attr in their_names():
             of_itself = ast.unparse(node.value) in ("self", "cls", "type(self)")
-            if not of_itself or node.attr not in OUR_NAMES:
+            if not of_itself or node.attr not in our_names():
                 found.add(node.attr)
     return found
 
@@ -210,7 +222,7 @@ def listed(module: str) -> set[str]:
 @pytest.mark.parametrize("module", OURS)
 def test_what_a_module_reads_is_listed(module: str) -> None:
     """Read, set or called, of redis-py's objects or by a class derived from redis-py's."""
-    assert foreign(OURS[module]) - FRIENDS <= listed(module)
+    assert foreign(parsed(OURS[module])) - FRIENDS <= listed(module)
 
 
 def overridden() -> Iterator[tuple[str, str]]:
