@@ -5,11 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 # Frameworks bring much along that redpool's own tests are to run without.
 INTEGRATIONS := .venv-integrations
 BROWSER := .venv-browser
 # Most modules of what is installed are never imported; those that are get compiled then.
 INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile
+# Hundreds of processes import the same modules: what the first has compiled is there for all others.
+unexport PYTHONDONTWRITEBYTECODE
 
 FIND_SERVER := $(BIN)/python -c 'import sys; sys.tracebacklimit = 0; \
 	from redpool.embedded import find_server; find_server()'
@@ -55,7 +58,7 @@ pyright: $(STAMP) ## what users' type checkers see, by pyright, too; installs it
 	@$(BIN)/$(INSTALL) 'basedpyright>=1.30'
 	@$(BIN)/pytest -q tests/typing
 
-unit: server ## pytest, four files at a time; then `make servers`
+unit: $(COMPILED) ## pytest, four files at a time; then `make servers`
 	@echo "== pytest"; $(BIN)/pytest -q $(FOUR_FILES)
 	@$(MAKE) --no-print-directory servers
 
@@ -136,6 +139,11 @@ $(BROWSER)/.installed: $(STAMP) tests/browser/requirements.txt
 	@echo "Setting up $(BROWSER); this takes a minute, once"
 	@$(BIN)/python -m venv --clear $(BROWSER)
 	@$(BROWSER)/bin/$(INSTALL) --editable '.[cli,dashboard,embedded]' -r tests/browser/requirements.txt
+	@touch $@
+
+# Else each of four processes that begin together would compile all that they import.
+$(COMPILED): $(STAMP) | server
+	@$(BIN)/pytest -q --collect-only >/dev/null || true
 	@touch $@
 
 server: $(STAMP)
