@@ -9,7 +9,8 @@ COMPILED := $(VENV)/.compiled
 # Frameworks bring much along that redpool's own tests are to run without.
 INTEGRATIONS := .venv-integrations
 BROWSER := .venv-browser
-# Most modules of what is installed are never imported; those that are get compiled then.
+# Most modules of what is installed are never imported; those that are get compiled then. The other environments have no
+# pip of their own: PIP_PYTHON tells that of the first which one it is to fill.
 INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile
 # Hundreds of processes import the same modules: what the first has compiled is there for all others.
 unexport PYTHONDONTWRITEBYTECODE
@@ -131,14 +132,14 @@ $(STAMP): pyproject.toml
 
 $(INTEGRATIONS)/.installed: $(STAMP) tests/integrations/requirements.txt
 	@echo "Setting up $(INTEGRATIONS); this takes a minute, once"
-	@$(BIN)/python -m venv --clear $(INTEGRATIONS)
-	@$(INTEGRATIONS)/bin/$(INSTALL) --editable '.[embedded]' -r tests/integrations/requirements.txt
+	@$(BIN)/python -m venv --clear --without-pip $(INTEGRATIONS)
+	@PIP_PYTHON=$(INTEGRATIONS)/bin/python $(BIN)/$(INSTALL) --editable '.[embedded]' -r tests/integrations/requirements.txt
 	@touch $@
 
 $(BROWSER)/.installed: $(STAMP) tests/browser/requirements.txt
 	@echo "Setting up $(BROWSER); this takes a minute, once"
-	@$(BIN)/python -m venv --clear $(BROWSER)
-	@$(BROWSER)/bin/$(INSTALL) --editable '.[cli,dashboard,embedded]' -r tests/browser/requirements.txt
+	@$(BIN)/python -m venv --clear --without-pip $(BROWSER)
+	@PIP_PYTHON=$(BROWSER)/bin/python $(BIN)/$(INSTALL) --editable '.[cli,dashboard,embedded]' -r tests/browser/requirements.txt
 	@touch $@
 
 # Else each of four processes that begin together would compile all that they import.
