@@ -93,7 +93,7 @@ def test_a_command_s_own_usage_is_shown_where_a_word_is_wrong(capsys: pytest.Cap
     assert "redpool tune: error: unrecognized arguments: --foo" in refused(capsys, "tune", "x", "--foo")
     assert "redpool top: error: unrecognized arguments:" in refused(capsys, "top", "--json", "redis://x", "--", "x")
     for command_of_a_server in ("top", "dashboard"):
-        assert "argument URL: Redis URL must" in refused(capsys, command_of_a_server, "nonsense")
+        assert "argument URL: url must begin with redis://" in refused(capsys, command_of_a_server, "nonsense")
     argv = ("tune", "--record", "9", "redis://localhost:x", "--processes", "5", "--", "true", "--x")
     assert "the URL's host and port can't be read" in refused(capsys, *argv)
 
