@@ -22,6 +22,7 @@ _MOST = 0xFFFF  # what two bytes hold
 _SPANS = 255  # steps of a group's span, in a byte
 _ZEROS = array("H", bytes(2 * SLOTS))
 _NO_SPANS = bytes(SLOTS)
+_NO_TIMES = array("d", bytes(8 * SLOTS))
 
 
 class Arrivals(NamedTuple):
@@ -37,20 +38,26 @@ class Arrivals(NamedTuple):
 
 
 class Ring:
-    """The arrivals of the last minute."""
+    """The arrivals of the last minute, which may be added in any order.
 
-    __slots__ = ("_counts", "_groups", "_spans", "last")
+    Those of one group are, where their leases end one after the other: so it is known when the largest one came.
+    """
+
+    __slots__ = ("_begins", "_counts", "_ends", "_groups", "_spans", "last")
 
     def __init__(self, now: float) -> None:
         self.last = int(now * SLOTS_A_SECOND)
         """the number of the newest slot, counted from the clock's zero"""
         self._counts, self._groups, self._spans = _ZEROS[:], _ZEROS[:], bytearray(_NO_SPANS)
+        self._begins, self._ends = _NO_TIMES[:], _NO_TIMES[:]
+        """when the first and the last of a slot's largest group came; of a slot without one it means nothing"""
 
     def copy(self) -> Ring:
         """Return another ring that has the same arrivals."""
         other = Ring(0.0)
         other.last = self.last
         other._counts, other._groups, other._spans = self._counts[:], self._groups[:], self._spans[:]
+        other._begins, other._ends = self._begins[:], self._ends[:]
         return other
 
     def add(self, times: list[float]) -> None:
@@ -58,7 +65,8 @@ class Ring:
         place, most = 0, len(times)
         while place < most:
             number = int(times[place] * SLOTS_A_SECOND)
-            end = max(place + 1, bisect_left(times, (number + 1) / SLOTS_A_SECOND, place))  # of rounded ones, too
+            number += times[place] >= (number + 1) / SLOTS_A_SECOND  # 0.29 * 100 is less than 29
+            end = bisect_left(times, (number + 1) / SLOTS_A_SECOND, place)
             if number > self.last:
                 self.turn_to(number)
             if number > self.last - SLOTS:
@@ -69,6 +77,8 @@ class Ring:
         """Count the arrivals from `place` to `end`, which fall into one slot."""
         callers = self._counts[slot] + end - place
         self._counts[slot] = callers if callers < _MOST else _MOST
+        if self._groups[slot]:
+            self._join_group(slot, times, place, end)
         largest = self._groups[slot]
         while end - place > largest:
             first = times[place]
@@ -79,7 +89,17 @@ class Ring:
                 quarter = (stop - place) // 4
                 middle = times[stop - 1 - quarter] - times[place + quarter]
                 self._spans[slot] = min(_SPANS, int(middle * (2 / GROUP * _SPANS)))
+                self._begins[slot], self._ends[slot] = first, times[stop - 1]
             place = stop
+
+    def _join_group(self, slot: int, times: list[float], place: int, end: int) -> None:
+        """Count those from `place` to `end` with the slot's largest group that came together with all of it."""
+        begin = bisect_left(times, self._ends[slot] - GROUP, place, end)
+        first = self._begins[slot] if begin == end else min(self._begins[slot], times[begin])
+        stop = bisect_right(times, first + GROUP, begin, end)
+        if stop > begin:
+            self._groups[slot] = min(self._groups[slot] + stop - begin, _MOST)
+            self._begins[slot], self._ends[slot] = first, max(self._ends[slot], times[stop - 1])
 
     def turn_to(self, number: int) -> None:
         """Have a later slot as the newest; those that the ring passes over are empty."""

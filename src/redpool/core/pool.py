@@ -1138,11 +1138,11 @@ class PoolCore:
     def repair(self, now: float) -> None:
         """Put in order what an exception has interrupted in the midst of a change: see the module `repair`."""
         self.inconsistent = True  # until this is through
-        self.recorder.repair()
         parts = repair.Parts(self.slots, self.empty, self.closing, self.expired, self.idle, self.queue, self.connector)
         self.outbox[:] = repair.known(self.outbox)
         for ticket in repair.rebuild(parts, now):
             self._wake(ticket)
+        self.recorder.repair(self.slots)
         self._update_steady()
         self.reclaim(now)
         for slot in self.slots:

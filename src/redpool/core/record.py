@@ -12,7 +12,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from itertools import compress
+from itertools import chain, compress
 from typing import NamedTuple
 
 from .arrivals import SECONDS, SLOTS, SLOTS_A_SECOND, Arrivals, Ring
@@ -134,7 +134,7 @@ class Record:
 class _Window:
     """The leases that ended in a span of time, which begins with `since`."""
 
-    __slots__ = ("before", "came", "kept_above", "lasted", "since")
+    __slots__ = ("before", "kept", "kept_above", "since")
 
     def __init__(self, since: float, before: Mapping[int, int], kept_above: float) -> None:
         self.since = since
@@ -142,12 +142,12 @@ class _Window:
         """each longer lease was kept at some time"""
         self.before = before
         """the histogram's buckets of all leases that ended earlier"""
-        self.lasted, self.came = array("d"), array("d")
-        """the longest leases, and perhaps shorter ones: for how long each lasted, and when its caller came"""
+        self.kept = array("d")
+        """of the longest leases, and perhaps shorter ones, how long each lasted and when its caller came, in turn"""
 
     def longest(self) -> list[tuple[float, float]]:
         """Return how long the longest lasted and when their callers came, the longest first."""
-        return sorted(zip(self.lasted, self.came, strict=False), reverse=True)[:LONGEST]
+        return sorted(zip(self.kept[::2], self.kept[1::2], strict=True), reverse=True)[:LONGEST]
 
     def exact_above(self, longest: Sequence[tuple[float, float]]) -> float:
         """Return above which length these are all that there were."""
@@ -196,10 +196,15 @@ class Recorder(Histogram):
         if len(self.leases) >= MOST_ENDED:
             self.sort_in()
 
-    def repair(self) -> None:
-        """Forget the beginning of a lease whose length an interruption has kept out: it will end once more."""
+    def repair(self, slots: Iterable[Slot]) -> None:
+        """Forget the beginning of a lease whose length an interruption has kept out: it will end once more.
+
+        And count anew which leases, of those that go on and of those that have ended, were granted after a wait.
+        """
         if len(self.leases) % 2:
             self.leases.pop()
+        since = [slot.since for slot in slots if slot.state is _LEASED]
+        self.granted = sum(type(time) is Granted for time in (*self.leases[::2], *since))
 
     def sort_in(self) -> None:
         """Sort what was gathered into buckets and into the ring, and keep the longest leases."""
@@ -239,13 +244,12 @@ class Recorder(Histogram):
         """Keep leases exactly that have just ended, those that are among the longest."""
         window, longer = self._now, self._kept_above.__lt__
         for seconds, time in compress(zip(uses, since, strict=True), map(longer, uses)):
-            window.lasted.append(seconds)
-            window.came.append(time.came if isinstance(time, Granted) else time)
-        if len(window.came) >= 2 * LONGEST:
+            # In one step: what is interrupted between the two would pair each later one with another's time.
+            window.kept.extend((seconds, time.came if isinstance(time, Granted) else time))
+        if len(window.kept) >= 4 * LONGEST:
             longest = window.longest()
-            window.lasted = array("d", [seconds for seconds, _ in longest])
-            window.came = array("d", [came for _, came in longest])
-            self._kept_above = window.lasted[-1]
+            window.kept = array("d", chain.from_iterable(longest))
+            self._kept_above = longest[-1][0]
 
     def _turn_window(self, now: float) -> None:
         # The next window's longest may be shorter; should none be longer than this, the histogram has them.

@@ -18,6 +18,7 @@ from redpool.core.record import Basics, Record, Recorder
 from redpool.core.slot import Slot, State
 from redpool.core.waiters import Ticket
 from unit.core.driver import Driver
+from unit.core.shell import shell
 
 BASICS = Basics("redis", 10, 0.0, 0)
 
@@ -69,6 +70,26 @@ def test_callers_that_come_together_are_seen_among_others() -> None:
     (slot,) = made.arrivals
     assert (slot.callers, slot.group) == (25, 20)
     assert slot.span == pytest.approx(0.0002, abs=5e-5)
+
+
+def test_a_group_is_one_in_whatever_order_its_leases_end() -> None:
+    """Twenty at once, of which each is sorted in apart from the others; and more that come before or after them."""
+    times = [1.005 + n * 1e-5 for n in range(20)]
+    Random(5).shuffle(times)
+    recorder = Recorder(0.0)
+    for time in [*times, 1.0001, 1.0002, 1.0095]:
+        recorder.end(time, 1.5)
+        recorder.sort_in()
+    (slot,) = recorder.record(2.0, [], [], BASICS).arrivals
+    assert (slot.callers, slot.group) == (23, 20)
+
+
+@pytest.mark.parametrize("now", [0.29, 0.57, 1.13, 4.1])
+def test_a_caller_at_the_edge_of_a_slot_is_counted(now: float) -> None:
+    """Though 0.29 * 100 is less than 29."""
+    assert now * 100 < round(now * 100)
+    made = recorded([now, now], 5.0)
+    assert [(each.slot, each.callers, each.group) for each in made.arrivals] == [(round(now * 100), 2, 2)]
 
 
 def test_a_slot_counts_no_further_than_two_bytes_hold() -> None:
@@ -144,11 +165,26 @@ def test_a_lease_whose_end_was_interrupted_is_counted_when_it_ends() -> None:
     pool = Driver(max_connections=2, prompt=True)
     slot = pool.take(1.0)
     pool.core.recorder.leases.append(slot.since)
-    pool.core.recorder.repair()
+    pool.core.recorder.repair(pool.core.slots)
     pool.release(slot, 1.5)
     pool.release(pool.take(2.0), 2.25)
     assert [lease.seconds for lease in pool.core.record(3.0).longest] == [0.5, 0.25]
     assert pool.stats(3.0).use.max == 0.5
+
+
+def test_a_caller_whose_grant_was_interrupted_has_come_once() -> None:
+    """At the time when it came, not when the repair had it have its connection."""
+    pool = shell(idle=1, max_connections=1)
+    slot, connection = pool.lease(1.0)
+    ticket = pool.wait(1.5)
+    pool.core.recorder.end(slot.since, 2.0)
+    slot.connection, ticket.slot = connection, slot  # the first step of a grant
+    pool.repair(2.0)
+    assert pool.core.recorder.granted == 1
+    slot.connection = None
+    pool.come_back(slot, connection, 2.5)
+    assert came(pool, 3.0) == pytest.approx([1.0, 1.5])
+    assert pool.core.recorder.granted == 0
 
 
 def leased(borrower: object, since: float = 0.0) -> Slot:
@@ -221,7 +257,7 @@ def interrupted_at(number: int) -> tuple[Recorder, bool]:
     recorder, left = Recorder(0.0), [number]
     recorder.arrived += [0.001 * n for n in range(50)]
     for n in range(50):
-        recorder.end(0.001 * n, 0.001 * n + 0.002)
+        recorder.end(0.001 * n, 0.002 * n + 0.002)
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         if frame.f_code.co_filename not in (record.__file__, ring.__file__):
@@ -249,8 +285,11 @@ def test_an_interruption_at_any_bytecode_leaves_a_recorder_that_goes_on() -> Non
     while more:
         recorder, more = interrupted_at(number)
         recorder.arrived += [1.0, 1.0]
+        recorder.end(1.0, 1.5)
         made = recorder.record(2.0, [], [], BASICS)
+        assert all(each.seconds == pytest.approx(each.start + 0.002) for each in made.longest[:-1])
+        assert made.longest[-1] == (1.0, 0.5)
         assert sum(each.callers for each in made.arrivals if each.slot < 50) <= 100
-        assert sum(each.callers for each in made.arrivals if each.slot >= 50) == 2
+        assert sum(each.callers for each in made.arrivals if each.slot >= 50) == 3
         number += 7 if number > 60 else 1
     assert number > 60
