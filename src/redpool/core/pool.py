@@ -1170,6 +1170,8 @@ class PoolCore:
         if isinstance(slot.borrower, Ticket):
             self._wake(slot.borrower)
         else:
+            if not self._leases or self._leases[-2] is not slot.since:  # else the release has counted it
+                self.recorder.end(slot.since, now)
             self._close(slot, Reason.ERROR, now)
 
     # -- what can be seen --------------------------------------------------------------------------------------------
@@ -1224,7 +1226,7 @@ class PoolCore:
     def distributions(self) -> Distributions:
         """Return how long callers waited and used connections, and how long connects took."""
         counters = self.counters
-        at_once = counters.use.count + len(self.leased()) - counters.wait.count
+        at_once = max(0, counters.use.count + len(self.leased()) - counters.wait.count)
         return Distributions(
             counters.wait.distribution(zeros=at_once), counters.use.distribution(), counters.connect.distribution()
         )

@@ -280,7 +280,7 @@ def summarize(
         shed=shed,
         retries_refused=retries_refused,
         closed={reason.value: count for reason, count in dict(counters.closed).items()},
-        wait=counters.wait.summary(zeros=acquired - waited),
+        wait=counters.wait.summary(zeros=max(0, acquired - waited)),  # an interruption may lose leases
         use=counters.use.summary(),
         connect=counters.connect.summary(),
         utilization=(counters.use.total + leased) / capacity if capacity > 0 else 0.0,

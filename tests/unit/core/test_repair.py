@@ -89,6 +89,17 @@ def test_on_lease_but_never_handed_out() -> None:
     pool.all_can_be_had(3.0)
 
 
+def test_a_release_that_has_counted_the_lease() -> None:
+    """It was interrupted before it said what becomes of the connection: the lease isn't counted twice."""
+    pool = shell()
+    slot, connection = pool.lease(1.0)
+    slot.connection, slot.borrower = connection, None
+    pool.core.recorder.end(slot.since, 2.0)
+    pool.repair(3.0)
+    assert pool.stats(4.0).released == 1
+    assert pool.reasons == [Reason.ERROR]
+
+
 def test_a_lease_that_was_taken_is_left_alone() -> None:
     """Its holder has it, and gives it back as ever."""
     pool = shell()
@@ -121,6 +132,20 @@ def test_a_tick_finds_a_dead_hold_too() -> None:
     pool.tick(5.0)
     check_step(pool, 5.0)
     assert pool.reasons == [Reason.LEAKED]
+
+
+def test_the_first_grant_of_all_was_interrupted() -> None:
+    """Its caller had waited: its lease is counted, though no release ends it."""
+    pool = Shell(max_connections=1)
+    ticket = pool.wait(0.0)
+    pool.run_until(0.1)
+    pool.answer_connects(0.1)
+    assert ticket.slot is not None
+    ticket.slot.borrower = "a caller"  # it has accepted the grant, and was about to take the connection out
+    pool.repair(0.2)
+    stats = pool.stats(1.0)
+    assert (stats.acquired, stats.waited, stats.wait.count) == (1, 1, 1)
+    assert pool.core.distributions().wait.count == 1
 
 
 # -- grants ------------------------------------------------------------------------------------------------------------
