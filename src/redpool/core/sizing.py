@@ -83,7 +83,7 @@ class Sizing:
         self._base = _Base(uses, now)
         self._looked_at = -math.inf
         self._size_before = self.low  # when callers began to wait, after a while without; or when growth has paid
-        self._sample = _Sample(0, 0, 0.0, now)
+        self._sample = _Sample(0, 0, 0.0, now, slow=False)
         self._seconds = SAMPLE  # that the sample takes
         self._trial: _Trial | None = None  # `None` while uses are as quick as the base, as far as samples say
         self._paid = False  # whether the last sample has shown more replies: a second one has to say so, too
@@ -121,14 +121,16 @@ class Sizing:
         if unseen > LOOKS_BACK:
             self._end_trial()
             self._size_before = size
-        sample = self._sample
-        if not waited or connecting or size != sample.size:
-            self._sample = _Sample(size, self.uses.count, oldest_wait, now)
+        sample, slow = self._sample, self._slow
+        # Of uses that were quicker before, there were more replies than there will be again.
+        becomes_slow = slow and not sample.slow and self._trial is None
+        if not waited or connecting or size != sample.size or becomes_slow:
+            self._sample = _Sample(size, self.uses.count, oldest_wait, now, slow)
             return None
         replies, seconds = self.uses.count - sample.answered, now - sample.since
         if replies < REPLIES or seconds < self._seconds:
             return None
-        self._sample = _Sample(size, self.uses.count, oldest_wait, now)
+        self._sample = _Sample(size, self.uses.count, oldest_wait, now, slow)
         return self._judge(size, replies / seconds, oldest_wait > sample.oldest_wait)
 
     def _judge(self, size: int, rate: float, worse: bool) -> str | None:
@@ -141,7 +143,7 @@ class Sizing:
             self._end_trial()
             return None
         if trial is None or rate < trial.rate / 2:  # far fewer: what was known holds no more
-            return self._begin_trial(size, rate) if worse else None
+            return self._begin_trial(size, rate) if worse and size < self.high else None  # else there is none to try
         if size < min(trial.most, self.high):
             return None
         paid, self._paid = self._paid, trial.pays(size, rate)
@@ -226,6 +228,7 @@ class _Sample(NamedTuple):
     answered: int
     oldest_wait: float
     since: float
+    slow: bool
 
 
 class _Trial(NamedTuple):

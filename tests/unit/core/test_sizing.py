@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -116,6 +117,31 @@ def test_calls_that_take_longer_by_themselves_are_no_slow_server() -> None:
     simulator, outcome = run(workload, Parallel(), 6.0, seed=2)
     assert p99(outcome, 4.0, 6.0, 2000) <= 2 * simulator.core.sizing.target  # type: ignore[union-attr]
     assert simulator.size(5.9) <= 32
+
+
+@pytest.mark.parametrize("seed", [116, 119])
+def test_uses_from_before_they_took_longer_do_not_keep_it_small(seed: int) -> None:
+    """While they are still among those that are counted, there are more replies than there will be again."""
+    quick, slow = workloads.exponential(0.0005), workloads.exponential(0.004)
+    random = Random(seed)
+    callers = [
+        caller._replace(hold=quick(random) if caller.at < 4 else slow(random))
+        for caller in workloads.poisson(2000, workloads.fixed(0.0))(random, 6.0)
+    ]
+    simulator = Sized(Parallel())
+    simulator.run(callers, 6.0)
+    assert simulator.core.queue.oldest_wait(6.0) < 0.1
+
+
+def test_it_grows_at_once_when_its_share_does() -> None:
+    """What a trial has shown while it had no further connection to try says nothing."""
+    simulator = Sized(Parallel())
+    for at, share in ((1.0, 4), (4.0, 64)):
+        simulator.after(0.0, at, partial(simulator.core.share, share))
+    callers = workloads.poisson(2000, workloads.exponential(0.005))(Random(9), 4.5)
+    simulator.run(callers, 4.5)
+    assert simulator.size(3.9) == 4
+    assert simulator.size(4.3) > 16
 
 
 def test_first_uses_that_were_short_by_chance_do_not_keep_it_small() -> None:
