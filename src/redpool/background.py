@@ -80,7 +80,11 @@ class BackgroundThread(ABC):
 
     def _run(self, run: object, pause: float) -> None:
         with self._alone:
-            self._take_turns(run, pause)
+            try:
+                self._take_turns(run, pause)
+            finally:
+                if self._run_now is run:  # it was interrupted: the next caller that needs it begins again
+                    self._run_now = None
 
     def _take_turns(self, run: object, pause: float | None) -> None:
         while pause is not None:
