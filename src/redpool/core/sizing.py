@@ -51,6 +51,9 @@ SAMPLE_AGAIN = 1.0
 REPLIES = 100
 """Replies, at least, in a sample: their number is known to a tenth then."""
 
+STEP = 4
+"""Connections that a trial adds at least: what two more of four would bring, chance can hide in so many replies."""
+
 KEPT = 20
 
 
@@ -159,7 +162,7 @@ class Sizing:
 
     def _begin_trial(self, size: int, rate: float) -> str:
         # By the time that uses are known to be slow, it may have grown: a step from there that shows, at least.
-        most = max(2 * self._size_before, size + max(2, size // 2))
+        most = max(2 * self._size_before, size + max(STEP, size // 2))
         self._trial, self._paid, self._seconds = _Trial(size, rate, most), False, SAMPLE
         usual, base = self.uses.usual * 1000, self._base.seconds * 1000
         return f"uses take {usual:.1f} ms in place of {base:.1f}: it grows to {min(most, self.high)} at most"
