@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, TypeAlias
 
 from ..core.config import MOST_CONNECTIONS, PoolConfig
-from ..core.record import Record
+from ..core.record import CONNECTS, Record
 from . import formulas
 from .replay import LEAST_TARGET, needed_at_most, replayed, shared_by_callers
 from .simulator import Outcome, Simulator
@@ -101,8 +101,11 @@ class Advice:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> Plain:
-        """Return the advice as plain dictionaries and numbers, ready for JSON."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        """Return the advice as plain dictionaries and numbers, ready for JSON: `None` is without end, or not known."""
+        plain: Plain = _plain(asdict(self))
+        plain["now"] = self.now or None
+        plain["load"]["peak"] = self.load.peak or None
+        return plain
 
     def __str__(self) -> str:
         keep = f", min_idle={self.min_idle}" if self.min_idle else ""
@@ -317,10 +320,22 @@ def _notes(advice: Advice, record: Record, times: float) -> list[str]:
     said += out_of_room(advice)
     said += _of_sharing(advice, record)
     if record.timeouts or (record.wait_p99 > advice.target and load.peak >= times * record.max_connections):
-        said.append("the pool was short when it was recorded, so callers came later than they would have: record again")
+        said.append(_of_waits(advice, record))
     if load.callers < 1000 and record.commands < 1000:
         said.append(f"only {load.callers} callers came: record while there is load")
     return said
+
+
+def _of_waits(advice: Advice, record: Record) -> str:
+    """Return what is said where callers waited for long; a pool that never had all its connections was not short."""
+    opened = len(record.connects)
+    late = "so callers came later than they would have: record again"
+    if record.timeouts or opened >= min(record.max_connections, CONNECTS):
+        return f"the pool was short when it was recorded, {late}, with more connections"
+    return (
+        f"the pool had opened {opened} of {record.max_connections} when it was recorded, and callers waited for "
+        f"connects, {late}, with min_idle={min(advice.size, record.max_connections)}"
+    )
 
 
 def out_of_room(advice: Advice) -> list[str]:
@@ -358,10 +373,12 @@ def _ms(seconds: float | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON has: it knows no infinity."""
-    if isinstance(value, float) and math.isinf(value):
-        return None
-    return value
+    """Return a value, and all that is in it, as JSON has it: it knows no infinity."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and math.isinf(value) else value
 
 
 def _silent(_what: str) -> None:

@@ -132,11 +132,15 @@ def test_twice_the_load_is_twice_the_callers() -> None:
 
 
 def test_the_notes_say_what_else_a_record_tells() -> None:
-    """A pool of whose connections one was in use is not short: its callers have waited for the connect."""
+    """A pool that never had all its connections is not short: its callers have waited for connects."""
     few = a_record(arrivals=tuple(Arrivals(slot, 1, 1, 0.0) for slot in range(0, 200, 4)))
     assert advise(few).min_idle == 0  # of fewer than 100 callers the first, which has to connect, is the p99
     assert "was short" not in str(advise(a_record(wait_p99=0.1)))
-    assert "was short" in str(advise(a_record(wait_p99=0.1, max_connections=2)))
+    one, two = (connects * (Span(0.0, 0.2),) for connects in (1, 2))
+    assert "was short" in str(advise(a_record(wait_p99=0.1, max_connections=2, connects=two)))
+    asked_again = str(advise(a_record(wait_p99=0.1, max_connections=2, connects=one)))
+    assert "had opened 1 of 2" in asked_again
+    assert "with min_idle=1" in asked_again
     assert "callers came: record while there is load" in str(advise(a_record()))
     shared = str(advise(a_record(commands=5000)))
     assert "1 of the connections is shared: 5000 commands" in shared

@@ -51,7 +51,9 @@ def test_a_record_gets_an_answer(record: str, capsys: pytest.CaptureFixture[str]
 
 def test_counters_get_one_that_says_what_is_guessed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Described ones, and those of a pool's stats: both are the same load here."""
-    (described,) = json.loads(asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--json"))
+    text = asked(capsys, "tune", "--rate", "2000", "--hold", "2", "--json")
+    (described,) = json.loads(text, parse_constant=pytest.fail)  # JSON has no Infinity
+    assert (described["now"], described["load"]["peak"]) == (None, None)
     stats: dict[str, Any] = {"name": "other", "max_connections": 10, "acquired": 20_000, "utilization": 0.4}
     stats["use"] = {"count": 20_000, "mean": 0.002, "p50": 0.002}
     path = tmp_path / "stats.json"
