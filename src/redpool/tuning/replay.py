@@ -56,18 +56,18 @@ def replayed(record: Record, seed: int = 0, load: float = 1.0) -> tuple[list[Cal
 def needed_at_most(record: Record) -> int | None:
     """Return how many connections of their own callers needed at most, where the pool itself has shown that.
 
-    It opened no more since it was created, and 99 % of its callers hardly waited. Of a pool that is older than the
-    record, that says little of the last minute: there it was never full, and was looked at often, without a caller that
-    waited.
+    It opened no more since it was created, and 99 % of its callers hardly waited. One that was full has had no more
+    callers at once, either, whenever it was looked at. Of a pool that is older than the record, that says little of the
+    last minute: there it was never full, and was looked at often, without a caller that waited.
     """
     opened, own = len(record.connects), len(record.connects) - shared_by_callers(record)
     if opened == CONNECTS or own < max(1, len(record.held)) or record.wait_p99 > usual_target(record):
         return None
+    had_room, none_waited = opened < record.max_connections, record.callers <= own
     if record.age <= _WHOLE_LIFE * record.seconds:
-        return own
+        return own if had_room or none_waited else None
     looks = min(record.seconds / SAMPLE_EVERY, sum(each.callers for each in record.arrivals) / GATHER)
-    without_a_wait = looks >= _MANY_LOOKS and record.callers <= own
-    return own if without_a_wait and opened < record.max_connections else None
+    return own if had_room and none_waited and looks >= _MANY_LOOKS else None
 
 
 def shared_by_callers(record: Record) -> int:

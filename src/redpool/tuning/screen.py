@@ -19,6 +19,11 @@ from .advice import Advice, milliseconds
 from .picture import Chart
 
 _BAR = 24
+_LEAST_BAR, _LEAST_SCALE = 9, 18
+"""characters: a bar that is narrower isn't drawn; the scale's name takes two lines above one that is narrower"""
+_BESIDE_THE_BAR = 33
+"""of the advice's table: all columns but the bar and that of idle connections, and what is between them"""
+_WIDEST = 1000
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _LINE = 60
 
@@ -48,21 +53,30 @@ def show_advice(advice: Advice, processes: int) -> None:
     idle = f"idle connection-seconds in {advice.load.seconds:.0f} s"
     for heading in ("size", "p99 wait", "had to wait", idle):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("p99 wait, ┃ target")
+    width = min(_BAR, out.width - len(idle) - _BESIDE_THE_BAR)
+    scale = "p99 wait, ┃ target" if width >= _LEAST_SCALE else "p99 wait,\n┃ target"
+    if width >= _LEAST_BAR:
+        table.add_column(scale)
     for each in advice.curve:
-        bar = _bar(each.wait_p99, longest, advice.target)
+        bar = [_bar(each.wait_p99, longest, advice.target, width)] if width >= _LEAST_BAR else []
         table.add_row(
-            str(each.size), milliseconds(each.wait_p99), f"{each.waited:.1%}", f"{each.idle_seconds:.0f}", bar,
+            str(each.size), milliseconds(each.wait_p99), f"{each.waited:.1%}", f"{each.idle_seconds:.0f}", *bar,
             style="bold green" if each.size == advice.size else None,
         )  # fmt: skip
+    _print_whole(out, table)
+
+
+def _print_whole(out: Console, table: Table) -> None:
+    """Print a table as wide as it needs: no figure is cut off, and a narrow terminal breaks the lines."""
+    out.width = max(out.width, out.measure(table, options=out.options.update(max_width=_WIDEST)).maximum)
     out.print(table)
 
 
-def _bar(value: float, longest: float, target: float) -> str:
+def _bar(value: float, longest: float, target: float, width: int) -> str:
     """Return a bar on a scale of square roots, with a mark at the target: small waits are to be seen, too."""
-    filled = _BAR if math.isinf(value) else round(_BAR * math.sqrt(value / longest)) if longest else 0
-    mark = min(_BAR - 1, round(_BAR * math.sqrt(target / longest))) if longest else 0
-    cells = ["█" if place < filled else " " for place in range(_BAR)]
+    filled = width if math.isinf(value) else round(width * math.sqrt(value / longest)) if longest else 0
+    mark = min(width - 1, round(width * math.sqrt(target / longest))) if longest else 0
+    cells = ["█" if place < filled else " " for place in range(width)]
     cells[mark] = "┃" if cells[mark] == " " else "▓"
     return "".join(cells)
 
@@ -79,7 +93,7 @@ def show_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(heading, justify="right" if place else "left", no_wrap=bool(place))
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    _print_whole(console(), table)
 
 
 def show_lines(chart: Chart) -> None:

@@ -95,6 +95,9 @@ def test_no_more_is_advised_than_the_pool_has_ever_opened() -> None:
     assert (advice.size, advice.load.peak, advice.min_idle, advice.shared) == (1, 1, 0, True)
     assert [each.size for each in advice.curve] == [1]
     assert "the pool had opened 1," in str(advice)
+    no_room = loop | {"connects": (Span(0.0, 0.005),), "max_connections": 1}
+    assert advise(a_record(**no_room)).size == 1  # as often as it was looked at, no caller waited
+    assert advise(a_record(**no_room, callers=2)).size > 2
     for not_shown in ({"wait_p99": 0.5}, {"connects": 256 * (Span(0.0, 0.005),)}, {"held": (1.0, 1.0)}, {"age": 9.0}):
         assert advise(a_record(**(loop | {"connects": (Span(0.0, 0.005),)} | not_shown))).size > 2
 

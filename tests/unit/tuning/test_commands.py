@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from redpool.cli import main
 from redpool.core.config import PoolConfig
@@ -63,6 +64,20 @@ def test_counters_get_one_that_says_what_is_guessed(capsys: pytest.CaptureFixtur
     assert "don't say how callers bunch" in " ".join(described["notes"])
     assert (counted["size"], counted["name"]) == (described["size"], "other")
     assert counted["load"]["rate"] == pytest.approx(2000)
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(40, 61), (80, 80), (200, 87)])
+def test_a_narrow_terminal_cuts_no_figure_off(
+    columns: int, widest: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bars become shorter, and are left out at last; what doesn't fit then the terminal breaks."""
+    monkeypatch.setattr("redpool.tuning.screen.console", lambda: Console(width=columns))
+    advised = asked(capsys, "tune", "--rate", "2000", "--hold", "2")
+    (least,) = (line for line in advised.splitlines() if line.startswith("    6    8.4 ms        28.5%"))
+    assert len(least) == widest
+    simulated = asked(capsys, "simulate", "--rate", "200", "--size", "2", "--seconds", "1")
+    assert "…" not in least + simulated
+    assert " max_connections=2 " in simulated
 
 
 def test_what_was_said_is_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -250,8 +250,14 @@ def _sizes(budget: _Budget, limit: int) -> str:
     processes, room = max(1, budget.processes), limit - formulas.left_to_others(limit, budget.others)
     if budget.needed and 2 * budget.needed <= room:
         return "\n".join(f"max_connections={size}  # {name}" for name, size in budget.advised.items())
-    twice, once = (formulas.for_each(limit, times * processes, budget.others) for times in (2, 1))
-    said = [f"max_connections={twice}  # for each process; {once} with no room for a deploy"]
+    twice, once = room // (2 * processes), room // processes
+    if not once:
+        return "# not one connection for each process: fewer processes, or a higher maxclients"
+    said = [
+        f"max_connections={twice}  # for each process; {once} with no room for a deploy"
+        if twice
+        else f"max_connections={once}  # for each process, with no room for a deploy"
+    ]
     if not budget.share:
         said.append("# or one that all callers of a process share: redpool.Redis")
     if room > 2 * processes:  # each process has one more, to the budget's server
