@@ -27,6 +27,7 @@ from .background import BackgroundThread
 from .core.config import whole_number
 from .core.shares import TABLE_SCRIPT, Answer, Budgeted, Member, Outcome, Share, Word, give_out
 from .core.stats import BudgetShare, Decision
+from .redispy.factory import library_option
 from .redispy.naming import namer, program_name
 from .redispy.options import check_class, check_names, check_sync, connect_budget, readable
 from .threads import NoThread
@@ -339,7 +340,7 @@ class _RemoteTable:
         return self._connection.read_response()
 
     def _make(self) -> Any:
-        return self._class(**self._arguments)
+        return self._class(**{**self._arguments, **library_option(self._class, self._arguments)})
 
     def close(self) -> None:
         """Close the connection; the next word has another one."""

@@ -42,8 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.deadline": {STDLIB, "redpool.blocks"},
     "redpool.priority": {STDLIB, "redpool.blocks"},
     "redpool.budget": {
-        STDLIB, "redpool.core", "redpool.background", "redpool.redispy.naming", "redpool.redispy.options",
-        "redpool.threads", "redis.backoff", "redis.connection", "redis.exceptions", "redis.retry",
+        STDLIB, "redpool.core", "redpool.background", "redpool.redispy.factory", "redpool.redispy.naming",
+        "redpool.redispy.options", "redpool.threads", "redis.backoff", "redis.connection", "redis.exceptions",
+        "redis.retry",
     },
     "redpool.core": {STDLIB, "redpool.errors"},
     "redpool.wire": {STDLIB, "redpool.errors", "hiredis"},
@@ -101,8 +102,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redpool.fleet": {
         STDLIB, "redpool.core.arrivals", "redpool.core.callsite", "redpool.core.config", "redpool.core.histogram",
         "redpool.core.record", "redpool.core.stats", "redpool.background", "redpool.command_line", "redpool.registry",
-        "redpool.redispy.naming", "redpool.redispy.options", "redpool.version", "redpool.wire.client_names",
-        "redpool.wire.server_replies", "redis",
+        "redpool.redispy.factory", "redpool.redispy.naming", "redpool.redispy.options", "redpool.version",
+        "redpool.wire.client_names", "redpool.wire.server_replies", "redis",
     },
     "redpool.fleet.model": {STDLIB, "redpool.core.histogram"},
     "redpool.fleet.encoding": {

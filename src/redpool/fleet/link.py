@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from ..core.config import MultiplexedConfig
 from ..redispy import options
+from ..redispy.factory import library_option
 
 Command = tuple[str | bytes | int | float, ...]
 
@@ -125,6 +126,7 @@ class Link:
             **{
                 **target.options,
                 **self._moved,
+                **library_option(target.connection_class, {}),
                 "socket_timeout": WITHIN,
                 "socket_connect_timeout": WITHIN,
                 "retry": Retry(NoBackoff(), 0),

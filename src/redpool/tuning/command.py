@@ -16,6 +16,8 @@ from redpool.command_line import new_file, not_negative, place_of_process, posit
 from . import formulas
 
 if TYPE_CHECKING:
+    import redis
+
     from redpool.core.record import Record
 
     from .advice import Advice
@@ -203,22 +205,37 @@ def _asked(url: str | None, parser: argparse.ArgumentParser) -> _Server:
         return _Server()
     import redis
 
+    from redpool.fleet.link import target_of_url
     from redpool.redispy.options import readable
 
     try:
         client = redis.Redis.from_url(readable(url))
     except ValueError as error:
         parser.error(f"the server's URL: {error}")
-    with client:
-        try:
-            limit: Any = client.config_get("maxclients")["maxclients"]
-        except (redis.ResponseError, KeyError):
-            limit = client.info("clients").get("maxclients", 0)
-        try:
-            stats: Mapping[str, Any] = client.info("commandstats")
-        except redis.ResponseError:
-            stats = {}
+    try:
+        with client:
+            limit, stats = _limit(client), _commands(client)
+    except redis.RedisError as error:
+        raise type(error)(f"{target_of_url(url).shown}: {error}") from error
     return _Server(int(limit) or None, {name: (each["usec"], each["calls"]) for name, each in stats.items()})
+
+
+def _limit(client: redis.Redis) -> Any:
+    import redis
+
+    try:
+        return client.config_get("maxclients")["maxclients"]
+    except (redis.ResponseError, KeyError):
+        return client.info("clients").get("maxclients", 0)
+
+
+def _commands(client: redis.Redis) -> Mapping[str, Any]:
+    import redis
+
+    try:
+        return client.info("commandstats")
+    except redis.ResponseError:
+        return {}
 
 
 def _asked_again(server: _Server, url: str | None, parser: argparse.ArgumentParser) -> _Server:

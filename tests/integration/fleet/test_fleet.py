@@ -25,6 +25,7 @@ from redpool import embedded
 from redpool.fleet import Owner, Publisher, Reader, of_process
 from redpool.fleet.keys import DEFAULT, PERIODS, Keys, reporting
 from redpool.fleet.link import Link, target_of_url
+from redpool.fleet.model import ServerClient
 from redpool.fleet.publisher import _Reporter
 from support.children import begun
 from support.faces import Listener, eventually
@@ -90,7 +91,10 @@ def test_it_takes_no_connection_of_the_users(publish: Publish, reader: Reader, p
         publish(pool)
         assert eventually(lambda: processes(reader.read()) == {ME})
         assert pool.stats().open == 1
-    assert eventually(lambda: _owners(reader).get(f"checkout/fleet@{ME.partition('@')[2]}") is Owner.KNOWN)
+    own = f"checkout/fleet@{ME.partition('@')[2]}"
+    assert eventually(lambda: _owners(reader).get(own) is Owner.KNOWN)
+    (library,) = {client.library for client in _clients(reader) if client.name == own}
+    assert "redpool" in (library or "redpool")  # a server of before Redis 7.2 knows none
 
 
 def test_wrong_options(pool: Any, publish: Publish) -> None:
@@ -223,9 +227,13 @@ def test_clients_of_a_process_that_is_gone(reader: Reader, redis_url: str) -> No
 
 
 def _owners(reader: Reader) -> dict[str, Owner]:
+    return {client.name: client.owner for client in _clients(reader)}
+
+
+def _clients(reader: Reader) -> tuple[ServerClient, ...]:
     server = reader.read().server
     assert server is not None
-    return {client.name: client.owner for client in server.clients}
+    return server.clients
 
 
 def test_the_servers_side(reader: Reader, redis_url: str) -> None:

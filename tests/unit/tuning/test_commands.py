@@ -115,6 +115,14 @@ def test_a_command_s_own_usage_is_shown_where_a_word_is_wrong(capsys: pytest.Cap
     assert "the URL's host and port can't be read" in refused(capsys, *argv)
 
 
+def test_a_server_that_can_t_be_asked_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without credentials."""
+    assert main(["tune", "--rate", "9", "--hold", "2", "--url", "redis://me:secret@127.0.0.1:1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("redpool: redis://127.0.0.1:1/0: ")
+    assert "secret" not in said
+
+
 def test_more_dispersion_asks_for_more() -> None:
     """The wait of Erlang's formula is scaled by it."""
     alone, bunched = (formulas.wait(6, 2000, 0.002, 0.99, dispersion, 1.0) for dispersion in (1.0, 4.0))
