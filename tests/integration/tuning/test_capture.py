@@ -13,6 +13,7 @@ import redpool
 from redpool.cli import main
 from redpool.fleet import listen
 from redpool.tuning import capture
+from redpool.tuning.advice import came
 
 PROGRAM = """
 import os, sys
@@ -28,30 +29,36 @@ if parent:
 """
 
 
-def test_the_pools_of_a_program_are_recorded(redis_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_pools_of_a_program_are_recorded(redis_url: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """In the process that was started and in the one that it forks, until it ends; and the server's limit is known.
 
     What the program prints is no part of the document.
     """
-    argv = ["tune", "--record", "60", "--target", "9000", "--json", redis_url, "--processes", "2"]
-    argv += ["--", sys.executable, "-c", PROGRAM, redis_url]
+    saved = tmp_path / "records.json"
+    argv = ["tune", "--record", "60", "--target", "9000", "--json", "--save", str(saved), redis_url]
+    argv += ["--processes", "2", "--", sys.executable, "-c", PROGRAM, redis_url]
     assert main(argv) == 0
     printed = capfd.readouterr()
     (said,) = json.loads(printed.out)
     assert "hello" in printed.err
-    assert (said["name"], said["processes"], said["load"]["callers"]) == ("of-a-program", 2, 50)
+    assert (said["name"], said["processes"], said["now"]) == ("of-a-program", 2, 50)
+    assert [came(record) for record in capture.read(saved.read_text())] == [50, 50]
     assert said["ceiling"] > 1000
     assert said["shared"] is not False
     assert said["shared_p99"] is not None
 
 
-def test_the_pools_that_redpool_run_makes_are_recorded(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_pools_that_redpool_run_makes_are_recorded(
+    redis_url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """Of a program that makes redis-py's own; each of the two begins Python with a file of its own."""
     program = f"import redis; r = redis.Redis.from_url({redis_url!r}); [r.ping() for _ in range(50)]"
-    argv = ["tune", "--record", "60", "--target", "9000", "--json", "--", sys.executable, "-m", "redpool", "run"]
-    assert main([*argv, "--", sys.executable, "-c", program]) == 0
+    saved = tmp_path / "records.json"
+    argv = ["tune", "--record", "60", "--target", "9000", "--json", "--save", str(saved)]
+    assert main([*argv, "--", sys.executable, "-m", "redpool", "run", "--", sys.executable, "-c", program]) == 0
     (said,) = json.loads(capsys.readouterr().out)
-    assert said["load"]["callers"] == 50
+    assert said["processes"] == 1
+    assert [came(record) for record in capture.read(saved.read_text())] == [50]
 
 
 def test_records_are_written_when_the_time_is_up(redis_url: str, tmp_path: Path) -> None:
