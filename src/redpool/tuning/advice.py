@@ -332,9 +332,11 @@ def _of_waits(advice: Advice, record: Record) -> str:
     late = "so callers came later than they would have: record again"
     if record.timeouts or opened >= min(record.max_connections, CONNECTS):
         return f"the pool was short when it was recorded, {late}, with more connections"
+    enough = max(advice.size, min(record.max_connections, advice.load.peak))
+    more = f"max_connections={enough}, " if enough > record.max_connections else ""
     return (
         f"the pool had opened {opened} of {record.max_connections} when it was recorded, and callers waited for "
-        f"connects, {late}, with min_idle={min(advice.size, record.max_connections)}"
+        f"connects, {late}, with {more}min_idle={enough}"
     )
 
 

@@ -130,6 +130,10 @@ def test_sizes_for_many_processes_are_those_that_tune_says() -> None:
     (found,) = RULES["F1"].findings(facts)
     assert "max_connections=3  # for each process; 7 with no room" in str(found.write)
     assert formulas.for_each(100, 12) == 7
+    (tight,) = RULES["F1"].findings(replace(facts, processes=60))
+    assert "max_connections=1  # for each process, with no room for a deploy" in str(tight.write)
+    (none,) = RULES["F1"].findings(replace(facts, processes=200))
+    assert "not one connection for each process" in str(none.write)
     assert found.what.count("more than there is room for") == 1
 
 

@@ -143,7 +143,9 @@ def test_the_notes_say_what_else_a_record_tells() -> None:
     assert "was short" in str(advise(a_record(wait_p99=0.1, max_connections=2, connects=two)))
     asked_again = str(advise(a_record(wait_p99=0.1, max_connections=2, connects=one)))
     assert "had opened 1 of 2" in asked_again
-    assert "with min_idle=1" in asked_again
+    assert "record again, with min_idle=2" in asked_again
+    bursts = a_record(arrivals=tuple(Arrivals(slot, 9, 9, 0.0) for slot in range(0, 200, 4)), max_connections=2)
+    assert "record again, with max_connections=9, min_idle=9" in str(advise(replace(bursts, wait_p99=0.1)))
     assert "callers came: record while there is load" in str(advise(a_record()))
     shared = str(advise(a_record(commands=5000)))
     assert "1 of the connections is shared: 5000 commands" in shared
