@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _MOST_SECONDS = 60
 _MILLISECOND = 1e-3
+_LOOK = 1.0
+"""seconds for which the server of a process that runs is looked at"""
 
 
 class _Server(NamedTuple):
@@ -94,6 +97,8 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if arguments.record or words:
             parser.error("--process: without --record, and no file")
         by_process = [_attached(each, parser) for each in arguments.process]
+        time.sleep(_LOOK if url else 0.0)  # what commands take now, and not what they took since the server was started
+        began, server = server.commands, _asked_again(server, url, parser)
     elif arguments.record:
         by_process = _recorded(words, arguments, parser)
         began, server = server.commands, _asked_again(server, url, parser)
@@ -239,7 +244,7 @@ def _commands(client: redis.Redis) -> Mapping[str, Any]:
 
 
 def _asked_again(server: _Server, url: str | None, parser: argparse.ArgumentParser) -> _Server:
-    """Return what the server says after the program has run, without its commands where it is gone."""
+    """Return what the server says later on, without its commands where it is gone."""
     import redis
 
     try:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from redpool.cli import main
 from redpool.core.config import PoolConfig
-from redpool.tuning import command, formulas, workloads
+from redpool.tuning import capture, command, formulas, workloads
 from redpool.tuning.picture import Chart, svg
 from redpool.tuning.simulator import Simulator
 
@@ -103,6 +103,18 @@ def test_what_the_server_s_commands_took_meanwhile() -> None:
     server = command._Server(100, {"get": (4000, 1000), "ping": (7, 7), "reset": (1, 1), "new": (50, 10)})
     before = {"get": (1000, 500), "ping": (7, 7), "reset": (9, 9)}
     assert server.since(before) == [(6e-6, 500), (5e-6, 10)]
+
+
+def test_of_a_process_that_runs_the_server_is_asked_twice(
+    record: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What all clients have sent since the server was started tells nothing of what this one's commands take."""
+    said = iter([command._Server(100, {"eval": (10**9, 1000)}), command._Server(100, {"eval": (10**9 + 500, 1500)})])
+    monkeypatch.setattr(command, "_asked", lambda *_: next(said))
+    monkeypatch.setattr(command, "_attached", lambda *_: capture.read(Path(record).read_text()))
+    monkeypatch.setattr(command, "_LOOK", 0.0)
+    (advice,) = json.loads(asked(capsys, "tune", "--process", "1", "--url", "redis://x", "--json"))
+    assert advice["shared_p99"] < 0.01
 
 
 def test_a_command_s_own_usage_is_shown_where_a_word_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
