@@ -21,8 +21,8 @@ from .picture import Chart
 _BAR = 24
 _LEAST_BAR, _LEAST_SCALE = 9, 18
 """characters: a bar that is narrower isn't drawn; the scale's name takes two lines above one that is narrower"""
-_BESIDE_THE_BAR = 33
-"""of the advice's table: all columns but the bar and that of idle connections, and what is between them"""
+_BESIDE_THE_BAR = 25
+"""of the advice's table: the columns of sizes and of those that had to wait, and what is between all of them"""
 _WIDEST = 1000
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _LINE = 60
@@ -53,7 +53,8 @@ def show_advice(advice: Advice, processes: int) -> None:
     idle = f"idle connection-seconds in {advice.load.seconds:.0f} s"
     for heading in ("size", "p99 wait", "had to wait", idle):
         table.add_column(heading, justify="right", no_wrap=True)
-    width = min(_BAR, out.width - len(idle) - _BESIDE_THE_BAR)
+    waits = max(len("p99 wait"), *(len(milliseconds(each.wait_p99)) for each in advice.curve))
+    width = min(_BAR, out.width - len(idle) - waits - _BESIDE_THE_BAR)
     scale = "p99 wait, ┃ target" if width >= _LEAST_SCALE else "p99 wait,\n┃ target"
     if width >= _LEAST_BAR:
         table.add_column(scale)
