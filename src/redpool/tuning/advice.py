@@ -329,14 +329,14 @@ def _notes(advice: Advice, record: Record, times: float) -> list[str]:
 def _of_waits(advice: Advice, record: Record) -> str:
     """Return what is said where callers waited for long; a pool that never had all its connections was not short."""
     opened = len(record.connects)
-    late = "so callers came later than they would have: record again"
+    late = "came later than they would have: record again"
     if record.timeouts or opened >= min(record.max_connections, CONNECTS):
-        return f"the pool was short when it was recorded, {late}, with more connections"
+        return f"the pool was short when it was recorded, so callers {late}, with more connections"
     enough = max(advice.size, min(record.max_connections, advice.load.peak))
     more = f"max_connections={enough}, " if enough > record.max_connections else ""
     return (
         f"the pool had opened {opened} of {record.max_connections} when it was recorded, and callers waited for "
-        f"connects, {late}, with {more}min_idle={enough}"
+        f"connects, so they {late}, with {more}min_idle={enough}"
     )
 
 
