@@ -299,26 +299,36 @@ class _RemoteTable:
         if not patience <= MOST_PATIENCE:
             given = ", ".join(f"{name}={seconds!r}" for name, seconds in said.items())
             raise ValueError(f"{given}: together they must be at most {MOST_PATIENCE:g} seconds")
+        # Where the last connect led comes first, and the next one leads to the next: the URL's own address, and that of
+        # the node of a cluster which had the key. Where that one is gone for good, the other says which has it now.
+        self._ways: deque[dict[str, Any]] = deque([{}])
         self._make()  # it may reject others
         self._connection: Any = None
         self._digest = ""
 
     def another(self) -> _RemoteTable:
         """Return one with a connection of its own."""
-        return _RemoteTable(self._budget, {**self._arguments, "connection_class": self._class})
+        other = _RemoteTable(self._budget, {**self._arguments, "connection_class": self._class})
+        other._ways = self._ways.copy()
+        other._ways.rotate(1)  # so that its first connect leads to where this one's last one has led
+        return other
 
     def hear(self, word: Word, connections: int) -> Answer:
         """Tell it a word, and return the answer: see `Table.hear`."""
         said = (word.process, word.number, word.held, word.wanted, int(word.known), int(word.leaves), connections)
         try:
-            return self._run_script(said)
-        except MovedError as moved:
-            self.close()
-            self._arguments.update(host=moved.host, port=moved.port)
-            return self._run_script(said)
+            return self._run_where_the_key_is(said)
         except BaseException:
             self.close()
             raise
+
+    def _run_where_the_key_is(self, said: tuple[object, ...]) -> Answer:
+        try:
+            return self._run_script(said)
+        except MovedError as moved:
+            self.close()
+            self._ways = deque([{}, {"host": moved.host, "port": moved.port}])
+            return self._run_script(said)
 
     def _run_script(self, said: tuple[object, ...]) -> Answer:
         arguments = (1, self._key, "", *said)
@@ -330,6 +340,7 @@ class _RemoteTable:
 
     def _call(self, *command: object) -> Any:
         if self._connection is None:
+            self._ways.rotate(-1)
             connection = self._make()
             connection.connect()
             self._connection = connection
@@ -340,7 +351,8 @@ class _RemoteTable:
         return self._connection.read_response()
 
     def _make(self) -> Any:
-        return self._class(**{**self._arguments, **library_option(self._class, self._arguments)})
+        library = library_option(self._class, self._arguments)
+        return self._class(**{**self._arguments, **library, **self._ways[0]})
 
     def close(self) -> None:
         """Close the connection; the next word has another one."""
@@ -352,7 +364,8 @@ class _RemoteTable:
         """Return whether the server is away for all, or maybe for this process alone."""
         if isinstance(error, ResponseError) or "path" in self._arguments:
             return Outcome.AWAY
-        address = self._arguments.get("host", "localhost"), self._arguments.get("port", 6379)
+        led_to = self._arguments | self._ways[0]
+        address = led_to.get("host", "localhost"), led_to.get("port", 6379)
         try:
             socket.create_connection(address, PATIENCE).close()
         except ConnectionRefusedError:

@@ -178,8 +178,11 @@ class Engine(EngineBase):
         await asyncio.sleep(0)
 
     def is_over(self) -> bool:
-        """Return whether none is open any more, nor will be."""
-        return self.inherited or self.loop.is_closed() or (self.core.closed and self.core.is_empty)
+        """Return whether none is open any more, nor will be: those of a loop that is closed are closed first."""
+        if self.loop.is_closed() and not self.inherited:
+            self.discard()  # else they stay open until the pool is used on another loop, or goes
+            return True
+        return self.inherited or (self.core.closed and self.core.is_empty)
 
     def take_share(self, granted: int) -> None:
         """Have no more than so many connections; more of them from the loop's next turn on."""

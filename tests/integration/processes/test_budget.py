@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -144,6 +145,24 @@ def test_without_a_share_a_pool_says_so(at: dict[str, Any], redis_url: str, clie
     budgets[1].close()
 
 
+def test_what_a_closed_loop_had_open_is_closed(at: dict[str, Any], redis_url: str, client: redis.Redis) -> None:
+    """Else other pools would open as many again."""
+    budget = redpool.Budget(redis_url, "loops", connections=2)
+    pool = redpool.asyncio.ConnectionPool(**at, budget=budget, client_name="of-a-loop", timeout=PATIENCE)
+
+    async def use() -> None:
+        for connection in [await pool.get_connection() for _ in range(2)]:
+            await pool.release(connection)
+
+    asyncio.run(use())
+    others = redpool.ConnectionPool(**at, budget=budget, timeout=PATIENCE)
+    connections = [others.get_connection() for _ in range(2)]
+    assert eventually(lambda: "of-a-loop" not in [each["name"] for each in client.client_list()])
+    for connection in connections:
+        others.release(connection)
+    budget.close()
+
+
 def test_a_multiplexed_pool_keeps_to_its_share(multiplexed_face: Face, at: dict[str, Any], redis_url: str) -> None:
     """Its shared connection counts, and is given back, too."""
     budget = redpool.Budget(redis_url, "checkout", connections=1)
@@ -226,6 +245,23 @@ def test_the_node_that_has_the_key_is_followed(scripted: ScriptedServer) -> None
         assert table.hear(Word("p", 2, 7, 2, known=True), 9).share == 7
         assert scripted.count("EVALSHA") == 1
         table.close()
+
+
+def test_a_node_that_is_gone_is_not_asked_for_ever(scripted: ScriptedServer) -> None:
+    """The node that was named says which one has the key now."""
+    said = [Word("p", number, 0, 2, known=number > 1) for number in range(1, 6)]
+    scripted.answer("SCRIPT", b"digest")
+    table = _RemoteTable("checkout", {"host": scripted.host, "port": scripted.port})
+    for number, answer in ((0, 5), (2, 7)):
+        with ScriptedServer() as other:
+            other.answer("SCRIPT", b"digest")
+            other.answer("EVALSHA", [answer, 2, 1, 0, 2])
+            scripted.answer("EVALSHA", redis.ResponseError(f"MOVED 1 {other.host}:{other.port}"))
+            assert table.hear(said[number], 9).share == answer
+        with pytest.raises(redis.ConnectionError):
+            table.hear(said[number + 1], 9)
+        assert table.outcome(redis.ConnectionError("lost")) is Outcome.AWAY
+    table.close()
 
 
 def test_a_child_has_a_share_of_its_own(at: dict[str, Any], redis_url: str, client: redis.Redis) -> None:
