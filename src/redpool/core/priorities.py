@@ -180,7 +180,7 @@ class PrioritizedCore(PoolCore):
         self._note_arrival(now)
         if self._reject_at_once(ticket, now):
             pass
-        elif most is not None and self._waiting_beside(name) >= most:
+        elif most is not None and self._held_beside(name) >= most:
             self._reject(ticket, PoolFull(f"{self.config.name}: the queue is full: {self.counts(now)}"))
         elif timeout == 0:
             self._time_out(ticket, now)
@@ -194,15 +194,16 @@ class PrioritizedCore(PoolCore):
             self._grow(now)
         return ticket
 
-    def _waiting_beside(self, name: str) -> int:
-        """Return how many callers wait that share the bound of a class: each class that `reserved` names has its own.
+    def _held_beside(self, name: str) -> int:
+        """Return how many callers are held that share the bound of a class: each that `reserved` names has its own.
 
-        All others share one, since a program may make their names up.
+        All other classes share one, since a program may make their names up. A caller that is admitted isn't among
+        them: it waits for its own connect at most.
         """
-        waiting = Counter(ticket.priority for ticket in self._tickets)
-        waiting.update({each: len(held) for each, held in self.queue.held.items()})
-        reserved = self._reserved
-        return waiting[name] if name in reserved else sum(waiting[each] for each in waiting if each not in reserved)
+        reserved, held = self._reserved, self.queue.held
+        if name in reserved:
+            return len(held.get(name, ()))
+        return sum(len(callers) for each, callers in held.items() if each not in reserved)
 
     def bound(self, ticket: Ticket, end: float, now: float) -> None:
         """Take note that a caller that has just joined must be done by `end`; turn it away where it can't be."""

@@ -252,6 +252,14 @@ def test_a_class_that_fills_the_queue_leaves_room_to_those_that_are_reserved_for
     assert isinstance(wait(driver, "web").error, PoolFull)
 
 
+def test_a_caller_that_waits_for_its_own_connect_does_not_fill_the_queue() -> None:
+    """As without classes: `max_waiting` is about those that wait for a release."""
+    driver = Driver(max_connections=4, reserved={"web": 2}, max_waiting=2)
+    for name in ("batch", "web"):
+        assert [wait(driver, name).state for _ in range(4)] == [WAITING] * 4
+        assert isinstance(wait(driver, name).error, PoolFull)
+
+
 def test_names_of_classes_do_not_stay() -> None:
     """A program may make them up as it goes."""
     driver = pool()
