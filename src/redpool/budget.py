@@ -9,8 +9,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import os
 import secrets
 import socket
+import sys
 import time
 import weakref
 from collections import deque
@@ -81,6 +83,7 @@ class Budget(Budgeted):
         self.connections = whole_number("connections", connections, at_least=1)
         self._arguments = {**redis.connection.parse_url(readable(url)), **options}
         self._agent = _Agent(self, self._arguments)
+        self._agents: dict[int, _Agent] = {}  # of this process, where it is a child, and of those that it comes from
 
     @property
     def share(self) -> int:
@@ -127,7 +130,8 @@ class Budget(Budgeted):
         """Return what speaks for this process. A child has no share yet: all that there is is its parent's."""
         agent = self._agent
         if not agent.is_of_this_process():
-            agent = self._agent = _Agent(self, self._arguments)
+            # Where two threads come at once, both have the same one.
+            agent = self._agent = self._agents.setdefault(os.getpid(), _Agent(self, self._arguments))
         return agent
 
 
@@ -147,6 +151,7 @@ class _Agent(BackgroundThread):
         self._given_out_at = -PATIENCE
         self._looks_soon = False  # any thread turns it on, as a caller waits; the agent's own turns it off
         self._unanswered = False
+        self._is_to_leave = False  # it says goodbye where the process ends without `atexit`
         _agents.add(self)
 
     # -- called by any thread ----------------------------------------------------------------------------------------
@@ -166,6 +171,9 @@ class _Agent(BackgroundThread):
                 self._looks_soon = True
                 self._wake()
         elif not self._closing:
+            if not self._is_to_leave:
+                self._is_to_leave = True
+                _leave_with_multiprocessing()
             with contextlib.suppress(NoThread):  # as when the interpreter is going down
                 self._begin()
 
@@ -264,7 +272,20 @@ _agents: weakref.WeakSet[_Agent] = weakref.WeakSet()
 @atexit.register
 def _leave_all() -> None:
     for agent in list(_agents):
+        _agents.discard(agent)
         agent.leave()
+
+
+def _leave_with_multiprocessing() -> None:
+    """Have a child that `multiprocessing` has forked say goodbye: it ends with `os._exit`, so `atexit` does nothing.
+
+    That child forgets what was registered before its work began; so it registers once a caller needs a connection.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing import util  # noqa: PLC0415  few programs need it, and it is there by now
+
+        util.Finalize(None, _leave_all, exitpriority=-100)  # after the work's own
 
 
 def _new_share() -> Share:

@@ -339,7 +339,7 @@ class EngineBase:
     def join_budget(self) -> None:
         """Have a part of the process's share, where the pool has a budget; this is complete."""
         if self._config.budget is not None:
-            needs_some = bool(self._config.min_idle) or self._config.timeout == 0
+            needs_some = bool(self._config.min_idle) or 0 in (self._config.timeout, self._config.max_waiting)
             self._config.budget.join(self, at_once=needs_some and same_process[0])  # a child begins with its callers
 
     def may_hold(self) -> int:

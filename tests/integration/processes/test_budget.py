@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import re
 import socket
@@ -15,6 +16,7 @@ import pytest
 import redis
 
 import redpool
+import redpool.budget as shares_of_budget
 from redpool import embedded
 from redpool.budget import _RemoteTable
 from redpool.core.shares import TABLE_SCRIPT, Answer, Outcome, Table, Word
@@ -279,6 +281,51 @@ def test_a_child_has_a_share_of_its_own(at: dict[str, Any], redis_url: str, clie
     pool.shutdown()
     assert eventually(lambda: sum(entry.leaves for entry in kept(client, key).entries.values()) == 1)
     assert eventually(lambda: "redpool budget forked" not in [each.name for each in threading.enumerate()])
+
+
+def test_a_child_of_multiprocessing_gives_its_share_back(
+    at: dict[str, Any], redis_url: str, client: redis.Redis
+) -> None:
+    """It ends without `atexit`."""
+    budget, key = redpool.Budget(redis_url, "worked", connections=20), "redpool:budget:{worked}"
+    pool = redpool.ConnectionPool(**at, budget=budget, timeout=PATIENCE)
+
+    def work() -> None:
+        pool.release(pool.get_connection())
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(PATIENCE)
+    assert child.exitcode == 0
+    assert [entry.leaves for entry in kept(client, key).entries.values()] == [True]
+
+
+def test_threads_of_a_child_have_one_share(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
+    """Though two need one at once, and neither has begun in the child yet."""
+    budget = redpool.Budget(redis_url, "forked", connections=20)
+    monkeypatch.setattr(budget._agent, "_pid", 0)
+    new_share = shares_of_budget._new_share
+    met: list[Any] = []
+
+    def another_thread_comes_first() -> Any:
+        if not met:
+            met.append(None)
+            met.append(budget._here())
+        return new_share()
+
+    monkeypatch.setattr(shares_of_budget, "_new_share", another_thread_comes_first)
+    assert budget._here() is met[1] is budget._here()
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"max_waiting": 0}])
+def test_a_pool_whose_callers_never_wait_has_its_share_before_they_come(
+    at: dict[str, Any], redis_url: str, options: dict[str, Any]
+) -> None:
+    """The first one would be turned away."""
+    with redpool.Budget(redis_url, "hasty", connections=20) as budget:
+        pool = redpool.ConnectionPool(**at, budget=budget, **options)
+        assert eventually(lambda: pool.max_connections > 0)
+        pool.release(pool.get_connection())
 
 
 @pytest.mark.parametrize(
