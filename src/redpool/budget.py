@@ -31,7 +31,7 @@ from .core.shares import TABLE_SCRIPT, Answer, Budgeted, Member, Outcome, Share,
 from .core.stats import BudgetShare, Decision
 from .redispy.factory import library_option
 from .redispy.naming import namer, program_name
-from .redispy.options import check_class, check_names, check_sync, connect_budget, readable
+from .redispy.options import check_class, check_names, check_sync, connect_budget, readable, server_is_full
 from .threads import NoThread
 
 logger = logging.getLogger("redpool")
@@ -383,6 +383,8 @@ class _RemoteTable:
 
     def outcome(self, error: BaseException) -> Outcome:
         """Return whether the server is away for all, or maybe for this process alone."""
+        if server_is_full(error):
+            return Outcome.CUT_OFF  # those that it has let in are served
         if isinstance(error, ResponseError) or "path" in self._arguments:
             return Outcome.AWAY
         led_to = self._arguments | self._ways[0]

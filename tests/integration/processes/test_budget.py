@@ -216,10 +216,11 @@ def test_each_keeps_its_share_while_the_server_is_away(
 def test_a_server_is_away_or_this_process_is_cut_off(
     silent: Listener, refusing: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its machine answers in the first case, if only to refuse."""
+    """Its machine answers in the first case, if only to refuse; one that is full serves others."""
     for listener in (silent, refusing):
         table = _RemoteTable("checkout", {"host": "127.0.0.1", "port": listener.port})
         assert table.outcome(redis.ConnectionError("lost")) is Outcome.AWAY
+        assert table.outcome(redis.ConnectionError("max number of clients reached")) is Outcome.CUT_OFF
 
     def unreachable(*_: Any) -> Any:
         raise TimeoutError
