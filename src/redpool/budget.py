@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 import weakref
 from collections import deque
@@ -102,12 +103,15 @@ class Budget(Budgeted):
         heard = None if heard_at is None else _monotonic() - heard_at
         return BudgetShare(self.name, self.connections, share.may_hold, granted, age, heard)
 
-    def close(self) -> None:
+    def close(self, timeout: float = 0.0) -> None:
         """Give the share back: pools with this budget close what is idle now, and what is in use when it comes back.
 
-        They have no connections from then on. At the end of a process that isn't needed.
+        They have no connections from then on. It waits for `timeout` seconds at most until all is given back. A process
+        needs it at its end only where that is `os._exit`. Raises `ValueError` for a timeout that is no span of time.
         """
-        self._here().close()
+        if not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout must be a number of seconds, not {timeout!r}")
+        self._here().close(timeout)
 
     def __enter__(self) -> Budget:
         return self
@@ -177,10 +181,13 @@ class _Agent(BackgroundThread):
             with contextlib.suppress(NoThread):  # as when the interpreter is going down
                 self._begin()
 
-    def close(self) -> None:
-        """Have the thread give the share back."""
+    def close(self, timeout: float) -> None:
+        """Have the thread give the share back, and wait so many seconds at most until it has."""
         self._closing = True
         self._wake()
+        thread = self._thread
+        if timeout and thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
 
     # -- its thread --------------------------------------------------------------------------------------------------
 

@@ -329,6 +329,24 @@ def test_a_pool_whose_callers_never_wait_has_its_share_before_they_come(
         pool.release(pool.get_connection())
 
 
+def test_a_child_that_ends_at_once_has_said_goodbye_before(
+    at: dict[str, Any], redis_url: str, client: redis.Redis
+) -> None:
+    """`close()` waits for it, as long as it is told to."""
+    budget, key = redpool.Budget(redis_url, "ended", connections=4), "redpool:budget:{ended}"
+    pool = redpool.ConnectionPool(**at, budget=budget, timeout=PATIENCE)
+    pid = os.fork()
+    if not pid:
+        pool.release(pool.get_connection())
+        pool.close()
+        budget.close(timeout=PATIENCE)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert [entry.leaves for entry in kept(client, key).entries.values()] == [True]
+    with pytest.raises(ValueError, match="timeout must be a number of seconds, not -1"):
+        budget.close(timeout=-1)
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
