@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import gc
+import io
 import re
 import shlex
 import shutil
@@ -166,7 +167,7 @@ def is_installed(requirement: str) -> bool:
 
 def is_understood(arguments: list[str]) -> bool:
     """Return whether redpool's command line understands these arguments."""
-    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             cli._parser().parse_args(arguments)
         except SystemExit as left:
