@@ -34,8 +34,13 @@ def before(host: str, port: int, context: ssl.SSLContext) -> Iterator[tuple[str,
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = await asyncio.open_connection(host, port)
-        # Where one side ends, so does the other one, and the second of these with it.
-        await asyncio.gather(_pass_on(reader, there[1]), _pass_on(there[0], writer))
+        try:
+            # Where one side ends, so does the other one, and the second of these with it.
+            await asyncio.gather(_pass_on(reader, there[1]), _pass_on(there[0], writer))
+        except asyncio.CancelledError:
+            for each in (writer, there[1]):
+                each.transport.abort()  # to close one may take longer than the loop has
+            raise
 
     listener = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", 0, ssl=context))
     thread = threading.Thread(target=loop.run_forever, name="tls")
