@@ -275,6 +275,16 @@ def members(counts: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
+def median(durations: Sequence[tuple[float, int]]) -> float:
+    """Return the duration that half of all are at or below, given each in ascending order and how many of it; or 0."""
+    left = sum(count for _, count in durations) / 2
+    for seconds, count in durations:
+        left -= count
+        if left <= 0:
+            return seconds
+    return 0.0
+
+
 def bucket_of(seconds: float) -> int:
     """Return the bucket that a duration of 0 seconds or more falls into: the larger it is, the higher."""
     return int.from_bytes(struct.pack(">d", seconds)[:2])

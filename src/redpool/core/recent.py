@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
-from .histogram import LATEST, Histogram
+from .histogram import LATEST, Histogram, median
 
 ENOUGH = LATEST
 """From so many uses a median is known well enough."""
@@ -51,13 +51,7 @@ class RecentUses:
 
     def median_since(self, before: Mapping[int, int]) -> float:
         """Return the median of all uses since `buckets` has returned `before`, within 1/32; 0 where there was none."""
-        uses = self._uses.since(before)
-        left = sum(times for _, times in uses) / 2
-        for seconds, times in uses:
-            left -= times
-            if left <= 0:
-                return seconds
-        return 0.0
+        return median(self._uses.since(before))
 
 
 class TimeInFlight:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from ..core.arrivals import SLOTS_A_SECOND
+from ..core.histogram import median
 from ..core.record import Record
 
 TOGETHER = 10
@@ -48,7 +49,7 @@ def slowing(record: Record) -> Slowing | None:
     slow: dict[int, int] = defaultdict(int)
     for arrivals in record.arrivals:
         came[arrivals.slot // TOGETHER] += arrivals.callers
-    beyond = max(record.exact_above, _median(record))
+    beyond = max(record.exact_above, median(record.holds))
     for lease in record.longest:
         if 0 <= lease.start < record.seconds and lease.seconds > beyond:  # another process may have made it up
             slow[int(lease.start * SLOTS_A_SECOND) // TOGETHER] += 1
@@ -70,13 +71,3 @@ def slowing(record: Record) -> Slowing | None:
         (slowest - slow_among) / (callers - among),
         sum(seconds.values()) / deviation if deviation else 0.0,
     )
-
-
-def _median(record: Record) -> float:
-    """Return how long a lease lasted that half of them outlasted, or nearly so."""
-    left = sum(count for _, count in record.holds) / 2
-    for seconds, count in record.holds:
-        left -= count
-        if left <= 0:
-            return seconds
-    return 0.0

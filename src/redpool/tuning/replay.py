@@ -15,7 +15,7 @@ from itertools import accumulate
 from random import Random
 
 from ..core.arrivals import GROUP, SLOTS_A_SECOND, Arrivals
-from ..core.histogram import GATHER
+from ..core.histogram import GATHER, median
 from ..core.record import CONNECTS, SAMPLE_EVERY, Record
 from .workloads import Caller
 
@@ -77,12 +77,7 @@ def shared_by_callers(record: Record) -> int:
 
 def usual_target(record: Record) -> float:
     """Return the p99 wait that is asked for where nothing else is said: the median hold, at least 2 ms."""
-    left = sum(count for _, count in record.holds) / 2
-    for seconds, count in record.holds:
-        left -= count
-        if left <= 0:
-            return max(LEAST_TARGET, seconds)
-    return LEAST_TARGET
+    return max(LEAST_TARGET, median(record.holds))
 
 
 def _callers(
